@@ -1,0 +1,154 @@
+"""The command `samviz`: open the tutorial, or say what keeps it from opening."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from samviz import __version__
+from samviz.doctor import doctor
+
+FIRST = "00_start_here.ipynb"
+RECORD = ".samviz.json"  # in a learner's folder: the hash of each notebook of ours, as last copied or offered
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; None for those that the process was started with.
+
+    Returns:
+        The exit status: 0, or 1 if what was asked for cannot be done.
+    """
+    parser = argparse.ArgumentParser(prog="samviz", description="How does SAM minimize sharpness? Steer it and see.")
+    parser.add_argument("--version", action="version", version=f"samviz {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    opening = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    opening.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="DIR",
+        help="where your copy lives (default: ./notebooks in a clone, else ./samviz-notebooks)",
+    )
+    opening.add_argument("--no-browser", action="store_true", help="start JupyterLab, but open no browser")
+    opening.add_argument("--copy-only", action="store_true", help="copy the notebooks and stop")
+    commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")
+    asked = parser.parse_args(argv)
+    if asked.command == "doctor":
+        return doctor()
+    return lab(asked.folder, browser=not asked.no_browser, copy_only=asked.copy_only)
+
+
+def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = False) -> int:
+    """Open the notebooks in JupyterLab, and stay until it is shut down.
+
+    Args:
+        folder: where the learner's copy lives or shall live; None for the clone that we stand in, or else for
+            `samviz-notebooks` beside us.
+        browser: whether a browser is opened on it.
+        copy_only: whether to stop once the notebooks are there.
+
+    Returns:
+        The exit status: 1 if the notebooks cannot be copied or JupyterLab is missing.
+    """
+    if folder is None and Path("notebooks", FIRST).exists():  # a clone: its notebooks are the originals
+        folder = Path("notebooks")
+    else:
+        folder = folder or Path("samviz-notebooks")
+        try:
+            copy_notebooks(_originals(), folder)
+        except OSError as error:
+            return _fail(f"the notebooks cannot be copied to {folder}: {error}", "name another: samviz lab DIR")
+    print(f"The notebooks are in {folder.resolve()}")
+    if copy_only:
+        return 0
+    try:
+        from jupyterlab.labapp import LabApp
+    except ImportError as error:
+        return _fail(f"JupyterLab cannot be loaded ({error})", 'pip install "samviz[lab]"')
+    options = [f"--ServerApp.root_dir={folder.resolve()}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
+    if not browser:
+        options.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where JupyterLab would refuse to start
+        options.append("--allow-root")
+    LabApp.launch_instance(options)
+    return 0
+
+
+def copy_notebooks(source: Path, folder: Path) -> None:
+    """Bring a learner's folder up to date, without losing what the learner wrote in it.
+
+    A notebook that is as we left it is refreshed. One that was edited is kept; where we have something newer, the
+    learner is asked, if there is a terminal to ask on.
+
+    Args:
+        source: folder of the originals.
+        folder: the learner's; made if it is not there.
+
+    Raises:
+        OSError: if a file cannot be read or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.samefile(source):
+        return
+    record = folder / RECORD
+    try:
+        known = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # none yet, or spoilt: then nothing counts as unedited
+        known = {}
+    for original in sorted(source.glob("*.ipynb")):
+        name, copy = original.name, folder / original.name
+        ours, theirs = _hash(original), _hash(copy) if copy.exists() else None
+        if theirs in (None, known.get(name)) and theirs != ours:
+            shutil.copyfile(original, copy)
+        elif theirs != ours:  # edited
+            if known.get(name) != ours and sys.stdin.isatty():
+                _settle(original, copy)
+            else:
+                print(f"Kept {copy}, which you edited; delete it to get the original back.")
+                continue
+        known[name] = ours
+    record.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def _settle(original: Path, copy: Path) -> None:
+    """Ask what becomes of an edited notebook, and do that; anything but a clear answer keeps it."""
+    try:
+        answer = input(f"{copy} was edited, and ours is newer. [k]eep yours, [o]verwrite it, save ours as [n]ew? [k] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() in ("o", "overwrite"):
+        shutil.copyfile(original, copy)
+    elif answer.strip().lower() in ("n", "new"):
+        beside = copy.with_suffix(".new.ipynb")
+        while beside.exists():  # that one may have been edited too
+            beside = beside.with_suffix(".new.ipynb")
+        shutil.copyfile(original, beside)
+        print(f"Saved {beside}")
+
+
+def _originals() -> Path:
+    """The notebooks that the installed package carries, or those of the clone it was installed from."""
+    package = Path(__file__).resolve().parent
+    carried = package / "notebooks"
+    return carried if carried.is_dir() else package.parent / "notebooks"
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _fail(what: str, remedy: str) -> int:
+    print(f"samviz: {what}\n  -> {remedy}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

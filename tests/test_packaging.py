@@ -1,0 +1,176 @@
+"""What a user gets: the wheel, the pins, the environment of Binder, the badges."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import samviz
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CORE = [Requirement(each) for each in PYPROJECT["project"]["dependencies"]]
+EXTRAS = {
+    name: [Requirement(each) for each in requirements]
+    for name, requirements in PYPROJECT["project"]["optional-dependencies"].items()
+}
+
+
+def python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=200, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from the tree as it stands, without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    built = python("-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder, ROOT)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    ours = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*.py", "*.npz", "*.js", "*.css", "py.typed")
+        for path in (ROOT / "samviz").rglob(pattern)
+    }
+    notebooks = {f"samviz/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {"samviz/problems/digits.npz", "samviz/py.typed"} <= ours
+    assert any(name.endswith(".js") for name in ours)
+    assert "samviz/notebooks/00_start_here.ipynb" in notebooks
+    assert {name for name in names if ".dist-info/" not in name} == ours | notebooks
+    assert any(name.endswith("/LICENSE") for name in names)
+
+
+def test_the_wheel_is_small(wheel):
+    assert wheel.stat().st_size < 3_000_000
+
+
+def test_the_installed_wheel_answers_and_carries_its_notebooks(wheel, tmp_path):
+    site, desk = tmp_path / "site", tmp_path / "desk"
+    desk.mkdir()
+    installed = python("-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel)
+    assert installed.returncode == 0, installed.stderr
+    command = shutil.which("samviz", path=site / "bin") or shutil.which("samviz", path=site / "Scripts")
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    answered = python(command, "--version", cwd=desk, env=environment)
+    assert answered.stdout == f"samviz {samviz.__version__}\n", answered.stderr
+
+    copied = python(command, "lab", "--copy-only", cwd=desk, env=environment)
+    assert copied.returncode == 0, copied.stderr
+    assert {path.name for path in (desk / "samviz-notebooks").glob("*.ipynb")} == {
+        path.name for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
+
+    loaded = "import samviz.problems as p; print(p.__file__, len(p.load('digits')[0]))"
+    found = python("-c", loaded, cwd=desk, env=environment)
+    assert found.stdout.split() == [str(site / "samviz" / "problems" / "__init__.py"), "1797"], found.stderr
+
+
+def pins():
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    return [Requirement(line) for line in lines if line]
+
+
+def test_each_constraint_is_a_plain_pin():
+    for pin in pins():
+        (only,) = pin.specifier
+        assert only.operator == "=="
+        assert pin.url is None
+        assert Version(only.version).local is None
+    names = [canonicalize_name(pin.name) for pin in pins()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("requirement", [*CORE, *EXTRAS["lab"], *EXTRAS["test"]], ids=str)
+def test_what_make_installs_is_pinned_to_what_is_tested(requirement):
+    pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins()}
+    version = pinned[canonicalize_name(requirement.name)]
+    assert version in requirement.specifier
+    assert Version(importlib.metadata.version(requirement.name)).public == version
+
+
+def test_the_core_leaves_colab_as_it_is():
+    colab = {"torch": "2.11", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9", "numpy": "2.0"}
+    for requirement in CORE:  # anything not listed there, such as jupyterlab, would replace what Colab runs on
+        assert colab[requirement.name] in requirement.specifier
+
+
+def test_extras_are_those_announced():
+    assert set(EXTRAS) == {"lab", "test", "bench"}
+    peers = {"pytorch-optimizer", "pyhessian", "hessian-eigenthings", "curvlinops-for-pytorch", "loss-landscapes"}
+    assert {canonicalize_name(each.name) for each in EXTRAS["bench"]} == peers
+
+
+def test_conda_gets_what_pip_gets():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (by_pip,) = (each["pip"] for each in environment["dependencies"] if isinstance(each, dict))
+    listed = [each for each in environment["dependencies"] if isinstance(each, str)]
+    assert by_pip == ["-e ."]
+    assert any(re.fullmatch(r"python=3\.\d+", each) for each in listed), "Binder's default is too old: pin python"
+    by_conda = {requirement.name: requirement for requirement in map(Requirement, listed[1:])}
+    for requirement in [*CORE, *EXTRAS["lab"]]:
+        name = {"torch": "pytorch-cpu"}.get(requirement.name, requirement.name)
+        assert name in by_conda
+        (bound,) = by_conda[name].specifier
+        assert bound.version in requirement.specifier
+
+
+BADGES = (
+    r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/",
+    r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/",
+)
+
+
+def test_the_badges_follow_the_one_setting():
+    repository = PYPROJECT["tool"]["samviz"]["repository"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for badge in BADGES:
+        assert set(re.findall(badge, readme)) == {repository}, badge
+    for script in (ROOT / "notebooks").glob("*.py"):
+        for link in (*BADGES, r"github\.com/([\w.-]+/samviz)"):
+            assert set(re.findall(link, script.read_text(encoding="utf-8"))) <= {repository}, script.name
+
+
+def test_each_badge_opens_a_notebook_that_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    opened = set(re.findall(r"notebooks(?:/|%2F)([\w.-]+\.ipynb)", readme))
+    assert "00_start_here.ipynb" in opened
+    assert opened <= {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def texts():
+    """Every text of the repository: what git tracks or would."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.decode().split("\n")[:-1]:
+        path = ROOT / name
+        if path.suffix not in {".npz", ".png"} and path.is_file():
+            yield name, path.read_text(encoding="utf-8")
+
+
+def test_nothing_names_the_machine_it_was_written_on():
+    of_one_machine = re.compile(rf"{re.escape(str(ROOT))}|(?<![\w.~])/(root|work|home/\w+|Users/\w+)/|file:///")
+    for name, text in texts():
+        if name != Path(__file__).relative_to(ROOT).as_posix():
+            assert of_one_machine.search(text) is None, name
