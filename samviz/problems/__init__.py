@@ -1,0 +1,23 @@
+"""What is minimized: quadratics, the 4-D valley, networks on data, any torch module."""
+
+from samviz.problems.data import load
+from samviz.problems.mlp import MLP, mlp
+from samviz.problems.module import Module, from_module
+from samviz.problems.network import Network
+from samviz.problems.problem import Problem
+from samviz.problems.quadratic import Quadratic, quadratic
+from samviz.problems.valley import Valley, valley
+
+__all__ = [
+    "MLP",
+    "Module",
+    "Network",
+    "Problem",
+    "Quadratic",
+    "Valley",
+    "from_module",
+    "load",
+    "mlp",
+    "quadratic",
+    "valley",
+]

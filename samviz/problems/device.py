@@ -1,0 +1,53 @@
+"""Where to compute: device, precision and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from samviz.problems.problem import Problem
+
+TOY = 50_000_000  # samples × parameters up to which one thread is used: beside a busy neighbour two are far slower
+
+
+@contextmanager
+def one_thread(problem: Problem) -> Iterator[None]:
+    """Compute on one thread inside, when the problem is a toy on the CPU; the user's setting is put back.
+
+    Args:
+        problem: what is about to be computed.
+    """
+    threads = torch.get_num_threads()
+    toy = problem.device.type == "cpu" and max(problem.samples, 1) * problem.dim <= TOY
+    if toy and threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if toy and threads > 1:
+            torch.set_num_threads(threads)
+
+
+def placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+    """Where to compute and in which precision, from what was asked for.
+
+    Args:
+        device: "auto" or a torch device.
+        dtype: float64, float32, or None.
+
+    Returns:
+        The device and the dtype.
+
+    Raises:
+        ValueError: when the dtype is neither, or the device has no float64.
+    """
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if dtype is None:
+        dtype = torch.float32 if where.type == "mps" else torch.float64
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {dtype}; expected torch.float64 or torch.float32")
+    if where.type == "mps" and dtype == torch.float64:
+        raise ValueError("dtype is torch.float64 but the MPS device has none; use dtype=torch.float32 or device='cpu'")
+    return where, dtype

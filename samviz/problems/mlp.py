@@ -1,0 +1,138 @@
+"""A multilayer perceptron whose forward pass is one batch over all runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from samviz.problems.network import LOSSES, Data, Network, SampleLoss, filters_of
+
+# derivative of each activation at z, from a = activation(z), where a alone tells it
+SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": lambda a: 1 - a * a,
+    "relu": lambda a: (a > 0).to(a.dtype),
+    "softplus": lambda a: -torch.expm1(-a),
+    "sigmoid": lambda a: a * (1 - a),
+    "identity": torch.ones_like,
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "softplus": F.softplus,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda z: z,
+}
+
+
+class MLP(Network):
+    """A fully connected network; a layer's parameters are its weights (out, in), row by row, then its biases."""
+
+    def __init__(self, widths: Sequence[int], activation: str, data: Data, loss: str | SampleLoss) -> None:
+        """Arguments as in `mlp`."""
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        self.widths = tuple(int(w) for w in widths)
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ValueError(f"widths is {list(widths)}; expected two or more positive integers, inputs to outputs")
+        super().__init__(data, loss)
+        self.inputs = self.inputs.flatten(1)
+        if self.inputs.shape[1] != self.widths[0]:
+            raise ValueError(f"widths[0] is {self.widths[0]} but the data has {self.inputs.shape[1]} inputs")
+        self._fit_targets(self.widths[-1])
+        self.activation = activation
+        self.layers = list(zip(self.widths[:-1], self.widths[1:]))  # (in, out)
+        self.dim = sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
+        self.filters = filters_of([shape for i, o in self.layers for shape in ((o, i), (o,))])
+        self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
+
+    def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """Network outputs, (runs, n, outputs); see `Network.outputs`."""
+        return self._forward(x, inputs)[0][-1]
+
+    def _forward(self, x: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Activations (runs, n, width) of every layer, inputs first, and the weights (runs, out, in) between."""
+        runs, start = len(x), 0
+        layers = [inputs if inputs.ndim == 3 else inputs.expand(runs, *inputs.shape)]
+        weights: list[Tensor] = []
+        for fan_in, fan_out in self.layers:
+            if weights:
+                layers[-1] = ACTIVATIONS[self.activation](layers[-1])
+            end = start + fan_in * fan_out
+            weights.append(x[:, start:end].view(runs, fan_out, fan_in))
+            layers.append(torch.baddbmm(x[:, None, end : end + fan_out], layers[-1], weights[-1].mT))
+            start = end + fan_out
+        return layers, weights
+
+    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Loss, (runs,), and gradient, (runs, dim): backpropagation written out, three times autograd's speed."""
+        if self.activation not in SLOPES or self.loss_name not in LOSSES:
+            return super().gradient(x, batch)
+        inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
+        with torch.no_grad():
+            layers, weights = self._forward(x, inputs)
+            loss, delta = _loss_and_slope(layers[-1], targets, self.loss_name)
+            gradient = torch.empty_like(x)
+            end = self.dim
+            for depth in reversed(range(len(weights))):
+                fan_in, fan_out = self.layers[depth]
+                start = end - fan_out
+                torch.sum(delta, 1, out=gradient[:, start:end])
+                end = start - fan_in * fan_out
+                gradient[:, end:start].view(len(x), fan_out, fan_in).copy_(delta.mT @ layers[depth])
+                if depth:
+                    delta = (delta @ weights[depth]).mul_(SLOPES[self.activation](layers[depth]))
+        return loss, gradient
+
+    def initial(self, seed: int = 0) -> Tensor:
+        """Weights and biases uniform on ±1/√fan_in, torch's default for linear layers."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = [
+            (2 * torch.rand((fan_in + 1) * fan_out, generator=generator, dtype=torch.float64) - 1) / math.sqrt(fan_in)
+            for fan_in, fan_out in self.layers
+        ]
+        return torch.cat(parts).to(self.device, self.dtype)
+
+
+def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """Mean loss (runs,) of outputs (runs, n, c) and its derivative by the outputs, for the two closed forms."""
+    n = outputs.shape[1]
+    if loss == "mse":
+        error = outputs - targets
+        scale = 1 / (n * outputs.shape[2])
+        return (error * error).sum((1, 2)) * (scale / 2), error * scale
+    logs = outputs.log_softmax(2)
+    hot = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
+    return -(logs * hot).sum((1, 2)) / n, (logs.exp() - hot) / n
+
+
+def mlp(
+    widths: Sequence[int],
+    activation: str = "tanh",
+    data: Data = "sine",
+    loss: str | SampleLoss = "mse",
+) -> MLP:
+    """A multilayer perceptron on data.
+
+    Args:
+        widths: neurons of every layer, inputs first, outputs last.
+        activation: "tanh", "relu", "gelu", "softplus", "sigmoid" or "identity", between layers.
+        data: "sine", "spirals", "digits", or (inputs (n, ...), targets): float targets (n,) or (n, outputs),
+            or integer labels (n,).
+        loss: "mse", half the mean square (labels become ±1 or one-hot); "cross_entropy", in nats; or a function
+            of outputs (m, c) and targets (m, ...) that returns each sample's loss (m,).
+
+    Returns:
+        The problem, float64 on the CPU.
+
+    Raises:
+        ValueError: when widths, activation, data and loss do not fit together.
+
+    >>> mlp([1, 24, 24, 1], activation="tanh", data="sine").dim
+    673
+    """
+    return MLP(widths, activation, data, loss)

@@ -1,0 +1,167 @@
+"""The mean loss of a network over samples, with its data and its losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from samviz.problems.data import load
+from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
+from samviz.problems.problem import Problem
+
+Data = str | tuple[ArrayLike, ArrayLike]
+SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
+
+
+def half_mean_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Half the mean over a sample's outputs of the squared error: (m, c), (m, c) -> (m,)."""
+    return ((outputs - targets) ** 2).flatten(1).mean(1) / 2
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each sample, in nats: (m, classes), int64 (m,) -> (m,)."""
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+LOSSES: dict[str, SampleLoss] = {"mse": half_mean_square, "cross_entropy": cross_entropy}
+
+
+class Network(Problem):
+    """The mean loss of a network over samples; subclasses say how parameters turn inputs into outputs."""
+
+    def __init__(self, data: Data, loss: str | SampleLoss) -> None:
+        """Load the data and choose the loss; arguments as in `samviz.problems.mlp`."""
+        inputs, targets = load(data) if isinstance(data, str) else (np.asarray(data[0]), np.asarray(data[1]))
+        if len(inputs) == 0 or len(inputs) != len(targets):
+            raise ValueError(
+                f"data has {len(inputs)} inputs and {len(targets)} targets; expected the same number, at least one"
+            )
+        if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
+            raise ValueError("data contains NaN or infinity; drop or repair those samples")
+        if not callable(loss) and loss not in LOSSES:
+            raise ValueError(
+                f"loss is {loss!r}; expected one of {', '.join(LOSSES)}, or a function of outputs, targets"
+            )
+        self.data_name = data if isinstance(data, str) else "your data"
+        self.loss_name = loss if isinstance(loss, str) else "your loss"
+        self.sample_loss = LOSSES[loss] if isinstance(loss, str) else loss
+        self.samples = len(inputs)
+        self.inputs = torch.from_numpy(np.array(inputs, dtype=np.float64))  # (n, ...)
+        integer = np.issubdtype(targets.dtype, np.integer)
+        self.targets = torch.from_numpy(np.array(targets, dtype=np.int64 if integer else np.float64))
+        self.labels = self.targets if integer and targets.ndim == 1 else None  # int64 (n,), for pictures
+
+    def _fit_targets(self, width: int) -> None:
+        """Bring the targets into the form that the loss takes, or say why that cannot be."""
+        if self.loss_name == "mse":
+            if self.labels is not None:  # classes become ±1, or one-hot vectors
+                classes = int(self.labels.max()) + 1
+                if width == 1 and classes <= 2:
+                    self.targets = (2 * self.labels - 1)[:, None].double()
+                elif width >= classes:
+                    self.targets = F.one_hot(self.labels, width).double()
+                else:
+                    raise ValueError(f"the network has {width} outputs for {classes} classes; give it {classes}")
+            elif self.targets.ndim == 1:
+                self.targets = self.targets[:, None]
+            if self.targets[0].numel() != width:
+                raise ValueError(f"the network has {width} outputs but a target has {self.targets[0].numel()} numbers")
+        elif self.loss_name == "cross_entropy":
+            if self.labels is None:
+                raise ValueError("loss is 'cross_entropy' but the targets are no integer labels (n,); use loss='mse'")
+            if int(self.labels.min()) < 0 or int(self.labels.max()) >= width:
+                raise ValueError(
+                    f"labels run from {int(self.labels.min())} to {int(self.labels.max())}; "
+                    f"expected 0 to {width - 1} for {width} outputs"
+                )
+
+    def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """Network outputs.
+
+        Args:
+            x: (runs, dim), parameters.
+            inputs: (n, ...) shared by all runs, or (runs, n, ...).
+
+        Returns:
+            (runs, n, outputs).
+        """
+        raise NotImplementedError
+
+    def sample_losses(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """The losses ℓ(f_k(x), y_k), exact for every sample.
+
+        Args:
+            x: (runs, dim), parameters.
+            batch: int64 (runs, b), sample indices; None for all n.
+
+        Returns:
+            (runs, b), or (runs, n).
+        """
+        inputs, targets = self.inputs, self.targets
+        if batch is None:
+            targets = targets.expand(len(x), *targets.shape)
+        else:
+            inputs, targets = inputs[batch], targets[batch]  # (runs, b, ...)
+        outputs = self.outputs(x, inputs)
+        return self.sample_loss(outputs.flatten(0, 1), targets.flatten(0, 1)).view(outputs.shape[:2])
+
+    def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Mean of the samples' losses, (runs,)."""
+        return self.sample_losses(x, batch).mean(1)
+
+    @torch.no_grad()
+    def picture(self, x: Tensor) -> Picture:
+        """What the network computes: a curve, decision regions, accuracy per class, or predictions."""
+        x = x[:1]
+        outputs = self.outputs(x, self.inputs)[0]
+        inputs = self.inputs.flatten(1)
+        labels = self.labels
+        if labels is None and inputs.shape[1] == 1 and outputs.shape[1:] == (1,):
+            low, high = inputs.min().item(), inputs.max().item()
+            margin = 0.15 * (high - low)
+            grid = torch.linspace(low - margin, high + margin, 101, device=x.device, dtype=x.dtype)
+            curve = self.outputs(x, grid[:, None])[0, :, 0]
+            return Curve(*map(_plain, (grid, curve, inputs[:, 0], self.targets.flatten())))
+        if labels is not None and inputs.shape[1] == 2 and int(labels.max()) <= 1:
+            corners = torch.stack((inputs.min(0).values, inputs.max(0).values), 1)  # (2, low and high)
+            margins = 0.1 * (corners[:, 1] - corners[:, 0])
+            first, second = (
+                torch.linspace(c[0] - m, c[1] + m, 41, device=x.device, dtype=x.dtype) for c, m in zip(corners, margins)
+            )
+            grid = torch.stack(torch.meshgrid(first, second, indexing="xy"), -1).reshape(-1, 2)
+            score = _score(self.outputs(x, grid)[0]).view(41, 41)
+            return Regions(_plain(first), _plain(second), _plain(score), _plain(inputs), labels.cpu().numpy())
+        if labels is not None:
+            guess = outputs.argmax(1) if outputs.shape[1] > 1 else (_score(outputs) > 0).long()
+            right = (guess == labels).double()
+            return Classes(np.array([right[labels == c].mean().item() for c in labels.unique()]))
+        return Residuals(_plain(outputs.flatten()), _plain(self.targets.flatten()))
+
+
+def _plain(tensor: Tensor) -> NDArray[np.float64]:
+    """A tensor as a numpy array in float64."""
+    return np.asarray(tensor.cpu(), dtype=np.float64)
+
+
+def _score(outputs: Tensor) -> Tensor:
+    """Evidence for the second of two classes, positive when it wins: (n, 1 or 2) -> (n,)."""
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
+
+
+def filters_of(shapes: Sequence[tuple[int, ...]]) -> Tensor:
+    """Filter of each parameter: one per output unit of a weight, -1 for vectors (biases, norms)."""
+    parts, count = [], 0
+    for shape in shapes:
+        size = math.prod(shape)
+        if len(shape) < 2:
+            parts.append(torch.full((size,), -1))
+        else:
+            parts.append(torch.arange(count, count + shape[0]).repeat_interleave(size // shape[0]))
+            count += shape[0]
+    return torch.cat(parts) if count else torch.zeros(sum(map(len, parts)), dtype=torch.int64)

@@ -1,0 +1,168 @@
+"""The one primitive: a loss of many parameter vectors at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
+
+CHUNK = 2**22  # numbers a batched evaluation may hold per layer: keeps memory near 100 MB
+
+
+class Problem(ABC):
+    """A batched loss L: parameters of shape (runs, dim) give losses of shape (runs,).
+
+    Runs never mix, so one backward pass of the sum gives every run's gradient. A subclass gives `loss`;
+    what it knows in closed form it overrides.
+
+    Attributes:
+        name: what the problem is called in plots and messages.
+        dim: D, number of parameters.
+        samples: n, number of samples that the loss is the mean over; 0 when it is not a mean.
+        filters: int64 (dim,), the filter (a neuron's incoming weights) that each parameter belongs to;
+            -1 where filter normalization leaves the parameter alone (biases).
+        device: where the problem's tensors live.
+        dtype: their floating-point type.
+    """
+
+    name: str
+    dim: int
+    samples: int = 0
+    filters: Tensor
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float64
+
+    @abstractmethod
+    def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Loss of every run.
+
+        Args:
+            x: (runs, dim), parameters.
+            batch: int64 (runs, b), indices of the samples to average over; None for all of them.
+
+        Returns:
+            (runs,), differentiable in x.
+        """
+
+    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Loss and gradient of every run.
+
+        Args:
+            x: (runs, dim), parameters.
+            batch: int64 (runs, b), sample indices; None for all.
+
+        Returns:
+            The losses (runs,) and the gradients (runs, dim), detached.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            loss = self.loss(x, batch)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+        return loss.detach(), gradient
+
+    def hvp(self, x: Tensor) -> Operator:
+        """Hessian-vector products of the full-batch loss at x, for blocks of vectors.
+
+        The gradient's graph is built once for each block width and kept, so that repeated products cost
+        one backward pass each. Reverse over reverse: exact, and safe for every twice-differentiable loss.
+
+        Args:
+            x: (runs, dim), where the Hessians are taken.
+
+        Returns:
+            A function from v (runs, k, dim) to Hv (runs, k, dim).
+        """
+        graphs: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def product(v: Tensor) -> Tensor:
+            width = v.shape[1]
+            with torch.enable_grad():
+                if width not in graphs:
+                    copies = x.detach().repeat_interleave(width, 0).requires_grad_()  # (runs·k, dim)
+                    (gradient,) = torch.autograd.grad(self.loss(copies).sum(), copies, create_graph=True)
+                    graphs[width] = copies, gradient
+                copies, gradient = graphs[width]
+                if not gradient.requires_grad:  # a loss linear in its parameters
+                    return torch.zeros_like(v)
+                (hv,) = torch.autograd.grad(gradient, copies, v.reshape(-1, self.dim), retain_graph=True)
+            return hv.view_as(v)
+
+        return product
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """Dense Hessian of the full-batch loss.
+
+        Args:
+            x: (runs, dim), where it is taken.
+
+        Returns:
+            (runs, dim, dim), symmetric.
+        """
+        rows = max(1, CHUNK // (max(self.samples, 1) * self.dim))
+        identity = torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        blocks = [self.hvp(x)(block.expand(len(x), -1, -1)) for block in identity.split(rows)]
+        hessian = torch.cat(blocks, 1)
+        return (hessian + hessian.mT) / 2
+
+    @abstractmethod
+    def initial(self, seed: int = 0) -> Tensor:
+        """A starting point.
+
+        Args:
+            seed: int, picks it where it is random.
+
+        Returns:
+            (dim,), on the problem's device.
+        """
+
+    def picture(self, x: Tensor) -> Any:
+        """What the parameters mean, in data a figure can draw; None when there is nothing to show."""
+        return None
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        """The same problem on another device or in another precision; itself when nothing changes."""
+        device = torch.device(device)
+        if device == self.device and dtype == self.dtype:
+            return self
+        moved = copy(self)
+        moved.device, moved.dtype = device, dtype
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device, dtype if value.is_floating_point() else value.dtype))
+        return moved
+
+    def points(self, x: object, name: str = "x") -> Tensor:
+        """Parameters as (runs, dim) on the problem's device, checked.
+
+        Args:
+            x: array-like or tensor, (dim,) or (runs, dim).
+            name: the argument's name in the error message.
+
+        Returns:
+            (runs, dim), detached.
+
+        Raises:
+            ValueError: when the shape does not fit or a number is not finite.
+        """
+        given = x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x, dtype=np.float64))
+        points: Tensor = torch.atleast_2d(given.detach().to(self.device, self.dtype))
+        if points.ndim != 2 or points.shape[1] != self.dim or len(points) == 0:
+            raise ValueError(
+                f"{name} has shape {tuple(given.shape)}; expected ({self.dim},) or (runs, {self.dim}): "
+                f"{self.name} has {self.dim} parameters"
+            )
+        if not bool(points.isfinite().all()):
+            raise ValueError(f"{name} contains NaN or infinity; pass finite parameters")
+        return points
+
+    def __repr__(self) -> str:
+        """Name, size and precision."""
+        samples = f", samples={self.samples}" if self.samples else ""
+        return f"<{self.name}: dim={self.dim}{samples}, {self.device.type} {str(self.dtype).removeprefix('torch.')}>"

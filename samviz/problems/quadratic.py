@@ -1,0 +1,78 @@
+"""Quadratics: the setting of Theorem 4.8, where everything is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from samviz.problems.picture import Coordinates
+from samviz.problems.problem import Operator, Problem
+
+
+class Quadratic(Problem):
+    """L(x) = ½ xᵀAx with a symmetric matrix A, in closed form."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        """Build from a symmetric float64 (dim, dim) matrix; `quadratic` checks it."""
+        self.name = "quadratic"
+        self.dim = len(matrix)
+        self.matrix = matrix  # (dim, dim)
+        self.filters = torch.zeros(self.dim, dtype=torch.int64)
+        self.axes = torch.linalg.eigh(matrix).eigenvectors.flip(1)  # columns, top eigenvector first
+
+    def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """½ xᵀAx, (runs,)."""
+        return ((x @ self.matrix) * x).sum(1) / 2
+
+    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """½ xᵀAx, (runs,), and Ax, (runs, dim)."""
+        gradient = x @ self.matrix
+        return (gradient * x).sum(1) / 2, gradient
+
+    def hvp(self, x: Tensor) -> Operator:
+        """Av, for v (runs, k, dim)."""
+        return lambda v: v @ self.matrix
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """A for every run, (runs, dim, dim)."""
+        return self.matrix.expand(len(x), -1, -1)
+
+    def initial(self, seed: int = 0) -> Tensor:
+        """A standard Gaussian point, (dim,)."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(self.dim, dtype=torch.float64, generator=generator).to(self.device, self.dtype)
+
+    def picture(self, x: Tensor) -> Coordinates:
+        """How far the point lies along each eigenvector."""
+        return Coordinates(np.abs((x[0] @ self.axes).cpu().numpy()))
+
+
+def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
+    """The quadratic ½ xᵀAx.
+
+    Args:
+        spectrum: eigenvalues (dim,) of a diagonal A, or a symmetric matrix (dim, dim); finite.
+
+    Returns:
+        The problem, float64 on the CPU.
+
+    Raises:
+        ValueError: when the shape does not fit, a number is not finite or the matrix is not symmetric.
+
+    Source: Theorem 4.8.
+
+    >>> import torch
+    >>> quadratic([3.0, 1.0]).loss(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
+    tensor([2.], dtype=torch.float64)
+    """
+    array = spectrum.detach().cpu().numpy() if isinstance(spectrum, Tensor) else np.asarray(spectrum)
+    if array.ndim not in (1, 2) or array.size == 0 or (array.ndim == 2 and array.shape[0] != array.shape[1]):
+        raise ValueError(f"spectrum has shape {array.shape}; expected eigenvalues (dim,) or a matrix (dim, dim)")
+    values = torch.from_numpy(np.array(array, dtype=np.float64))  # a copy: the problem owns its numbers
+    if not bool(values.isfinite().all()):
+        raise ValueError("spectrum contains NaN or infinity; pass finite numbers")
+    if values.ndim == 2 and not torch.allclose(values, values.mT):
+        raise ValueError("spectrum is a matrix that is not symmetric; pass (A + Aᵀ)/2 if that is what you mean")
+    return Quadratic(values if values.ndim == 2 else torch.diag(values))

@@ -1,0 +1,149 @@
+"""The paper's 4-D toy (Figure 1): a valley whose floor Γ = {x₃ = x₄ = 0} is a plane."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samviz.problems.picture import Floor
+from samviz.problems.problem import Operator, Problem
+
+
+class Valley(Problem):
+    """L = s·(F₁x₃² + F₂x₄²) with F₁ = x₁² + 6x₂² + 8 and F₂ = 4(1−x₁)² + (1−x₂)² + 1.
+
+    The loss is the mean of two samples, 2s·F₁x₃² and 2s·F₂x₄²: batch size 1 is the paper's 1-SAM.
+    """
+
+    samples = 2
+    dim = 4
+
+    def __init__(self, scale: float) -> None:
+        """Build with s = scale: 1 for the paper's L, ½ for the mean of F₁x₃² and F₂x₄²."""
+        self.name = "valley"
+        self.scale = scale
+        self.filters = torch.zeros(4, dtype=torch.int64)
+
+    def _weights(self, batch: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """The factors of the two samples' losses, each a number or (runs,)."""
+        if batch is None:
+            return self.scale, self.scale
+        second = batch.to(self.dtype).mean(1)  # the share of sample 1 in the batch
+        return 2 * self.scale * (1 - second), 2 * self.scale * second
+
+    @staticmethod
+    def curvatures(x: Tensor) -> tuple[Tensor, Tensor]:
+        """F₁ and F₂.
+
+        Args:
+            x: (..., 2 or more), of which x₁ and x₂ are used.
+
+        Returns:
+            Two tensors of shape (...).
+        """
+        x1, x2 = x[..., 0], x[..., 1]
+        return x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
+
+    def eigenvalues(self, x: Tensor) -> Tensor:
+        """The two non-zero Hessian eigenvalues at the point of Γ below x: 2sF₁ and 2sF₂.
+
+        Args:
+            x: (..., 2 or more).
+
+        Returns:
+            (..., 2), the larger first wherever x₁ and x₂ lie in [0, 1].
+        """
+        return 2 * self.scale * torch.stack(self.curvatures(x), -1)
+
+    def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """The loss, (runs,)."""
+        f1, f2 = self.curvatures(x)
+        w1, w2 = self._weights(batch)
+        return w1 * f1 * x[:, 2] ** 2 + w2 * f2 * x[:, 3] ** 2
+
+    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The loss, (runs,), and its gradient, (runs, 4), in closed form."""
+        x1, x2, x3, x4 = x.unbind(1)
+        f1, f2 = self.curvatures(x)
+        w1, w2 = self._weights(batch)
+        a, b = w1 * x3, w2 * x4  # a·x₃ and b·x₄ are the squares with their weights
+        a3, b4 = a * x3, b * x4
+        gradient = torch.stack(
+            (2 * x1 * a3 - 8 * (1 - x1) * b4, 12 * x2 * a3 - 2 * (1 - x2) * b4, 2 * f1 * a, 2 * f2 * b), 1
+        )
+        return f1 * a3 + f2 * b4, gradient
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """The full-batch Hessian, (runs, 4, 4), in closed form."""
+        x1, x2, x3, x4 = x.unbind(1)
+        f1, f2 = self.curvatures(x)
+        h = x.new_zeros(len(x), 4, 4)
+        h[:, 0, 0] = 2 * x3**2 + 8 * x4**2
+        h[:, 1, 1] = 12 * x3**2 + 2 * x4**2
+        h[:, 2, 2], h[:, 3, 3] = 2 * f1, 2 * f2
+        h[:, 0, 2] = h[:, 2, 0] = 4 * x1 * x3
+        h[:, 1, 2] = h[:, 2, 1] = 24 * x2 * x3
+        h[:, 0, 3] = h[:, 3, 0] = -16 * (1 - x1) * x4
+        h[:, 1, 3] = h[:, 3, 1] = -4 * (1 - x2) * x4
+        return self.scale * h
+
+    def hvp(self, x: Tensor) -> Operator:
+        """Hv, for v (runs, k, 4)."""
+        hessian = self.hessian(x)
+        return lambda v: v @ hessian
+
+    def initial(self, seed: int = 0) -> Tensor:
+        """A point beside the valley floor, (0.6, 0.9, 0.1, 0.1); the seed is not used."""
+        return torch.tensor([0.6, 0.9, 0.1, 0.1], dtype=self.dtype, device=self.device)
+
+    def limiting_flow(self, x0: Tensor, times: Tensor, kind: Literal["worst", "average"] = "worst") -> Tensor:
+        """The Riemannian gradient flow on Γ that SAM follows in phase II.
+
+        Args:
+            x0: (4,) or (2,), the start; only x₁ and x₂ count.
+            times: (times,), τ = ηρ²t.
+            kind: "worst" is dX/dτ = −½∇λ₁, full-batch SAM; "average" is dX/dτ = −½∇Tr, 1-SAM.
+
+        Returns:
+            (times, 2), x₁ and x₂ on Γ.
+
+        Source: Eqs. 7 and 18; λ₁ = 2sF₁ and Tr = 2s(F₁ + F₂) on Γ.
+
+        >>> import torch
+        >>> valley().limiting_flow(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.5]))[:, 0]
+        tensor([1.0000, 0.3679])
+        """
+        if kind not in ("worst", "average"):
+            raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
+        goal, rate = ((0.0, 0.0), (2.0, 12.0)) if kind == "worst" else ((0.8, 1 / 7), (10.0, 14.0))
+        goals, rates = x0.new_tensor(goal), self.scale * x0.new_tensor(rate)
+        return goals + (x0[:2] - goals) * torch.exp(-times[:, None] * rates)
+
+    def picture(self, x: Tensor) -> Floor:
+        """Where the point stands above the valley floor, over the contours of λ₁."""
+        axis = torch.linspace(0, 1, 41, dtype=torch.float64)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
+        levels = self.eigenvalues(grid)[..., 0].numpy()
+        return Floor(axis.numpy(), levels, np.asarray(x[0, :2].cpu(), dtype=np.float64))
+
+
+def valley(mean: bool = False) -> Valley:
+    """The paper's 4-D toy, in closed form.
+
+    Args:
+        mean: False for L = F₁x₃² + F₂x₄² (eigenvalues 2F₁, 2F₂ on Γ); True for the mean of the two terms,
+            L = ½(F₁x₃² + F₂x₄²) (eigenvalues F₁, F₂), the loss of 1-SAM in Setting 5.1.
+
+    Returns:
+        The problem, float64 on the CPU.
+
+    Source: Figure 1.
+
+    >>> import torch
+    >>> valley().eigenvalues(torch.zeros(4))
+    tensor([16., 12.])
+    """
+    return Valley(0.5 if mean else 1.0)

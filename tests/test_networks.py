@@ -1,0 +1,404 @@
+"""Networks against plain torch modules written here, numpy, and finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from torch import nn
+
+from samviz.problems import Problem, from_module, load, mlp
+
+ACTIVATIONS = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+
+def sequential(widths, activation):
+    layers = []
+    for fan_in, fan_out in zip(widths, widths[1:]):
+        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def twin(widths, activation, x):
+    """A plain module with the parameters x (dim,), in the order of `Module.parameters`."""
+    module = sequential(widths, activation)
+    nn.utils.vector_to_parameters(x.clone(), module.parameters())
+    return module
+
+
+def losses_by_hand(outputs, targets, loss):
+    """Each sample's loss, in numpy: half the mean square over outputs, or minus the log of a softmax."""
+    if loss == "mse":
+        return ((outputs - targets) ** 2).mean(1) / 2
+    shifted = outputs - outputs.max(1, keepdims=True)
+    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(targets)), targets]
+
+
+def some_data(loss, n=9, inputs=3, outputs=2):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, inputs))
+    return x, (rng.normal(size=(n, outputs)) if loss == "mse" else rng.integers(0, outputs, n))
+
+
+def start(problem, runs=1, seed=0):
+    return torch.stack([problem.initial(seed + r) for r in range(runs)])
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_loss_and_gradient_are_those_of_a_plain_module(activation, loss):
+    widths, (inputs, targets) = [3, 5, 4, 2], some_data(loss)
+    problem = mlp(widths, activation, (inputs, targets), loss)
+    x = start(problem, runs=3)
+    batches = torch.tensor([[0, 3, 3, 8], [1, 2, 5, 7], [8, 0, 4, 4]])
+    for batch in (None, batches):
+        value, gradient = problem.gradient(x, batch)
+        for r in range(3):
+            rows = slice(None) if batch is None else batch[r].numpy()
+            module = twin(widths, activation, x[r])
+            outputs = module(torch.from_numpy(inputs[rows]))
+            goal = torch.from_numpy(targets[rows])
+            mean = nn.MSELoss()(outputs, goal) / 2 if loss == "mse" else nn.CrossEntropyLoss()(outputs, goal)
+            mean.backward()
+            expected = torch.cat([p.grad.flatten() for p in module.parameters()])
+            by_hand = losses_by_hand(outputs.detach().numpy(), targets[rows], loss)
+            assert value[r].item() == pytest.approx(by_hand.mean(), rel=1e-12)
+            assert problem.loss(x, batch)[r].item() == pytest.approx(by_hand.mean(), rel=1e-12)
+            torch.testing.assert_close(gradient[r], expected, rtol=1e-10, atol=1e-13)
+            alone = problem.sample_losses(x, batch)[r].detach()
+            np.testing.assert_allclose(alone, by_hand, rtol=1e-11)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus", "sigmoid"])
+def test_backpropagation_written_out_is_the_slope_of_the_loss(activation):
+    problem = mlp([1, 4, 3, 1], activation, "sine")
+    x = start(problem)
+    gradient = problem.gradient(x)[1][0]
+    h = 1e-6
+    for i in range(problem.dim):
+        step = torch.zeros_like(x)
+        step[0, i] = h
+        slope = (problem.loss(x + step) - problem.loss(x - step)).item() / (2 * h)
+        assert gradient[i].item() == pytest.approx(slope, abs=2e-9)
+
+
+@pytest.mark.parametrize("z", [-30.0, -1.0, 0.0, 1.0, 19.9, 20.1, 40.0])
+def test_the_slope_of_softplus_is_the_logistic_function(z):
+    problem = mlp([1, 1, 1], "softplus", ([[1.0]], [0.0]))
+    x = torch.tensor([[z, 0.0, 1.0, 0.0]], dtype=torch.float64)  # the output is softplus(z)
+    loss, gradient = problem.gradient(x)
+    output = np.logaddexp(0, z)
+    assert loss.item() == pytest.approx(output**2 / 2, rel=1e-8)
+    assert gradient[0, 0].item() == pytest.approx(output * expit(z), rel=1e-8)
+
+
+def test_a_network_of_one_neuron_by_hand():
+    problem = mlp([1, 1, 1], "tanh", ([[2.0], [0.0]], [1.0, 0.0]))
+    w, b, u, c = 0.5, 0.1, -1.5, 0.2
+    x = torch.tensor([[w, b, u, c]], dtype=torch.float64)
+    outputs = u * np.tanh(w * np.array([2.0, 0.0]) + b) + c
+    by_hand = (outputs - [1.0, 0.0]) ** 2 / 2
+    np.testing.assert_allclose(problem.sample_losses(x)[0], by_hand, rtol=1e-14)
+    assert problem.loss(x).item() == pytest.approx(by_hand.mean(), rel=1e-14)
+
+
+@pytest.mark.parametrize(("widths", "dim"), [([1, 24, 24, 1], 673), ([3, 5, 4, 2], 54), ([1, 1], 2)])
+def test_the_number_of_parameters(widths, dim):
+    inputs = np.ones((4, widths[0]))
+    assert mlp(widths, data=(inputs, np.ones((4, widths[-1])))).dim == dim
+
+
+@pytest.mark.parametrize(
+    ("widths", "data", "loss", "samples"),
+    [
+        ([1, 3, 1], "sine", "mse", 20),
+        ([2, 3, 1], "spirals", "mse", 100),
+        ([2, 3, 2], "spirals", "mse", 100),
+        ([2, 3, 2], "spirals", "cross_entropy", 100),
+        ([64, 3, 10], "digits", "cross_entropy", 1797),
+        ([64, 3, 10], "digits", "mse", 1797),
+    ],
+)
+def test_the_data_sets(widths, data, loss, samples):
+    problem = mlp(widths, "tanh", data, loss)
+    inputs, targets = load(data)
+    if loss == "mse" and targets.dtype.kind == "i":  # classes become ±1, or one-hot vectors
+        targets = 2.0 * targets[:, None] - 1 if widths[-1] == 1 else np.eye(widths[-1])[targets]
+    x = start(problem)
+    outputs = twin(widths, "tanh", x[0])(torch.from_numpy(inputs)).detach().numpy()
+    assert problem.samples == samples
+    np.testing.assert_allclose(problem.sample_losses(x)[0], losses_by_hand(outputs, targets, loss), rtol=1e-10)
+    assert problem.loss(x).item() == pytest.approx(losses_by_hand(outputs, targets, loss).mean(), rel=1e-12)
+    assert problem.gradient(x)[0].item() == pytest.approx(problem.loss(x).item(), rel=1e-12)
+
+
+def test_targets_of_one_column_may_be_flat():
+    x = np.linspace(-1, 1, 5)[:, None]
+    flat, column = mlp([1, 2, 1], data=(x, x[:, 0] ** 2)), mlp([1, 2, 1], data=(x, x**2))
+    assert torch.equal(flat.gradient(start(flat))[1], column.gradient(start(column))[1])
+
+
+def test_inputs_of_one_number_may_be_flat():
+    x = np.linspace(-1, 1, 5)
+    flat, column = mlp([1, 2, 1], data=(x, x**2)), mlp([1, 2, 1], data=(x[:, None], x**2))
+    assert torch.equal(flat.gradient(start(flat))[1], column.gradient(start(column))[1])
+
+
+def test_images_are_flattened():
+    images = np.random.default_rng(0).normal(size=(4, 2, 3))
+    problem = mlp([6, 2, 1], data=(images, np.ones(4)))
+    same = mlp([6, 2, 1], data=(images.reshape(4, 6), np.ones(4)))
+    assert torch.equal(problem.loss(start(problem)), same.loss(start(same)))
+
+
+def test_labels_may_be_plus_and_minus_one():
+    """±1 is how a regression on two classes is usually written: it must not become −3 and 1."""
+    x = np.array([[0.3], [-0.2], [1.0]])
+    integers, floats = (mlp([1, 2, 1], data=(x, np.array([-1, 1, 1], dtype=kind))) for kind in (np.int64, np.float64))
+    np.testing.assert_array_equal(integers.targets, floats.targets)
+
+
+def test_ones_own_loss():
+    def absolute(outputs, targets):
+        return (outputs - targets[:, None]).abs().sum(1)
+
+    x, y = some_data("mse", outputs=1)
+    problem = mlp([3, 4, 1], "tanh", (x, y[:, 0]), absolute)
+    point = start(problem)
+    module = twin([3, 4, 1], "tanh", point[0])
+    errors = (module(torch.from_numpy(x)) - torch.from_numpy(y)).abs()
+    errors.mean().backward()
+    expected = torch.cat([p.grad.flatten() for p in module.parameters()])
+    np.testing.assert_allclose(problem.sample_losses(point)[0], errors.detach()[:, 0], rtol=1e-12)
+    torch.testing.assert_close(problem.gradient(point)[1][0], expected, rtol=1e-10, atol=1e-13)
+
+
+# second derivatives
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_hessian_vector_products_are_differences_of_gradients(activation, loss):
+    problem = mlp([3, 5, 4, 2], activation, some_data(loss), loss)
+    x = start(problem, runs=2)
+    v = torch.randn(2, 3, problem.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    product = problem.hvp(x)(v)
+    h = 1e-6
+    for k in range(3):
+        expected = (problem.gradient(x + h * v[:, k])[1] - problem.gradient(x - h * v[:, k])[1]) / (2 * h)
+        torch.testing.assert_close(product[:, k], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_hessian_is_symmetric_and_that_of_autograd():
+    widths, (inputs, targets) = [3, 4, 2], some_data("mse")
+    problem = mlp(widths, "tanh", (inputs, targets))
+    x = start(problem, runs=2)
+    module, names = sequential(widths, "tanh"), dict(sequential(widths, "tanh").named_parameters())
+
+    def loss(flat):  # by a plain module, and by torch's own Hessian
+        parts = flat.split([p.numel() for p in names.values()])
+        parameters = {name: part.view(p.shape) for (name, p), part in zip(names.items(), parts)}
+        outputs = torch.func.functional_call(module, parameters, torch.from_numpy(inputs))
+        return ((outputs - torch.from_numpy(targets)) ** 2).mean() / 2
+
+    hessian = problem.hessian(x)
+    assert torch.equal(hessian, hessian.mT)
+    for r in range(2):
+        expected = torch.autograd.functional.hessian(loss, x[r])
+        torch.testing.assert_close(hessian[r], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
+    problem = mlp([3, 4, 2], "tanh", some_data("mse"))
+    x = start(problem, runs=2)
+    whole = problem.hessian(x)
+    monkeypatch.setattr("samviz.problems.problem.CHUNK", 7 * problem.samples * problem.dim)  # 7 rows at a time of 26
+    torch.testing.assert_close(problem.hessian(x), whole, rtol=1e-13, atol=1e-15)
+
+
+# precision, runs, and the starting point
+
+
+@pytest.mark.parametrize(("activation", "loss"), [("tanh", "mse"), ("relu", "cross_entropy"), ("gelu", "mse")])
+def test_runs_never_mix(activation, loss):
+    problem = mlp([3, 5, 2], activation, some_data(loss), loss)
+    x = start(problem, runs=5)
+    spoiled = x.clone()
+    spoiled[2] = torch.nan
+    batch = torch.tensor([[0, 1], [2, 3], [4, 5], [6, 7], [8, 0]])
+    for rows in (None, batch):
+        many, beside = problem.gradient(x, rows), problem.gradient(spoiled, rows)
+        for r in (0, 1, 3, 4):
+            one = problem.gradient(x[r : r + 1], None if rows is None else rows[r : r + 1])
+            for a, b, c in zip(many, one, beside):
+                torch.testing.assert_close(a[r], b[0], rtol=1e-13, atol=1e-15)
+                assert torch.equal(a[r], c[r])
+
+
+@pytest.mark.parametrize(("activation", "loss"), [("tanh", "mse"), ("gelu", "cross_entropy")])
+def test_single_precision(activation, loss):
+    problem = mlp([3, 5, 2], activation, some_data(loss), loss)
+    single, x = problem.to("cpu", torch.float32), start(problem)
+    for got, exact in zip(single.gradient(x.float()), problem.gradient(x)):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got.double(), exact, rtol=1e-4, atol=1e-6)
+    assert single.initial().dtype == single.hessian(x.float()).dtype == torch.float32
+    assert problem.dtype == problem.inputs.dtype == torch.float64
+
+
+def test_the_starting_point():
+    problem = mlp([64, 7, 10], data="digits", loss="cross_entropy")
+    first, last = problem.initial(3)[: 65 * 7], problem.initial(3)[65 * 7 :]
+    assert torch.equal(problem.initial(3), problem.initial(3))
+    assert not torch.equal(problem.initial(3), problem.initial(4))
+    assert 0.9 / 8 < first.abs().max() <= 1 / 8  # ±1/√fan_in, torch's default for linear layers
+    assert 0.9 / 7**0.5 < last.abs().max() <= 1 / 7**0.5
+
+
+# any torch module
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_a_module_is_the_same_problem_as_the_mlp(loss):
+    widths, data = [3, 5, 4, 2], some_data(loss)
+    module = sequential(widths, "tanh")
+    ours, theirs = mlp(widths, "tanh", data, loss), from_module(module, data, loss)
+    flat = torch.cat([p.detach().flatten() for p in module.parameters()])
+    assert torch.equal(theirs.initial(), flat)
+    assert ours.dim == theirs.dim == len(flat)
+    assert torch.equal(ours.filters, theirs.filters)
+    x = start(ours, runs=3)
+    batch = torch.tensor([[0, 3], [1, 2], [8, 0]])
+    for rows in (None, batch):
+        for runs in (1, 3):
+            part = None if rows is None else rows[:runs]
+            for a, b in zip(ours.gradient(x[:runs], part), theirs.gradient(x[:runs], part)):
+                torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-14)
+    torch.testing.assert_close(ours.hessian(x), theirs.hessian(x), rtol=1e-9, atol=1e-12)
+
+
+class Convolution(nn.Module):
+    """A small network with a frozen layer, batch normalization, dropout and a weight used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.filters = nn.Conv2d(1, 2, 2)
+        self.norm = nn.BatchNorm2d(2)
+        self.frozen = nn.Linear(18, 6)
+        self.frozen.requires_grad_(False)
+        self.shared = nn.Linear(6, 6)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, images):
+        hidden = self.norm(self.filters(images)).tanh().flatten(1)
+        hidden = self.shared(self.shared(self.frozen(hidden)).tanh()).tanh()
+        return self.head(self.drop(hidden))
+
+
+def test_any_module():
+    torch.manual_seed(0)
+    module = Convolution()
+    module.norm.running_mean.fill_(0.3)
+    images = np.random.default_rng(0).normal(size=(5, 1, 4, 4))
+    labels = np.array([0, 2, 1, 1, 0])
+    problem = from_module(module, (images, labels), "cross_entropy")
+    free = [p for p in module.parameters() if p.requires_grad]
+    assert problem.dim == sum(p.numel() for p in free)
+    assert module.training  # the user's module is left as it was
+    assert next(module.parameters()).dtype == torch.float32
+    module.double().eval()
+    outputs = module(torch.from_numpy(images))
+    nn.CrossEntropyLoss()(outputs, torch.from_numpy(labels)).backward()
+    expected = torch.cat([p.grad.flatten() for p in free])
+    x = problem.initial()[None]
+    by_hand = losses_by_hand(outputs.detach().numpy(), labels, "cross_entropy")
+    np.testing.assert_allclose(problem.sample_losses(x)[0], by_hand, rtol=1e-12)
+    for runs in (1, 2):  # a single run goes another way than several
+        gradient = problem.gradient(x.repeat(runs, 1))[1]
+        torch.testing.assert_close(gradient, expected.repeat(runs, 1), rtol=1e-10, atol=1e-14)
+    batch = torch.tensor([[1, 4], [0, 3]])
+    np.testing.assert_allclose(problem.loss(x.repeat(2, 1), batch), by_hand[batch].mean(1), rtol=1e-12)
+    h, v = 1e-6, torch.randn(1, 1, problem.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slope = (problem.gradient(x + h * v[0])[1] - problem.gradient(x - h * v[0])[1]) / (2 * h)
+    torch.testing.assert_close(problem.hvp(x)(v)[:, 0], slope, rtol=1e-5, atol=1e-7)
+    single = problem.to("cpu", torch.float32)
+    torch.testing.assert_close(single.gradient(x.float())[1][0].double(), expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(problem.gradient(x)[1][0], expected, rtol=1e-10, atol=1e-14)  # which still stands
+
+
+def test_a_problem_does_not_follow_its_module():
+    module = sequential([1, 2, 1], "tanh")
+    problem = from_module(module, "sine")
+    x, before = problem.initial()[None], problem.loss(problem.initial()[None])
+    with torch.no_grad():
+        module[0].weight.add_(1)
+    assert torch.equal(problem.loss(x), before)
+    problem.initial().add_(1)
+    assert torch.equal(problem.initial()[None], x)
+
+
+# what a network computes, as a picture
+
+
+def test_the_picture_of_a_curve():
+    problem = mlp([1, 4, 1], "tanh", "sine")
+    x = start(problem, runs=2)
+    curve = problem.picture(x)
+    expected = twin([1, 4, 1], "tanh", x[0])(torch.from_numpy(curve.inputs)[:, None])[:, 0]
+    np.testing.assert_allclose(curve.outputs, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(curve.data_targets, np.sin(3 * curve.data_inputs), atol=1e-12)
+    assert curve.inputs[0] < -1
+    assert curve.inputs[-1] > 1
+
+
+@pytest.mark.parametrize(("outputs", "loss"), [(1, "mse"), (2, "cross_entropy"), (2, "mse")])
+def test_the_picture_of_two_classes(outputs, loss):
+    problem = mlp([2, 4, outputs], "tanh", "spirals", loss)
+    x = start(problem)
+    regions = problem.picture(x)
+    point = torch.tensor([[regions.axis1[3], regions.axis2[30]]])
+    answer = twin([2, 4, outputs], "tanh", x[0])(point)[0].detach()
+    score = answer[0] if outputs == 1 else answer[1] - answer[0]
+    assert regions.score.shape == (41, 41)
+    assert regions.score[30, 3] == pytest.approx(score.item(), rel=1e-10)
+    np.testing.assert_array_equal(regions.labels, load("spirals")[1])
+    np.testing.assert_allclose(regions.points, load("spirals")[0])
+
+
+def test_the_picture_of_many_classes():
+    problem = mlp([64, 5, 10], "tanh", "digits", "cross_entropy")
+    x = start(problem)
+    images, labels = load("digits")
+    guess = twin([64, 5, 10], "tanh", x[0])(torch.from_numpy(images)).argmax(1).numpy()
+    expected = [np.mean(guess[labels == c] == c) for c in range(10)]
+    np.testing.assert_allclose(problem.picture(x).accuracy, expected, rtol=1e-12)
+
+
+def test_the_picture_of_any_regression():
+    inputs, targets = some_data("mse")
+    problem = mlp([3, 4, 2], "tanh", (inputs, targets))
+    x = start(problem)
+    picture = problem.picture(x)
+    np.testing.assert_allclose(picture.targets, targets.ravel())
+    expected = twin([3, 4, 2], "tanh", x[0])(torch.from_numpy(inputs)).detach().numpy().ravel()
+    np.testing.assert_allclose(picture.predictions, expected, rtol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_cuda_gives_the_same_numbers(loss):
+    data = some_data(loss)
+    for problem in (mlp([3, 5, 2], "tanh", data, loss), from_module(sequential([3, 5, 2], "tanh"), data, loss)):
+        assert isinstance(problem, Problem)
+        x, batch = start(problem, runs=2), torch.tensor([[0, 1], [2, 3]])
+        there = problem.to("cuda", torch.float64)
+        for a, b in zip(there.gradient(x.cuda(), batch.cuda()), problem.gradient(x, batch)):
+            torch.testing.assert_close(a.cpu(), b, rtol=1e-10, atol=1e-13)
+        torch.testing.assert_close(there.hessian(x.cuda()).cpu(), problem.hessian(x), rtol=1e-9, atol=1e-12)

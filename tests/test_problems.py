@@ -1,0 +1,270 @@
+"""Quadratics, the valley and the batched loss under them, against numpy, finite differences and hand-made numbers."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samviz.problems import Problem, quadratic, valley
+from samviz.problems.device import one_thread
+
+STABLE = settings(max_examples=25, deadline=None, derandomize=True)
+unit_interval = st.floats(0, 1)
+numbers = st.floats(-2, 2)
+
+
+def tensor(*rows):
+    return torch.from_numpy(np.array(rows, dtype=np.float64))
+
+
+def derivative(function, x, h=0.05):
+    """The derivative (dim, ...) of a numpy function by the five-point stencil, exact for polynomials of degree 4."""
+    parts = []
+    for step in h * np.eye(len(x)):
+        near = function(x + step) - function(x - step)
+        far = function(x + 2 * step) - function(x - 2 * step)
+        parts.append((8 * near - far) / (12 * h))
+    return np.array(parts)
+
+
+def symmetric(seed, dim, scale=3.0):
+    a = np.random.default_rng(seed).normal(scale=scale, size=(dim, dim))
+    return (a + a.T) / 2
+
+
+# quadratics
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 6), runs=st.integers(1, 4))
+def test_a_quadratic_is_half_x_a_x(seed, dim, runs):
+    a = symmetric(seed, dim)
+    rng = np.random.default_rng(seed + 1)
+    x, v = rng.normal(size=(runs, dim)), rng.normal(size=(runs, 3, dim))
+    problem = quadratic(a)
+    loss, gradient = problem.gradient(torch.from_numpy(x))
+    by_hand = np.array([0.5 * row @ a @ row for row in x])
+    np.testing.assert_allclose(problem.loss(torch.from_numpy(x)), by_hand, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(loss, by_hand, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradient, x @ a, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(problem.hessian(torch.from_numpy(x)), np.stack([a] * runs))
+    np.testing.assert_allclose(problem.hvp(torch.from_numpy(x))(torch.from_numpy(v)), v @ a, rtol=1e-12, atol=1e-12)
+
+
+def test_a_quadratics_gradient_is_the_slope_of_its_loss():
+    a = symmetric(3, 4)
+    problem, x = quadratic(a), np.array([0.3, -1.0, 2.0, 0.5])
+    slope = derivative(lambda y: problem.loss(tensor(y))[0].item(), x)
+    np.testing.assert_allclose(problem.gradient(tensor(x))[1][0], slope, atol=1e-10)
+
+
+def test_a_spectrum_means_a_diagonal_matrix():
+    problem = quadratic([3.0, 1.5, -1.0])
+    np.testing.assert_array_equal(problem.hessian(torch.zeros(1, 3))[0], np.diag([3.0, 1.5, -1.0]))
+    assert (problem.dim, problem.samples, problem.dtype) == (3, 0, torch.float64)
+
+
+@pytest.mark.parametrize("spectrum", [(2, 1), np.float32([2, 1]), torch.tensor([2.0, 1.0]), [[2, 0], [0, 1]]])
+def test_a_spectrum_may_be_any_array(spectrum):
+    np.testing.assert_array_equal(quadratic(spectrum).hessian(torch.zeros(1, 2))[0], np.diag([2.0, 1.0]))
+
+
+def test_a_quadratic_owns_its_numbers():
+    spectrum = np.array([2.0, 1.0])
+    problem = quadratic(spectrum)
+    spectrum[0] = 100
+    assert problem.hessian(torch.zeros(1, 2))[0, 0, 0] == 2
+
+
+def test_a_matrix_symmetric_up_to_rounding_gives_one_gradient_and_one_hessian():
+    a = np.array([[2.0, 1.0 + 4e-6], [1.0, 3.0]])
+    problem, x = quadratic(a), np.array([1.0, 1.0])
+    slope = derivative(lambda y: problem.loss(tensor(y))[0].item(), x)
+    np.testing.assert_allclose(problem.gradient(tensor(x))[1][0], slope, rtol=1e-9)
+    np.testing.assert_array_equal(problem.hessian(tensor(x))[0], problem.hessian(tensor(x))[0].T)
+
+
+def test_a_quadratics_picture_is_its_distance_along_each_eigenvector():
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    problem = quadratic(turn @ np.diag([1.0, 5.0]) @ turn.T)
+    x = 2.0 * turn[:, 0] - 3.0 * turn[:, 1]  # 2 along the flat one, 3 along the sharp one
+    np.testing.assert_allclose(problem.picture(tensor(x)).distance, [3, 2])
+
+
+# the valley
+
+
+def curvatures(x):
+    return x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
+
+
+def valley_loss(x, mean=False):
+    f1, f2 = curvatures(x)
+    return (f1 * x[2] ** 2 + f2 * x[3] ** 2) / (2 if mean else 1)
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@STABLE
+@given(x=st.lists(numbers, min_size=4, max_size=4))
+def test_the_valley_and_its_derivatives(mean, x):
+    x = np.array(x)
+    problem, point = valley(mean=mean), tensor(x)
+
+    def slope(y):
+        return derivative(lambda z: valley_loss(z, mean), y)
+
+    loss, gradient = problem.gradient(point)
+    hessian = derivative(slope, x)
+    assert problem.loss(point)[0].item() == pytest.approx(valley_loss(x, mean), abs=1e-12)
+    assert loss[0].item() == pytest.approx(valley_loss(x, mean), abs=1e-12)
+    np.testing.assert_allclose(gradient[0], slope(x), atol=1e-9)
+    np.testing.assert_allclose(problem.hessian(point)[0], hessian, atol=1e-7)
+    v = np.array([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 1.0, -1.0]])
+    np.testing.assert_allclose(problem.hvp(point)(torch.from_numpy(v)[None])[0], v @ hessian, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@STABLE
+@given(x1=unit_interval, x2=unit_interval)
+def test_the_eigenvalues_on_the_valley_floor(mean, x1, x2):
+    """The non-zero eigenvalues of the Hessian on Γ are 2F₁ and 2F₂ (F₁ and F₂ for the mean), F₁ the larger one."""
+    x = np.array([x1, x2, 0.0, 0.0])
+    f1, f2 = curvatures(x)
+    expected = np.array([f1, f2]) * (1 if mean else 2)
+    hessian = derivative(lambda y: derivative(lambda z: valley_loss(z, mean), y), x)
+    spectrum = np.linalg.eigvalsh(hessian)[::-1]
+    np.testing.assert_allclose(spectrum, [*expected, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(valley(mean=mean).eigenvalues(tensor(x))[0], expected, rtol=1e-14)
+    assert f1 > f2
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_the_valley_is_the_mean_of_two_samples(mean):
+    x = np.array([0.3, 0.7, 0.2, -0.4])
+    problem, factor = valley(mean=mean), (1 if mean else 2)
+    f1, f2 = curvatures(x)
+    alone = [factor * f1 * x[2] ** 2, factor * f2 * x[3] ** 2]
+    batches = torch.tensor([[0, 0], [1, 1], [0, 1], [1, 0]])
+    losses, gradients = problem.gradient(tensor(*[x] * 4), batches)
+    np.testing.assert_allclose(losses, [*alone, sum(alone) / 2, sum(alone) / 2], rtol=1e-14)
+    np.testing.assert_allclose(problem.loss(tensor(*[x] * 4), batches), losses, rtol=1e-14)
+    np.testing.assert_allclose(problem.loss(tensor(x), torch.tensor([[1]])), alone[1:], rtol=1e-14)
+    for k, gradient in enumerate(gradients[:2]):
+        share = derivative(lambda y, k=k: factor * curvatures(y)[k] * y[2 + k] ** 2, x)
+        np.testing.assert_allclose(gradient, share, atol=1e-10)
+    np.testing.assert_allclose(gradients[2], problem.gradient(tensor(x))[1][0], rtol=1e-14)
+
+
+def test_the_valleys_picture_shows_the_level_of_lambda_1():
+    floor = valley().picture(tensor([0.3, 0.7, 0.1, 0.1]))
+    np.testing.assert_allclose(floor.point, [0.3, 0.7])
+    np.testing.assert_allclose(floor.axis[[0, -1]], [0, 1])
+    np.testing.assert_allclose(floor.level[-1, 0], 2 * (6 + 8))  # rows are x₂
+    np.testing.assert_allclose(floor.level[0, -1], 2 * (1 + 8))
+
+
+# what every problem does
+
+
+class Bowl(Problem):
+    """Σᵢ cᵢxᵢ⁴ plus a slope that is linear: only a loss, so that everything else comes from autograd."""
+
+    name = "bowl"
+    dim = 3
+    filters = torch.zeros(3, dtype=torch.int64)
+    quartic = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+
+    def loss(self, x, batch=None):
+        return (self.quartic.to(x) * x**4).sum(1) + x.sum(1)
+
+    def initial(self, seed=0):
+        return torch.full((3,), float(seed), dtype=self.dtype)
+
+
+class Slope(Bowl):
+    """A loss without curvature."""
+
+    def loss(self, x, batch=None):
+        return x.sum(1)
+
+
+def test_autograd_gives_what_a_loss_leaves_out():
+    x = np.array([[1.0, -1.0, 2.0], [0.5, 0.0, -1.0]])
+    c = np.array([1.0, 2.0, 3.0])
+    problem, points = Bowl(), torch.from_numpy(x)
+    loss, gradient = problem.gradient(points)
+    np.testing.assert_allclose(loss, (c * x**4).sum(1) + x.sum(1))
+    np.testing.assert_allclose(gradient, 4 * c * x**3 + 1)
+    np.testing.assert_allclose(problem.hessian(points), [np.diag(12 * c * row**2) for row in x])
+    v = np.arange(12.0).reshape(2, 2, 3)
+    product = problem.hvp(points)
+    for _ in range(2):  # the graph is kept and may be used again
+        np.testing.assert_allclose(product(torch.from_numpy(v)), 12 * (c * x**2)[:, None] * v)
+    np.testing.assert_allclose(product(torch.from_numpy(v[:, :1])), 12 * (c * x**2)[:, None] * v[:, :1])
+    assert not gradient.requires_grad
+    assert not loss.requires_grad
+    assert points.grad is None
+    assert problem.picture(points) is None
+
+
+def test_a_loss_without_curvature_has_a_zero_hessian():
+    assert torch.equal(Slope().hessian(torch.ones(2, 3, dtype=torch.float64)), torch.zeros(2, 3, 3).double())
+
+
+@pytest.mark.parametrize("problem", [quadratic(symmetric(0, 4)), valley(), valley(mean=True)], ids=repr)
+def test_runs_never_mix(problem):
+    x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    v = torch.randn(7, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    spoiled = x.clone()
+    spoiled[3] = torch.nan
+    together = [*problem.gradient(x), problem.hessian(x), problem.hvp(x)(v)]
+    beside_nan = [*problem.gradient(spoiled), problem.hessian(spoiled), problem.hvp(spoiled)(v)]
+    for r in (0, 6):
+        alone = [*problem.gradient(x[r : r + 1]), problem.hessian(x[r : r + 1]), problem.hvp(x[r : r + 1])(v[r : r + 1])]
+        for one, many, beside in zip(alone, together, beside_nan):
+            torch.testing.assert_close(many[r], one[0], rtol=1e-15, atol=1e-15)
+            assert torch.equal(beside[r], many[r])
+
+
+@pytest.mark.parametrize("problem", [quadratic([2.0, 1.0, 1.0, 0.5]), valley()], ids=repr)
+def test_another_precision_is_another_problem(problem):
+    single = problem.to("cpu", torch.float32)
+    x = torch.tensor([[0.3, 0.7, 0.2, -0.4]])
+    assert problem.to("cpu", torch.float64) is problem
+    assert (single.dtype, problem.dtype) == (torch.float32, torch.float64)
+    for got, exact in zip(single.gradient(x), problem.gradient(x.double())):
+        assert got.dtype == torch.float32
+        np.testing.assert_allclose(got, exact, rtol=1e-5)
+    assert single.hessian(x).dtype == single.hvp(x)(x[:, None]).dtype == single.initial().dtype == torch.float32
+    assert "float32" in repr(single)
+    assert "float64" in repr(problem)
+
+
+@pytest.mark.parametrize("given", [[1, 2, 3], (1.0, 2.0, 3.0), np.arange(1, 4), torch.arange(1, 4), [[1, 2, 3]]])
+def test_points_of_any_kind(given):
+    points = quadratic([1.0, 1.0, 1.0]).points(given)
+    assert torch.equal(points, tensor([1.0, 2.0, 3.0]))
+
+
+def test_starting_points_follow_the_seed():
+    problem = quadratic([1.0, 2.0, 3.0])
+    assert torch.equal(problem.initial(4), problem.initial(4))
+    assert not torch.equal(problem.initial(4), problem.initial(5))
+    assert valley().loss(valley().initial()[None]) > 0
+
+
+def test_one_thread_for_a_toy_and_the_users_number_afterwards():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="inside"), one_thread(quadratic([1.0])):
+            assert torch.get_num_threads() == 1
+            raise RuntimeError("inside")
+        assert torch.get_num_threads() == 2
+        large = quadratic([1.0])
+        large.samples = 10**9
+        with one_thread(large):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
