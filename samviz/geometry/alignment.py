@@ -1,0 +1,86 @@
+"""How well the gradient points along the top of the Hessian's spectrum, measured three ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from samviz.geometry.eigenpairs import Eigenpairs, located, top_eigenpairs
+from samviz.problems import Problem
+from samviz.problems.device import one_thread
+from samviz.problems.problem import Operator
+
+CLOSE = 0.05  # eigenvalues within 5 % of λ₁ belong to the top eigenspace
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Alignment of a gradient with the top of the spectrum; each number in [0, 1], 1 is full alignment.
+
+    Once λ₁ meets λ₂ the vector v₁ is no longer one direction and its cosine jumps about; the top eigenspace
+    and the Rayleigh ratio go on telling the truth.
+    """
+
+    cos_v1: Tensor  # (runs,), |cos(∇L, v₁)|
+    cos_eigenspace: Tensor  # (runs,), norm of the gradient direction's projection on the top eigenspace
+    rayleigh: Tensor  # (runs,), gᵀHg / (λ₁‖g‖²), negative where the gradient sees negative curvature
+    multiplicity: Tensor  # int64 (runs,), eigenvalues in the top eigenspace, among those computed
+    gap: Tensor  # (runs,), (λ₁ − λ₂)/|λ₁|; inf for one parameter
+    closing: Tensor  # bool (runs,), True when λ₂ lies in the top eigenspace
+
+
+def alignment(
+    problem: Problem,
+    x: Tensor,
+    *,
+    gradient: Tensor | None = None,
+    eigenpairs: Eigenpairs | None = None,
+    close: float = CLOSE,
+) -> Alignment:
+    """Alignment of the gradient with the top eigenvector, with the top eigenspace, and by Rayleigh ratio.
+
+    Args:
+        problem: whose loss.
+        x: (dim,) or (runs, dim), where.
+        gradient: (runs, dim), the vector to align; None is the full-batch ∇L(x).
+        eigenpairs: those at x when they are known already (two or more see a closing gap); None computes three.
+        close: share of λ₁ within which an eigenvalue belongs to the top eigenspace, 0 to 1.
+
+    Returns:
+        The three measures and the state of the eigengap; NaN where the gradient is zero.
+
+    Raises:
+        ValueError: when x does not fit the problem.
+
+    Source: Theorem 4.5, phase II: the angle between ∇L(x(t)) and the top eigenspace is O(ρ).
+
+    >>> from samviz.problems import quadratic
+    >>> import torch
+    >>> alignment(quadratic([2.0, 1.0]), torch.tensor([1.0, 0.0])).cos_v1
+    tensor([1.], dtype=torch.float64)
+    """
+    problem, x = located(problem, x)
+    if eigenpairs is None:
+        eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim))
+    if gradient is None:
+        gradient = problem.gradient(x)[1]
+    with one_thread(problem):
+        return _aligned(problem.hvp(x), gradient, eigenpairs, close)
+
+
+def _aligned(hvp: Operator, gradient: Tensor, eigenpairs: Eigenpairs, close: float) -> Alignment:
+    direction = gradient / gradient.norm(dim=1, keepdim=True)  # NaN at zero, on purpose
+    values, vectors = eigenpairs.values, eigenpairs.vectors
+    top = values[:, :1]
+    inside = values >= top - close * top.abs()  # (runs, k)
+    cosines = (vectors @ direction[..., None])[..., 0].abs()  # (runs, k)
+    curvature = (direction * hvp(direction[:, None])[:, 0]).sum(1)
+    return Alignment(
+        cos_v1=cosines[:, 0].clamp(max=1),
+        cos_eigenspace=(cosines * inside).norm(dim=1).clamp(max=1),
+        rayleigh=curvature / top[:, 0],
+        multiplicity=inside.sum(1),
+        gap=eigenpairs.gaps[:, 0] / top[:, 0].abs(),
+        closing=eigenpairs.gaps[:, 0] <= close * top[:, 0].abs(),
+    )
