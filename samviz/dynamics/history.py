@@ -1,0 +1,108 @@
+"""The record of a run: one row per measurement, read by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class History:
+    """Rows of measurements, each with the settings it was made under.
+
+    Columns are arrays (rows, …); a run of one parameter vector has no runs axis, several have (rows, runs, …).
+
+    >>> history = History()
+    >>> history.append({"step": 0, "loss": 1.0})
+    >>> history["loss"]
+    array([1.])
+    """
+
+    def __init__(self) -> None:
+        """An empty record."""
+        self.rows: list[dict[str, Any]] = []
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row; it replaces the last one when that belongs to the same step."""
+        if self.rows and self.rows[-1]["step"] == row["step"]:
+            self.rows.pop()
+        self.rows.append(row)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.rows[0]) if self.rows else ()
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        """A column as an array, NaN where a row did not measure it."""
+        if column not in self.columns:
+            raise KeyError(f"history has no column {column!r}; it has {', '.join(self.columns) or 'no rows yet'}")
+        values = [row[column] for row in self.rows]
+        try:
+            return np.array(values)
+        except ValueError:  # rows of different shape: one η and later one per run, or different k
+            return _ragged(values)
+
+    def thinned(self, limit: int) -> History:
+        """At most about `limit` rows, evenly spaced, and the last one: enough for a plot.
+
+        The spacing is a power of two, so that a growing record keeps showing the same rows.
+
+        Args:
+            limit: number of rows, at least 2.
+
+        Returns:
+            A record that shares its rows with this one.
+        """
+        stride = 1
+        while len(self.rows) > limit * stride:
+            stride *= 2
+        thin = History()
+        thin.rows = self.rows[::stride]
+        if self.rows and thin.rows[-1] is not self.rows[-1]:
+            thin.rows = [*thin.rows, self.rows[-1]]
+        return thin
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """All columns by name."""
+        return {column: self[column] for column in self.columns}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The record as a table; a column of several numbers is split into name_0, name_1 and so on.
+
+        Returns:
+            A DataFrame with one row per measurement.
+
+        Raises:
+            ImportError: when pandas is not installed, with the remedy.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        table: dict[str, Any] = {}
+        for name, column in self.to_dict().items():
+            for index in np.ndindex(column.shape[1:]):
+                table["_".join((name, *map(str, index)))] = column[(slice(None), *index)]
+        return pd.DataFrame(table)
+
+    def __repr__(self) -> str:
+        """Size and columns."""
+        return f"<History: {len(self)} rows of {', '.join(self.columns) or 'nothing yet'}>"
+
+
+def _ragged(values: list[Any]) -> NDArray[Any]:
+    """One array of values of different shape: scalars are repeated, short last axes padded with NaN."""
+    shape = max((np.shape(v) for v in values), key=lambda s: (len(s), s))
+    full = np.full((len(values), *shape), np.nan)
+    for row, value in zip(full, values):
+        row[..., : np.shape(value)[-1] if np.ndim(value) else None] = value
+    return full

@@ -1,0 +1,78 @@
+"""A gradient-descent minimum to start from: shipped for the tutorial's networks, found for others."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samviz.geometry import top_eigenpairs
+from samviz.problems import Network, Problem
+from samviz.problems.device import one_thread
+
+MOMENTUM = 0.9
+WORK = 3e9  # multiplications, about a second on one core
+
+
+def gradient_descent_minimum(problem: Problem, *, seed: int = 0) -> Tensor:
+    """A point near the minimizers of L, reached by gradient descent: where SAM's story starts.
+
+    The sine network of the tutorial ships its own for seed 0: 20,000 steps of η = 0.13 and 3,000 of η = 0.05 from
+    `initial(7)`. Other networks take a second of work: gradient descent with momentum 0.9 and step size 1/λ₁,
+    renewed every hundred steps, the last tenth without momentum, which leaves the gradient orthogonal to v₁.
+    Quadratics and the valley start beside their minimizers instead, where there is something to see.
+
+    Args:
+        problem: what is minimized.
+        seed: int, of the starting point.
+
+    Returns:
+        (dim,), on the problem's device.
+
+    >>> from samviz.problems import mlp
+    >>> problem = mlp([1, 24, 24, 1], data="sine")
+    >>> bool(problem.loss(gradient_descent_minimum(problem)[None]) < 1e-5)
+    True
+    """
+    start = problem.initial(seed)
+    if not isinstance(problem, Network):
+        return start
+    if seed == 0 and (shipped := _shipped(problem)) is not None:
+        return shipped
+    steps = int(np.clip(WORK / (6 * problem.samples * problem.dim), 100, 5000))
+    with one_thread(problem):
+        return descend(problem, start, steps)
+
+
+def descend(problem: Problem, start: Tensor, steps: int) -> Tensor:
+    """Gradient descent with momentum and step size 1/λ₁; the last tenth of the steps without momentum.
+
+    Args:
+        problem: what is minimized.
+        start: (dim,).
+        steps: number of steps.
+
+    Returns:
+        (dim,), the best iterate seen at a renewal of the step size, or the last one when that is better.
+    """
+    x, velocity, lr, warm = problem.points(start), torch.zeros_like(problem.points(start)), 0.0, None
+    best, lowest = x, float("inf")
+    for step in range(steps):
+        if step % 100 == 0 or step == steps - steps // 10:
+            pairs = top_eigenpairs(problem, x, start=warm, tol=1e-2)
+            warm, lr = pairs.start, 1 / float(pairs.values.clamp_min(1e-6))
+        loss, gradient = problem.gradient(x)
+        if step % 100 == 0 and float(loss) < lowest:
+            best, lowest = x, float(loss)
+        velocity = gradient + (MOMENTUM if step < steps - steps // 10 else 0.0) * velocity
+        x = x - lr * velocity
+    return (x if float(problem.loss(x)) <= lowest else best)[0]
+
+
+def _shipped(problem: Network) -> Tensor | None:
+    """The minimum that comes with the package for this very network, if there is one."""
+    with np.load(str(files("samviz.problems") / "minima.npz")) as minima:
+        key = f"{problem.name}, {problem.loss_name}"
+        return problem.points(minima[key])[0] if key in minima else None

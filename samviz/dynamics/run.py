@@ -1,0 +1,284 @@
+"""A run: a rule applied to a problem again and again, measured on request, steered between steps."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from samviz.dynamics.history import History
+from samviz.dynamics.rules import RULES, Rule
+from samviz.dynamics.sampling import BLOCK, batch_indices
+from samviz.dynamics.settings import Settings, per_run
+from samviz.geometry import alignment, hessian_trace, top_eigenpairs
+from samviz.problems import Problem
+from samviz.problems.device import one_thread, placed
+
+BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
+MOST = 10  # eigenpairs that are computed, at most, to see where the top eigenspace ends
+TRACE_PRODUCTS = 36  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
+
+
+class Diverged(RuntimeError):
+    """Every run has diverged; the run keeps its last good iterate and its history."""
+
+
+class Run:
+    """SAM, or another rule, on a problem: one parameter vector or many at once.
+
+    `step` moves, `measure` adds a row to `history`; every number of a row belongs to one iterate. Settings may
+    be replaced between steps. The samples of a step depend on (seed, step) alone, so a run is repeatable bit
+    for bit on one device, however its steps are grouped.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rule: str = "sam",
+        lr: float | ArrayLike | Tensor = 0.1,
+        rho: float | ArrayLike | Tensor = 0.05,
+        batch_size: int | None = None,
+        x0: ArrayLike | Tensor | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        trail: int = 0,
+    ) -> None:
+        """Prepare a run at step 0.
+
+        Args:
+            problem: what is minimized.
+            rule: "gd", "sam" or "usam".
+            lr: learning rate η > 0, a number or one per run (runs,).
+            rho: perturbation radius ρ ≥ 0, a number or one per run (runs,), in units of ‖x‖.
+            batch_size: samples per step, 1 to n; None is the full batch.
+            x0: (dim,) or (runs, dim), the start; None asks the problem.
+            seed: non-negative int, of the start and of the samples; run r samples with seed + r.
+            device: "auto" is CUDA when it is there, else the CPU; or a torch device.
+            dtype: float64 (default) or float32 (default on MPS, which has no float64).
+            trail: how many of the latest iterates `trail` keeps.
+
+        Raises:
+            ValueError: when an argument is out of range or does not fit, named with what was expected.
+            TypeError: when a number is not a number.
+
+        >>> from samviz.problems import quadratic
+        >>> run = Run(quadratic([3.0, 1.0]), rule="sam", lr=0.1, rho=0.05, x0=[1.0, 1.0], device="cpu")
+        >>> run.step(1000)
+        >>> print(f"{run.x.norm():.4f}")  # Theorem 4.8: ηρλ₁/(2 − ηλ₁)
+        0.0088
+        """
+        where, precision = placed(device, dtype)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seed is {seed!r}; expected an integer of 0 or more")
+        if trail < 0:
+            raise ValueError(f"trail is {trail}; expected 0 or more iterates")
+        self.problem = problem.to(where, precision)
+        self.seed = int(seed)
+        start = self.problem.initial(self.seed) if x0 is None else x0
+        self.single = (start.ndim if isinstance(start, Tensor) else np.ndim(start)) == 1
+        self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
+        self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem.samples)  # type: ignore[arg-type]
+        self.steps = 0
+        self.history = History()
+        self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
+        self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
+        self.trail: deque[Tensor] = deque([self.x], maxlen=trail) if trail else deque(maxlen=0)
+        self._bound = BLOWN_UP * self.problem.loss(self.x).detach().clamp_min(1)
+        self._warm: Tensor | None = None  # where the next eigenpairs start
+        self._width = 0  # how many of them the top eigenspace needed last time
+
+    @property
+    def settings(self) -> Settings:
+        """Rule, lr, rho and batch size; replace them between steps: `run.settings = replace(run.settings, rho=0.1)`."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        settings = settings.fit(len(self.x), self.problem.samples)
+        if settings == self._settings:
+            return
+        self._settings = settings
+        if self.changes[-1][0] == self.steps:
+            self.changes.pop()
+        self.changes.append((self.steps, settings))
+
+    @property
+    def eigenvectors(self) -> Tensor | None:
+        """Top eigenvectors (runs, m, dim) of the last measurement, the first three converged; None before it."""
+        return self._warm
+
+    def set(self, **changes: Any) -> None:
+        """Change some settings from the next step on: `run.set(rho=0.1, lr=0.05)`."""
+        self.settings = replace(self._settings, **changes)
+
+    def step(self, n: int = 1) -> None:
+        """Take n steps.
+
+        A run whose loss turns non-finite or a million times its first stays at its last good iterate, and
+        `diverged_at` tells the step.
+
+        Args:
+            n: number of steps, 0 or more.
+
+        Raises:
+            Diverged: when every run has diverged; history and iterate are kept.
+            ValueError: when n is negative.
+        """
+        if n < 0:
+            raise ValueError(f"n is {n}; expected 0 or more steps")
+        rule = RULES[self._settings.rule]
+        lr, rho = per_run(self._settings.lr, self.x), per_run(self._settings.rho, self.x)
+        with one_thread(self.problem):
+            self._step(n, rule, lr, rho)
+
+    def _step(self, n: int, rule: Rule, lr: float | Tensor, rho: float | Tensor) -> None:
+        for _ in range(n):
+            if bool((self.diverged_at >= 0).all()):
+                raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
+            step = rule(self.problem, self.x, self._batch(), lr, rho)
+            good = (step.loss <= self._bound) & step.x.isfinite().all(1)  # False for NaN, too
+            if bool(good.all()) and bool((self.diverged_at < 0).all()):
+                self.x = step.x
+            else:
+                alive = good & (self.diverged_at.to(good.device) < 0)
+                self.x = torch.where(alive[:, None], step.x, self.x)
+                fresh = ~good.cpu() & (self.diverged_at < 0)
+                self.diverged_at[fresh] = self.steps
+                if not bool(alive.any()):
+                    raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
+            self.steps += 1
+            if self.trail.maxlen:
+                self.trail.append(self.x)
+
+    def why_diverged(self, r: int = 0) -> str:
+        """Which run, where, and the bound that was broken, in one sentence or two."""
+        lr = self._settings.lr[r] if isinstance(self._settings.lr, tuple) else self._settings.lr
+        text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
+        measured = [row for row in self.history.rows if "eigenvalues" in row]
+        if not measured:
+            return text
+        top = float(np.reshape(measured[-1]["eigenvalues"], (len(self.x), -1))[r, 0])
+        if lr * top > 2:
+            return (
+                f"{text} ηλ₁ = {lr:g}·{top:.3g} = {lr * top:.3g} > 2, so steps along v₁ grow; "
+                f"η below {2 / top:.3g} is stable."
+            )
+        return f"{text} ηλ₁ was {lr * top:.3g} when last measured, at step {measured[-1]['step']}."
+
+    def measure(self, k: int = 3, trace: bool = True) -> dict[str, Any]:
+        """Measure the present iterate and add the row to `history`.
+
+        Args:
+            k: top eigenvalues in the row, at most dim of them; up to ten are computed while all of them lie within
+                5 % of λ₁, so that the alignment sees the whole top eigenspace.
+            trace: False leaves the trace out (NaN), which is much cheaper above 500 parameters.
+
+        Returns:
+            The row: step, full-batch loss and gradient norm, eigenvalues (k), their residuals and `converged`,
+            trace with its standard error, the alignment measures, and the settings.
+        """
+        with one_thread(self.problem):
+            return self._measure(k, trace)
+
+    def _measure(self, k: int, trace: bool) -> dict[str, Any]:
+        dim, shown = self.problem.dim, min(k, self.problem.dim)
+        loss, gradient = self.problem.gradient(self.x)
+        while True:
+            pairs = top_eigenpairs(self.problem, self.x, min(max(k, self._width), dim), start=self._warm, tol=1e-4)
+            self._warm = pairs.start
+            aligned = alignment(self.problem, self.x, gradient=gradient, eigenpairs=pairs)
+            held = int(aligned.multiplicity.max())
+            if held < pairs.values.shape[1] or pairs.values.shape[1] >= min(max(k, MOST), dim):
+                break
+            self._width = min(held + 3, max(k, MOST))  # the top eigenspace goes on: look further
+        self._width = min(self._width, held + 3)
+        nan = torch.full_like(loss, torch.nan)
+        value, error = nan, nan
+        if trace:
+            estimate = hessian_trace(
+                self.problem,
+                self.x,
+                products=None if pairs.exact else TRACE_PRODUCTS,
+                subspace=None if pairs.exact else pairs.start,
+            )
+            value, error = estimate.value, estimate.standard_error
+        measured = {
+            "loss": loss,
+            "grad_norm": gradient.norm(dim=1),
+            "eigenvalues": pairs.values[:, :shown],
+            "residuals": pairs.residuals[:, :shown],
+            "converged": pairs.converged.all(1),
+            "trace": value,
+            "trace_error": error,
+            "cos_v1": aligned.cos_v1,
+            "cos_eigenspace": aligned.cos_eigenspace,
+            "rayleigh": aligned.rayleigh,
+            "multiplicity": aligned.multiplicity,
+            "gap": aligned.gap,
+            "closing": aligned.closing,
+        }
+        row: dict[str, Any] = {"step": self.steps}
+        for name, tensor in measured.items():
+            array = tensor.cpu().numpy()
+            row[name] = array[0] if self.single else array
+        row |= self._settings.row() | {"batch_size": self._settings.batch_size or self.problem.samples}
+        self.history.append(row)
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: plain numbers, strings, lists and arrays."""
+        return {
+            "x": self.x.cpu().numpy().copy(),
+            "steps": self.steps,
+            "seed": self.seed,
+            "single": self.single,
+            "settings": self._settings.row(),
+            "changes": [(step, settings.row()) for step, settings in self.changes],
+            "diverged_at": self.diverged_at.numpy().copy(),
+            "bound": self._bound.cpu().numpy().copy(),
+            "warm": None if self._warm is None else self._warm.cpu().numpy().copy(),
+            "width": self._width,
+            "trail": [x.cpu().numpy().copy() for x in self.trail],
+            "history": [dict(row) for row in self.history.rows],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state.
+
+        Args:
+            state: from `state_dict` of a run on the same problem.
+
+        Raises:
+            ValueError: when the state's parameters do not fit the problem; the run is left as it was.
+        """
+        x = self.problem.points(state["x"], "state['x']").clone()
+        settings = Settings(**state["settings"]).fit(len(x), self.problem.samples)
+
+        def tensor(array: ArrayLike) -> Tensor:
+            return torch.tensor(array, device=x.device, dtype=x.dtype)
+
+        self.x, self._settings = x, settings
+        self.steps, self.seed, self.single = state["steps"], state["seed"], state["single"]
+        self.changes = [(step, Settings(**row)) for step, row in state["changes"]]
+        self.diverged_at = torch.as_tensor(state["diverged_at"]).clone()
+        self._bound = tensor(state["bound"])
+        self._warm = None if state["warm"] is None else tensor(state["warm"])
+        self._width = state["width"]
+        self.trail = deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen)
+        self.history = History()
+        self.history.rows = [dict(row) for row in state["history"]]
+
+    def _batch(self) -> Tensor | None:
+        """Sample indices (runs, b) of the coming step; None for the full batch."""
+        size = self._settings.batch_size
+        if size is None:
+            return None
+        block, row = divmod(self.steps, BLOCK)
+        draws = [batch_indices(self.seed + r, block, size, self.problem.samples)[row] for r in range(len(self.x))]
+        return torch.from_numpy(np.stack(draws)).to(self.x.device)

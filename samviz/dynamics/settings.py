@@ -1,0 +1,104 @@
+"""The knobs of a run: rule, learning rate, perturbation radius, batch size; checked, frozen, comparable."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samviz.dynamics.rules import RULES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be changed between two steps of a run.
+
+    Raises:
+        ValueError: when a value is out of its range, named with the range.
+        TypeError: when a value is not a number.
+
+    >>> Settings("sam", lr=0.1, rho=0.05)
+    Settings(rule='sam', lr=0.1, rho=0.05, batch_size=None)
+    """
+
+    rule: str = "sam"  # a name in `RULES`
+    lr: float | tuple[float, ...] = 0.1  # η > 0, one or one per run
+    rho: float | tuple[float, ...] = 0.05  # perturbation radius ρ ≥ 0, one or one per run
+    batch_size: int | None = None  # samples per step; None is the full batch
+
+    def __post_init__(self) -> None:
+        """Check and normalize every value."""
+        if self.rule not in RULES:
+            raise ValueError(f"rule is {self.rule!r}; expected one of {', '.join(RULES)}")
+        object.__setattr__(self, "lr", _numbers("lr", self.lr))
+        object.__setattr__(self, "rho", _numbers("rho", self.rho))
+        if min(_tuple(self.lr)) <= 0:
+            raise ValueError(f"lr is {self.lr}; expected a learning rate above 0")
+        if min(_tuple(self.rho)) < 0:
+            raise ValueError(f"rho is {self.rho}; expected a perturbation radius of 0 or more (0 is gradient descent)")
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, Integral)):
+            raise TypeError(f"batch_size is {size!r}; expected an integer, or None for the full batch")
+        if size is not None:
+            object.__setattr__(self, "batch_size", int(size))
+
+    def fit(self, runs: int, samples: int) -> Settings:
+        """The same settings, checked against a run: one value or one per run, a batch that exists.
+
+        Args:
+            runs: number of runs.
+            samples: n, 0 for a loss without samples.
+
+        Returns:
+            The settings, with a batch size of n written as None.
+
+        Raises:
+            ValueError: when they do not fit.
+        """
+        for name in ("lr", "rho"):
+            given = len(_tuple(getattr(self, name)))
+            if given not in (1, runs):
+                raise ValueError(f"{name} has {given} values for {runs} runs; expected one, or one per run")
+        if self.batch_size is None:
+            return self
+        if samples == 0:
+            raise ValueError(f"batch_size is {self.batch_size} but this loss is no mean over samples; expected None")
+        if not 1 <= self.batch_size <= samples:
+            raise ValueError(f"batch_size is {self.batch_size}; expected 1 to {samples}, the number of samples")
+        return Settings(self.rule, self.lr, self.rho, None) if self.batch_size == samples else self
+
+    def row(self) -> dict[str, Any]:
+        """The settings as a history row stores them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def per_run(value: float | tuple[float, ...], like: Tensor) -> float | Tensor:
+    """One number, or one per run as a column (runs, 1) that multiplies (runs, dim)."""
+    return torch.tensor(value, dtype=like.dtype, device=like.device)[:, None] if isinstance(value, tuple) else value
+
+
+def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _numbers(name: str, value: object) -> float | tuple[float, ...]:
+    """A finite float, or a tuple of them."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | list | tuple) and np.ndim(value) == 1:
+        numbers = [_numbers(name, v) for v in np.asarray(value).tolist()]
+        if not numbers:
+            raise ValueError(f"{name} is empty; expected a number, or one per run")
+        return tuple(float(v) for v in numbers if not isinstance(v, tuple))
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; expected a number, or one per run")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; expected a finite number")
+    return float(value)
