@@ -1,0 +1,261 @@
+"""The landscape with the moving iterate, and what the parameters mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samviz.figures.style import BLUE, BLUES, GREY, INK, ORANGE, VERMILION, Layout, Trace, axis, note, title
+
+if TYPE_CHECKING:
+    from samviz.geometry import Landscape
+    from samviz.problems.picture import Picture
+
+Array = NDArray[np.float64]
+Domain = tuple[float, float]
+LEVELS = 15  # contours from the lowest to the highest point of a slice
+
+
+def heights(landscape: Landscape) -> Array:
+    """√(L − min L): evenly spaced contours on a quadratic bowl, where those of L would crowd."""
+    return np.sqrt(np.maximum(landscape.loss - np.nanmin(landscape.loss), 0))
+
+
+def landscape_panel(
+    landscape: Landscape, height: Array, trail: Array, lost: float, *, x: Domain, y: Domain
+) -> tuple[list[Trace], Layout]:
+    """The loss on a plane, with the latest iterates on it.
+
+    Args:
+        landscape: the slice.
+        height: (resolution, resolution), from `heights`; the same array as long as the slice is the same.
+        trail: (steps, 2), the latest iterates on the plane, the present one last.
+        lost: share of the present iterate's distance from the plane's origin that is off the plane, 0 to 1.
+        x: the panel's horizontal extent, in fractions of the picture.
+        y: its vertical extent.
+
+    Returns:
+        Traces on the axes x4 / y4, and their layout.
+    """
+    on = {"xaxis": "x4", "yaxis": "y4"}
+    a, b = landscape.axis1, landscape.axis2
+    traces: list[Trace] = [
+        {
+            "type": "contour",
+            "x": a,
+            "y": b,
+            "z": height,
+            "colorscale": BLUES,
+            "showscale": False,
+            "autocontour": False,
+            "contours": {
+                "start": float(step := np.nanmax(height) / LEVELS),
+                "end": float(np.nanmax(height)),
+                "size": float(step),
+            },
+            "line": {"color": "rgba(255,255,255,0.7)", "width": 0.7},
+            "hoverinfo": "skip",
+            "name": "√(L − min L)",
+        }
+        | on,
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "x": trail[:, 0],
+            "y": trail[:, 1],
+            "line": {"color": ORANGE, "width": 1.2},
+            "marker": {"color": ORANGE, "size": 5},
+            "name": "latest steps",
+        }
+        | on,
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": trail[-1:, 0],
+            "y": trail[-1:, 1],
+            "marker": {"color": VERMILION, "size": 14, "line": {"color": "white", "width": 2}},
+            "name": "iterate",
+        }
+        | on,
+    ]
+    first, second = landscape.plane.labels
+    detail = f"plane of {first} and {second}" + (f" · last {len(trail) - 1} steps" if len(trail) > 1 else "")
+    share = f"{round(lost, 1):.0%}" if lost >= 0.05 else "less than 5%"  # in tens: it changes at every step
+    aside = f"{share} of the way from the plane’s origin is off the plane"
+    panel = {
+        "xaxis4": axis(x, "y4", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, nticks=6),
+        "yaxis4": axis(y, "x4", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, nticks=6),
+        "annotations": [
+            title("landscape", detail, x[0], y[1]),
+            note(aside, 0.01, 0.015, "x4 domain", "y4 domain", INK, yanchor="bottom", bgcolor="rgba(255,255,255,0.6)")
+            | {"font": {"size": 11}},
+        ],
+    }
+    return traces, panel
+
+
+def picture_panel(
+    picture: Picture | None, start: Picture | None, path: Array, *, x: Domain, y: Domain
+) -> tuple[list[Trace], Layout]:
+    """What the parameters mean: a curve, decision regions, accuracy per class and so on.
+
+    Args:
+        picture: from `Problem.picture`; None leaves the panel empty.
+        start: the picture at the start of the run, drawn thin and grey where that makes sense.
+        path: (steps, dim ≥ 2), the iterates so far, for pictures that draw them.
+        x: the panel's horizontal extent, in fractions of the picture.
+        y: its vertical extent.
+
+    Returns:
+        Traces on the axes x5 / y5, and their layout.
+    """
+    kind = type(picture).__name__
+    traces, heading, xaxis, yaxis, notes = (
+        DRAW[kind](picture, start, path) if kind in DRAW else ([], ("", ""), {"visible": False}, {"visible": False}, [])
+    )
+    on = {"xaxis": "x5", "yaxis": "y5"}
+    panel = {
+        "xaxis5": axis(x, "y5", **xaxis),
+        "yaxis5": axis(y, "x5", nticks=6, **yaxis),
+        "annotations": [title(heading[0], heading[1], x[0], y[1]), *notes],
+    }
+    return [trace | on for trace in traces], panel
+
+
+def _curve(picture: Any, start: Any, path: Array) -> Any:
+    def line(p: Any, color: str, width: float, name: str, dash: str = "solid") -> Trace:
+        style = {"color": color, "width": width, "dash": dash}
+        return {"type": "scatter", "mode": "lines", "x": p.inputs, "y": p.outputs, "line": style, "name": name}
+
+    dots = {"mode": "markers", "x": picture.data_inputs, "y": picture.data_targets, "marker": {"color": INK, "size": 7}}
+    traces = [
+        line(start or picture, GREY, 1.5, "at the start", "dot"),
+        line(picture, VERMILION, 2.5, "now"),
+        {"type": "scatter", "name": "data"} | dots,
+    ]
+    spread = np.ptp(picture.data_targets) or 1.0
+    low, high = picture.data_targets.min() - 0.2 * spread, picture.data_targets.max() + 0.2 * spread
+    ranges = {"range": [picture.inputs[0], picture.inputs[-1]]}, {"range": [low, high]}
+    return traces, ("what the network computes", "now, and dotted at the start"), *ranges, []
+
+
+def _regions(picture: Any, start: Any, path: Array) -> Any:
+    limit = float(np.abs(picture.score).max()) or 1.0
+    traces: list[Trace] = [
+        {
+            "type": "heatmap",
+            "x": picture.axis1,
+            "y": picture.axis2,
+            "z": np.round(picture.score, 3),
+            "zmin": -limit,
+            "zmax": limit,
+            "colorscale": [[0, "#f3b48a"], [0.5, "#ffffff"], [1, "#8fc1de"]],
+            "zsmooth": "best",
+            "showscale": False,
+            "hoverinfo": "skip",
+        }
+    ]
+    for label, color, symbol in ((0, VERMILION, "circle"), (1, BLUE, "diamond")):
+        chosen = picture.points[picture.labels == label]
+        style = {"color": color, "symbol": symbol, "size": 6, "line": {"color": "white", "width": 0.8}}
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": chosen[:, 0], "y": chosen[:, 1], "marker": style}
+            | {"name": f"class {label}"}
+        )
+    ranges = (
+        {"range": [picture.axis1[0], picture.axis1[-1]]},
+        {"range": [picture.axis2[0], picture.axis2[-1]]},
+    )
+    return traces, ("what the network computes", "○ class 0, ◇ class 1"), *ranges, []
+
+
+def _classes(picture: Any, start: Any, path: Array) -> Any:
+    classes = np.arange(len(picture.accuracy))
+    labels = [f"{a:.0%}" for a in picture.accuracy]
+    bar = {"x": classes, "y": picture.accuracy, "marker": {"color": BLUE}, "text": labels, "textposition": "outside"}
+    detail = f"share of each class right · mean {picture.accuracy.mean():.1%}"
+    axes = {"tickvals": classes.tolist()}, {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
+    return [{"type": "bar", "cliponaxis": False} | bar], ("accuracy", detail), *axes, []
+
+
+def _residuals(picture: Any, start: Any, path: Array) -> Any:
+    low, high = float(picture.targets.min()), float(picture.targets.max())
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": np.array([low, high]),
+            "y": np.array([low, high]),
+            "line": {"color": GREY},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": picture.targets,
+            "y": picture.predictions,
+            "marker": {"color": INK},
+        },
+    ]
+    axes = {"title": {"text": "target", "standoff": 2}}, {"title": {"text": "prediction", "standoff": 2}}
+    return traces, ("predictions", "against targets; the line is perfect"), *axes, []
+
+
+def _coordinates(picture: Any, start: Any, path: Array) -> Any:
+    names = [f"v{i}" for i in range(1, len(picture.distance) + 1)]
+    floor = 1e-12
+    bar = {"x": names, "y": np.maximum(picture.distance, floor), "marker": {"color": BLUE}}
+    axes = {"type": "category"}, {"type": "log", "exponentformat": "power", "range": [-9, 1]}
+    return [{"type": "bar"} | bar], ("distance from the minimum", "along each eigenvector"), *axes, []
+
+
+def _floor(picture: Any, start: Any, path: Array) -> Any:
+    corners = (((0, 0), "least λ₁"), ((0.8, 1 / 7), "least trace"), ((1, 1), "least λ₂"))
+    traces: list[Trace] = [
+        {
+            "type": "contour",
+            "x": picture.axis,
+            "y": picture.axis,
+            "z": picture.level,
+            "colorscale": BLUES,
+            "showscale": False,
+            "ncontours": 14,
+            "line": {"color": "rgba(255,255,255,0.7)", "width": 0.7},
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": np.array([p[0] for p, _ in corners], float),
+            "y": np.array([p[1] for p, _ in corners], float),
+            "marker": {"color": "white", "symbol": "x", "size": 8},
+            "text": [t for _, t in corners],
+            "cliponaxis": False,
+        },
+        {"type": "scatter", "mode": "lines", "x": path[:, 0], "y": path[:, 1], "line": {"color": ORANGE, "width": 2.5}},
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": picture.point[:1],
+            "y": picture.point[1:],
+            "marker": {"color": VERMILION, "size": 12, "line": {"color": "white", "width": 2}},
+        },
+    ]
+    notes = [
+        note(text, p[0], p[1], "x5", "y5", "white" if p != (1, 1) else INK, xanchor="right" if p[0] else "left")
+        | {"yanchor": "top" if p[1] == 1 else "bottom", "xshift": -6 if p[0] else 6}
+        for p, text in corners
+    ]
+    axes = {"range": [-0.03, 1.03]}, {"range": [-0.03, 1.03]}
+    return traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), *axes, notes
+
+
+DRAW = {
+    "Curve": _curve,
+    "Regions": _regions,
+    "Classes": _classes,
+    "Residuals": _residuals,
+    "Coordinates": _coordinates,
+    "Floor": _floor,
+}

@@ -1,0 +1,73 @@
+"""One palette and one look for every picture: Okabe–Ito colours, direct labels, no legends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INK, GREY, GRID, GHOST = "#1b2733", "#7d8b99", "#e8edf2", "#b9c2cb"
+BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
+VERMILION, ORANGE, PURPLE = "#D55E00", "#E69F00", "#CC79A7"
+BLUES = [[0.0, "#08306b"], [0.2, "#1c64ab"], [0.4, "#4f9bcb"], [0.6, "#9ac8e1"], [0.8, "#cfe1f2"], [1.0, "#f4f9fd"]]
+FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
+
+Trace = dict[str, Any]
+Layout = dict[str, Any]
+
+
+def axis(domain: tuple[float, float], anchor: str, **more: Any) -> Layout:
+    """An axis over part of the picture: domain as fractions of it, anchored to its partner ("x2", "y2")."""
+    return {
+        "domain": list(domain),
+        "anchor": anchor,
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": "#9aa5b1",
+        "tickfont": {"size": 11},
+        "automargin": False,
+        **more,
+    }
+
+
+def layout(height: int, **more: Any) -> Layout:
+    """What all pictures share, and more of one's own."""
+    return {
+        "height": height,
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "showlegend": False,
+        "margin": {"l": 58, "r": 14, "t": 26, "b": 40},
+        "hovermode": "closest",
+        "uirevision": "keep",
+        **more,
+    }
+
+
+def title(text: str, detail: str, x: float, y: float) -> Layout:
+    """A panel's title: a bold word and a plain explanation, at a corner given in fractions of the picture."""
+    return {
+        "text": f"<b>{text}</b>  {detail}",
+        "x": x,
+        "y": y,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 13},
+    }
+
+
+def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, **more: Any) -> Layout:
+    """A label at a point of the data."""
+    return {
+        "text": text,
+        "x": x,
+        "y": y,
+        "xref": xref,
+        "yref": yref,
+        "xanchor": "left",
+        "showarrow": False,
+        "font": {"size": 12, "color": color},
+        **more,
+    }

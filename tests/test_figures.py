@@ -1,0 +1,133 @@
+"""The lab's picture as data: what is marked, labelled and in view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
+from samviz.figures import POINTS
+from samviz.figures.series import series
+from samviz.problems import mlp
+
+SINE = mlp([1, 24, 24, 1], data="sine")
+
+
+@pytest.fixture(scope="module")
+def story() -> Run:
+    """Gradient descent, then SAM with a ρ that is dragged upwards."""
+    run = Run(SINE, lr=0.05, rho=0.0, x0=gradient_descent_minimum(SINE), device="cpu")
+    for rho in (0.0, 0.0, 0.005, 0.005):
+        run.set(rho=rho)
+        run.step(40)
+        run.measure()
+    for rho in (0.006, 0.008, 0.01, 0.02):  # one gesture: a few steps between the values
+        run.set(rho=rho)
+        run.step(1)
+        run.measure()
+    run.step(60)
+    run.measure()
+    return run
+
+
+def drawn(run: Run, **more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    history = run.history
+    edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
+    return series(history, edge, run.changes, None, width=0.5, samples=20, **more)
+
+
+def test_a_drag_is_one_mark_and_says_from_where_to_where(story: Run) -> None:
+    _, layout = drawn(story)
+    assert [shape["x0"] for shape in layout["shapes"]] == [80, 160]
+    texts = [a["text"] for a in layout["annotations"]]
+    assert "ρ 0 → 0.005" in texts
+    assert "ρ 0.005 → 0.02" in texts
+
+
+def test_a_change_of_batch_size_is_told_in_numbers(story: Run) -> None:
+    old = story.changes[0][1]
+    run = Run(SINE, lr=0.05, rho=0.0, device="cpu")
+    run.measure()
+    run.changes = [(0, old), (50, replace(old, batch_size=1)), (90, replace(old, batch_size=None, rule="gd"))]
+    run.step(100)
+    run.measure()
+    texts = [a["text"] for a in drawn(run)[1]["annotations"]]
+    assert "batch 20 → 1" in texts
+    assert "rule sam → gd<br>batch 1 → 20" in texts
+
+
+def test_the_labels_at_the_curves_ends_do_not_overlap(story: Run) -> None:
+    traces, layout = drawn(story)
+    for panel, distance in (("y2", 0.09), ("y3", 0.12)):
+        labels = next(t for t in traces if t["name"] == f"labels {panel}")
+        low, high = layout[f"yaxis{panel[1:]}"]["range"]
+        heights = np.sort(labels["y"])
+        assert len(labels["text"]) == len(heights) >= 3
+        assert np.diff(heights).min() > distance * (high - low) * 0.9
+        assert heights[0] >= low - 0.1 * (high - low)
+
+
+def test_the_curves_are_the_history(story: Run) -> None:
+    traces = {t["name"]: t for t in drawn(story)[0]}
+    history = story.history
+    assert np.array_equal(traces["loss"]["y"], history["loss"])
+    assert np.array_equal(traces["λ₁"]["y"], history["eigenvalues"][:, 0])
+    assert np.array_equal(traces["cos with the top eigenspace"]["y"], history["cos_eigenspace"])
+    assert np.allclose(traces["2/η"]["y"], 2 / 0.05)
+    assert all(
+        t["x"] is traces["loss"]["x"] for n, t in traces.items() if n in ("λ₁", "λ₂", "cos with v₁")
+    )  # sent once
+
+
+def test_the_prediction_lies_on_the_measurement_in_phase_two(story: Run) -> None:
+    traces = {t["name"]: t for t in drawn(story)[0]}
+    assert traces["SAM's edge"]["y"][-1] == pytest.approx(traces["λ₁"]["y"][-1], rel=0.02)
+    assert " λ₁ at SAM’s edge" in traces["labels y2"]["text"]
+
+
+def test_a_line_above_the_panel_is_told_with_its_value(story: Run) -> None:
+    labels = next(t for t in drawn(story)[0] if t["name"] == "labels y2")
+    assert " 2/η = 40 ↑" in labels["text"]
+
+
+def test_the_gap_is_marked_where_it_closed_for_good(story: Run) -> None:
+    run = Run(SINE, lr=0.05, rho=0.0, device="cpu")
+    for closing in (False, True, False, True, True):
+        run.step(10)
+        row = run.measure(trace=False)
+        row["closing"] = closing
+    notes = [a for a in drawn(run)[1]["annotations"] if a["text"].startswith("λ₁ meets λ₂")]
+    assert [a["x"] for a in notes] == [40]
+    run.history.rows[-1]["closing"] = False
+    assert not [a for a in drawn(run)[1]["annotations"] if a["text"].startswith("λ₁ meets λ₂")]
+
+
+def test_a_long_record_is_thinned_without_jumping(story: Run) -> None:
+    from samviz.dynamics import History
+
+    history = History()
+    seen: set[int] = set()
+    for step in range(3 * POINTS):
+        history.append({"step": step})
+        thin = history.thinned(POINTS)["step"]
+        assert len(thin) <= POINTS + 1
+        assert thin[-1] == step
+        seen |= set(thin[:-1].tolist()) if step == 2 * POINTS else set()
+    kept = set(history.thinned(POINTS)["step"][:-1].tolist())
+    assert {s for s in kept if s < 2 * POINTS} <= seen
+
+
+def test_axes_stand_still_while_the_curves_grow(story: Run) -> None:
+    run = Run(SINE, lr=0.05, rho=0.005, x0=gradient_descent_minimum(SINE), device="cpu")
+    layouts = []
+    for _ in range(60):
+        run.step(20)
+        run.measure(trace=False)
+        layouts.append(drawn(run)[1])
+    ranges = [[axes[f"{a}axis{n}"]["range"] for a in "xy" for n in ("", "2", "3")] for axes in layouts[30:]]
+    assert sum(a != b for a, b in pairwise(ranges)) <= 5
+    assert all(r[0][1] > run.history["step"][31 + i] for i, r in enumerate(ranges[:-1]))
