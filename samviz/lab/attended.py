@@ -1,0 +1,45 @@
+"""Is anybody there to click? And what to show when nobody is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from samviz.figures import figure
+
+
+def attended() -> bool:
+    """Whether a person probably looks at this kernel's output.
+
+    Kernels of Jupyter's server, VS Code and Colab say so in their environment; those of nbval, nbconvert and
+    Voila's first paint do not. SAMVIZ_STATIC=1 or 0 overrides.
+
+    Returns:
+        True when the lab can wait for a click.
+    """
+    forced = os.environ.get("SAMVIZ_STATIC")
+    if forced:
+        return forced == "0"
+    return bool(os.environ.get("JPY_SESSION_NAME") or os.environ.get("VSCODE_PID") or "google.colab" in sys.modules)
+
+
+def static_picture(plain: dict[str, Any], alt: str) -> Any:
+    """The figure as something that shows without a kernel.
+
+    Args:
+        plain: from `samviz.figures.lab_figure`.
+        alt: what the picture shows, for those who cannot see it.
+
+    Returns:
+        An IPython image where kaleido finds a browser to draw it, else the plotly figure itself.
+    """
+    from IPython.display import Image
+
+    drawn = figure(plain)
+    try:
+        png = drawn.to_image("png", width=1100, height=plain["layout"]["height"])
+    except (ImportError, ValueError, RuntimeError) as error:
+        print(f"No PNG ({type(error).__name__}): `pip install kaleido` and Chrome or Chromium draw one.")
+        return drawn
+    return Image(png, alt=alt)

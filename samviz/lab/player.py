@@ -1,0 +1,116 @@
+"""One asyncio task that does work in short pieces and draws only as fast as the browser takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+FRAMES = 20  # per second at most
+SILENCE = 1.0  # seconds after which a browser that does not answer gets the next frame
+
+
+class Player:
+    """Runs work beside the kernel's other duties.
+
+    Work is an iterator of short pieces (about 15 ms each). When it ends a picture is due; the next work starts
+    only after that is drawn. New work replaces what is under way, which dies with its iterator. Everything
+    happens on the loop's own thread; `post` is how other threads get there.
+    """
+
+    def __init__(
+        self,
+        *,
+        more: Callable[[], Iterator[None] | None],
+        draw: Callable[[], None],
+        ready: Callable[[], bool],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Prepare; nothing runs until there is work.
+
+        Args:
+            more: the next work, or None when there is none.
+            draw: draws the picture that is due.
+            ready: whether the browser can take another frame.
+            fail: is told of an exception in the work, which stops it.
+        """
+        self.more, self.draw, self.ready, self.fail = more, draw, ready, fail
+        try:
+            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # a plain script: work is done where it is asked for
+            self.loop = None
+        self.work: Iterator[None] | None = None
+        self.due = False
+        self.drawn = -SILENCE
+        self.task: asyncio.Task[None] | None = None  # a reference, or the task could vanish
+
+    def post(self, action: Callable[..., Any], *args: Any) -> None:
+        """Do something on the loop's thread, from whatever thread this is."""
+        if self.loop is None or self.loop.is_closed():
+            self._safely(action, *args)
+        else:
+            self.loop.call_soon_threadsafe(self._safely, action, *args)
+
+    def begin(self, work: Iterator[None]) -> None:
+        """Put work in place of what is under way."""
+        if self.loop is None:
+            self.finish(work)
+        else:
+            self.work = work
+            self.wake()
+
+    def finish(self, work: Iterator[None]) -> None:
+        """Do work here and now instead of what is under way, and draw."""
+        self.work = None
+        for _ in work:
+            pass
+        self.due = False
+        self.draw()
+
+    def redraw(self) -> None:
+        """Ask for a picture of things as they are."""
+        self.due = True
+        self.wake()
+
+    def wake(self) -> None:
+        """See to it that the task runs while there is something to do."""
+        if self.loop is None:
+            self.finish(iter(()))
+        elif self.task is None or self.task.done():
+            self.task = self.loop.create_task(self._run())
+
+    def _safely(self, action: Callable[..., Any], *args: Any) -> None:
+        try:
+            action(*args)
+        except Exception as error:  # shown in the lab: the kernel would show it nowhere
+            self.fail(error)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if not self._advance():
+                    return
+            except (Exception, KeyboardInterrupt) as error:
+                self.work, self.due = None, False
+                self.fail(error)
+            await asyncio.sleep(0.001)  # the kernel reads a slider here
+
+    def _advance(self) -> bool:
+        """One piece of work or one picture; False when there is neither."""
+        if self.due:
+            silent = monotonic() - self.drawn
+            if silent >= SILENCE or (silent >= 1 / FRAMES and self.ready()):
+                self.due, self.drawn = False, monotonic()
+                self.draw()
+            elif self.work is None:
+                return True
+        if self.work is None and not self.due:
+            self.work = self.more()
+        if self.work is None:
+            return self.due
+        try:
+            next(self.work)
+        except StopIteration:
+            self.work, self.due = None, True
+        return True

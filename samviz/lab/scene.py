@@ -1,0 +1,118 @@
+"""The lab's landscape: which plane, how large, and when it has to be sliced anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samviz.dynamics import Run
+from samviz.figures import heights
+from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
+from samviz.problems.device import one_thread
+
+RESOLUTION = 41
+KEPT = 256  # iterates of the whole run that are kept for a path
+PLANES = {"hessian": "v₁ and v₂ of the Hessian", "random": "two random directions", "pca": "trajectory's PCA"}
+
+
+class Scene:
+    """The slice on show and the iterates that are drawn on it."""
+
+    def __init__(self, run: Run) -> None:
+        """Start with a run that has been measured once."""
+        self.run = run
+        self.kind = "hessian"
+        self.landscape: Landscape
+        self.height: NDArray[np.float64]  # the array that the figure shows, the same while the slice is
+        self.wanted = True  # sliced anew at the next occasion
+        self._path: list[Tensor] = []  # iterates (dim,) over the whole run
+        self._stride, self._seen = 1, 0
+        self._sliced, self._cost = -np.inf, 0.0  # when, and how long it took
+
+    def remember(self) -> None:
+        """Keep the present iterate for the path; when there are too many, keep every other one."""
+        if self._seen % self._stride == 0:
+            self._path.append(self.run.x[0])
+        self._seen += 1
+        if len(self._path) > KEPT:
+            self._path, self._stride = self._path[::2], 2 * self._stride
+
+    @property
+    def path(self) -> Tensor:
+        """The iterates over the whole run, (steps, dim), the present one last."""
+        return torch.stack([*self._path, self.run.x[0]])
+
+    def positions(self) -> Tensor:
+        """The iterates to draw, (steps, dim): the latest in the Hessian's plane, the whole run in the others."""
+        return torch.cat(tuple(self.run.trail)) if self.kind == "hessian" else self.path
+
+    def stale(self, now: float) -> bool:
+        """Whether the picture no longer shows what it should.
+
+        That is another plane, a bounce out of view or too small in it, a valley floor that has moved off the
+        plane, eigenvectors that have turned. Slicing never takes more than a fifth of the time.
+
+        Args:
+            now: seconds of `time.monotonic`; infinity when there is no hurry.
+
+        Returns:
+            True when the loss should be sliced anew.
+        """
+        if self.wanted:
+            return True
+        if self.kind != "hessian" or now - self._sliced < max(0.4, 4 * self._cost):
+            return False
+        with one_thread(self.run.problem):
+            coordinates, lost = self.landscape.plane.project(self.positions())
+        radius = self.landscape.axis1[-1]
+        reach = np.linalg.norm(coordinates, axis=1).max()
+        spread = np.ptp(coordinates, axis=0).max()
+        off = lost[-1] * float((self.run.x[0] - self.landscape.plane.origin).norm())
+        if max(reach, off) > radius or (spread < 0.25 * radius and radius > 1.2 * self._least_radius()):
+            return True
+        vectors = self.run.eigenvectors
+        return vectors is not None and float((vectors[0, :2] @ self.landscape.plane.directions[0]).norm()) < 0.8
+
+    def slice(self) -> Iterator[float]:
+        """Slice the loss anew, in pieces.
+
+        Yields:
+            The fraction done, in (0, 1].
+        """
+        began = monotonic()
+        self.wanted = False
+        with one_thread(self.run.problem):
+            plane, radius = self._plane()
+        for fraction, result in slices(self.run.problem, plane, radius=radius, resolution=RESOLUTION):
+            if result is not None:
+                self.landscape, self.height = result, heights(result)
+            yield fraction
+        self._sliced = monotonic()
+        self._cost = self._sliced - began
+
+    def _least_radius(self) -> float:
+        return max(1e-4 * float(self.run.x.norm()), 1e-6)
+
+    def _plane(self) -> tuple[Plane, float]:
+        """The plane to slice, and half the side of the square on it."""
+        run = self.run
+        if self.kind == "random":
+            return random_plane(run.problem, run.x[0], seed=run.seed), 1.0
+        if self.kind == "pca":
+            plane = pca_plane(self.path)
+            return plane, 1.1 * float(np.abs(plane.project(self.path)[0]).max())
+        latest = torch.cat(tuple(run.trail))
+        middle = (latest[-1] + latest[-2]) / 2 if len(latest) > 1 else latest[-1]  # the bottom of a 2-cycle
+        vectors = run.eigenvectors
+        assert vectors is not None, "the run has been measured"
+        vectors = vectors[0, :2]
+        if hasattr(self, "landscape") and self.landscape.plane.kind == "hessian":  # no needless flips
+            agree = (vectors * self.landscape.plane.directions).sum(1, keepdim=True)
+            vectors = torch.where(agree < 0, -vectors, vectors)
+        plane = hessian_plane(run.problem, middle, vectors=vectors)
+        return plane, max(1.4 * float(np.abs(plane.project(latest)[0]).max()), self._least_radius())

@@ -1,0 +1,179 @@
+"""What the lab runs: a run, its slice of the landscape and its picture, as work in short pieces; no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from samviz.dynamics import Diverged, History, Run, Settings, edge_of_stability, gradient_descent_minimum
+from samviz.figures import POINTS, Frame, lab_figure
+from samviz.lab.scene import Scene
+from samviz.problems import Problem
+from samviz.problems.device import one_thread
+
+PIECE = 0.015  # seconds of stepping between two looks at the controls
+TRAIL = 40  # steps drawn on the landscape
+DEAR = 0.03  # seconds a measurement may take before the trace is left out of three in four
+PATIENCE = 0.3  # seconds after which work shows its progress
+
+
+class Session:
+    """A run that can be begun again, measured and drawn.
+
+    Attributes:
+        run: the run on show.
+        scene: its slice of the landscape.
+        ghost: the record of the run before, or None.
+        stopped: why the run cannot go on; empty while it can.
+        notice: what the learner should know about the last work; empty for nothing.
+        progress: fraction done and what is being done, for work that takes long; None otherwise.
+        speed: steps per second lately, 0 while unknown.
+    """
+
+    def __init__(self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None) -> None:
+        """Begin at x0, (dim,), or where it is None at a gradient-descent minimum."""
+        self.problem, self._x0 = problem, x0
+        self.ghost: History | None = None
+        self.notice = ""
+        self.progress: tuple[float, str] | None = None
+        self.begin(settings, seed, self.start(seed))
+
+    def start(self, seed: int) -> Tensor:
+        """Where a run of this seed starts, (dim,)."""
+        return gradient_descent_minimum(self.problem, seed=seed) if self._x0 is None else self._x0
+
+    def begin(self, settings: Settings, seed: int, start: Tensor) -> None:
+        """Put a new run at its start, measured but not yet sliced."""
+        problem = self.problem
+        knobs = settings.rule, settings.lr, settings.rho, settings.batch_size
+        self.run = Run(
+            problem, *knobs, x0=start, seed=seed, device=problem.device, dtype=problem.dtype, trail=TRAIL + 1
+        )
+        self.run.measure()
+        self.scene = Scene(self.run)
+        self.scene.remember()
+        self.start_picture = problem.picture(start[None])
+        self.stopped = ""
+        self.speed = 0.0
+        self._step_cost, self._row_cost, self._rows = 1e-3, 0.0, 0
+        self._clock, self._clock_steps = monotonic(), 0
+
+    def restart(self, settings: Settings, seed: int) -> Iterator[None]:
+        """Begin again; the run so far becomes the ghost.
+
+        Args:
+            settings: of the new run.
+            seed: of the new run.
+
+        Yields:
+            Nothing, between pieces.
+        """
+        if len(self.run.history) > 1:
+            self.ghost = self.run.history
+        self.progress = 0.0, "finding the minimum"
+        yield
+        kind = self.scene.kind
+        self.begin(settings, seed, self.start(seed))
+        self.scene.kind = kind if kind != "pca" else "hessian"  # no trajectory yet
+        self.progress = None
+        yield from self.look()
+
+    def frame(self, steps: int) -> Iterator[None]:
+        """The steps of one frame, a measurement, and a slice when the landscape has gone stale.
+
+        Args:
+            steps: how many.
+
+        Yields:
+            Nothing, between pieces of about 15 ms.
+        """
+        while steps:
+            n = int(np.clip(PIECE / self._step_cost, 1, steps))
+            began = monotonic()
+            try:
+                self.run.step(n)
+            except Diverged:
+                self.stopped = self.run.why_diverged()
+                return
+            self._step_cost = (monotonic() - began) / n
+            steps -= n
+            yield
+        yield from self.look()
+
+    def look(self, now: float | None = None) -> Iterator[None]:
+        """Measure, and slice when the landscape has gone stale.
+
+        Args:
+            now: seconds of `time.monotonic`; infinity when there is no hurry.
+
+        Yields:
+            Nothing, between pieces.
+        """
+        if self.run.history["step"][-1] != self.run.steps and not self.stopped:
+            began = monotonic()
+            self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
+            self._rows += 1
+            self._row_cost = monotonic() - began
+            self.scene.remember()
+            yield
+        if not self.scene.stale(monotonic() if now is None else now):
+            return
+        began = monotonic()
+        try:
+            for fraction in self.scene.slice():
+                if monotonic() - began > PATIENCE:
+                    self.progress = fraction, "slicing the landscape"
+                yield
+        except ValueError as error:  # a trajectory that spans no plane yet
+            self.notice = f"{error}."
+            self.scene.kind, self.scene.wanted = "hessian", True
+            yield from self.look(now)
+        self.progress = None
+
+    def figure(self, compare: bool) -> dict[str, Any]:
+        """The picture of things as they are, as plain plotly JSON.
+
+        Args:
+            compare: whether to show the ghost.
+
+        Returns:
+            From `samviz.figures.lab_figure`.
+        """
+        with one_thread(self.problem):
+            return lab_figure(self._frame(compare))
+
+    def _frame(self, compare: bool) -> Frame:
+        run, scene = self.run, self.scene
+        history = run.history.thinned(POINTS)
+        trail, lost = scene.landscape.plane.project(scene.positions())
+        return Frame(
+            history=history,
+            edge=edge_of_stability(history["lr"], history["rho"], history["grad_norm"]),
+            changes=run.changes,
+            ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
+            samples=self.problem.samples,
+            landscape=scene.landscape,
+            height=scene.height,
+            trail=trail,
+            lost=float(lost[-1]),
+            picture=self.problem.picture(run.x),
+            start=self.start_picture,
+            path=scene.path.double().cpu().numpy(),
+        )
+
+    def falling(self) -> bool:
+        """Whether the loss fell by a fifth over the last twenty measurements."""
+        losses = [row["loss"] for row in self.run.history.rows[-20:]]
+        return len(losses) == 20 and sum(losses[10:]) < 0.8 * sum(losses[:10])
+
+    def clock(self) -> float:
+        """Steps per second since about half a second ago."""
+        now, steps = monotonic(), self.run.steps
+        if now - self._clock > 0.5:
+            self.speed = max(steps - self._clock_steps, 0) / (now - self._clock)
+            self._clock, self._clock_steps = now, steps
+        return self.speed

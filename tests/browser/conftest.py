@@ -1,0 +1,277 @@
+"""A real JupyterLab and a real Chromium, for the tests in this folder.
+
+SAMVIZ_REQUIRE_BROWSER=1 makes a missing browser a failure; SAMVIZ_SCREENSHOTS=DIR copies the pictures there as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+HERE = Path(__file__).parent
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PLACES = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    *(
+        os.path.join(os.environ.get(folder, ""), r"Google\Chrome\Application\chrome.exe")
+        for folder in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
+    ),
+)
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+REMEDY = "install Chromium or Google Chrome (Debian: apt install chromium), or: python -m playwright install chromium"
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def without(reason: str) -> NoReturn:
+    """Skip, or fail where a browser is required."""
+    give_up = pytest.fail if os.environ.get("SAMVIZ_REQUIRE_BROWSER") == "1" else pytest.skip
+    give_up(f"no browser test: {reason}")
+
+
+@pytest.fixture(scope="module")  # not session: until Playwright is stopped, its loop counts as running in this thread
+def browser() -> Iterator[Any]:
+    """Chromium, started headless: the system's if there is one, else Playwright's own."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        without("the package playwright is not installed; run: pip install playwright")
+    found = next(filter(None, (*map(shutil.which, NAMES), *filter(os.path.isfile, PLACES))), None)
+    with sync_playwright() as playwright:
+        path = found or playwright.chromium.executable_path
+        if not os.path.exists(path):
+            without(f"neither Chromium nor Chrome was found; {REMEDY}")
+        try:
+            chromium = playwright.chromium.launch(executable_path=path, args=FLAGS, chromium_sandbox=not AS_ROOT)
+        except Error as error:
+            without(f"{path} did not start ({error.message.splitlines()[0]}); {REMEDY}")
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Server:
+    """A running Jupyter server: where it is, where its files lie, and its REST interface."""
+
+    url: str
+    token: str
+    root: Path
+    runtime: Path
+
+    def rest(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read() or "null")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`jupyter lab` (which serves Notebook 7 too, where it is installed) on a free port, with settings of its own."""
+    pytest.importorskip("jupyterlab")
+    home = tmp_path_factory.mktemp("jupyter")
+    root = home / "root"
+    root.mkdir()
+    for notebook in sorted((HERE.parents[1] / "notebooks").glob("*.ipynb")):
+        shutil.copy(notebook, root)
+    settings = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(16), root, home / "runtime")
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": root,
+        "ServerApp.open_browser": False,
+        "ServerApp.allow_root": AS_ROOT,
+        "IdentityProvider.token": server.token,
+        "LabApp.expose_app_in_browser": True,
+        "JupyterNotebookApp.expose_app_in_browser": True,
+    }
+    homes = {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython")}
+    log = home / "server.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                server.rest("status")
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"jupyter lab did not start; its log {log} ends with:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    """Write a notebook of code cells."""
+    from nbformat import v4
+
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+
+
+@dataclass
+class Notebook:
+    """One notebook, open in a page, and its kernel."""
+
+    page: Any
+    server: Server
+    name: str
+    pictures: Path
+    errors: list[str] = field(default_factory=list)  # uncaught in the page
+
+    def command(self, name: str) -> None:
+        """Carry out a command of JupyterLab's or Notebook's menus, to its end."""
+        self.page.evaluate("async (name) => { await window.jupyterapp.commands.execute(name) }", name)
+
+    def wait_idle(self, seconds: float = 60) -> None:
+        """Wait until the kernel is idle and connected: what is sent earlier is dropped without a word."""
+        idle = """() => {
+            const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+            return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+        }"""
+        self.page.wait_for_function(idle, timeout=seconds * 1e3)
+
+    def run_all(self, seconds: float = 120) -> None:
+        """Run every cell, wait for the end, and fail if one of them failed."""
+        self.wait_idle()
+        run = """() => {
+            window.ranAll = false;
+            window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = true; });
+        }"""
+        self.page.evaluate(run)
+        self.page.wait_for_function("() => window.ranAll", timeout=seconds * 1e3)
+        failed = self.page.evaluate("""() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+            .filter(cell => cell.type === 'code').flatMap(cell => cell.outputs.toJSON())
+            .filter(output => output.output_type === 'error').map(output => `${output.ename}: ${output.evalue}`)""")
+        assert not failed, f"{self.name}: {failed}"
+        self.wait_idle(seconds)
+
+    def reload(self) -> None:
+        """Save, with the outputs, and load the page again; the kernel lives on."""
+        self.command("docmanager:save")
+        self.page.reload()
+        self.wait_idle()
+
+    def kernel(self, expression: str, seconds: float = 20) -> Any:
+        """Evaluate an expression in the kernel, beside the page, and give its value (of Python's literal types)."""
+        from jupyter_client.blocking.client import BlockingKernelClient
+
+        session = next(s for s in self.server.rest("sessions") if s["path"] == self.name)
+        client = BlockingKernelClient()
+        client.load_connection_file(str(self.server.runtime / f"kernel-{session['kernel']['id']}.json"))
+        client.start_channels()
+        try:
+            ask = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
+            reply = client.execute_interactive("", timeout=seconds, **ask)
+        finally:
+            client.stop_channels()
+        answer = reply["content"]["user_expressions"]["it"]
+        assert answer["status"] == "ok", answer
+        return ast.literal_eval(answer["data"]["text/plain"])
+
+    def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 20) -> Any:
+        """Evaluate in the kernel until the value is as wanted; give it."""
+        deadline = time.monotonic() + seconds
+        while not wanted(value := self.kernel(expression)):
+            assert time.monotonic() < deadline, f"{expression} is still {value!r} after {seconds} s"
+            self.page.wait_for_timeout(50)  # never time.sleep: the page's events would wait too
+        return value
+
+    def screenshot(self, name: str, selector: str | None = None) -> Path:
+        """Take a picture of the page, or of its first element that matches."""
+        path = self.pictures / f"{name}.png"
+        (self.page.locator(selector).first if selector else self.page).screenshot(path=path)
+        if copies := os.environ.get("SAMVIZ_SCREENSHOTS"):
+            Path(copies).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copies)
+        print(f"screenshot: {path}")
+        return path
+
+
+@contextmanager
+def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..., Notebook]]:
+    """Give what opens notebooks; close their pages and shut their kernels down in the end."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    opened = set()
+
+    def open_notebook(name: str, cells: list[str] | None = None, app: str = "lab") -> Notebook:
+        opened.add(name)
+        if cells is not None:
+            write_notebook(server.root / name, cells)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        notebook = Notebook(page, server, name, pictures)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.on("pageerror", lambda error: notebook.errors.append(str(error)))
+        where, how = ("lab/tree", "&reset") if app == "lab" else ("notebooks", "")
+        page.goto(f"{server.url}/{where}/{name}?token={server.token}{how}", timeout=60_000)
+        notebook.wait_idle()
+        if app == "lab" and not page.evaluate("() => window.jupyterapp.shell.leftCollapsed"):
+            notebook.command("application:toggle-left-area")
+        return notebook
+
+    try:
+        yield open_notebook
+    finally:
+        context.close()
+        for session in server.rest("sessions"):
+            if session["path"] in opened:
+                server.rest(f"sessions/{session['id']}", "DELETE")
+
+
+@pytest.fixture
+def open_notebook(browser: Any, server: Server, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
+    """Give `open_notebook(name, cells=None, app="lab")`, which opens a notebook for this test alone.
+
+    With cells, a notebook of that name is written first. `app` is "lab" or "notebook" (Notebook 7).
+    """
+    with opener(browser, server, tmp_path) as open_notebook:
+        yield open_notebook
+
+
+@pytest.fixture(scope="module")
+def keep_notebook(
+    browser: Any, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Notebook]]:
+    """Give the same, for a notebook that stays open through a module; its name must be its own."""
+    with opener(browser, server, tmp_path_factory.mktemp("pictures")) as open_notebook:
+        yield open_notebook

@@ -1,0 +1,361 @@
+"""The lab without a browser: its callbacks are called, its loop runs in asyncio, its picture is looked at as data."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from samviz.figures import figure
+from samviz.lab import Lab
+from samviz.lab.presets import nice, pace
+from samviz.problems import load, mlp, quadratic, valley
+
+SINE = mlp([1, 24, 24, 1], data="sine")
+
+
+def press(lab: Lab, name: str, value: Any = None) -> None:
+    """What the browser sends when a button is pressed."""
+    lab.view._handle_custom_msg({"action": name, "value": value}, [])
+
+
+def in_kernel(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a story on an asyncio loop, as a cell in a kernel does."""
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something, with the loop running."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.005)
+
+
+def test_starts_at_a_minimum_with_the_gradient_across_v1() -> None:
+    lab = Lab(SINE, device="cpu")
+    row = lab.history.rows[0]
+    assert row["loss"] < 1e-5
+    assert row["cos_v1"] < 1e-3
+    assert (lab.view.rule, lab.view.rho, lab.view.batch_size) == ("sam", 0.0, 20)
+    assert "CPU float64" in lab.view.status
+
+
+def test_the_first_touch_of_rho_tells_the_story() -> None:
+    lab = Lab(SINE, device="cpu").run(50)
+    lab.view.rho = 0.005  # what the slider does
+    lab.run(200)
+    assert lab.history["cos_v1"][1] < 1e-3
+    assert lab.history["cos_v1"][-1] > 0.99
+    assert [(step, s.rho) for step, s in lab.session.run.changes] == [(0, 0.0), (50, 0.005)]
+    text = [a["text"] for a in lab.session.figure(False)["layout"]["annotations"]]
+    assert "ρ 0 → 0.005" in text
+
+
+def test_run_is_synchronous_and_repeatable() -> None:
+    one, two = (Lab(SINE, rho=0.01, batch_size=3, seed=5, device="cpu").run(120) for _ in range(2))
+    assert one.session.run.steps == 120
+    assert np.array_equal(one.history["loss"], two.history["loss"])
+    assert one.history["step"].tolist() == [0, 50, 100, 120]
+
+
+def test_every_control_reaches_the_run() -> None:
+    lab = Lab(SINE, device="cpu")
+    lab.view.rule, lab.view.lr, lab.view.rho, lab.view.batch_size = "usam", 0.03, 0.0123, 7
+    settings = lab.session.run.settings
+    assert (settings.rule, settings.lr, settings.rho, settings.batch_size) == ("usam", 0.03, 0.0123, 7)
+    lab.view.steps_per_frame = 10
+    assert lab.run(25).history["step"].tolist() == [0, 10, 20, 25]
+    lab.view.seed = 3
+    assert "Seed 3 starts at Reset" in lab.view.status
+    assert lab.session.run.seed == 0
+
+
+@pytest.mark.parametrize("name", ["gradient descent", "SAM, small ρ (the theorem)", "SAM, large ρ (its edge)", "1-SAM"])
+def test_presets_steer_the_running_run(name: str) -> None:
+    lab = Lab(SINE, device="cpu").run(10)
+    run = lab.session.run
+    lab.view.lr = 0.02
+    press(lab, "preset", name)
+    assert lab.session.run is run
+    wanted = lab.presets[name]
+    assert run.settings.rho == wanted["rho"]
+    assert run.settings.lr == wanted["lr"]
+    assert (run.settings.batch_size or 20) == wanted["batch_size"]
+    assert np.isfinite(lab.run(100).history["loss"]).all()
+
+
+def test_an_unknown_preset_is_named_with_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"preset is 'x'; expected one of gradient descent, SAM, small"):
+        Lab(quadratic([2.0, 1.0]), device="cpu").preset("x")
+
+
+def test_reset_keeps_the_last_run_as_a_ghost() -> None:
+    lab = Lab(SINE, rho=0.01, device="cpu").run(100)
+    first = lab.history
+    press(lab, "reset")
+    assert lab.session.run.steps == 0
+    assert lab.session.ghost is first
+    assert lab.session.run.settings.rho == 0.01  # the controls' settings
+    ghosts = [len(t["x"]) for t in lab.session.figure(False)["data"] if t["name"].startswith("last run")]
+    assert ghosts == [0, 0, 0]
+    lab.view.compare = True
+    ghosts = [len(t["x"]) for t in lab.session.figure(True)["data"] if t["name"].startswith("last run")]
+    assert ghosts == [3, 3, 3]
+
+
+def test_reset_with_another_seed_starts_elsewhere() -> None:
+    lab = Lab(mlp([1, 8, 1], data="sine"), device="cpu")
+    start = lab.session.run.x
+    lab.view.seed = 1
+    press(lab, "reset")
+    assert not torch.equal(lab.session.run.x, start)
+    assert lab.session.run.seed == 1
+
+
+def test_divergence_stops_tells_why_and_reset_works() -> None:
+    lab = Lab(SINE, device="cpu").run(50)
+    rows = len(lab.history)
+    lab.view.lr = 5.0
+    lab.run(5000)
+    assert "diverged at step" in lab.view.alert
+    assert "> 2" in lab.view.alert
+    assert "Reset" in lab.view.alert
+    assert not lab.view.playing
+    assert len(lab.history) >= rows
+    assert bool(lab.session.run.x.isfinite().all())
+    figure(lab.session.figure(False))
+    lab.view.lr = 0.05
+    press(lab, "reset")
+    assert lab.view.alert == ""
+    assert lab.run(60).session.run.steps == 60
+
+
+def test_a_bad_value_is_refused_in_words_and_the_run_goes_on() -> None:
+    lab = Lab(SINE, rho=0.01, device="cpu").run(10)
+    lab.view.lr = 0.0
+    assert "lr is 0.0; expected a learning rate above 0" in lab.view.alert
+    assert lab.session.run.settings.lr == 0.05
+    lab.view.lr = 0.01
+    assert lab.view.alert == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": -1.0}, "lr is -1.0; expected a learning rate above 0"),
+        ({"rho": -0.1}, "rho is -0.1; expected a perturbation radius of 0 or more"),
+        ({"batch_size": 21}, "batch_size is 21; expected 1 to 20"),
+        ({"rule": "adam"}, "rule is 'adam'; expected one of gd, sam, usam"),
+        ({"x0": [1.0, 2.0]}, r"x0 has shape \(2,\); expected \(673,\)"),
+        ({"steps_per_frame": 0}, "steps_per_frame is 0; expected 1 or more"),
+        ({"seed": -1}, "seed is -1; expected"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Lab(SINE, device="cpu", **arguments)
+
+
+def test_planes_and_recentring() -> None:
+    lab = Lab(SINE, rho=0.01, device="cpu")
+    lab.view.plane = "pca"  # no trajectory yet
+    assert "take more steps first" in lab.view.alert
+    assert lab.view.plane == "hessian"
+    lab.run(300)
+    for kind in ("pca", "random", "hessian"):
+        lab.view.plane = kind
+        assert lab.session.scene.landscape.plane.kind == kind
+        trail = next(t for t in lab.session.figure(False)["data"] if t["name"] == "latest steps")
+        assert np.isfinite(trail["x"]).all()
+    before = lab.session.scene.landscape
+    press(lab, "recenter")
+    assert lab.session.scene.landscape is not before
+
+
+def test_the_height_is_one_object_while_the_slice_is_the_same() -> None:
+    scene = Lab(SINE, device="cpu").session
+    first, second = (next(t for t in scene.figure(False)["data"] if t["type"] == "contour")["z"] for _ in range(2))
+    assert first is second  # so that it travels to the browser once
+
+
+def labs_of_every_kind() -> dict[str, Lab]:
+    inputs, labels = load("digits")
+    return {
+        "curve": Lab(SINE, rho=0.01, device="cpu"),
+        "regions": Lab(mlp([2, 8, 1], data="spirals"), rho=0.01, device="cpu"),
+        "two outputs": Lab(mlp([2, 8, 2], data="spirals", loss="cross_entropy"), rho=0.01, device="cpu"),
+        "classes": Lab(mlp([64, 4, 10], data=(inputs[:60], labels[:60]), loss="cross_entropy"), rho=0.01, device="cpu"),
+        "residuals": Lab(mlp([2, 3, 1], data=(np.eye(2), np.array([1.0, 2.0]))), rho=0.01, device="cpu"),
+        "coordinates": Lab(quadratic([3.0, 2.0, 1.0]), rho=0.01, device="cpu"),
+        "floor": Lab(valley(), rho=0.1, device="cpu"),
+        "one parameter": Lab(quadratic([3.0, 1.0]), rho=0.0, device="cpu", dtype=torch.float32),
+    }
+
+
+def test_plotly_accepts_the_picture_of_every_problem() -> None:
+    for kind, lab in labs_of_every_kind().items():
+        drawn = figure(lab.run(30).session.figure(False))  # plotly checks every attribute
+        assert len(drawn.data) > 12, kind
+        assert not lab.view.alert, kind
+
+
+def test_play_pause_and_step_on_a_loop() -> None:
+    async def story() -> None:
+        lab = Lab(SINE, rho=0.005, device="cpu")
+        press(lab, "play")
+        await until(lambda: lab.session.run.steps >= 50)
+        assert lab.view.playing
+        press(lab, "pause")
+        await until(lambda: lab.player.task is not None and lab.player.task.done())
+        at = lab.session.run.steps
+        assert lab.history["step"][-1] == at  # what is shown is where it stands
+        assert f"step {at:,} · paused" in lab.view.status
+        press(lab, "step")
+        await until(lambda: lab.session.run.steps == at + 1)
+        assert not lab.view.playing
+
+    in_kernel(story)
+
+
+def test_controls_may_come_from_any_thread_while_it_runs() -> None:
+    async def story() -> None:
+        lab = Lab(SINE, device="cpu")
+        run = lab.session.run
+        lab.play()
+        for number, rho in enumerate((0.001, 0.002, 0.004), start=1):
+            steps = run.steps
+            thread = threading.Thread(target=lambda rho=rho: setattr(lab.view, "rho", rho))
+            thread.start()
+            await until(lambda n=number, s=steps: len(run.changes) == n + 1 and run.steps > s + 50)
+            thread.join()
+        lab.pause()
+        assert [s.rho for _, s in run.changes] == [0.0, 0.001, 0.002, 0.004]
+        assert lab.session.run is run
+
+    in_kernel(story)
+
+
+def test_two_labs_run_side_by_side() -> None:
+    async def story() -> None:
+        labs = [Lab(SINE, rho=0.005, device="cpu"), Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")]
+        for lab in labs:
+            lab.play()
+        await until(lambda: all(lab.session.run.steps >= 200 for lab in labs))
+        for lab in labs:
+            lab.pause()
+
+    in_kernel(story)
+
+
+def test_reset_kills_stale_work() -> None:
+    async def story() -> None:
+        lab = Lab(SINE, rho=0.005, device="cpu")
+        lab.play()
+        await until(lambda: lab.session.run.steps >= 50)
+        old = lab.session.run
+        press(lab, "reset")
+        await until(lambda: lab.session.run is not old)
+        steps = old.steps
+        await asyncio.sleep(0.1)
+        assert old.steps == steps
+        assert lab.session.run.steps == 0
+
+    in_kernel(story)
+
+
+def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
+    async def story() -> None:
+        lab = Lab(SINE, rho=0.005, device="cpu")
+
+        def broken(n: int = 1) -> None:
+            raise ZeroDivisionError("on purpose")
+
+        lab.session.run.step = broken  # type: ignore[method-assign]
+        lab.play()
+        await until(lambda: bool(lab.view.alert))
+        assert "ZeroDivisionError: on purpose" in lab.view.alert
+        assert not lab.view.playing
+        lab.reset()
+        await until(lambda: lab.view.alert == "" and lab.player.task is not None and lab.player.task.done())
+        lab.play()
+        await until(lambda: lab.session.run.steps >= 50)
+        lab.pause()
+
+    in_kernel(story)
+
+
+def test_divergence_while_playing_stops_the_loop() -> None:
+    async def story() -> None:
+        lab = Lab(SINE, device="cpu")
+        lab.play()
+        lab.view.lr = 5.0
+        await until(lambda: "diverged at step" in lab.view.alert)
+        await until(lambda: lab.player.task is not None and lab.player.task.done())
+        assert not lab.view.playing
+        lab.play()
+        assert not lab.view.playing
+        assert "press Reset" in lab.view.alert
+
+    in_kernel(story)
+
+
+def test_frames_never_queue_up() -> None:
+    async def story() -> None:
+        lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
+        shown: list[float] = []
+        lab.view.show = lambda figure: shown.append(time.monotonic())  # type: ignore[method-assign]
+        lab.player.ready = lambda: False  # a browser that does not answer
+        lab.play()
+        await asyncio.sleep(2.3)
+        lab.pause()
+        assert 1 <= len(shown) <= 4  # one a second
+
+    in_kernel(story)
+
+
+def test_play_in_a_script_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match=r"lab\.run\(n\)"):
+        Lab(quadratic([3.0, 1.0]), device="cpu").play()
+
+
+def test_with_nobody_there_it_runs_a_burst_and_leaves_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMVIZ_STATIC", "1")
+    outputs: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", outputs.append)
+    monkeypatch.setattr("samviz.lab.lab.static_picture", lambda plain, alt: (len(plain["data"]), alt))
+    lab = Lab(SINE, device="cpu")
+    lab._ipython_display_()
+    assert lab.session.run.steps == 600
+    assert lab.history["cos_v1"][-1] > 0.99
+    assert outputs[0] is lab.view
+    assert outputs[1][0] > 12
+    assert "step 600" in outputs[1][1]
+    monkeypatch.setenv("SAMVIZ_STATIC", "0")
+    lab._ipython_display_()
+    assert len(outputs) == 3  # somebody is there: the view alone
+
+
+def test_without_kaleido_the_picture_is_plotly_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import plotly.graph_objects as go
+
+    def missing(*args: Any, **more: Any) -> bytes:
+        raise ValueError("kaleido is not there")
+
+    monkeypatch.setattr(go.Figure, "to_image", missing)
+    assert isinstance(Lab(quadratic([3.0, 1.0]), device="cpu").static(), go.Figure)
+    assert "pip install kaleido" in capsys.readouterr().out
+
+
+def test_nice_numbers_and_paces() -> None:
+    assert [nice(v) for v in (0.0487, 0.0975, 0.62, 3.4, 7.2)] == [0.05, 0.1, 0.5, 5.0, 10.0]
+    assert pace(SINE) == 50
+    assert 1 <= pace(mlp([64, 32, 10], data="digits")) <= 10

@@ -1,0 +1,184 @@
+"""The kernel's half of the lab's window: what is sent to a browser, and when."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from samviz.lab.view import LabView, plotly_js, to_wire
+
+
+class Recorded(LabView):
+    """A view whose messages are kept instead of sent."""
+
+    def __init__(self, **settings):
+        self.sent = []
+        super().__init__(**settings)
+
+    def send(self, content, buffers=None):
+        self.sent.append((content, buffers or []))
+
+    def frames(self):
+        return [(content, buffers) for content, buffers in self.sent if "seq" in content]
+
+    def hear(self, **message):
+        self._handle_custom_msg(message, [])
+
+
+@pytest.fixture
+def view():
+    return Recorded(samples=20)
+
+
+def unpacked(message, buffers):
+    """The arrays of a message by key, read as a browser does."""
+    return {
+        key: np.frombuffer(buffer, dtype).reshape(shape)
+        for (key, dtype, shape), buffer in zip(message["arrays"], buffers, strict=True)
+    }
+
+
+def test_arrays_travel_as_binary_and_the_rest_as_json(view):
+    z = np.arange(12.0).reshape(3, 4)[:, ::2]  # not contiguous
+    view.show({"data": [{"z": z, "x": [1, np.float32(0.5), np.nan], "n": np.int64(3)}], "layout": {"t": (None, True)}})
+    [(message, buffers)] = view.frames()
+    assert json.loads(json.dumps(message, allow_nan=False))["figure"] == {
+        "data": [{"z": {"$": 1}, "x": [1, 0.5, None], "n": 3}],
+        "layout": {"t": [None, True]},
+    }
+    np.testing.assert_array_equal(unpacked(message, buffers)[1], z)
+    assert sum(len(buffer) for buffer in buffers) == 6 * 4
+
+
+def test_an_array_is_sent_once_while_it_is_on_show(view):
+    z, x = np.ones((5, 5)), np.arange(3.0)
+    for trace in ({"z": z, "x": x, "y": x}, {"z": z, "x": x + 1}, {"x": x}, {"z": z}):
+        view.show({"data": [trace], "layout": {}})
+    sent = [[shape for _, _, shape in message["arrays"]] for message, _ in view.frames()]
+    assert sent == [[(5, 5), (3,)], [(3,)], [(3,)], [(5, 5)]]
+    keys = [key for message, _ in view.frames() for key, _, _ in message["arrays"]]
+    assert len(set(keys)) == len(keys)
+    first = view.frames()[0][0]["figure"]["data"][0]
+    assert first["x"] == first["y"]
+
+
+def test_a_new_page_gets_the_whole_figure(view):
+    z = np.ones((5, 5))
+    view.show({"data": [{"z": z, "x": np.arange(4)}], "layout": {"title": "a"}})
+    view.show({"data": [{"z": z, "x": np.arange(5)}], "layout": {"title": "b"}})
+    view.hear(hello="again")
+    message, buffers = view.frames()[-1]
+    assert message["figure"]["layout"] == {"title": "b"}
+    assert [shape for _, _, shape in message["arrays"]] == [(5, 5), (5,)]
+    np.testing.assert_array_equal(list(unpacked(message, buffers).values())[1], np.arange(5))
+    view.show({"data": [{"z": z}], "layout": {}})
+    assert view.frames()[-1][0]["arrays"] == []
+
+
+def test_a_new_page_before_the_first_figure_gets_none(view):
+    view.hear(hello="again")
+    assert view.frames() == []
+
+
+def test_plotly_is_sent_when_it_is_asked_for(view):
+    view.sent = []
+    view.hear(hello="again")
+    assert view.sent == []
+    view.hear(hello="no plotly")
+    [(message, [data])] = view.sent
+    assert message == {"plotly": True}
+    assert b"plotly.js v" in gzip.decompress(data)[:100]
+    assert len(data) < 2e6
+    assert view._plotly == plotly_js()[0]
+
+
+def test_only_the_first_lab_of_a_process_pushes_plotly(monkeypatch):
+    monkeypatch.setattr(LabView, "_pushed_plotly", False)
+    first, second = Recorded(), Recorded()
+    assert [message for message, _ in first.sent] == [{"plotly": True}]
+    assert second.sent == []
+
+
+def test_a_saved_widget_is_small(view):
+    view.show({"data": [{"z": np.ones((200, 200))}], "layout": {}})
+    assert len(json.dumps({key: value for key, value in view.get_state().items() if key != "layout"})) < 40_000
+
+
+def test_two_frames_may_be_under_way(view):
+    figure = {"data": [], "layout": {}}
+    assert view.ready
+    assert not view.attended
+    view.show(figure)
+    assert view.ready
+    view.show(figure)
+    assert not view.ready
+    view.hear(ack=1)
+    assert view.ready
+    assert view.attended
+    view.show(figure)
+    view.hear(ack=3)
+    view.hear(ack=2)  # of a second page, late
+    view.show(figure)
+    assert view.ready
+
+
+def test_actions_reach_every_callback(view):
+    heard = []
+    view.on_action(lambda *it: heard.append(it))
+    view.on_action(lambda *it: heard.append(it))
+    view.hear(action="play")
+    view.hear(action="preset", value="1-SAM")
+    assert heard == [("play", None)] * 2 + [("preset", "1-SAM")] * 2
+
+
+def test_settings_from_the_browser_are_kept_exactly_and_not_echoed(view, monkeypatch):
+    heard, states = [], []
+    view.observe(lambda change: heard.append((change["name"], change["new"])), ["rho", "batch_size"])
+    monkeypatch.setattr(Recorded, "_send", lambda self, message, buffers=None: states.append(message))
+    view.set_state({"rho": 0.0123, "batch_size": 7})
+    assert heard == [("rho", 0.0123), ("batch_size", 7)]
+    assert states == []
+
+
+def test_the_batch_is_full_at_first_and_settings_have_bounds():
+    assert LabView(samples=20).batch_size == 20
+    assert LabView(samples=20, batch_size=3).batch_size == 3
+    assert LabView().batch_size == 1
+    for wrong in ({"rho": -0.1}, {"lr": -1.0}, {"batch_size": 0}, {"seed": -1}):
+        with pytest.raises(Exception, match=next(iter(wrong))):
+            LabView(**wrong)
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([None]), np.array([1j])])
+def test_what_is_no_number_is_refused_and_leaves_the_picture(view, array):
+    view.show({"data": [], "layout": {"title": "before"}})
+    with pytest.raises(TypeError, match=f"real numbers, got dtype {array.dtype}".replace("<", ".")):
+        view.show({"data": [{"x": array}], "layout": {}})
+    view.hear(hello="again")
+    assert view.frames()[-1][0]["figure"]["layout"] == {"title": "before"}
+
+
+@given(arrays(np.float64, array_shapes(max_dims=2, min_side=0, max_side=5), elements=st.floats()))
+def test_no_number_is_lost_on_the_way(array):
+    wire = to_wire(array)
+    assert wire.shape == array.shape
+    assert wire.flags.c_contiguous
+    np.testing.assert_array_equal(np.isnan(wire), np.isnan(array))
+    np.testing.assert_array_equal(np.isinf(wire), np.isinf(array))
+    np.testing.assert_array_equal(np.sign(wire), np.sign(array))
+    near = np.isfinite(array) & (np.abs(array) > 1e-37)
+    np.testing.assert_allclose(wire[near], array[near], rtol=1e-6)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_whole_numbers_are_int32_when_they_fit(values):
+    wire = to_wire(np.array(values, np.int64))
+    small = all(-(2**31) <= value < 2**31 for value in values)
+    assert (wire.dtype == np.int32) == small
+    np.testing.assert_allclose(wire, values, rtol=1e-6)
