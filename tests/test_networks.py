@@ -1,5 +1,7 @@
 """Networks against plain torch modules written here, numpy, and finite differences."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ ACTIVATIONS = {
 
 def sequential(widths, activation):
     layers = []
-    for fan_in, fan_out in zip(widths, widths[1:]):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1]).double()
 

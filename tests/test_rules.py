@@ -1,0 +1,170 @@
+"""Update rules against their formulas, written in numpy for quadratics and for the samples of the valley."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samviz.dynamics import RULES, Run
+from samviz.problems import mlp, quadratic, valley
+
+STABLE = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def sam_by_hand(gradient, x, lr, rho):
+    g = gradient(x)
+    return x - lr * gradient(x + rho * g / np.linalg.norm(g))
+
+
+def usam_by_hand(gradient, x, lr, rho):
+    return x - lr * gradient(x + rho * gradient(x))
+
+
+def gd_by_hand(gradient, x, lr, rho):
+    return x - lr * gradient(x)
+
+
+BY_HAND = {"gd": gd_by_hand, "sam": sam_by_hand, "usam": usam_by_hand}
+
+
+def valley_gradient(k):
+    """Of the sample k of L = F₁x₃² + F₂x₄²: 2F₁x₃² or 2F₂x₄²; of their mean for None."""
+
+    def gradient(x):
+        x1, x2, x3, x4 = x
+        first = np.array([2 * x1 * x3**2, 12 * x2 * x3**2, 2 * (x1**2 + 6 * x2**2 + 8) * x3, 0])
+        level = 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
+        second = np.array([-8 * (1 - x1) * x4**2, -2 * (1 - x2) * x4**2, 0, 2 * level * x4])
+        return first + second if k is None else 2 * (first, second)[k]
+
+    return gradient
+
+
+def test_every_rule_has_a_formula_here():
+    assert set(RULES) == set(BY_HAND)
+
+
+@pytest.mark.parametrize("rule", BY_HAND)
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 5), lr=st.floats(0.01, 1), rho=st.floats(0, 1))
+def test_a_step_on_a_quadratic(rule, seed, dim, lr, rho):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(dim, dim))
+    a = a + a.T
+    x = rng.normal(size=(3, dim))
+    step = RULES[rule](quadratic(a), torch.from_numpy(x), None, lr, rho)
+    expected = [BY_HAND[rule](lambda y: a @ y, row, lr, rho) for row in x]
+    np.testing.assert_allclose(step.x, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(step.loss, [0.5 * row @ a @ row for row in x], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(step.gradient, x @ a, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", BY_HAND)
+def test_both_gradients_are_of_the_same_batch(rule):
+    x = np.array([0.3, 0.7, 0.2, -0.4])
+    batches = torch.tensor([[0, 0], [1, 1], [0, 1]])
+    step = RULES[rule](valley(), torch.from_numpy(np.stack([x] * 3)), batches, 0.02, 0.2)
+    for r, k in enumerate((0, 1, None)):
+        expected = BY_HAND[rule](valley_gradient(k), x, 0.02, 0.2)
+        np.testing.assert_allclose(step.x[r], expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(step.gradient[r], valley_gradient(k)(x), rtol=1e-12, atol=1e-14)
+
+
+def test_a_rule_leaves_its_input_alone():
+    x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    for rule in RULES.values():
+        rule(quadratic([3.0, 1.0]), x, None, 0.1, 0.1)
+    assert x.tolist() == [[1.0, 2.0]]
+
+
+# ρ = 0 is gradient descent, to the bit
+
+
+@pytest.mark.parametrize("rule", ["sam", "usam"])
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])  # written-out and autograd gradients
+def test_rho_zero_is_gradient_descent_to_the_bit(rule, batch_size, activation):
+    problem = mlp([1, 6, 6, 1], activation, "sine")
+    options = {"lr": 0.1, "batch_size": batch_size, "device": "cpu"}
+    run, plain = Run(problem, rule, rho=0.0, **options), Run(problem, "gd", rho=0.3, **options)
+    run.step(30)
+    plain.step(30)
+    assert torch.equal(run.x, plain.x)
+
+
+@pytest.mark.parametrize("rule", ["sam", "usam"])
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_rho_zero_is_gradient_descent_beside_other_runs_too(rule, batch_size):
+    problem = mlp([1, 6, 6, 1], "tanh", "sine")
+    x0 = torch.stack([problem.initial(0), problem.initial(1)])
+    options = {"lr": 0.1, "batch_size": batch_size, "x0": x0, "device": "cpu"}
+    run, plain = Run(problem, rule, rho=(0.0, 0.1), **options), Run(problem, "gd", **options)
+    run.step(30)
+    plain.step(30)
+    assert torch.equal(run.x[0], plain.x[0])
+    assert not torch.equal(run.x[1], plain.x[1])
+
+
+# one value per run
+
+
+@pytest.mark.parametrize("rule", BY_HAND)
+def test_one_lr_and_rho_per_run_are_separate_runs(rule):
+    problem, x0 = quadratic([3.0, 1.5, 1.0]), np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.1], [2.0, 0.0, 1.0]])
+    lrs, rhos = (0.05, 0.1, 0.2), (0.0, 0.05, 0.3)
+    together = Run(problem, rule, lrs, rhos, x0=x0, device="cpu")
+    together.step(50)
+    for r in range(3):
+        alone = Run(problem, rule, lrs[r], rhos[r], x0=x0[r], device="cpu")
+        alone.step(50)
+        torch.testing.assert_close(together.x[r], alone.x[0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("given", [[0.1, 0.2], np.array([0.1, 0.2]), torch.tensor([0.1, 0.2], dtype=torch.float64)])
+def test_one_value_per_run_may_come_in_any_array(given):
+    x0 = np.ones((2, 2))
+    run = Run(quadratic([2.0, 1.0]), "sam", lr=given, rho=given, x0=x0, device="cpu")
+    run.step()
+    for r, value in enumerate((0.1, 0.2)):
+        expected = sam_by_hand(lambda y: np.array([2.0, 1.0]) * y, x0[r], value, value)
+        np.testing.assert_allclose(run.x[r], expected, rtol=1e-13)
+    assert run.settings.lr == (0.1, 0.2)
+
+
+# zero gradients
+
+
+@pytest.mark.parametrize("rule", BY_HAND)
+def test_a_zero_gradient_gives_no_nan(rule):
+    """There SAM's direction is arbitrary but of unit length: on diag(2, 1) a step moves by −ηρAu, u = (1, 1)/√2."""
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    step = RULES[rule](quadratic([2.0, 1.0]), points, None, 0.1, 0.5)
+    assert bool(step.x.isfinite().all())
+    expected = -0.1 * 0.5 * np.array([2.0, 1.0]) / np.sqrt(2) if rule == "sam" else [0, 0]
+    np.testing.assert_allclose(step.x[0], expected, atol=1e-15)
+
+
+def test_sam_leaves_the_valley_floor_it_starts_on():
+    run = Run(valley(), "sam", lr=0.02, rho=0.2, x0=[0.5, 0.5, 0.0, 0.0], device="cpu")
+    run.step(200)
+    assert bool(run.x.isfinite().all())
+    assert run.x[0, 2].abs() > 0.01
+
+
+def test_the_direction_does_not_depend_on_the_gradients_size():
+    for size in (1e-140, 1e-12, 1e140):
+        step = RULES["sam"](quadratic([2.0, 1.0]), torch.tensor([[size, 0.0]], dtype=torch.float64), None, 0.1, 0.5)
+        assert step.x[0, 0].item() == pytest.approx(size - 0.1 * 2 * (size + 0.5), rel=1e-12)
+
+
+def test_single_precision_stays_single():
+    for rule in BY_HAND:
+        for rho in (0.1, (0.1, 0.0)):
+            x0 = np.ones((2, 3))
+            run = Run(quadratic([3.0, 2.0, 1.0]), rule, lr=0.1, rho=rho, x0=x0, dtype=torch.float32, device="cpu")
+            run.step(5)
+            assert run.x.dtype == torch.float32
+            twin = Run(quadratic([3.0, 2.0, 1.0]), rule, lr=0.1, rho=rho, x0=x0, device="cpu")
+            twin.step(5)
+            torch.testing.assert_close(run.x.double(), twin.x, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,465 @@
+"""The run: its loop, its record, resuming, steering, many at once, and how it ends when it diverges."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from samviz.dynamics import Diverged, Run
+from samviz.geometry import alignment
+from samviz.problems import mlp, quadratic, valley
+
+
+def sine(**options):
+    return Run(mlp([1, 6, 6, 1], "tanh", "sine"), **{"lr": 0.1, "rho": 0.05, "device": "cpu", **options})
+
+
+# the loop
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+def test_grouping_of_steps_does_not_matter(batch_size):
+    one, other = sine(batch_size=batch_size), sine(batch_size=batch_size)
+    one.step(100)
+    other.step(7)
+    other.step(0)
+    other.measure()
+    other.step(93)
+    assert torch.equal(one.x, other.x)
+    assert one.steps == other.steps == 100
+
+
+def test_the_seed_decides_the_start_and_the_samples():
+    first, again, other = (sine(batch_size=1, seed=s) for s in (3, 3, 4))
+    assert torch.equal(first.x, again.x)
+    assert not torch.equal(first.x, other.x)
+    same_start = [sine(batch_size=1, seed=s, x0=first.x[0]) for s in (3, 4)]
+    for run in (first, again, *same_start):
+        run.step(20)
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.x, same_start[0].x)
+    assert not torch.equal(first.x, same_start[1].x)
+
+
+def test_run_r_of_a_batch_is_the_run_with_seed_plus_r():
+    x0 = np.array([[0.6, 0.9, 0.1, 0.1], [0.3, 0.2, -0.1, 0.2], [1.0, 1.0, 0.2, 0.0]])
+    together = Run(valley(), "sam", lr=0.02, rho=0.2, batch_size=1, x0=x0, seed=11, device="cpu")
+    together.step(200)
+    for r in range(3):
+        alone = Run(valley(), "sam", lr=0.02, rho=0.2, batch_size=1, x0=x0[r], seed=11 + r, device="cpu")
+        alone.step(200)
+        assert torch.equal(alone.x[0], together.x[r])
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_batch_of_networks_is_as_many_single_runs(batch_size):
+    problem = mlp([1, 6, 6, 1], "tanh", "sine")
+    x0 = torch.stack([problem.initial(r) for r in range(3)])
+    together = sine(batch_size=batch_size, x0=x0)
+    together.step(50)
+    for r in range(3):
+        alone = sine(batch_size=batch_size, x0=x0[r], seed=r)
+        alone.step(50)
+        torch.testing.assert_close(alone.x[0], together.x[r], rtol=1e-11, atol=1e-12)
+
+
+def test_the_start_is_copied():
+    x0 = torch.ones(1, 2, dtype=torch.float64)
+    run = Run(quadratic([2.0, 1.0]), x0=x0, device="cpu")
+    x0.zero_()
+    assert run.x.tolist() == [[1.0, 1.0]]
+
+
+def test_a_full_batch_may_be_said_by_its_size():
+    full, counted = sine(), sine(batch_size=20)
+    full.step(10)
+    counted.step(10)
+    assert torch.equal(full.x, counted.x)
+    assert counted.settings.batch_size is None
+
+
+def test_the_trail_keeps_the_latest_iterates():
+    run = sine(trail=4)
+    seen = [run.x]
+    for _ in range(6):
+        run.step()
+        seen.append(run.x)
+    assert len(run.trail) == 4
+    assert all(torch.equal(a, b) for a, b in zip(run.trail, seen[-4:]))
+    assert len(sine().trail) == 0
+
+
+# where and how precisely
+
+
+def test_auto_is_cuda_where_there_is_one():
+    run = Run(quadratic([2.0, 1.0]))
+    assert run.x.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert run.x.dtype == torch.float64
+
+
+def test_single_precision():
+    run, exact = sine(dtype=torch.float32), sine()
+    for r in (run, exact):
+        r.step(20)
+        r.measure()
+    assert run.x.dtype == torch.float32
+    np.testing.assert_allclose(run.history["eigenvalues"], exact.history["eigenvalues"], rtol=1e-3, atol=1e-5)
+    assert bool(run.history["converged"][0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_cuda_gives_the_same_numbers(batch_size):
+    here, there = sine(batch_size=batch_size), sine(batch_size=batch_size, device="cuda")
+    for run in (here, there):
+        run.step(50)
+        run.measure()
+    torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(there.history["eigenvalues"], here.history["eigenvalues"], rtol=1e-7, atol=1e-9)
+    resumed = sine(batch_size=batch_size)
+    resumed.load_state_dict(there.state_dict())
+    resumed.step(10)
+    there.step(10)
+    torch.testing.assert_close(there.x.cpu(), resumed.x, rtol=1e-9, atol=1e-11)
+
+
+# measuring
+
+
+@pytest.mark.parametrize("widths", [[1, 6, 6, 1], [1, 24, 24, 1]], ids=["dense", "Krylov"])
+def test_every_number_of_a_row_belongs_to_one_iterate(widths):
+    problem = mlp(widths, "tanh", "sine")
+    run = Run(problem, lr=0.1, rho=0.05, device="cpu")
+    for _ in range(3):
+        run.step(20)
+        row = run.measure()
+        x = run.x
+        loss, gradient = problem.gradient(x)
+        values = np.linalg.eigvalsh(problem.hessian(x)[0].numpy())[::-1]
+        assert row["step"] == run.steps
+        assert row["loss"] == loss.item()
+        assert row["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-14)
+        np.testing.assert_allclose(row["eigenvalues"], values[:3], rtol=1e-6)
+        assert abs(row["trace"] - values.sum()) <= 5 * row["trace_error"] + 1e-9
+        assert row["converged"]
+        exact = alignment(problem, x)
+        for name in ("cos_v1", "cos_eigenspace", "rayleigh", "gap"):
+            assert row[name] == pytest.approx(getattr(exact, name).item(), rel=1e-3)
+        assert row["multiplicity"] == exact.multiplicity.item()
+        assert row["closing"] == exact.closing.item()
+    assert run.history["step"].tolist() == [20, 40, 60]
+
+
+def test_measuring_does_not_move():
+    run, still = sine(batch_size=2), sine(batch_size=2)
+    run.step(5)
+    still.step(5)
+    before = run.x.clone()
+    run.measure()
+    assert torch.equal(run.x, before)
+    run.step(5)
+    still.step(5)
+    assert torch.equal(run.x, still.x)
+
+
+def test_a_second_measurement_of_one_step_replaces_the_first():
+    run = sine()
+    run.measure()
+    run.step(3)
+    run.measure(k=1)
+    run.set(rho=0.2)
+    run.measure(k=2)
+    assert run.history["step"].tolist() == [0, 3]
+    assert run.history.rows[-1]["rho"] == 0.2
+    assert run.history.rows[-1]["eigenvalues"].shape == (2,)
+
+
+def test_what_may_be_left_out():
+    row = sine().measure(k=1, trace=False)
+    assert np.isnan(row["trace"])
+    assert np.isnan(row["trace_error"])
+    assert row["eigenvalues"].shape == (1,)
+    assert Run(quadratic([2.0, 1.0]), device="cpu").measure(k=9)["eigenvalues"].tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("dim", [8, 600])
+def test_a_top_eigenspace_wider_than_what_is_shown_is_seen_whole(dim):
+    """Five eigenvalues within 5 % of λ₁, three shown: the gradient lies in their span, and half of it beyond three."""
+    spectrum = np.concatenate([[5.0, 4.99, 4.98, 4.97, 4.96], np.linspace(0, 1, dim - 5)])
+    x0 = np.zeros(dim)
+    x0[:5] = 1 / spectrum[:5]
+    run = Run(quadratic(spectrum), x0=x0, device="cpu")
+    for _ in range(2):  # cold, then warm
+        row = run.measure()
+        assert row["multiplicity"] == 5
+        assert row["cos_eigenspace"] == pytest.approx(1, abs=1e-6)
+        np.testing.assert_allclose(row["eigenvalues"], spectrum[:3], rtol=1e-8)
+
+
+def test_a_bad_k_is_refused_whatever_was_measured_before():
+    run = Run(quadratic([1.0] * 8), device="cpu")
+    run.measure()
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"k is {k}"):
+            run.measure(k=k)
+
+
+# steering
+
+
+def test_settings_are_recorded_with_each_row():
+    run = sine()
+    run.measure()
+    run.step(5)
+    run.set(rho=0.2, lr=0.05)
+    run.measure()
+    run.step(5)
+    run.settings = replace(run.settings, rule="gd", batch_size=4)
+    run.measure()
+    assert run.history["rho"].tolist() == [0.05, 0.2, 0.2]
+    assert run.history["lr"].tolist() == [0.1, 0.05, 0.05]
+    assert run.history["rule"].tolist() == ["sam", "sam", "gd"]
+    assert run.history["batch_size"].tolist() == [20, 20, 4]
+
+
+def test_a_change_acts_from_the_next_step_on():
+    run = Run(quadratic([2.0, 1.0]), "gd", lr=0.1, x0=[1.0, 1.0], device="cpu")
+    run.step()
+    run.set(lr=0.5)
+    run.step()
+    np.testing.assert_allclose(run.x[0], [0.8 * 0.0, 0.9 * 0.5], atol=1e-15)
+
+
+def test_changes_are_recorded_once():
+    run = sine()
+    first = run.settings
+    run.set(rho=0.05)  # as it was: no change
+    run.step(5)
+    run.set(rho=0.2)
+    run.set(rho=0.3)  # the same step: the latest holds
+    run.step(5)
+    run.set(lr=0.01)
+    assert [(step, s.lr, s.rho) for step, s in run.changes] == [(0, 0.1, 0.05), (5, 0.1, 0.3), (10, 0.01, 0.3)]
+    assert run.changes[0][1] is first
+
+
+def test_a_change_taken_back_at_once_is_no_change():
+    run = sine()
+    run.step(5)
+    run.set(rho=0.2)
+    run.set(rho=0.05)
+    assert [step for step, _ in run.changes] == [0]
+
+
+def test_a_change_before_the_first_step_is_the_start():
+    run = sine()
+    run.set(rho=0.2)
+    assert [(step, s.rho) for step, s in run.changes] == [(0, 0.2)]
+
+
+def test_a_bad_change_changes_nothing():
+    run = sine()
+    before = run.settings
+    for bad in ({"lr": -1}, {"rho": float("nan")}, {"batch_size": 99}, {"rule": "adam"}, {"lr": (0.1, 0.2)}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            run.set(**bad)
+    assert run.settings is before
+    assert len(run.changes) == 1
+
+
+# saving and resuming
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("widths", [[1, 6, 6, 1], [1, 24, 24, 1]], ids=["dense", "Krylov"])
+def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
+    def fresh(**options):
+        problem = mlp(widths, "tanh", "sine")
+        return Run(problem, lr=0.05, rho=0.1, batch_size=batch_size, device="cpu", trail=3, **options)
+
+    run = fresh(seed=5)
+    run.step(40)
+    run.measure()
+    run.set(rho=0.2)
+    run.step(30)
+    run.measure()
+    saved = pickle.loads(pickle.dumps(run.state_dict()))
+    resumed = fresh()  # another seed and start, all of which the state replaces
+    resumed.step(3)
+    resumed.load_state_dict(saved)
+    for r in (run, resumed):
+        r.step(70)
+        r.measure()
+    assert torch.equal(run.x, resumed.x)
+    assert run.changes == resumed.changes
+    assert all(torch.equal(a, b) for a, b in zip(run.trail, resumed.trail))
+    for name in run.history.columns:
+        np.testing.assert_array_equal(run.history[name], resumed.history[name])
+    assert len(resumed.history) == 3
+
+
+def test_a_state_is_plain_data():
+    def plain(value):
+        if isinstance(value, dict):
+            return all(isinstance(k, str) and plain(v) for k, v in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(plain, value))
+        return value is None or isinstance(value, int | float | str | bool | np.ndarray | np.generic)
+
+    run = sine(batch_size=2, trail=3)
+    run.step(5)
+    run.measure()
+    assert plain(run.state_dict())
+
+
+def test_a_state_is_a_copy():
+    run = sine()
+    run.measure()
+    state = run.state_dict()
+    run.step(5)
+    run.measure()
+    other = sine()
+    other.load_state_dict(state)
+    other.step(5)
+    other.measure()
+    again = sine()
+    again.load_state_dict(state)
+    assert again.steps == 0
+    assert len(again.history) == 1
+    assert torch.equal(run.x, other.x)
+
+
+def test_a_state_of_another_problem_leaves_the_run_as_it_was():
+    run = sine()
+    run.step(5)
+    before = run.x.clone()
+    with pytest.raises(ValueError, match=r"state\['x'\] has shape"):
+        run.load_state_dict(Run(quadratic([2.0, 1.0]), device="cpu").state_dict())
+    assert torch.equal(run.x, before)
+    assert run.steps == 5
+
+
+def test_a_diverged_run_stays_diverged_when_resumed():
+    run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
+    with pytest.raises(Diverged):
+        run.step(100)
+    other = Run(quadratic([3.0, 1.0]), "gd", lr=0.1, x0=[1.0, 1.0], device="cpu")
+    other.load_state_dict(run.state_dict())
+    with pytest.raises(Diverged, match="step 11"):
+        other.step()
+
+
+# many runs
+
+
+def test_the_record_of_several_runs():
+    x0 = torch.stack([mlp([1, 6, 6, 1]).initial(r) for r in range(3)])
+    run = sine(x0=x0, lr=(0.1, 0.05, 0.02))
+    for _ in range(2):
+        run.step(10)
+        run.measure()
+    assert run.history["loss"].shape == run.history["trace"].shape == run.history["cos_v1"].shape == (2, 3)
+    assert run.history["eigenvalues"].shape == (2, 3, 3)
+    assert run.history["lr"].shape == (2, 3)
+    assert run.history["rho"].shape == run.history["step"].shape == (2,)
+    alone = sine(x0=x0[1], lr=0.05)
+    for _ in range(2):
+        alone.step(10)
+        alone.measure()
+    np.testing.assert_allclose(run.history["eigenvalues"][:, 1], alone.history["eigenvalues"], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(run.history["loss"][:, 1], alone.history["loss"], rtol=1e-11)
+
+
+def test_one_run_given_as_a_batch_keeps_its_axis():
+    single, batch = Run(quadratic([2.0, 1.0]), x0=[1, 1], device="cpu"), Run(quadratic([2.0, 1.0]), x0=[[1, 1]])
+    single.measure()
+    batch.measure()
+    assert single.history["loss"].shape == (1,)
+    assert batch.history["loss"].shape == (1, 1)
+    assert single.x.shape == batch.x.shape == (1, 2)
+
+
+def test_a_table():
+    run = sine()
+    run.measure()
+    run.step(5)
+    run.measure()
+    table = run.history.to_pandas()
+    assert table.shape[0] == 2
+    np.testing.assert_array_equal(table["loss"], run.history["loss"])
+    np.testing.assert_array_equal(table["eigenvalues_1"], run.history["eigenvalues"][:, 1])
+    assert table["rule"].tolist() == ["sam", "sam"]
+
+
+# divergence: on diag(3, 1) from (1, 1), gradient descent at η = 1 doubles x₁, so the loss is 1.5·4ᵗ after the first
+# step; the bound is a million times the first loss, 2, which t = 11 is the first to pass.
+
+
+def test_divergence_is_told_with_step_and_broken_bound():
+    run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
+    run.measure()
+    with pytest.raises(Diverged, match=r"step 11\b.*1·3 = 3 > 2"):
+        run.step(100)
+    assert run.diverged_at.tolist() == [11]
+    assert len(run.history) == 1
+    with pytest.raises(Diverged, match="step 11"):
+        run.step()
+    run.step(0)  # nothing to do
+
+
+def test_divergence_before_any_measurement_names_the_bound_too():
+    run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
+    with pytest.raises(Diverged, match=r"step 11\b.*3 > 2"):
+        run.step(100)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu"),
+        lambda: Run(valley(), lr=1e90, rho=0.1, device="cpu"),
+        lambda: Run(mlp([1, 16, 16, 1], "relu", "sine"), lr=20.0, rho=0.05, dtype=torch.float32, device="cpu"),
+        lambda: Run(mlp([1, 16, 16, 1], "relu", "sine"), lr=1e3, rho=0.05, dtype=torch.float32, device="cpu"),
+    ],
+    ids=["quadratic", "valley", "network", "wild network"],
+)
+def test_a_diverged_run_stays_at_its_last_good_iterate(run):
+    run = run()
+    allowed = 1e6 * max(1, run.measure()["loss"])
+    with pytest.raises(Diverged):
+        run.step(1000)
+    assert bool(run.x.isfinite().all())
+    assert run.problem.loss(run.x).item() <= allowed
+    row = run.measure()  # the lab draws it once more
+    assert np.isfinite(row["eigenvalues"]).all()
+
+
+def test_the_others_go_on():
+    x0 = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    run = Run(quadratic([3.0, 1.0]), "sam", lr=(0.1, 1.0, 0.2), rho=0.05, x0=x0, device="cpu", trail=2)
+    run.measure()
+    run.step(60)
+    row = run.measure()
+    for r, lr in ((0, 0.1), (2, 0.2)):
+        alone = Run(quadratic([3.0, 1.0]), "sam", lr=lr, rho=0.05, x0=x0[r], device="cpu")
+        alone.step(60)
+        torch.testing.assert_close(run.x[r], alone.x[0], rtol=1e-13, atol=1e-15)
+    assert run.steps == 60
+    assert (run.diverged_at >= 0).tolist() == [False, True, False]
+    assert bool(run.x.isfinite().all())
+    assert np.isfinite(row["loss"]).all()
+    assert "> 2" in run.why_diverged(1)
+    stuck = run.x[1].clone()
+    run.step(5)
+    assert torch.equal(run.x[1], stuck)
+
+
+def test_why_with_one_shared_learning_rate_given_as_a_sequence():
+    run = Run(quadratic([3.0, 1.0]), "gd", lr=[1.0], x0=np.ones((2, 2)), device="cpu")
+    run.measure()
+    with pytest.raises(Diverged):
+        run.step(100)
+    assert "> 2" in run.why_diverged(1)

@@ -1,0 +1,211 @@
+"""What surrounds a run: which samples a step sees, its settings, and its record."""
+
+import builtins
+from dataclasses import FrozenInstanceError, replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from samviz.dynamics import History, Settings
+from samviz.dynamics.sampling import BLOCK, batch_indices
+
+
+def draws(seed, batch_size, samples, blocks=200):
+    return np.concatenate([batch_indices(seed, block, batch_size, samples) for block in range(blocks)])
+
+
+def chi_square(counts):
+    expected = counts.sum() / counts.size
+    return ((counts - expected) ** 2 / expected).sum()
+
+
+# samples; the bounds are the 99.9 % points of chi-square with 19, 15, 19 and 5 degrees of freedom
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345])
+def test_single_samples_are_uniform(seed):
+    assert chi_square(np.bincount(draws(seed, 1, 20).ravel(), minlength=20)) < 43.8
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_successive_samples_are_independent(seed):
+    drawn = draws(seed, 1, 4).ravel()
+    pairs = drawn[:-1] * 4 + drawn[1:]
+    assert chi_square(np.bincount(pairs, minlength=16)) < 37.7
+    apart = drawn[:-BLOCK] * 4 + drawn[BLOCK:]  # and those of successive blocks
+    assert chi_square(np.bincount(apart, minlength=16)) < 37.7
+
+
+@pytest.mark.parametrize("batch_size", [2, 7, 19, 20])
+def test_a_batch_holds_no_sample_twice_and_every_sample_equally_often(batch_size):
+    drawn = draws(3, batch_size, 20)
+    assert drawn.shape == (200 * BLOCK, batch_size)
+    assert drawn.min() == 0
+    assert drawn.max() == 19
+    assert (np.diff(np.sort(drawn, 1), axis=1) > 0).all()
+    counts = np.bincount(drawn.ravel(), minlength=20)
+    # without replacement the counts vary less, by the factor (n − b)/(n − 1)
+    assert chi_square(counts) <= 43.8 * (20 - batch_size) / 19
+
+
+def test_every_batch_is_equally_likely():
+    drawn = np.sort(draws(5, 2, 4), 1)
+    counts = np.array([np.sum((drawn == pair).all(1)) for pair in combinations(range(4), 2)])
+    assert counts.sum() == len(drawn)
+    assert chi_square(counts) < 20.5
+
+
+def test_a_draw_depends_on_its_arguments_alone():
+    first = batch_indices(7, 3, 2, 10).copy()
+    batch_indices(8, 0, 2, 10)
+    batch_indices.cache_clear()
+    np.testing.assert_array_equal(batch_indices(7, 3, 2, 10), first)
+
+
+@pytest.mark.parametrize("other", [(8, 3, 1, 1000), (7, 4, 1, 1000), (7, 3, 2, 1000)])
+def test_seed_block_and_batch_size_each_change_the_draw(other):
+    assert np.mean(batch_indices(7, 3, 1, 1000)[:, 0] == batch_indices(*other)[:, 0]) < 0.1
+
+
+# settings
+
+
+def test_settings_are_frozen_and_compared_by_value():
+    settings = Settings("sam", lr=0.1, rho=[0.1, 0.2])
+    assert settings == Settings("sam", lr=np.float64(0.1), rho=torch.tensor([0.1, 0.2], dtype=torch.float64))
+    assert hash(settings) == hash(replace(settings))
+    assert settings != replace(settings, batch_size=3)
+    with pytest.raises(FrozenInstanceError):
+        settings.lr = 0.2
+
+
+@pytest.mark.parametrize("given", [1, np.int64(1), np.float32(1), np.array(1.0), torch.tensor(1.0)])
+def test_a_number_of_any_kind_becomes_a_float(given):
+    settings = Settings("gd", lr=given, rho=given)
+    assert type(settings.lr) is type(settings.rho) is float
+    assert settings.lr == 1.0
+
+
+def test_numbers_of_any_kind_become_floats():
+    settings = Settings(lr=(1, 2), batch_size=np.int32(4))
+    assert settings.lr == (1.0, 2.0)
+    assert all(type(value) is float for value in settings.lr)
+    assert type(settings.batch_size) is int
+
+
+def test_settings_fit_a_run():
+    assert Settings(batch_size=20).fit(1, 20).batch_size is None
+    assert Settings(batch_size=19).fit(1, 20).batch_size == 19
+    assert Settings(lr=(0.1, 0.2)).fit(2, 0).lr == (0.1, 0.2)
+    assert Settings(lr=0.1).fit(3, 0).lr == 0.1
+
+
+def test_a_row_holds_every_setting():
+    row = Settings("usam", 0.2, 0.3, 4).row()
+    assert row == {"rule": "usam", "lr": 0.2, "rho": 0.3, "batch_size": 4}
+    assert Settings(**row) == Settings("usam", 0.2, 0.3, 4)
+
+
+# history
+
+
+def record(*rows):
+    history = History()
+    for row in rows:
+        history.append(row)
+    return history
+
+
+def test_columns_are_arrays():
+    history = record({"step": 0, "values": np.array([3.0, 1.0])}, {"step": 5, "values": np.array([2.0, 0.5])})
+    np.testing.assert_array_equal(history["step"], [0, 5])
+    np.testing.assert_array_equal(history["values"], [[3, 1], [2, 0.5]])
+    assert history.columns == ("step", "values")
+    assert set(history.to_dict()) == {"step", "values"}
+    assert len(history) == 2
+    assert "2 rows" in repr(history)
+
+
+def test_rows_of_different_length_are_filled_with_nan():
+    history = record(
+        {"step": 0, "values": np.array([3.0, 1.0]), "lr": 0.1},
+        {"step": 1, "values": np.array([3.0]), "lr": (0.1, 0.2)},
+        {"step": 2, "values": np.array([4.0, 2.0, 1.0]), "lr": 0.3},
+    )
+    np.testing.assert_array_equal(history["values"], [[3, 1, np.nan], [3, np.nan, np.nan], [4, 2, 1]])
+    np.testing.assert_array_equal(history["lr"], [[0.1, 0.1], [0.1, 0.2], [0.3, 0.3]])  # a number holds for every run
+
+
+def test_rows_of_several_runs_and_different_length():
+    history = record({"step": 0, "values": np.ones((2, 1))}, {"step": 1, "values": np.full((2, 3), 2.0)})
+    expected = [[[1, np.nan, np.nan]] * 2, [[2, 2, 2]] * 2]
+    np.testing.assert_array_equal(history["values"], expected)
+
+
+def test_a_row_of_the_same_step_replaces_the_last_one():
+    history = record({"step": 0, "loss": 1.0}, {"step": 4, "loss": 2.0}, {"step": 4, "loss": 3.0})
+    assert history["loss"].tolist() == [1.0, 3.0]
+
+
+def test_an_unknown_column_is_told_with_those_there_are():
+    with pytest.raises(KeyError, match=r"no column 'los'.*step, loss"):
+        record({"step": 0, "loss": 1.0})["los"]
+    with pytest.raises(KeyError, match="no rows yet"):
+        History()["loss"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9, 10, 11, 39, 40, 41, 1000])
+def test_a_thinned_record(rows):
+    history = record(*({"step": 3 * i} for i in range(rows)))
+    thin = history.thinned(10)
+    steps = thin["step"] // 3
+    assert steps[0] == 0
+    assert steps[-1] == rows - 1
+    assert min(rows, 5) <= len(thin) <= 11
+    strides = set(np.diff(steps[:-1]))
+    assert len(strides) <= 1
+    assert all(stride & (stride - 1) == 0 for stride in strides)  # a power of two
+    assert len(history) == rows
+
+
+def test_a_growing_record_keeps_showing_the_same_rows():
+    history = History()
+    shown = set()
+    for i in range(200):
+        history.append({"step": i})
+        inner = set(history.thinned(10)["step"].tolist()[:-1])
+        assert inner <= shown | {i - 1, i} or not shown
+        shown = inner
+
+
+def test_nothing_is_an_empty_record():
+    history = History()
+    assert (len(history), history.columns, history.to_dict()) == (0, (), {})
+    assert len(history.thinned(5)) == 0
+    assert history.to_pandas().empty
+
+
+def test_a_table_splits_columns_of_several_numbers():
+    history = record(
+        {"step": 0, "values": np.array([[3.0, 1.0], [4.0, 2.0]]), "rule": "sam"},
+        {"step": 5, "values": np.array([[2.0, 0.5], [6.0, 7.0]]), "rule": "gd"},
+    )
+    table = history.to_pandas()
+    assert table.columns.tolist() == ["step", "values_0_0", "values_0_1", "values_1_0", "values_1_1", "rule"]
+    assert table["values_1_0"].tolist() == [4.0, 6.0]
+    assert table["rule"].tolist() == ["sam", "gd"]
+
+
+def test_without_pandas_the_remedy_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def without_pandas(name, *args, **kwargs):
+        if name == "pandas":
+            raise ImportError("No module named 'pandas'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_pandas)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        record({"step": 0}).to_pandas()
