@@ -331,7 +331,7 @@ def test_a_minimum_is_found_for_other_networks():
     assert x.shape == (19,)
     assert loss < 0.05 * start_loss
     assert gradient.norm() < 0.05 * start_gradient.norm()
-    assert Run(problem, "gd", x0=x, device="cpu").measure()["cos_v1"] < 0.05
+    assert Run(problem, "gd", x0=x, device="cpu").measure()["cos_v1"] < 3e-6  # the last tenth is without momentum
     assert torch.equal(gradient_descent_minimum(problem, seed=1), x)
 
 

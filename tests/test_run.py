@@ -6,10 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
-from samviz.dynamics import Diverged, Run
+from samviz.dynamics import RULES, Diverged, Run
+from samviz.dynamics.sampling import batch_indices
 from samviz.geometry import alignment
 from samviz.problems import mlp, quadratic, valley
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
+    with threadpool_limits(1):
+        yield
 
 
 def sine(**options):
@@ -41,6 +50,18 @@ def test_the_seed_decides_the_start_and_the_samples():
     assert torch.equal(first.x, again.x)
     assert torch.equal(first.x, same_start[0].x)
     assert not torch.equal(first.x, same_start[1].x)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_each_step_sees_the_samples_drawn_for_it(batch_size):
+    """130 steps, over two ends of a block of 64."""
+    run = sine(batch_size=batch_size, seed=9)
+    x = run.x
+    for step in range(130):
+        drawn = batch_indices(9, step // 64, batch_size, 20)[step % 64]
+        x = RULES["sam"](run.problem, x, torch.from_numpy(drawn)[None], 0.1, 0.05).x
+    run.step(130)
+    torch.testing.assert_close(run.x, x, rtol=1e-12, atol=1e-14)
 
 
 def test_run_r_of_a_batch_is_the_run_with_seed_plus_r():

@@ -38,6 +38,7 @@ class Frame:
     height: Array  # (resolution, resolution)
     trail: Array  # (steps, 2)
     lost: float
+    shown: str  # what the trail is, in words
     picture: Picture | None
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
@@ -55,7 +56,7 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     left, right = SPLIT
     lines, axes = series(frame.history, frame.edge, frame.changes, frame.ghost, width=left, samples=frame.samples)
     slice_, plane = landscape_panel(
-        frame.landscape, frame.height, frame.trail, frame.lost, x=(right, 1), y=(0.385, 0.97)
+        frame.landscape, frame.height, frame.trail, frame.lost, shown=frame.shown, x=(right, 1), y=(0.385, 0.97)
     )
     meaning, place = picture_panel(frame.picture, frame.start, frame.path, x=(right, 1), y=(0, 0.285))
     parts = axes, plane, place

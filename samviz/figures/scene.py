@@ -24,7 +24,7 @@ def heights(landscape: Landscape) -> Array:
 
 
 def landscape_panel(
-    landscape: Landscape, height: Array, trail: Array, lost: float, *, x: Domain, y: Domain
+    landscape: Landscape, height: Array, trail: Array, lost: float, *, shown: str, x: Domain, y: Domain
 ) -> tuple[list[Trace], Layout]:
     """The loss on a plane, with the latest iterates on it.
 
@@ -33,6 +33,7 @@ def landscape_panel(
         height: (resolution, resolution), from `heights`; the same array as long as the slice is the same.
         trail: (steps, 2), the latest iterates on the plane, the present one last.
         lost: share of the present iterate's distance from the plane's origin that is off the plane, 0 to 1.
+        shown: what the trail is, in words.
         x: the panel's horizontal extent, in fractions of the picture.
         y: its vertical extent.
 
@@ -81,7 +82,7 @@ def landscape_panel(
         | on,
     ]
     first, second = landscape.plane.labels
-    detail = f"plane of {first} and {second}" + (f" · last {len(trail) - 1} steps" if len(trail) > 1 else "")
+    detail = f"plane of {first} and {second}" + (f" · {shown}" if len(trail) > 1 else "")
     share = f"{round(lost, 1):.0%}" if lost >= 0.05 else "less than 5%"  # in tens: it changes at every step
     aside = f"{share} of the way from the plane’s origin is off the plane"
     panel = {

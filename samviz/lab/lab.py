@@ -260,7 +260,7 @@ class Lab:
     def _draw(self) -> None:
         session, view = self.session, self.view
         line = words.status(
-            self.history.rows[-1],
+            session.now(),
             self.problem.samples,
             step=session.run.steps,
             speed=session.clock(),

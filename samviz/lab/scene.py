@@ -55,7 +55,8 @@ class Scene:
         """Whether the picture no longer shows what it should.
 
         That is another plane, a bounce out of view or too small in it, a valley floor that has moved off the
-        plane, eigenvectors that have turned. Slicing never takes more than a fifth of the time.
+        plane, eigenvectors that have turned. Slicing takes at most a fifth of the time, or half of it while
+        the bounce is out of view.
 
         Args:
             now: seconds of `time.monotonic`; infinity when there is no hurry.
@@ -65,7 +66,8 @@ class Scene:
         """
         if self.wanted:
             return True
-        if self.kind != "hessian" or now - self._sliced < max(0.4, 4 * self._cost):
+        rested = now - self._sliced
+        if self.kind != "hessian" or rested < max(0.4, self._cost):
             return False
         with one_thread(self.run.problem):
             coordinates, lost = self.landscape.plane.project(self.positions())
@@ -73,7 +75,11 @@ class Scene:
         reach = np.linalg.norm(coordinates, axis=1).max()
         spread = np.ptp(coordinates, axis=0).max()
         off = lost[-1] * float((self.run.x[0] - self.landscape.plane.origin).norm())
-        if max(reach, off) > radius or (spread < 0.25 * radius and radius > 1.2 * self._least_radius()):
+        if reach > radius:
+            return True
+        if rested < 4 * self._cost:
+            return False
+        if off > radius or (spread < 0.25 * radius and radius > 1.2 * self._least_radius()):
             return True
         vectors = self.run.eigenvectors
         return vectors is not None and float((vectors[0, :2] @ self.landscape.plane.directions[0]).norm()) < 0.8

@@ -160,10 +160,17 @@ class Session:
             height=scene.height,
             trail=trail,
             lost=float(lost[-1]),
+            shown=f"last {len(trail) - 1} steps" if scene.kind == "hessian" else "the run so far",
             picture=self.problem.picture(run.x),
             start=self.start_picture,
             path=scene.path.double().cpu().numpy(),
         )
+
+    def now(self) -> dict[str, Any]:
+        """The latest row of the history under the present settings, which may have changed since."""
+        settings = self.run.settings
+        knobs = settings.row() | {"batch_size": settings.batch_size or self.problem.samples}
+        return self.run.history.rows[-1] | knobs
 
     def falling(self) -> bool:
         """Whether the loss fell by a fifth over the last twenty measurements."""

@@ -21,13 +21,13 @@ async function load(gzip) {
     "window.Plotly = before; export default module.exports.Plotly ?? module.exports;",
   ];
   const url = URL.createObjectURL(new Blob([wrapped.join("\n")], { type: "text/javascript" }));
-  return (await import(url)).default;
+  try { return (await import(url)).default; } finally { URL.revokeObjectURL(url); }
 }
 
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore() {
   const graphs = new Set();
-  let model, last, drawn, busy = false, arrays = new Map();
+  let model, last, drawn, acked, busy = false, arrays = new Map();
 
   const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
     Array.isArray(node) ? node.map((child) => walk(child, array))
@@ -54,7 +54,7 @@ function createStore() {
     pump();
   }
 
-  async function pump() { // draw the newest frame in every view, then acknowledge it; what came meanwhile but it is skipped
+  async function pump() { // draw the newest frame in every view and acknowledge it; those that came meanwhile are skipped
     if (busy || !graphs.size || !last || !library[model.get("_plotly")]) return;
     busy = true;
     try {
@@ -65,7 +65,7 @@ function createStore() {
         const still = JSON.stringify([figure.data.map(move), figure.layout]); // all but where lines, points and words stand
         await Promise.all([...graphs].map((graph) => graph.draw(Plotly, walk(figure, (key) => arrays.get(key)), still)));
         await new Promise(requestAnimationFrame);
-        model.send({ ack: seq });
+        if (seq !== acked) model.send({ ack: (acked = seq) });
       }
     } catch (error) {
       console.error(error);

@@ -11,7 +11,7 @@ def phase(row: dict[str, Any], samples: int, falling: bool) -> str:
     """Which part of the theory the run is in.
 
     Args:
-        row: the latest row of the history.
+        row: the latest row of the history, under the present settings.
         samples: n.
         falling: whether the loss still falls fast.
 
@@ -46,20 +46,16 @@ def look(row: dict[str, Any], samples: int) -> str:
         hidden = f"cos(∇L, v₁) is {row['cos_v1']:.0e}. " if row["cos_v1"] < 0.01 else ""
         return f"{hidden}Raise ρ and watch the alignment jump to 1."
     if samples and 1 < batch < samples:
-        return (
-            "Between one sample and all of them the alignment need not hold (Example 5.8): what falls, λ₁ or the trace?"
-        )
+        return "Between one sample and all, the alignment need not hold (Example 5.8): what falls?"
     if samples and batch == 1:
-        return (
-            "Each ∇L_k is an eigenvector of its own ∇²L_k (Lemma 5.5), so the trace falls, not λ₁ alone (Theorem 5.4)."
-        )
+        return "Each ∇L_k is an eigenvector of its own ∇²L_k: the trace falls, not λ₁ alone (Theorem 5.4)."
     if row["closing"]:
         return (
-            "λ₁ has met λ₂: v₁ is no longer one direction and its cosine jumps about; the top eigenspace and the "
-            "Rayleigh ratio show that the alignment holds (Theorem 4.5 assumes λ₁ > λ₂)."
+            "λ₁ has met λ₂, so v₁ is no longer one direction and its cosine jumps; "
+            "the top eigenspace and the Rayleigh ratio hold."
         )
     if row["rayleigh"] > 0.9:
-        return "∇L points along v₁, the iterate bounces across the valley, and λ₁ falls by O(ηρ²) a step (Theorem 4.5)."
+        return "∇L points along v₁, the iterate bounces, and λ₁ falls by O(ηρ²) a step (Theorem 4.5)."
     return "The alignment rises as the loss settles."
 
 

@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+import samviz
+
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLACES = (
@@ -116,7 +118,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     homes = {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
-    environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython")}
+    # the kernel imports the samviz that is under test
+    same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    environment = (
+        os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": same}
+    )  # the samviz under test
     log = home / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home)
