@@ -12,16 +12,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.dynamics.history import History
+from samviz.dynamics.measurement import measurement
 from samviz.dynamics.rules import RULES, Rule
 from samviz.dynamics.sampling import BLOCK, batch_indices
 from samviz.dynamics.settings import Settings, per_run
-from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.device import one_thread, placed
 
 BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
-MOST = 10  # eigenpairs that are computed, at most, to see where the top eigenspace ends
-TRACE_PRODUCTS = 36  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
 
 
 class Diverged(RuntimeError):
@@ -183,46 +181,9 @@ class Run:
             The row: step, full-batch loss and gradient norm, eigenvalues (k), their residuals and `converged`,
             trace with its standard error, the alignment measures, and the settings.
         """
-        with one_thread(self.problem):
-            return self._measure(k, trace)
-
-    def _measure(self, k: int, trace: bool) -> dict[str, Any]:
-        dim, shown = self.problem.dim, min(k, self.problem.dim)
-        loss, gradient = self.problem.gradient(self.x)
-        while True:
-            pairs = top_eigenpairs(self.problem, self.x, min(max(k, self._width), dim), start=self._warm, tol=1e-4)
-            self._warm = pairs.start
-            aligned = alignment(self.problem, self.x, gradient=gradient, eigenpairs=pairs)
-            held = int(aligned.multiplicity.max())
-            if held < pairs.values.shape[1] or pairs.values.shape[1] >= min(max(k, MOST), dim):
-                break
-            self._width = min(held + 3, max(k, MOST))  # the top eigenspace goes on: look further
-        self._width = min(self._width, held + 3)
-        nan = torch.full_like(loss, torch.nan)
-        value, error = nan, nan
-        if trace:
-            estimate = hessian_trace(
-                self.problem,
-                self.x,
-                products=None if pairs.exact else TRACE_PRODUCTS,
-                subspace=None if pairs.exact else pairs.start,
-            )
-            value, error = estimate.value, estimate.standard_error
-        measured = {
-            "loss": loss,
-            "grad_norm": gradient.norm(dim=1),
-            "eigenvalues": pairs.values[:, :shown],
-            "residuals": pairs.residuals[:, :shown],
-            "converged": pairs.converged.all(1),
-            "trace": value,
-            "trace_error": error,
-            "cos_v1": aligned.cos_v1,
-            "cos_eigenspace": aligned.cos_eigenspace,
-            "rayleigh": aligned.rayleigh,
-            "multiplicity": aligned.multiplicity,
-            "gap": aligned.gap,
-            "closing": aligned.closing,
-        }
+        measured, self._warm, self._width = measurement(
+            self.problem, self.x, k, trace=trace, start=self._warm, width=self._width
+        )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():
             array = tensor.cpu().numpy()

@@ -1,0 +1,69 @@
+"""All that is measured at one iterate, for a row of a run's history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samviz.geometry import alignment, hessian_trace, top_eigenpairs
+from samviz.problems import Problem
+from samviz.problems.device import one_thread
+
+MOST = 10  # eigenpairs that are computed, at most, to see where the top eigenspace ends
+TRACE_PRODUCTS = 36  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
+
+
+def measurement(
+    problem: Problem, x: Tensor, k: int, *, trace: bool, start: Tensor | None, width: int
+) -> tuple[dict[str, Tensor], Tensor, int]:
+    """Loss, sharpness, trace and alignment at one iterate of every run.
+
+    Args:
+        problem: what is minimized.
+        x: (runs, dim), the iterates.
+        k: top eigenvalues to give, at most dim of them.
+        trace: False leaves the trace out (NaN).
+        start: (runs, m, dim), from the last measurement; None for the first.
+        width: how many eigenpairs the top eigenspace needed last time; 0 for the first.
+
+    Returns:
+        The columns by name, each (runs,) or (runs, k); and start and width for the next measurement.
+    """
+    with one_thread(problem):
+        dim, shown = problem.dim, min(k, problem.dim)
+        loss, gradient = problem.gradient(x)
+        while True:
+            pairs = top_eigenpairs(problem, x, min(max(k, width), dim), start=start, tol=1e-4)
+            start = pairs.start
+            aligned = alignment(problem, x, gradient=gradient, eigenpairs=pairs)
+            held = int(aligned.multiplicity.max())
+            if held < pairs.values.shape[1] or pairs.values.shape[1] >= min(max(k, MOST), dim):
+                break
+            width = min(held + 3, max(k, MOST))  # the top eigenspace goes on: look further
+        width = min(width, held + 3)
+        nan = torch.full_like(loss, torch.nan)
+        value, error = nan, nan
+        if trace:
+            estimate = hessian_trace(
+                problem,
+                x,
+                products=None if pairs.exact else TRACE_PRODUCTS,
+                subspace=None if pairs.exact else pairs.start,
+            )
+            value, error = estimate.value, estimate.standard_error
+        measured = {
+            "loss": loss,
+            "grad_norm": gradient.norm(dim=1),
+            "eigenvalues": pairs.values[:, :shown],
+            "residuals": pairs.residuals[:, :shown],
+            "converged": pairs.converged.all(1),
+            "trace": value,
+            "trace_error": error,
+            "cos_v1": aligned.cos_v1,
+            "cos_eigenspace": aligned.cos_eigenspace,
+            "rayleigh": aligned.rayleigh,
+            "multiplicity": aligned.multiplicity,
+            "gap": aligned.gap,
+            "closing": aligned.closing,
+        }
+        return measured, start, width
