@@ -17,7 +17,7 @@ def test_the_first_ones_are_there():
 
 
 def test_each_has_its_script_and_each_script_its_notebook():
-    assert {path.stem for path in NOTEBOOKS.glob("*.py")} == {path.stem for path in ALL}
+    assert {path.stem for path in NOTEBOOKS.glob("[0-9]*.py")} == {path.stem for path in ALL}
 
 
 @of_each

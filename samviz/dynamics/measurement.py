@@ -7,10 +7,11 @@ from torch import Tensor
 
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems import Problem
+from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 
 MOST = 10  # eigenpairs that are computed, at most, to see where the top eigenspace ends
-TRACE_PRODUCTS = 36  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
+TRACE_PRODUCTS = 24  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
 
 
 def measurement(
@@ -28,7 +29,11 @@ def measurement(
 
     Returns:
         The columns by name, each (runs,) or (runs, k); and start and width for the next measurement.
+
+    Raises:
+        ValueError: when k is below 1.
     """
+    whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     with one_thread(problem):
         dim, shown = problem.dim, min(k, problem.dim)
         loss, gradient = problem.gradient(x)

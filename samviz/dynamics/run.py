@@ -16,7 +16,9 @@ from samviz.dynamics.measurement import measurement
 from samviz.dynamics.rules import RULES, Rule
 from samviz.dynamics.sampling import BLOCK, batch_indices
 from samviz.dynamics.settings import Settings, per_run
+from samviz.geometry import top_eigenpairs
 from samviz.problems import Problem
+from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread, placed
 
 BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
@@ -72,15 +74,15 @@ class Run:
         0.0088
         """
         where, precision = placed(device, dtype)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seed is {seed!r}; expected an integer of 0 or more")
-        if trail < 0:
-            raise ValueError(f"trail is {trail}; expected 0 or more iterates")
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problem is {problem!r}; expected one from samviz.problems")
+        whole("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
-        self.seed = int(seed)
+        self.seed = whole("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.single = (start.ndim if isinstance(start, Tensor) else np.ndim(start)) == 1
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
+        self._before = self.x  # the iterate before, to go back to from one whose loss is out of bounds
         self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem.samples)  # type: ignore[arg-type]
         self.steps = 0
         self.history = History()
@@ -98,13 +100,16 @@ class Run:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise TypeError(f"settings is {settings!r}; expected Settings, or use set(lr=..., rho=...)")
         settings = settings.fit(len(self.x), self.problem.samples)
         if settings == self._settings:
             return
         self._settings = settings
         if self.changes[-1][0] == self.steps:
             self.changes.pop()
-        self.changes.append((self.steps, settings))
+        if not self.changes or self.changes[-1][1] != settings:
+            self.changes.append((self.steps, settings))
 
     @property
     def eigenvectors(self) -> Tensor | None:
@@ -128,8 +133,7 @@ class Run:
             Diverged: when every run has diverged; history and iterate are kept.
             ValueError: when n is negative.
         """
-        if n < 0:
-            raise ValueError(f"n is {n}; expected 0 or more steps")
+        whole("n", n, "0 or more steps", 0)
         rule = RULES[self._settings.rule]
         lr, rho = per_run(self._settings.lr, self.x), per_run(self._settings.rho, self.x)
         with one_thread(self.problem):
@@ -140,15 +144,21 @@ class Run:
             if bool((self.diverged_at >= 0).all()):
                 raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
             step = rule(self.problem, self.x, self._batch(), lr, rho)
-            good = (step.loss <= self._bound) & step.x.isfinite().all(1)  # False for NaN, too
+            bounded = step.loss <= self._bound  # False for NaN, too
+            good = bounded & step.x.isfinite().all(1)
             if bool(good.all()) and bool((self.diverged_at < 0).all()):
-                self.x = step.x
+                self._before, self.x = self.x, step.x
             else:
-                alive = good & (self.diverged_at.to(good.device) < 0)
-                self.x = torch.where(alive[:, None], step.x, self.x)
-                fresh = ~good.cpu() & (self.diverged_at < 0)
-                self.diverged_at[fresh] = self.steps
+                going = self.diverged_at.to(good.device) < 0
+                alive, back = (good & going)[:, None], (~bounded & going)[:, None]
+                stopped = torch.where(back, self._before, self.x)  # an iterate whose loss is out of bounds is left
+                self._before, self.x = self.x, torch.where(alive, step.x, stopped)
+                self.diverged_at[(~good & going).cpu()] = self.steps
                 if not bool(alive.any()):
+                    if bool(back.any()) and self.steps > 0:
+                        self.steps -= 1
+                        if self.trail:
+                            self.trail.pop()
                     raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
             self.steps += 1
             if self.trail.maxlen:
@@ -156,18 +166,19 @@ class Run:
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""
-        lr = self._settings.lr[r] if isinstance(self._settings.lr, tuple) else self._settings.lr
+        lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         measured = [row for row in self.history.rows if "eigenvalues" in row]
-        if not measured:
-            return text
-        top = float(np.reshape(measured[-1]["eigenvalues"], (len(self.x), -1))[r, 0])
+        if measured:
+            top, when = float(np.reshape(measured[-1]["eigenvalues"], (len(self.x), -1))[r, 0]), measured[-1]["step"]
+        else:
+            top, when = float(top_eigenpairs(self.problem, self.x[r : r + 1]).values), self.steps
         if lr * top > 2:
             return (
                 f"{text} ηλ₁ = {lr:g}·{top:.3g} = {lr * top:.3g} > 2, so steps along v₁ grow; "
                 f"η below {2 / top:.3g} is stable."
             )
-        return f"{text} ηλ₁ was {lr * top:.3g} when last measured, at step {measured[-1]['step']}."
+        return f"{text} ηλ₁ was {lr * top:.3g} at step {when}."
 
     def measure(self, k: int = 3, trace: bool = True) -> dict[str, Any]:
         """Measure the present iterate and add the row to `history`.
@@ -196,6 +207,7 @@ class Run:
         """Everything needed to go on bit for bit: plain numbers, strings, lists and arrays."""
         return {
             "x": self.x.cpu().numpy().copy(),
+            "before": self._before.cpu().numpy().copy(),
             "steps": self.steps,
             "seed": self.seed,
             "single": self.single,
@@ -228,6 +240,7 @@ class Run:
         self.steps, self.seed, self.single = state["steps"], state["seed"], state["single"]
         self.changes = [(step, Settings(**row)) for step, row in state["changes"]]
         self.diverged_at = torch.as_tensor(state["diverged_at"]).clone()
+        self._before = tensor(state["before"])
         self._bound = tensor(state["bound"])
         self._warm = None if state["warm"] is None else tensor(state["warm"])
         self._width = state["width"]

@@ -33,7 +33,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check and normalize every value."""
-        if self.rule not in RULES:
+        if not isinstance(self.rule, str) or self.rule not in RULES:
             raise ValueError(f"rule is {self.rule!r}; expected one of {', '.join(RULES)}")
         object.__setattr__(self, "lr", _numbers("lr", self.lr))
         object.__setattr__(self, "rho", _numbers("rho", self.rho))
@@ -91,7 +91,7 @@ def _numbers(name: str, value: object) -> float | tuple[float, ...]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | list | tuple) and np.ndim(value) == 1:
-        numbers = [_numbers(name, v) for v in np.asarray(value).tolist()]
+        numbers = [_numbers(name, v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
         if not numbers:
             raise ValueError(f"{name} is empty; expected a number, or one per run")
         return tuple(float(v) for v in numbers if not isinstance(v, tuple))

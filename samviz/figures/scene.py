@@ -83,15 +83,25 @@ def landscape_panel(
     ]
     first, second = landscape.plane.labels
     detail = f"plane of {first} and {second}" + (f" · {shown}" if len(trail) > 1 else "")
-    share = f"{round(lost, 1):.0%}" if lost >= 0.05 else "less than 5%"  # in tens: it changes at every step
-    aside = f"{share} of the way from the plane’s origin is off the plane"
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "text",
+            "x": a[:1],
+            "y": b[:1],
+            "text": [f" {lost:.0%} of the way from the plane’s origin is off the plane"],
+            "textposition": "top right",
+            "textfont": {"size": 11, "color": INK},
+            "hoverinfo": "skip",
+            "name": "projection",
+        }
+        | on
+    )
     panel = {
         "xaxis4": axis(x, "y4", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, nticks=6),
         "yaxis4": axis(y, "x4", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, nticks=6),
         "annotations": [
             title("landscape", detail, x[0], y[1]),
-            note(aside, 0.01, 0.015, "x4 domain", "y4 domain", INK, yanchor="bottom", bgcolor="rgba(255,255,255,0.6)")
-            | {"font": {"size": 11}},
         ],
     }
     return traces, panel

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import Eigenpairs, located, top_eigenpairs
+from samviz.geometry.eigenpairs import Eigenpairs, check, located, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
@@ -24,7 +25,7 @@ class Alignment:
 
     cos_v1: Tensor  # (runs,), |cos(∇L, v₁)|
     cos_eigenspace: Tensor  # (runs,), norm of the gradient direction's projection on the top eigenspace
-    rayleigh: Tensor  # (runs,), gᵀHg / (λ₁‖g‖²), negative where the gradient sees negative curvature
+    rayleigh: Tensor  # (runs,), gᵀHg / (|λ₁|‖g‖²), negative where the gradient sees negative curvature
     multiplicity: Tensor  # int64 (runs,), eigenvalues in the top eigenspace, among those computed
     gap: Tensor  # (runs,), (λ₁ − λ₂)/|λ₁|; inf for one parameter
     closing: Tensor  # bool (runs,), True when λ₂ lies in the top eigenspace
@@ -43,7 +44,7 @@ def alignment(
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
-        gradient: (runs, dim), the vector to align; None is the full-batch ∇L(x).
+        gradient: (runs, dim) or (dim,), the vector to align; None is the full-batch ∇L(x).
         eigenpairs: those at x when they are known already (two or more see a closing gap); None computes three.
         close: share of λ₁ within which an eigenvalue belongs to the top eigenspace, 0 to 1.
 
@@ -65,6 +66,10 @@ def alignment(
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim))
     if gradient is None:
         gradient = problem.gradient(x)[1]
+    gradient = torch.atleast_2d(gradient)
+    check("gradient", gradient, tuple(x.shape))
+    if not 0 <= close <= 1:
+        raise ValueError(f"close is {close}; expected a share of λ₁, 0 to 1")
     with one_thread(problem):
         return _aligned(problem.hvp(x), gradient, eigenpairs, close)
 
@@ -79,7 +84,7 @@ def _aligned(hvp: Operator, gradient: Tensor, eigenpairs: Eigenpairs, close: flo
     return Alignment(
         cos_v1=cosines[:, 0].clamp(max=1),
         cos_eigenspace=(cosines * inside).norm(dim=1).clamp(max=1),
-        rayleigh=curvature / top[:, 0],
+        rayleigh=curvature / top[:, 0].abs(),
         multiplicity=inside.sum(1),
         gap=eigenpairs.gaps[:, 0] / top[:, 0].abs(),
         closing=eigenpairs.gaps[:, 0] <= close * top[:, 0].abs(),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from samviz.problems import Problem
+from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -72,8 +73,10 @@ def top_eigenpairs(
     tensor([[3., 1.]], dtype=torch.float64)
     """
     problem, x = located(problem, x)
-    if not 1 <= k <= problem.dim:
-        raise ValueError(f"k is {k}; expected 1 to {problem.dim}, the number of parameters of {problem.name}")
+    whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
+    check("start", start, (len(x), -1, problem.dim))
+    if tol is not None and not tol > 0:
+        raise ValueError(f"tol is {tol}; expected a positive number")
     if tol is None:
         tol = 1e-6 if x.dtype == torch.float64 else 1e-3
     with one_thread(problem):
@@ -88,6 +91,12 @@ def located(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
         dtype = x.dtype if x.device.type != "cpu" or x.dtype == torch.float64 else problem.dtype
         problem = problem.to(x.device, dtype)
     return problem, problem.points(x)
+
+
+def check(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Say so when a tensor that was given has another shape; −1 is any length."""
+    if tensor is not None and (tensor.ndim != len(shape) or any(e not in (-1, n) for n, e in zip(tensor.shape, shape))):
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}".replace("-1", "m"))
 
 
 def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
@@ -114,6 +123,7 @@ def _krylov(
     block = noise(width).expand(runs, -1, -1)
     if start is not None:
         block = torch.cat((start[:, :width].to(x), block[:, min(width, start.shape[1]) :]), 1) + NOISE * block
+    looks = 1 if start is None or tol <= 1e-3 else 3  # one beyond the start; until a loose tol has felt the shaking
     basis = _orthonormal(block, None)  # (runs, m, dim)
     image = product(basis)  # its rows times H
     spent = width
@@ -126,8 +136,9 @@ def _krylov(
         residuals = remainder.norm(dim=2)
         gaps = _gaps(ritz, k)
         converged = residuals[:, :k] <= _allowed(gaps, ritz, tol)
-        done = bool(converged.all()) and spent > width  # one look beyond the start, always
-        if done or spent + width > max_products or basis.shape[1] + width > dim:
+        done = bool(converged.all()) and spent > looks * width
+        room = min(width, dim - basis.shape[1])
+        if done or spent + room > max_products or room == 0:
             return Eigenpairs(
                 ritz[:, :k], vectors[:, :k], residuals[:, :k], gaps, converged, spent, False, vectors[:, :width]
             )
@@ -135,9 +146,9 @@ def _krylov(
             keep = mixing[:, : 2 * width]
             basis, image = keep @ basis, keep @ image
         scale = residuals.clamp_min(torch.finfo(x.dtype).tiny)[..., None]
-        fresh = _orthonormal(remainder / scale + 1e-10 * noise(width), basis)  # noise: a remainder may be 0
+        fresh = _orthonormal((remainder / scale + 1e-10 * noise(width))[:, :room], basis)  # noise: it may be 0
         basis, image = torch.cat((basis, fresh), 1), torch.cat((image, product(fresh)), 1)
-        spent += width
+        spent += room
 
 
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
@@ -160,5 +171,6 @@ def _gaps(spectrum: Tensor, k: int) -> Tensor:
 
 def _allowed(gaps: Tensor, spectrum: Tensor, tol: float) -> Tensor:
     """The largest residual (runs, k) that counts as converged."""
-    scale = spectrum.abs().amax(1, keepdim=True)
-    return tol * torch.maximum(gaps.clamp_max(torch.finfo(gaps.dtype).max).minimum(scale), scale / 10)
+    top, size = spectrum[:, :1].abs(), spectrum.abs().amax(1, keepdim=True)
+    rounding = 100 * torch.finfo(gaps.dtype).eps * size  # of any residual
+    return torch.maximum(tol * torch.maximum(gaps.minimum(top), top / 10), rounding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from samviz.geometry.eigenpairs import located, top_eigenpairs
 from samviz.problems import Problem
+from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -116,7 +118,7 @@ def pca_plane(positions: Tensor) -> Plane:
     """
     centred = positions - positions.mean(0)
     _, strengths, components = torch.linalg.svd(centred, full_matrices=False)
-    if len(strengths) < 3 or strengths[1] <= 1e-12 * strengths[0]:
+    if len(positions) < 3 or len(strengths) < 2 or strengths[1] <= 1e-12 * strengths[0]:
         raise ValueError(f"positions holds {len(positions)} points that span no plane; take more steps first")
     share = strengths**2 / (strengths**2).sum()
     labels = f"PC 1 ({share[0]:.0%})", f"PC 2 ({share[1]:.0%})"
@@ -165,18 +167,20 @@ def slices(
     Yields:
         The fraction done, in (0, 1], and with the last one the landscape.
     """
-    if not radius > 0 or resolution < 2:
-        raise ValueError(
-            f"radius is {radius} and resolution {resolution}; expected a positive radius, 2 or more points"
-        )
+    if not isinstance(plane, Plane):
+        raise TypeError(f"plane is {plane!r}; expected a Plane, or a point (dim,)")
+    if not isinstance(radius, Real) or not 0 < radius < float("inf"):
+        raise ValueError(f"radius is {radius!r}; expected a positive number")
+    whole("resolution", resolution, "2 or more points", 2)
     problem, origin = located(problem, plane.origin)
+    directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2)
     rows = max(1, CHUNK // 4 // (max(problem.samples, 1) * max(problem.dim // 8, 8)))
     losses: list[Tensor] = []
     for done, part in enumerate(pieces := grid.split(rows), start=1):
         with one_thread(problem), torch.no_grad():
-            losses.append(problem.loss(origin + part @ plane.directions))
+            losses.append(problem.loss(origin + part @ directions))
         result = None
         if done == len(pieces):
             loss = torch.cat(losses).view(resolution, resolution).double().cpu().numpy()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import DENSE, located
+from samviz.geometry.eigenpairs import DENSE, check, located
 from samviz.problems import Problem
+from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 
 
@@ -35,7 +36,8 @@ def hessian_trace(
         x: (dim,) or (runs, dim), where.
         products: Hessian-vector products to spend on each run, at least 6; None is exact up to 500 parameters
             and 96 products above.
-        subspace: (runs, m, dim), orthonormal rows that are handled exactly; None finds them.
+        subspace: (runs, m, dim), orthonormal rows that are handled exactly, which takes m products and leaves the
+            rest to the estimate; None finds them.
         seed: int, of the random signs; the same seed gives errors that vary smoothly along a run.
 
     Returns:
@@ -59,9 +61,8 @@ def _trace(problem: Problem, x: Tensor, products: int | None, subspace: Tensor |
     if products is None and problem.dim <= DENSE:
         value = problem.hessian(x).diagonal(dim1=1, dim2=2).sum(1)
         return Trace(value, torch.zeros_like(value), problem.dim, True)
-    products = 96 if products is None else products
-    if products < 6:
-        raise ValueError(f"products is {products}; expected at least 6, for an estimate with a standard error")
+    products = whole("products", 96 if products is None else products, "at least 6, for a standard error", 6)
+    check("subspace", subspace, (len(x), -1, problem.dim))
     hvp = problem.hvp(x)
     generator = torch.Generator().manual_seed(seed)
 
@@ -69,11 +70,14 @@ def _trace(problem: Problem, x: Tensor, products: int | None, subspace: Tensor |
         draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
         return draw.to(x).expand(len(x), -1, -1)
 
-    third = products // 3
+    sketch = 0
     if subspace is None:
-        subspace = torch.linalg.qr(hvp(signs(third)).mT).Q.mT
+        sketch = products // 3
+        subspace = torch.linalg.qr(hvp(signs(sketch)).mT).Q.mT
     inside = (subspace * hvp(subspace)).sum((1, 2))
-    probes = signs(third)
+    count = max(products - sketch - subspace.shape[1], 2)  # two at least, for a standard error
+    probes = signs(count)
     probes = probes - (probes @ subspace.mT) @ subspace
-    outside = (probes * hvp(probes)).sum(2)  # (runs, third), independent estimates of the rest
-    return Trace(inside + outside.mean(1), outside.std(1) / third**0.5, products, False)
+    outside = (probes * hvp(probes)).sum(2)  # (runs, count), independent estimates of the rest
+    spent = sketch + subspace.shape[1] + count
+    return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent, False)

@@ -77,7 +77,7 @@ class Scene:
         off = lost[-1] * float((self.run.x[0] - self.landscape.plane.origin).norm())
         if reach > radius:
             return True
-        if rested < 4 * self._cost:
+        if rested < max(1.0, 4 * self._cost):
             return False
         if off > radius or (spread < 0.25 * radius and radius > 1.2 * self._least_radius()):
             return True

@@ -235,7 +235,7 @@ function createView({ model, el }, store) {
   undo.push(() => observer.disconnect(), () => purge?.());
 
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
-  const sliders = row(slider("rho", "ρ radius", [0, ...decades(-4, 0)], { low: 0, high: 100 }),
+  const sliders = row(slider("rho", "ρ radius", [0, ...decades(-3, 0)], { low: 0, high: 100 }),
     slider("lr", "η learning rate", decades(-4, 1), { low: 1e-9, high: 100 }),
     ...(n ? [slider("batch_size", "batch size", batches, limits)] : []));
   sliders.classList.add("samviz-sliders");

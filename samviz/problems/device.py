@@ -41,9 +41,13 @@ def placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch
         The device and the dtype.
 
     Raises:
-        ValueError: when the dtype is neither, or the device has no float64.
+        ValueError: when the device is not there, the dtype is neither, or the device has no float64.
     """
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    try:
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.empty(0, device=where)
+    except (TypeError, RuntimeError, AssertionError) as error:  # no such name, or none on this machine
+        raise ValueError(f"device is {device!r}; expected 'auto', 'cpu', or a device that torch finds here") from error
     if dtype is None:
         dtype = torch.float32 if where.type == "mps" else torch.float64
     if dtype not in (torch.float32, torch.float64):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -34,13 +35,15 @@ class MLP(Network):
 
     def __init__(self, widths: Sequence[int], activation: str, data: Data, loss: str | SampleLoss) -> None:
         """Arguments as in `mlp`."""
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
-        self.widths = tuple(int(w) for w in widths)
-        if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"widths is {list(widths)}; expected two or more positive integers, inputs to outputs")
+        given = list(widths) if isinstance(widths, Iterable) else widths
+        whole = isinstance(given, list) and all(isinstance(w, Integral) and w >= 1 for w in given)
+        if not whole or len(given) < 2:
+            raise ValueError(f"widths is {given!r}; expected two or more positive integers, inputs to outputs")
+        self.widths = tuple(map(int, given))
         super().__init__(data, loss)
-        self.inputs = self.inputs.flatten(1)
+        self.inputs = self.inputs.reshape(self.samples, -1)
         if self.inputs.shape[1] != self.widths[0]:
             raise ValueError(f"widths[0] is {self.widths[0]} but the data has {self.inputs.shape[1]} inputs")
         self._fit_targets(self.widths[-1])

@@ -16,6 +16,8 @@ class Module(Network):
 
     def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss) -> None:
         """Arguments as in `from_module`."""
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"module is {module!r}; expected a torch.nn.Module")
         super().__init__(data, loss)
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not named:
@@ -81,6 +83,7 @@ def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse") -
 
     Raises:
         ValueError: when there is nothing to train, a parameter is not real, or data and loss do not fit.
+        TypeError: when it is no module.
 
     >>> from_module(nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)), data="sine").dim
     10

@@ -37,7 +37,18 @@ class Network(Problem):
 
     def __init__(self, data: Data, loss: str | SampleLoss) -> None:
         """Load the data and choose the loss; arguments as in `samviz.problems.mlp`."""
-        inputs, targets = load(data) if isinstance(data, str) else (np.asarray(data[0]), np.asarray(data[1]))
+        if isinstance(data, str):
+            inputs, targets = load(data)
+        elif isinstance(data, tuple | list) and len(data) == 2:
+            inputs, targets = np.asarray(data[0]), np.asarray(data[1])
+        else:
+            given = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
+            raise TypeError(f"data is {given}; expected the name of a data set, or a pair (inputs, targets)")
+        if min(inputs.ndim, targets.ndim) == 0 or {inputs.dtype.kind, targets.dtype.kind} - set("fiub"):
+            raise TypeError(
+                f"data holds {inputs.dtype} {inputs.shape} and {targets.dtype} {targets.shape}; "
+                "expected arrays (n, ...) of real numbers"
+            )
         if len(inputs) == 0 or len(inputs) != len(targets):
             raise ValueError(
                 f"data has {len(inputs)} inputs and {len(targets)} targets; expected the same number, at least one"
@@ -55,6 +66,8 @@ class Network(Problem):
         self.inputs = torch.from_numpy(np.array(inputs, dtype=np.float64))  # (n, ...)
         integer = np.issubdtype(targets.dtype, np.integer)
         self.targets = torch.from_numpy(np.array(targets, dtype=np.int64 if integer else np.float64))
+        if integer and targets.ndim == 1 and set(np.unique(targets)) <= {-1, 1}:
+            self.targets = (self.targets + 1) // 2  # −1 and 1 are two classes as well
         self.labels = self.targets if integer and targets.ndim == 1 else None  # int64 (n,), for pictures
 
     def _fit_targets(self, width: int) -> None:
@@ -62,6 +75,10 @@ class Network(Problem):
         if self.loss_name == "mse":
             if self.labels is not None:  # classes become ±1, or one-hot vectors
                 classes = int(self.labels.max()) + 1
+                if int(self.labels.min()) < 0:
+                    raise ValueError(
+                        f"labels run from {int(self.labels.min())} to {classes - 1}; expected 0 and up, or -1 and 1"
+                    )
                 if width == 1 and classes <= 2:
                     self.targets = (2 * self.labels - 1)[:, None].double()
                 elif width >= classes:

@@ -150,8 +150,12 @@ class Problem(ABC):
 
         Raises:
             ValueError: when the shape does not fit or a number is not finite.
+            TypeError: when they are no real numbers.
         """
-        given = x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x, dtype=np.float64))
+        array = x if isinstance(x, Tensor) else np.asarray(x)
+        if array.is_complex() if isinstance(array, Tensor) else array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} is {x!r}; expected real numbers, ({self.dim},) or (runs, {self.dim})")
+        given = array if isinstance(array, Tensor) else torch.as_tensor(np.asarray(array, dtype=np.float64))
         points: Tensor = torch.atleast_2d(given.detach().to(self.device, self.dtype))
         if points.ndim != 2 or points.shape[1] != self.dim or len(points) == 0:
             raise ValueError(

@@ -60,6 +60,7 @@ def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
 
     Raises:
         ValueError: when the shape does not fit, a number is not finite or the matrix is not symmetric.
+        TypeError: when the numbers are not real.
 
     Source: Theorem 4.8.
 
@@ -70,9 +71,13 @@ def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
     array = spectrum.detach().cpu().numpy() if isinstance(spectrum, Tensor) else np.asarray(spectrum)
     if array.ndim not in (1, 2) or array.size == 0 or (array.ndim == 2 and array.shape[0] != array.shape[1]):
         raise ValueError(f"spectrum has shape {array.shape}; expected eigenvalues (dim,) or a matrix (dim, dim)")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"spectrum is {spectrum!r}; expected real numbers")
     values = torch.from_numpy(np.array(array, dtype=np.float64))  # a copy: the problem owns its numbers
     if not bool(values.isfinite().all()):
         raise ValueError("spectrum contains NaN or infinity; pass finite numbers")
-    if values.ndim == 2 and not torch.allclose(values, values.mT):
+    if values.ndim == 1:
+        return Quadratic(torch.diag(values))
+    if bool((values - values.mT).abs().max() > 1e-5 * values.abs().max()):
         raise ValueError("spectrum is a matrix that is not symmetric; pass (A + Aᵀ)/2 if that is what you mean")
-    return Quadratic(values if values.ndim == 2 else torch.diag(values))
+    return Quadratic((values + values.mT) / 2)

@@ -119,6 +119,7 @@ class Valley(Problem):
         if kind not in ("worst", "average"):
             raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
         goal, rate = ((0.0, 0.0), (2.0, 12.0)) if kind == "worst" else ((0.8, 1 / 7), (10.0, 14.0))
+        x0 = x0 if x0.is_floating_point() else x0.to(self.dtype)
         goals, rates = x0.new_tensor(goal), self.scale * x0.new_tensor(rate)
         return goals + (x0[:2] - goals) * torch.exp(-times[:, None] * rates)
 
