@@ -41,11 +41,10 @@ def drawn(run: Run, **more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def test_a_drag_is_one_mark_and_says_from_where_to_where(story: Run) -> None:
-    _, layout = drawn(story)
-    assert [shape["x0"] for shape in layout["shapes"]] == [80, 160]
-    texts = [a["text"] for a in layout["annotations"]]
-    assert "ρ 0 → 0.005" in texts
-    assert "ρ 0.005 → 0.02" in texts
+    traces = {t["name"]: t for t in drawn(story)[0]}
+    assert traces["changes"]["x"].tolist() == [80, 160]
+    assert [text.strip() for text in traces["changes"]["text"]] == ["ρ 0 → 0.005", "ρ 0.005 → 0.02"]
+    assert traces["changes y3"]["x"].tolist() == [80] * 3 + [160] * 3
 
 
 def test_a_change_of_batch_size_is_told_in_numbers(story: Run) -> None:
@@ -55,9 +54,8 @@ def test_a_change_of_batch_size_is_told_in_numbers(story: Run) -> None:
     run.changes = [(0, old), (50, replace(old, batch_size=1)), (90, replace(old, batch_size=None, rule="gd"))]
     run.step(100)
     run.measure()
-    texts = [a["text"] for a in drawn(run)[1]["annotations"]]
-    assert "batch 20 → 1" in texts
-    assert "rule sam → gd<br>batch 1 → 20" in texts
+    texts = next(t for t in drawn(run)[0] if t["name"] == "changes")["text"]
+    assert [text.strip() for text in texts] == ["batch 20 → 1", "rule sam → gd <br> batch 1 → 20"]
 
 
 def test_the_labels_at_the_curves_ends_do_not_overlap(story: Run) -> None:

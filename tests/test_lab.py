@@ -54,8 +54,8 @@ def test_the_first_touch_of_rho_tells_the_story() -> None:
     assert lab.history["cos_v1"][1] < 1e-3
     assert lab.history["cos_v1"][-1] > 0.99
     assert [(step, s.rho) for step, s in lab.session.run.changes] == [(0, 0.0), (50, 0.005)]
-    text = [a["text"] for a in lab.session.figure(False)["layout"]["annotations"]]
-    assert "ρ 0 → 0.005" in text
+    marks = next(t for t in lab.session.figure(False)["data"] if t["name"] == "changes")
+    assert marks["text"] == [" ρ 0 → 0.005 "]
 
 
 def test_run_is_synchronous_and_repeatable() -> None:

@@ -22,7 +22,6 @@ from samviz.figures.style import (
     Layout,
     Trace,
     axis,
-    note,
     title,
 )
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 POINTS = 500  # per curve: more than the screen has columns
 ROWS = {"y": (0.74, 0.97), "y2": (0.38, 0.645), "y3": (0.0, 0.285)}  # loss, sharpness, alignment
+MARKS = 12  # changes of settings that are marked, the latest
 SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
 Changes = Sequence[tuple[int, "Settings"]]
 
@@ -122,7 +122,7 @@ def series(
     axes["yaxis2"]["range"] = [np.log10(top[0]), np.log10(top[1])] if log else [0, top[1]]
     axes["yaxis3"] |= {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
     traces += _end_labels(h, edge, trace, last, top, log)
-    _mark_changes(axes, changes, end, samples)
+    traces += _change_marks(axes, changes, end, samples)
     _mark_gap(axes, h, end)
     return traces, axes
 
@@ -215,8 +215,11 @@ def _apart(values: list[float], distance: float, low: float) -> list[float]:
     return placed
 
 
-def _mark_changes(panel: Layout, changes: Changes, end: float, samples: int) -> None:
-    """One dashed line through all three panels for each change of settings; a drag counts as one change."""
+def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> list[Trace]:
+    """One dashed line through all three panels for each change of settings; a drag counts as one change.
+
+    They are traces, not shapes: the layout stays as it is, and a slider's move is drawn sooner.
+    """
     last_step, before = -np.inf, None
     groups: list[tuple[int, Any, Any]] = []
     for (_, old), (step, new) in pairwise(changes):
@@ -226,36 +229,34 @@ def _mark_changes(panel: Layout, changes: Changes, end: float, samples: int) -> 
         else:
             groups[-1] = (groups[-1][0], before, new)
         last_step = step
-    for number, (step, old, new) in enumerate(groups[-12:]):
-        panel["shapes"].append(
+    groups = groups[-MARKS:]
+    steps = np.array([step for step, _, _ in groups], float)
+    traces: list[Trace] = []
+    for name in ROWS:
+        low, high = axes[f"yaxis{name[1:]}"]["range"]
+        ends = np.array([low, high, np.nan])
+        if axes[f"yaxis{name[1:]}"].get("type") == "log":
+            ends = 10**ends
+        traces.append(
             {
-                "type": "line",
-                "xref": "x",
-                "yref": "paper",
-                "x0": step,
-                "x1": step,
-                "y0": 0,
-                "y1": ROWS["y"][1],
+                "type": "scatter",
+                "mode": "lines",
+                "x": np.repeat(steps, 3),
+                "y": np.tile(ends, len(steps)),
                 "line": {"color": PURPLE, "width": 1.3, "dash": "dash"},
+                "hoverinfo": "skip",
+                "xaxis": name.replace("y", "x"),
+                "yaxis": name,
+                "name": f"changes {name}",
             }
         )
-        text = "<br>".join(_difference(old, new, samples))
-        late = step > 0.75 * end
-        panel["annotations"].append(
-            note(
-                text,
-                step,
-                ROWS["y"][1] - 0.055 * (number % 2),
-                "x",
-                "paper",
-                "#a8457f",
-                xanchor="right" if late else "left",
-                xshift=-4 if late else 4,
-                yanchor="top",
-                align="right" if late else "left",
-                bgcolor="rgba(255,255,255,0.75)",
-            )
-        )
+    low, high = axes["yaxis"]["range"]
+    rows = high - 0.22 * (high - low) * (np.arange(len(groups)) % 2)  # neighbours at two heights
+    texts = [" <br> ".join(_difference(old, new, samples)) for _, old, new in groups]
+    sides = ["bottom left" if step > 0.75 * end else "bottom right" for step, _, _ in groups]
+    label = {"text": [f" {text} " for text in texts], "textposition": sides, "textfont": {"color": "#a8457f"}}
+    where = {"xaxis": "x", "yaxis": "y", "hoverinfo": "skip", "name": "changes"}
+    return [*traces, {"type": "scatter", "mode": "text", "x": steps, "y": 10**rows} | label | where]
 
 
 def _difference(old: Settings, new: Settings, samples: int) -> list[str]:

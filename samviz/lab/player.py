@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
-FRAMES = 20  # per second at most
+FRAMES = 15  # per second at most: a browser that draws all the time is slow to hear a click
 SILENCE = 1.0  # seconds after which a browser that does not answer gets the next frame
 
 
 class Player:
     """Runs work beside the kernel's other duties.
 
-    Work is an iterator of short pieces (about 15 ms each). When it ends a picture is due; the next work starts
+    Work is an iterator of short pieces (about 10 ms each). When it ends a picture is due; the next work starts
     only after that is drawn. New work replaces what is under way, which dies with its iterator. Everything
     happens on the loop's own thread; `post` is how other threads get there.
     """
@@ -42,6 +42,7 @@ class Player:
             self.loop = None
         self.work: Iterator[None] | None = None
         self.due = False
+        self.urgent = False
         self.drawn = -SILENCE
         self.task: asyncio.Task[None] | None = None  # a reference, or the task could vanish
 
@@ -69,8 +70,8 @@ class Player:
         self.draw()
 
     def redraw(self) -> None:
-        """Ask for a picture of things as they are."""
-        self.due = True
+        """Ask for a picture of things as they are, before the next one is due: the learner has touched something."""
+        self.due = self.urgent = True
         self.wake()
 
     def wake(self) -> None:
@@ -100,8 +101,9 @@ class Player:
         """One piece of work or one picture; False when there is neither."""
         if self.due:
             silent = monotonic() - self.drawn
-            if silent >= SILENCE or (silent >= 1 / FRAMES and self.ready()):
-                self.due, self.drawn = False, monotonic()
+            rested = silent >= 1 / FRAMES
+            if silent >= SILENCE or (rested and self.ready()) or (self.urgent and silent >= 0.5 / FRAMES):
+                self.due, self.urgent, self.drawn = False, False, monotonic()
                 self.draw()
             elif self.work is None:
                 return True

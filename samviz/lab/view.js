@@ -27,7 +27,7 @@ async function load(gzip) {
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore() {
   const graphs = new Set();
-  let model, last, drawn, acked, busy = false, arrays = new Map();
+  let model, last, drawn, acked, busy = false, held = false, arrays = new Map();
 
   const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
     Array.isArray(node) ? node.map((child) => walk(child, array))
@@ -55,11 +55,11 @@ function createStore() {
   }
 
   async function pump() { // draw the newest frame in every view and acknowledge it; those that came meanwhile are skipped
-    if (busy || !graphs.size || !last || !library[model.get("_plotly")]) return;
+    if (busy || held || !graphs.size || !last || !library[model.get("_plotly")]) return;
     busy = true;
     try {
       const Plotly = await library[model.get("_plotly")];
-      while (last !== drawn && graphs.size) {
+      while (last !== drawn && graphs.size && !held) {
         const { seq, figure } = (drawn = last);
         const move = ({ x, y, text, ...trace }) => (trace.type === "scatter" ? trace : { x, y, text, ...trace });
         const still = JSON.stringify([figure.data.map(move), figure.layout]); // all but where lines, points and words stand
@@ -78,6 +78,7 @@ function createStore() {
   const redraw = () => { drawn = null; pump(); };
   return {
     redraw,
+    hold(still) { held = still; pump(); }, // the picture freezes at the click on Pause, which so is heard at once
     join(graph) { graphs.add(graph); redraw(); return () => graphs.delete(graph); },
     open(m) {
       model = m;
@@ -111,12 +112,18 @@ function createView({ model, el }, store) {
   const reach = (send) => {
     try { send(); } catch { alert.textContent = "The kernel of this lab is gone: run its cell again."; }
   };
-  let saving = 0;
-  const set = (name, value) => { // at most one message an animation frame
+  let saving = 0, unsaved = false;
+  const save = () => { // at once, and then at most one message an animation frame
+    if (saving) { unsaved = true; return; }
+    unsaved = false;
+    saving = requestAnimationFrame(() => { saving = 0; if (unsaved) save(); });
+    reach(() => model.save_changes());
+  };
+  const set = (name, value) => {
     if (value === get(name)) return;
     model.set(name, value);
     preset.value = "";
-    saving ||= requestAnimationFrame(() => { saving = 0; reach(() => model.save_changes()); });
+    save();
   };
   undo.push(() => cancelAnimationFrame(saving));
 
@@ -167,10 +174,14 @@ function createView({ model, el }, store) {
   };
 
   // controls
-  const play = make("button", { type: "button", className: "samviz-play", onclick: () => act(get("playing") ? "pause" : "play") });
+  const play = make("button", { type: "button", className: "samviz-play", onclick: () => {
+    store.hold(get("playing"));
+    act(get("playing") ? "pause" : "play");
+  } });
   follow("playing", () => {
     const icon = make("span", { ariaHidden: "true", textContent: get("playing") ? "❚❚" : "▶" });
     play.replaceChildren(icon, get("playing") ? " Pause" : " Play");
+    store.hold(false);
   });
   const preset = make("select", { onchange: () => act("preset", preset.value) },
     make("option", { value: "", textContent: "choose…", disabled: true, selected: true }),

@@ -30,8 +30,8 @@ def curve(notebook: Any, name: str, number: int = 0) -> list[float]:
 
 def marks(notebook: Any, number: int = 0) -> list[str]:
     """The texts of the marks on the step axis."""
-    texts = notebook.page.evaluate(f"() => {GRAPH.format(number)}.layout.annotations.map(a => a.text)")
-    return [text for text in texts if "→" in text]
+    script = f"() => {GRAPH.format(number)}.data.find(trace => trace.name === 'changes').text"
+    return [text.strip() for text in notebook.page.evaluate(script)]
 
 
 def wait(notebook: Any, condition: str, seconds: float = 30) -> None:
@@ -62,7 +62,7 @@ def test_a_newcomer_steers_a_running_sam(open_notebook: Any) -> None:
     rho.focus()
     arrows(notebook, 12)
     assert notebook.until("lab.session.run.settings.rho", lambda value: value > 0) > 0
-    wait(notebook, f"({GRAPH.format(0)}.layout.shapes ?? []).length === 1")
+    wait(notebook, f"{GRAPH.format(0)}.data.find(t => t.name === 'changes').text.length === 1")
     assert marks(notebook)[0].startswith("ρ 0 → 0.00")
     typed = lab.get_by_role("textbox", name="ρ radius, typed")
     typed.fill("0.0123")
@@ -202,7 +202,8 @@ def test_responsiveness_is_measured(open_notebook: Any, record_property: pytest.
           window.slider = document.querySelector('input[type=range]');
           window.change = (notch) => new Promise((done) => {
             const graph = document.querySelector('.samviz-graph'), began = performance.now();
-            const told = () => JSON.stringify(graph.layout.annotations.map((a) => a.text));
+            const words = () => [...graph.querySelectorAll('.textpoint')].map((t) => t.textContent);
+            const told = () => words().filter((t) => t.includes('→')).join();
             const before = told();
             slider.value = notch;
             slider.dispatchEvent(new Event('input', { bubbles: true }));
