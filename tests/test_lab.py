@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from samviz.figures import figure
-from samviz.lab import Lab
+from samviz.lab import Lab, words
 from samviz.lab.presets import nice, pace
 from samviz.problems import load, mlp, quadratic, valley
 
@@ -127,6 +127,7 @@ def test_divergence_stops_tells_why_and_reset_works() -> None:
     assert "diverged at step" in lab.view.alert
     assert "> 2" in lab.view.alert
     assert "Reset" in lab.view.alert
+    assert lab.view.status.endswith("stopped · CPU float64 · diverged")
     assert not lab.view.playing
     assert len(lab.history) >= rows
     assert bool(lab.session.run.x.isfinite().all())
@@ -359,3 +360,37 @@ def test_nice_numbers_and_paces() -> None:
     assert [nice(v) for v in (0.0487, 0.0975, 0.62, 3.4, 7.2)] == [0.05, 0.1, 0.5, 5.0, 10.0]
     assert pace(SINE) == 50
     assert 1 <= pace(mlp([64, 32, 10], data="digits")) <= 10
+
+
+@pytest.mark.parametrize(
+    ("change", "words_of_phase", "words_of_look"),
+    [
+        ({"rho": 0.0}, "gradient descent", "Raise ρ"),
+        ({"rho": 0.0, "lr": 0.2}, "at the edge of stability", "Raise ρ"),
+        ({"rho": 0.0, "lr": 0.5}, "beyond the edge of stability", "Raise ρ"),
+        ({"rule": "gd"}, "gradient descent", "choose the rule SAM"),
+        ({}, "phase II", "λ₁ falls"),
+        ({"rayleigh": 0.3}, "phase I:", "alignment rises"),
+        ({"closing": True}, "phase II", "λ₁ has met λ₂"),
+        ({"batch_size": 1}, "phase II", "the trace falls"),
+        ({"batch_size": 7}, "phase II", "Example 5.8"),
+    ],
+)
+def test_the_words_say_what_is_happening(change: dict[str, Any], words_of_phase: str, words_of_look: str) -> None:
+    aligned = {"rule": "sam", "rho": 0.01, "lr": 0.05, "batch_size": 20, "eigenvalues": np.array([10.0, 5.0, 1.0])}
+    row = aligned | {"cos_v1": 1.0, "rayleigh": 1.0, "closing": False} | change
+    assert words_of_phase in words.phase(row, 20, falling=False)
+    assert words_of_look in words.look(row, 20)
+
+
+def test_the_step_axis_holds_the_ghost_and_the_edge_is_for_the_full_batch() -> None:
+    lab = Lab(SINE, rho=0.01, device="cpu").run(300)
+    press(lab, "reset")
+    assert lab.session.figure(True)["layout"]["xaxis"]["range"][1] > 300
+    assert lab.session.figure(False)["layout"]["xaxis"]["range"][1] < 300
+    lab.run(60)
+    lab.view.batch_size = 1
+    lab.run(60)
+    edge = next(t for t in lab.session.figure(False)["data"] if t["name"] == "SAM's edge")["y"]
+    assert np.isfinite(edge[0])
+    assert np.isnan(edge[-1])

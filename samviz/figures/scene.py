@@ -98,8 +98,12 @@ def landscape_panel(
         | on
     )
     panel = {
-        "xaxis4": axis(x, "y4", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, nticks=6),
-        "yaxis4": axis(y, "x4", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, nticks=6),
+        "xaxis4": axis(
+            x, "y4", exponentformat="e", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, nticks=6
+        ),
+        "yaxis4": axis(
+            y, "x4", exponentformat="e", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, nticks=6
+        ),
         "annotations": [
             title("landscape", detail, x[0], y[1]),
         ],

@@ -60,7 +60,8 @@ def series(
     h = history.to_dict()
     step = h["step"].astype(float)
     last = max(step[-1], 1.0)
-    end = _round_up(last * 1.17)  # room for the labels at the curves' ends
+    longest = last if ghost is None or not len(ghost) else max(last, float(ghost["step"][-1]))
+    end = _round_up(max(longest * 1.17, 100.0))  # room for the labels at the curves' ends
     eigenvalues = h["eigenvalues"]  # (rows, k)
     shown = [VERMILION, ORANGE, GREY]
     traces: list[Trace] = []

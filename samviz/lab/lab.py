@@ -266,6 +266,7 @@ class Lab:
             speed=session.clock(),
             place=f"{self.problem.device.type.upper()} {str(self.problem.dtype).removeprefix('torch.')}",
             playing=view.playing,
+            stopped=bool(session.stopped),
             falling=session.falling(),
         )
         view.status = line + (f" Seed {view.seed} starts at Reset." if view.seed != session.run.seed else "")

@@ -149,10 +149,12 @@ class Session:
     def _frame(self, compare: bool) -> Frame:
         run, scene = self.run, self.scene
         history = run.history.thinned(POINTS)
+        edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
+        edge[history["batch_size"] != self.problem.samples] = np.nan  # it is about the full batch's gradient
         trail, lost = scene.landscape.plane.project(scene.positions())
         return Frame(
             history=history,
-            edge=edge_of_stability(history["lr"], history["rho"], history["grad_norm"]),
+            edge=edge,
             changes=run.changes,
             ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
             samples=self.problem.samples,

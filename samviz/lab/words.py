@@ -21,6 +21,8 @@ def phase(row: dict[str, Any], samples: int, falling: bool) -> str:
     Source: Theorem 4.5; Theorem 5.4 for batch size 1.
     """
     if row["rule"] == "gd" or row["rho"] == 0:
+        if row["lr"] * row["eigenvalues"][0] > 2.1:
+            return "gradient descent beyond the edge of stability, ηλ₁ > 2"
         if row["lr"] * row["eigenvalues"][0] > 1.9:
             return "gradient descent at the edge of stability, λ₁ ≈ 2/η"
         return "gradient descent"
@@ -60,7 +62,15 @@ def look(row: dict[str, Any], samples: int) -> str:
 
 
 def status(
-    row: dict[str, Any], samples: int, *, step: int, speed: float, place: str, playing: bool, falling: bool
+    row: dict[str, Any],
+    samples: int,
+    *,
+    step: int,
+    speed: float,
+    place: str,
+    playing: bool,
+    stopped: bool,
+    falling: bool,
 ) -> str:
     """The line under the controls.
 
@@ -71,10 +81,13 @@ def status(
         speed: steps per second, 0 when unknown.
         place: device and precision.
         playing: whether the run is going on.
+        stopped: whether it has diverged.
         falling: whether the loss still falls fast.
 
     Returns:
         One line of plain text.
     """
+    if stopped:
+        return f"step {step:,} · stopped · {place} · diverged"
     rate = f"{speed:,.0f} steps/s" if playing and speed else ("playing" if playing else "paused")
     return f"step {step:,} · {rate} · {place} · {phase(row, samples, falling)}. {look(row, samples)}"
