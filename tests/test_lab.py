@@ -394,3 +394,11 @@ def test_the_step_axis_holds_the_ghost_and_the_edge_is_for_the_full_batch() -> N
     edge = next(t for t in lab.session.figure(False)["data"] if t["name"] == "SAM's edge")["y"]
     assert np.isfinite(edge[0])
     assert np.isnan(edge[-1])
+
+
+def test_a_long_record_is_thinned_and_keeps_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samviz.lab.session.ROWS", 8)
+    lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu", steps_per_frame=10).run(300)
+    assert len(lab.history) <= 8
+    assert lab.history["step"][-1] == 300
+    assert (np.diff(lab.history["step"]) > 0).all()

@@ -2,9 +2,18 @@
 
 from samviz.dynamics.edge import edge_of_stability
 from samviz.dynamics.history import History
-from samviz.dynamics.minimum import gradient_descent_minimum
+from samviz.dynamics.minimum import descent, gradient_descent_minimum
 from samviz.dynamics.rules import RULES
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
 
-__all__ = ["RULES", "Diverged", "History", "Run", "Settings", "edge_of_stability", "gradient_descent_minimum"]
+__all__ = [
+    "RULES",
+    "Diverged",
+    "History",
+    "Run",
+    "Settings",
+    "descent",
+    "edge_of_stability",
+    "gradient_descent_minimum",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
 
 import numpy as np
@@ -14,6 +15,8 @@ from samviz.problems.device import one_thread
 
 MOMENTUM = 0.9
 WORK = 3e9  # multiplications, about a second on one core
+RENEWAL = 100  # steps between two looks at λ₁
+PIECE = 20  # steps between two looks at the learner
 
 
 def gradient_descent_minimum(problem: Problem, *, seed: int = 0) -> Tensor:
@@ -36,39 +39,42 @@ def gradient_descent_minimum(problem: Problem, *, seed: int = 0) -> Tensor:
     >>> bool(problem.loss(gradient_descent_minimum(problem)[None]) < 1e-5)
     True
     """
-    start = problem.initial(seed)
-    if not isinstance(problem, Network):
-        return start
-    if seed == 0 and (shipped := _shipped(problem)) is not None:
-        return shipped
-    steps = int(np.clip(WORK / (6 * problem.samples * problem.dim), 100, 5000))
-    with one_thread(problem):
-        return descend(problem, start, steps)
+    *_, (_, x) = descent(problem, seed=seed)
+    return x
 
 
-def descend(problem: Problem, start: Tensor, steps: int) -> Tensor:
-    """Gradient descent with momentum and step size 1/λ₁; the last tenth of the steps without momentum.
+def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]]:
+    """`gradient_descent_minimum` in short pieces, for a caller that has to stay responsive.
 
     Args:
-        problem: what is minimized.
-        start: (dim,).
-        steps: number of steps.
+        problem: as there.
+        seed: as there.
 
-    Returns:
-        (dim,), the best iterate seen at a renewal of the step size, or the last one when that is better.
+    Yields:
+        The fraction done, in (0, 1], and the point so far, (dim,).
     """
+    start = problem.initial(seed)
+    shipped = _shipped(problem) if seed == 0 and isinstance(problem, Network) else None
+    if shipped is not None or not isinstance(problem, Network):
+        yield 1.0, start if shipped is None else shipped
+        return
+    steps = int(np.clip(WORK / (6 * problem.samples * problem.dim), 100, 5000))
+    last = steps - steps // 10  # from here on without momentum
     x, velocity, lr, warm = problem.points(start), torch.zeros_like(problem.points(start)), 0.0, None
     best, lowest = x, float("inf")
-    for step in range(steps):
-        if step % 100 == 0 or step == steps - steps // 10:
-            pairs = top_eigenpairs(problem, x, start=warm, tol=1e-2)
-            warm, lr = pairs.start, 1 / float(pairs.values.clamp_min(1e-6))
-        loss, gradient = problem.gradient(x)
-        if step % 100 == 0 and float(loss) < lowest:
-            best, lowest = x, float(loss)
-        velocity = gradient + (MOMENTUM if step < steps - steps // 10 else 0.0) * velocity
-        x = x - lr * velocity
-    return (x if float(problem.loss(x)) <= lowest else best)[0]
+    for begin in range(0, steps, PIECE):
+        with one_thread(problem):
+            for step in range(begin, min(begin + PIECE, steps)):
+                if step % RENEWAL == 0 or step == last:
+                    pairs = top_eigenpairs(problem, x, start=warm, tol=1e-2)
+                    warm, lr = pairs.start, 1 / float(pairs.values.clamp_min(1e-2))
+                loss, gradient = problem.gradient(x)
+                if step % RENEWAL == 0 and float(loss) < lowest:
+                    best, lowest = x, float(loss)
+                velocity = gradient + (MOMENTUM if step < last else 0.0) * velocity
+                x = x - lr * velocity
+            kept = x if float(problem.loss(x)) <= lowest else best  # also where x is not a number
+        yield min(1.0, (begin + PIECE) / steps), kept[0]
 
 
 def _shipped(problem: Network) -> Tensor | None:

@@ -197,7 +197,7 @@ class Run:
         )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():
-            array = tensor.cpu().numpy()
+            array = tensor.cpu().numpy().copy()  # a view would keep the tensor's whole storage alive
             row[name] = array[0] if self.single else array
         row |= self._settings.row() | {"batch_size": self._settings.batch_size or self.problem.samples}
         self.history.append(row)

@@ -154,7 +154,8 @@ def _decades(loss: NDArray[Any], ghost: History | None) -> list[float]:
         return [-16.0, 0.0]
     low, high = np.log10(positive.min()), np.log10(positive.max())
     low, high = np.floor(4 * low) / 4 - 0.25, np.ceil(4 * high) / 4 + 0.25  # quarters of a decade
-    return [float(low), float(max(high, low + 1.25))]
+    high = max(high, low + 1.25)
+    return [float(low), float(high + 0.2 * (high - low))]  # room for the words of the marks
 
 
 def _end_labels(
@@ -252,7 +253,8 @@ def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> l
             }
         )
     low, high = axes["yaxis"]["range"]
-    rows = high - 0.22 * (high - low) * (np.arange(len(groups)) % 2)  # neighbours at two heights
+    crowded = np.diff(steps, prepend=-np.inf) < 0.17 * end
+    rows = high - 0.22 * (high - low) * (crowded & (np.arange(len(groups)) % 2 == 1))
     texts = [" <br> ".join(_difference(old, new, samples)) for _, old, new in groups]
     sides = ["bottom left" if step > 0.75 * end else "bottom right" for step, _, _ in groups]
     label = {"text": [f" {text} " for text in texts], "textposition": sides, "textfont": {"color": "#a8457f"}}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from samviz.dynamics import Diverged, History, Run, Settings, edge_of_stability, gradient_descent_minimum
+from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, lab_figure
 from samviz.lab.scene import Scene
 from samviz.problems import Problem
@@ -18,6 +18,7 @@ from samviz.problems.device import one_thread
 PIECE = 0.01  # seconds of stepping between two looks at the controls
 TRAIL = 40  # steps drawn on the landscape
 DEAR = 0.03  # seconds a measurement may take before the trace is left out of three in four
+ROWS = 8192  # measurements a record may hold, ten minutes of play; then every other one is dropped
 PATIENCE = 0.3  # seconds after which work shows its progress
 
 
@@ -40,11 +41,7 @@ class Session:
         self.ghost: History | None = None
         self.notice = ""
         self.progress: tuple[float, str] | None = None
-        self.begin(settings, seed, self.start(seed))
-
-    def start(self, seed: int) -> Tensor:
-        """Where a run of this seed starts, (dim,)."""
-        return gradient_descent_minimum(self.problem, seed=seed) if self._x0 is None else self._x0
+        self.begin(settings, seed, gradient_descent_minimum(problem, seed=seed) if x0 is None else x0)
 
     def begin(self, settings: Settings, seed: int, start: Tensor) -> None:
         """Put a new run at its start, measured but not yet sliced."""
@@ -74,10 +71,14 @@ class Session:
         """
         if len(self.run.history) > 1:
             self.ghost = self.run.history
-        self.progress = 0.0, "finding the minimum"
-        yield
+        start = self._x0
+        if start is None:
+            for fraction, point in descent(self.problem, seed=seed):
+                start, self.progress = point, (fraction, "finding the minimum")
+                yield
+        assert start is not None, "a descent yields at least once"
         kind = self.scene.kind
-        self.begin(settings, seed, self.start(seed))
+        self.begin(settings, seed, start)
         self.scene.kind = kind if kind != "pca" else "hessian"  # no trajectory yet
         self.progress = None
         yield from self.look()
@@ -118,6 +119,8 @@ class Session:
             self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
             self._rows += 1
             self._row_cost = monotonic() - began
+            if len(self.run.history) > ROWS:
+                self.run.history.rows = self.run.history.rows[::-2][::-1]
             self.scene.remember()
             yield
         if not self.scene.stale(monotonic() if now is None else now):

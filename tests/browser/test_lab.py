@@ -105,7 +105,7 @@ def test_the_gap_closes_and_is_explained(open_notebook: Any) -> None:
     notebook.until("bool(lab.history['closing'][-1])", seconds=90)
     wait(notebook, f"{GRAPH.format(0)}.layout.annotations.some(a => a.text.startsWith('λ₁ meets λ₂'))", 60)
     notebook.page.wait_for_timeout(6000)
-    notebook.screenshot("gap_closed")
+    notebook.screenshot("gap_closed", ".samviz-lab")
     lab.get_by_role("button", name="Pause", exact=True).click()
     assert curve(notebook, "cos with the top eigenspace")[-1] > 0.99
     assert notebook.kernel("lab.view.alert") == ""
@@ -256,6 +256,12 @@ def test_an_interrupt_a_reload_and_a_restart_leave_it_usable(open_notebook: Any)
     notebook.reload()
     lab = lab_in(notebook)
     lab.get_by_role("button", name="Pause", exact=True).wait_for()  # it went on meanwhile
+    kernel = next(s for s in notebook.server.rest("sessions") if s["path"] == notebook.name)["kernel"]["id"]
+    notebook.server.rest(f"kernels/{kernel}/interrupt", "POST")
+    notebook.page.wait_for_timeout(500)
+    if not notebook.kernel("lab.view.playing"):
+        assert notebook.kernel("lab.view.alert") == "Interrupted; press Play to go on."
+        lab.get_by_role("button", name="Play", exact=True).click()
     steps = notebook.kernel("lab.session.run.steps")
     notebook.until("lab.session.run.steps", lambda value: value > steps)
     lab.get_by_role("button", name="Pause", exact=True).click()
