@@ -100,7 +100,7 @@ def test_keys_move_a_slider_notch_by_notch(open_notebook, app):
     for name, trait, start, key, after in (
         ("ρ radius", "rho", 0.02, "ArrowRight", 0.022),
         ("ρ radius", "rho", 0.022, "Home", 0.0),
-        ("ρ radius", "rho", 0.0, "ArrowUp", 0.0001),
+        ("ρ radius", "rho", 0.0, "ArrowUp", 0.001),
         ("η learning rate", "lr", 0.1, "ArrowLeft", 0.09),
         ("batch size", "batch_size", 20, "ArrowDown", 19),
         ("batch size", "batch_size", 19, "End", 20),
