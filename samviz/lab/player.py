@@ -14,7 +14,7 @@ SILENCE = 1.0  # seconds after which a browser that does not answer gets the nex
 class Player:
     """Runs work beside the kernel's other duties.
 
-    Work is an iterator of short pieces (about 10 ms each). When it ends a picture is due; the next work starts
+    Work is an iterator of short pieces (about 5 ms each). When it ends a picture is due; the next work starts
     only after that is drawn. New work replaces what is under way, which dies with its iterator. Everything
     happens on the loop's own thread; `post` is how other threads get there.
     """
@@ -95,7 +95,7 @@ class Player:
             except (Exception, KeyboardInterrupt) as error:
                 self.work, self.due = None, False
                 self.fail(error)
-            await asyncio.sleep(0.001)  # the kernel reads a slider here
+            await asyncio.sleep(0.002)  # the kernel hears a slider here
 
     def _advance(self) -> bool:
         """One piece of work or one picture; False when there is neither."""

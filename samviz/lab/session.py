@@ -15,7 +15,7 @@ from samviz.lab.scene import Scene
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
-PIECE = 0.01  # seconds of stepping between two looks at the controls
+PIECE = 0.005  # seconds of stepping between two looks at the controls
 TRAIL = 40  # steps drawn on the landscape
 DEAR = 0.03  # seconds a measurement may take before the trace is left out of three in four
 ROWS = 8192  # measurements a record may hold, ten minutes of play; then every other one is dropped
@@ -90,7 +90,7 @@ class Session:
             steps: how many.
 
         Yields:
-            Nothing, between pieces of about 10 ms.
+            Nothing, between pieces of about 5 ms.
         """
         while steps:
             n = int(np.clip(PIECE / self._step_cost, 1, steps))
