@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counted import Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -11,7 +12,7 @@ from torch import nn
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import top_eigenpairs
-from samviz.problems import Quadratic, mlp, quadratic
+from samviz.problems import mlp, quadratic
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 LARGE = 520  # more parameters than are diagonalized densely
@@ -129,21 +130,6 @@ def test_vectors_are_as_true_as_residual_over_gap(basis):
     for i in range(3):
         cosine = abs(pairs.vectors[0, i].numpy() @ basis[:, LARGE - 3 + i])
         assert np.sqrt(1 - min(cosine, 1) ** 2) <= 2 * (pairs.residuals / pairs.gaps)[0, i] + 1e-7
-
-
-class Counted(Quadratic):
-    """A quadratic that counts the columns it was multiplied with."""
-
-    spent = 0
-
-    def hvp(self, x):
-        product = super().hvp(x)
-
-        def counted(v):
-            self.spent += v.shape[1]
-            return product(v)
-
-        return counted
 
 
 def test_products_are_counted_and_bounded(basis):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from counted import Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
-from samviz.problems import Quadratic, mlp, quadratic, valley
+from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -122,21 +123,6 @@ def test_runs_do_not_change_each_other():
     x = torch.stack([problem.initial(r) for r in range(3)])
     together = hessian_trace(problem, x)
     torch.testing.assert_close(hessian_trace(problem, x[1]).value[0], together.value[1], rtol=1e-9, atol=0)
-
-
-class Counted(Quadratic):
-    """A quadratic that counts the columns it was multiplied with."""
-
-    spent = 0
-
-    def hvp(self, x):
-        product = super().hvp(x)
-
-        def counted(v):
-            self.spent += v.shape[1]
-            return product(v)
-
-        return counted
 
 
 @pytest.mark.parametrize("rows", [None, 5])

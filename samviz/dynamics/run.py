@@ -142,7 +142,7 @@ class Run:
     def _step(self, n: int, rule: Rule, lr: float | Tensor, rho: float | Tensor) -> None:
         for _ in range(n):
             if bool((self.diverged_at >= 0).all()):
-                raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
+                raise self._stop()
             step = rule(self.problem, self.x, self._batch(), lr, rho)
             bounded = step.loss <= self._bound  # False for NaN, too
             good = bounded & step.x.isfinite().all(1)
@@ -159,10 +159,13 @@ class Run:
                         self.steps -= 1
                         if self.trail:
                             self.trail.pop()
-                    raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
+                    raise self._stop()
             self.steps += 1
             if self.trail.maxlen:
                 self.trail.append(self.x)
+
+    def _stop(self) -> Diverged:
+        return Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""

@@ -114,7 +114,7 @@ class Session:
         Yields:
             Nothing, between pieces.
         """
-        if self.run.history["step"][-1] != self.run.steps and not self.stopped:
+        if self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             began = monotonic()
             self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
             self._rows += 1

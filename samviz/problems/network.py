@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -98,6 +99,7 @@ class Network(Problem):
                     f"expected 0 to {width - 1} for {width} outputs"
                 )
 
+    @abstractmethod
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs.
 
@@ -108,7 +110,6 @@ class Network(Problem):
         Returns:
             (runs, n, outputs).
         """
-        raise NotImplementedError
 
     def sample_losses(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The losses ℓ(f_k(x), y_k), exact for every sample.
