@@ -8,8 +8,8 @@ class Counted(Quadratic):
 
     spent = 0
 
-    def hvp(self, x):
-        product = super().hvp(x)
+    def hvp(self, x, batch=None):
+        product = super().hvp(x, batch)
 
         def counted(v):
             self.spent += v.shape[1]

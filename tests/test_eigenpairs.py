@@ -133,7 +133,7 @@ def test_vectors_are_as_true_as_residual_over_gap(basis):
 
 
 def test_products_are_counted_and_bounded(basis):
-    problem = Counted(torch.from_numpy(matrix(basis, np.random.default_rng(2).normal(size=LARGE))))
+    problem = Counted(torch.from_numpy(matrix(basis, np.random.default_rng(2).normal(size=LARGE)))[None])
     pairs = top_eigenpairs(problem, torch.zeros(LARGE), 3)
     assert pairs.products == problem.spent
     problem.spent = 0

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samviz.problems import Problem, quadratic, valley
+from samviz.problems import Problem, mlp, quadratic, valley
 from samviz.problems.device import one_thread
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -273,3 +273,36 @@ def test_one_thread_for_a_toy_and_the_users_number_afterwards():
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# batches: the Hessian of the samples that were drawn
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 4), samples=st.integers(2, 5), size=st.integers(1, 3))
+def test_a_mean_of_quadratics_draws_its_matrices(seed, dim, samples, size):
+    rng = np.random.default_rng(seed)
+    matrices = np.stack([symmetric(seed + k, dim) for k in range(samples)])
+    batch = rng.integers(samples, size=(2, size))
+    x = rng.normal(size=(2, dim))
+    problem, points, chosen = quadratic(matrices), torch.from_numpy(x), torch.from_numpy(batch)
+    assert problem.samples == samples
+    means = matrices[batch].mean(1)
+    np.testing.assert_allclose(problem.loss(points, chosen), np.einsum("ri,rij,rj->r", x, means, x) / 2, atol=1e-12)
+    np.testing.assert_allclose(problem.gradient(points, chosen)[1], np.einsum("rij,rj->ri", means, x), atol=1e-12)
+    np.testing.assert_allclose(problem.hessian(points, chosen), means, atol=1e-12)
+    np.testing.assert_allclose(
+        problem.hvp(points, chosen)(points[:, None])[:, 0], np.einsum("rij,rj->ri", means, x), atol=1e-12
+    )
+    np.testing.assert_allclose(problem.hessian(points)[0], matrices.mean(0), atol=1e-12)
+
+
+@pytest.mark.parametrize("problem", [valley(), valley(mean=True), mlp([1, 4, 1], data="sine")], ids=repr)
+@pytest.mark.parametrize("batch", [[[0]], [[1, 0]], [[1, 1, 0]]])
+def test_a_batchs_hessian_is_the_slope_of_its_gradient(problem, batch):
+    batch = torch.tensor(batch)
+    x = np.random.default_rng(0).normal(size=problem.dim)
+    slope = derivative(lambda y: problem.gradient(tensor(y), batch)[1][0].numpy(), x, h=0.01)
+    np.testing.assert_allclose(problem.hessian(tensor(x), batch)[0], slope, atol=1e-6)
+    v = torch.eye(problem.dim, dtype=torch.float64)[None]
+    np.testing.assert_allclose(problem.hvp(tensor(x), batch)(v)[0], slope, atol=1e-6)

@@ -128,7 +128,7 @@ def test_runs_do_not_change_each_other():
 @pytest.mark.parametrize("rows", [None, 5])
 @pytest.mark.parametrize("products", [30, 100])
 def test_products_are_counted_and_spent(products, rows):
-    problem = Counted(torch.diag(torch.arange(60.0, dtype=torch.float64)))
+    problem = Counted(torch.diag(torch.arange(60.0, dtype=torch.float64))[None])
     subspace = None if rows is None else torch.eye(60, dtype=torch.float64)[None, :rows]
     trace = hessian_trace(problem, torch.zeros(60), products=products, subspace=subspace)
     assert trace.products == problem.spent

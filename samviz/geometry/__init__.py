@@ -1,22 +1,39 @@
-"""What is measured: eigenpairs, trace, alignment, landscape slices, each with its evidence."""
+"""What is measured: eigenpairs, trace, alignment, sharpness, landscape slices, each with its evidence."""
 
 from samviz.geometry.alignment import Alignment, alignment
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.geometry.landscape import Landscape, Plane, hessian_plane, landscape, pca_plane, random_plane, slices
+from samviz.geometry.manifold import NormalSpace, normal_space, third_derivative
+from samviz.geometry.regularizer import Regularizer, limiting_regularizer
+from samviz.geometry.sharpness import (
+    Sharpness,
+    ascent_direction_sharpness,
+    average_direction_sharpness,
+    worst_direction_sharpness,
+)
 from samviz.geometry.trace import Trace, hessian_trace
 
 __all__ = [
     "Alignment",
     "Eigenpairs",
     "Landscape",
+    "NormalSpace",
     "Plane",
+    "Regularizer",
+    "Sharpness",
     "Trace",
     "alignment",
+    "ascent_direction_sharpness",
+    "average_direction_sharpness",
     "hessian_plane",
     "hessian_trace",
     "landscape",
+    "limiting_regularizer",
+    "normal_space",
     "pca_plane",
     "random_plane",
     "slices",
+    "third_derivative",
     "top_eigenpairs",
+    "worst_direction_sharpness",
 ]

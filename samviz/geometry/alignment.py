@@ -35,6 +35,7 @@ def alignment(
     problem: Problem,
     x: Tensor,
     *,
+    batch: Tensor | None = None,
     gradient: Tensor | None = None,
     eigenpairs: Eigenpairs | None = None,
     close: float = CLOSE,
@@ -44,7 +45,8 @@ def alignment(
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
-        gradient: (runs, dim) or (dim,), the vector to align; None is the full-batch ∇L(x).
+        batch: int64 (runs, b), the samples whose mean loss is meant; None for all.
+        gradient: (runs, dim) or (dim,), the vector to align; None is ∇L(x).
         eigenpairs: those at x when they are known already (two or more see a closing gap); None computes three.
         close: share of λ₁ within which an eigenvalue belongs to the top eigenspace, 0 to 1.
 
@@ -63,15 +65,15 @@ def alignment(
     """
     problem, x = located(problem, x)
     if eigenpairs is None:
-        eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim))
+        eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
     if gradient is None:
-        gradient = problem.gradient(x)[1]
+        gradient = problem.gradient(x, batch)[1]
     gradient = torch.atleast_2d(gradient)
     check("gradient", gradient, tuple(x.shape))
     if not 0 <= close <= 1:
         raise ValueError(f"close is {close}; expected a share of λ₁, 0 to 1")
     with one_thread(problem):
-        return _aligned(problem.hvp(x), gradient, eigenpairs, close)
+        return _aligned(problem.hvp(x, batch), gradient, eigenpairs, close)
 
 
 def _aligned(hvp: Operator, gradient: Tensor, eigenpairs: Eigenpairs, close: float) -> Alignment:

@@ -40,12 +40,13 @@ def top_eigenpairs(
     x: Tensor,
     k: int = 1,
     *,
+    batch: Tensor | None = None,
     start: Tensor | None = None,
     tol: float | None = None,
     max_products: int = 2000,
     seed: int = 0,
 ) -> Eigenpairs:
-    """The k largest eigenvalues of the full-batch Hessian and their eigenvectors.
+    """The k largest eigenvalues of the Hessian and their eigenvectors.
 
     Up to 500 parameters the Hessian is diagonalized densely. Above, a block Krylov method with full
     reorthogonalization stops when every residual is at most tol·max(gap, λ₁/10): it looks at the
@@ -55,6 +56,7 @@ def top_eigenpairs(
         problem: whose Hessian.
         x: (dim,) or (runs, dim), where.
         k: how many eigenpairs, 1 to dim.
+        batch: int64 (runs, b), the samples whose mean loss is meant; None for all.
         start: (runs, m, dim), `Eigenpairs.start` of a nearby point; None starts from random vectors.
         tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
         max_products: Hessian-vector products per run after which the method gives up (`converged` says so).
@@ -81,8 +83,8 @@ def top_eigenpairs(
         tol = 1e-6 if x.dtype == torch.float64 else 1e-3
     with one_thread(problem):
         if problem.dim <= DENSE:
-            return _dense(problem.hessian(x), k, tol)
-        return _krylov(problem.hvp(x), x, k, start, tol, max_products, seed)
+            return _dense(problem.hessian(x, batch), k, tol)
+        return _krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed)
 
 
 def located(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:

@@ -67,14 +67,15 @@ class Problem(ABC):
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         return loss.detach(), gradient
 
-    def hvp(self, x: Tensor) -> Operator:
-        """Hessian-vector products of the full-batch loss at x, for blocks of vectors.
+    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
+        """Hessian-vector products of the loss at x, for blocks of vectors.
 
         The gradient's graph is built once for each block width and kept, so that repeated products cost
         one backward pass each. Reverse over reverse: exact, and safe for every twice-differentiable loss.
 
         Args:
             x: (runs, dim), where the Hessians are taken.
+            batch: int64 (runs, b), sample indices; None for all.
 
         Returns:
             A function from v (runs, k, dim) to Hv (runs, k, dim).
@@ -86,7 +87,8 @@ class Problem(ABC):
             with torch.enable_grad():
                 if width not in graphs:
                     copies = x.detach().repeat_interleave(width, 0).requires_grad_()  # (runs·k, dim)
-                    (gradient,) = torch.autograd.grad(self.loss(copies).sum(), copies, create_graph=True)
+                    chosen = None if batch is None else batch.repeat_interleave(width, 0)
+                    (gradient,) = torch.autograd.grad(self.loss(copies, chosen).sum(), copies, create_graph=True)
                     graphs[width] = copies, gradient
                 copies, gradient = graphs[width]
                 if not gradient.requires_grad:  # a loss linear in its parameters
@@ -96,18 +98,20 @@ class Problem(ABC):
 
         return product
 
-    def hessian(self, x: Tensor) -> Tensor:
-        """Dense Hessian of the full-batch loss.
+    def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Dense Hessian of the loss.
 
         Args:
             x: (runs, dim), where it is taken.
+            batch: int64 (runs, b), sample indices; None for all.
 
         Returns:
             (runs, dim, dim), symmetric.
         """
-        rows = max(1, CHUNK // (max(self.samples, 1) * self.dim))
+        used = max(self.samples, 1) if batch is None else batch.shape[1]
+        rows = max(1, CHUNK // (used * len(x) * self.dim))
         identity = torch.eye(self.dim, dtype=x.dtype, device=x.device)
-        blocks = [self.hvp(x)(block.expand(len(x), -1, -1)) for block in identity.split(rows)]
+        blocks = [self.hvp(x, batch)(block.expand(len(x), -1, -1)) for block in identity.split(rows)]
         hessian = torch.cat(blocks, 1)
         return (hessian + hessian.mT) / 2
 

@@ -12,32 +12,38 @@ from samviz.problems.problem import Operator, Problem
 
 
 class Quadratic(Problem):
-    """L(x) = ½ xᵀAx with a symmetric matrix A, in closed form."""
+    """L(x) = ½ xᵀAx with a symmetric matrix A, or the mean of several of them, in closed form."""
 
-    def __init__(self, matrix: Tensor) -> None:
-        """Build from a symmetric float64 (dim, dim) matrix; `quadratic` checks it."""
-        self.name = "quadratic"
-        self.dim = len(matrix)
-        self.matrix = matrix  # (dim, dim)
+    def __init__(self, matrices: Tensor) -> None:
+        """Build from symmetric float64 matrices (n, dim, dim); `quadratic` checks them. One alone is no sample."""
+        self.name = "quadratic" if len(matrices) == 1 else f"mean of {len(matrices)} quadratics"
+        self.dim = matrices.shape[1]
+        self.samples = len(matrices) if len(matrices) > 1 else 0
+        self.matrices = matrices  # (n, dim, dim)
+        self.matrix = matrices.mean(0)  # (dim, dim)
         self.filters = torch.zeros(self.dim, dtype=torch.int64)
-        self.axes = torch.linalg.eigh(matrix).eigenvectors.flip(1)  # columns, top eigenvector first
+        self.axes = torch.linalg.eigh(self.matrix).eigenvectors.flip(1)  # columns, top eigenvector first
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """½ xᵀAx, (runs,)."""
-        return ((x @ self.matrix) * x).sum(1) / 2
+        return (self._times(x[:, None], batch)[:, 0] * x).sum(1) / 2
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """½ xᵀAx, (runs,), and Ax, (runs, dim)."""
-        gradient = x @ self.matrix
+        gradient = self._times(x[:, None], batch)[:, 0]
         return (gradient * x).sum(1) / 2, gradient
 
-    def hvp(self, x: Tensor) -> Operator:
+    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Av, for v (runs, k, dim)."""
-        return lambda v: v @ self.matrix
+        return lambda v: self._times(v, batch)
 
-    def hessian(self, x: Tensor) -> Tensor:
+    def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """A for every run, (runs, dim, dim)."""
-        return self.matrix.expand(len(x), -1, -1)
+        return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
+
+    def _times(self, v: Tensor, batch: Tensor | None) -> Tensor:
+        """Rows (runs, k, dim) times A, or times the mean of the batch's matrices."""
+        return v @ (self.matrix if batch is None else self.matrices[batch].mean(1))
 
     def initial(self, seed: int = 0) -> Tensor:
         """A standard Gaussian point, (dim,)."""
@@ -50,34 +56,38 @@ class Quadratic(Problem):
 
 
 def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
-    """The quadratic ½ xᵀAx.
+    """The quadratic ½ xᵀAx, or the mean of n of them, each a sample.
 
     Args:
-        spectrum: eigenvalues (dim,) of a diagonal A, or a symmetric matrix (dim, dim); finite.
+        spectrum: eigenvalues (dim,) of a diagonal A, a symmetric matrix (dim, dim), or n ≥ 2 of those (n, dim, dim)
+            of which batches are drawn; finite.
 
     Returns:
         The problem, float64 on the CPU.
 
     Raises:
-        ValueError: when the shape does not fit, a number is not finite or the matrix is not symmetric.
+        ValueError: when the shape does not fit, a number is not finite or a matrix is not symmetric.
         TypeError: when the numbers are not real.
 
-    Source: Theorem 4.8.
+    Source: Theorem 4.8; Example 5.8 for several.
 
     >>> import torch
     >>> quadratic([3.0, 1.0]).loss(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
     tensor([2.], dtype=torch.float64)
     """
     array = spectrum.detach().cpu().numpy() if isinstance(spectrum, Tensor) else np.asarray(spectrum)
-    if array.ndim not in (1, 2) or array.size == 0 or (array.ndim == 2 and array.shape[0] != array.shape[1]):
-        raise ValueError(f"spectrum has shape {array.shape}; expected eigenvalues (dim,) or a matrix (dim, dim)")
+    if array.ndim not in (1, 2, 3) or array.size == 0 or (array.ndim > 1 and array.shape[-2] != array.shape[-1]):
+        raise ValueError(
+            f"spectrum has shape {array.shape}; expected eigenvalues (dim,), or matrices (dim, dim) or (n, dim, dim)"
+        )
     if array.dtype.kind not in "fiub":
         raise TypeError(f"spectrum is {spectrum!r}; expected real numbers")
     values = torch.from_numpy(np.array(array, dtype=np.float64))  # a copy: the problem owns its numbers
     if not bool(values.isfinite().all()):
         raise ValueError("spectrum contains NaN or infinity; pass finite numbers")
     if values.ndim == 1:
-        return Quadratic(torch.diag(values))
+        values = torch.diag(values)
     if bool((values - values.mT).abs().max() > 1e-5 * values.abs().max()):
         raise ValueError("spectrum is a matrix that is not symmetric; pass (A + Aᵀ)/2 if that is what you mean")
-    return Quadratic((values + values.mT) / 2)
+    matrices = (values + values.mT) / 2
+    return Quadratic(matrices if matrices.ndim == 3 else matrices[None])

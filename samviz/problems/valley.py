@@ -76,23 +76,25 @@ class Valley(Problem):
         )
         return f1 * a3 + f2 * b4, gradient
 
-    def hessian(self, x: Tensor) -> Tensor:
-        """The full-batch Hessian, (runs, 4, 4), in closed form."""
+    def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """The Hessian, (runs, 4, 4), in closed form."""
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
+        w1, w2 = self._weights(batch)
+        a, b = w1 * x3, w2 * x4
         h = x.new_zeros(len(x), 4, 4)
-        h[:, 0, 0] = 2 * x3**2 + 8 * x4**2
-        h[:, 1, 1] = 12 * x3**2 + 2 * x4**2
-        h[:, 2, 2], h[:, 3, 3] = 2 * f1, 2 * f2
-        h[:, 0, 2] = h[:, 2, 0] = 4 * x1 * x3
-        h[:, 1, 2] = h[:, 2, 1] = 24 * x2 * x3
-        h[:, 0, 3] = h[:, 3, 0] = -16 * (1 - x1) * x4
-        h[:, 1, 3] = h[:, 3, 1] = -4 * (1 - x2) * x4
-        return self.scale * h
+        h[:, 0, 0] = 2 * a * x3 + 8 * b * x4
+        h[:, 1, 1] = 12 * a * x3 + 2 * b * x4
+        h[:, 2, 2], h[:, 3, 3] = 2 * w1 * f1, 2 * w2 * f2
+        h[:, 0, 2] = h[:, 2, 0] = 4 * x1 * a
+        h[:, 1, 2] = h[:, 2, 1] = 24 * x2 * a
+        h[:, 0, 3] = h[:, 3, 0] = -16 * (1 - x1) * b
+        h[:, 1, 3] = h[:, 3, 1] = -4 * (1 - x2) * b
+        return h
 
-    def hvp(self, x: Tensor) -> Operator:
+    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hv, for v (runs, k, 4)."""
-        hessian = self.hessian(x)
+        hessian = self.hessian(x, batch)
         return lambda v: v @ hessian
 
     def initial(self, seed: int = 0) -> Tensor:

@@ -1,0 +1,109 @@
+"""The manifold Γ of minimizers, seen from one of its points: normal and tangent space, and how curvature changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samviz.geometry.eigenpairs import check, located
+from samviz.problems import Problem
+from samviz.problems.device import one_thread
+
+RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ is not zero
+
+
+@dataclass(frozen=True)
+class NormalSpace:
+    """The Hessian's spectrum on Γ, split into M non-zero eigenvalues and D − M zeros."""
+
+    values: Tensor  # (runs, dim), eigenvalues, largest first
+    vectors: Tensor  # (runs, dim, dim), unit rows; the first M span the normal space
+    rank: Tensor  # int64 (runs,), M
+    separation: Tensor  # (runs,), λ_M over the next |eigenvalue|: large where the rank is beyond doubt
+
+    @property
+    def inside(self) -> Tensor:
+        """Which eigenvectors span the normal space, bool (runs, dim)."""
+        return torch.arange(self.values.shape[1], device=self.values.device) < self.rank[:, None]
+
+    @property
+    def smallest(self) -> Tensor:
+        """λ_M, the smallest non-zero eigenvalue, (runs,); NaN where all are zero."""
+        last = self.values.gather(1, (self.rank - 1).clamp_min(0)[:, None])[:, 0]
+        return torch.where(self.rank > 0, last, torch.nan)
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """The part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
+        normal = self.vectors * self.inside[..., None]
+        return v - (v @ normal.mT) @ normal
+
+
+def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> NormalSpace:
+    """The normal space of Γ at its point x, from the dense Hessian.
+
+    Args:
+        problem: whose minimizers; D up to about a thousand, the Hessian is diagonalized.
+        x: (dim,) or (runs, dim), points on Γ; beside it the zero eigenvalues are only small.
+        rank_tol: an eigenvalue is non-zero when it is above this share of λ₁.
+
+    Returns:
+        Spectrum, eigenvectors, rank M, and how clearly the rank shows.
+
+    Raises:
+        ValueError: when rank_tol is not between 0 and 1, or x does not fit the problem.
+
+    Source: Assumption 3.3 and Lemma 3.5.
+
+    >>> from samviz.problems import valley
+    >>> space = normal_space(valley(), torch.tensor([0.0, 0.0, 0.0, 0.0]))
+    >>> space.rank, space.smallest
+    (tensor([2]), tensor([12.], dtype=torch.float64))
+    """
+    if not 0 < rank_tol < 1:
+        raise ValueError(f"rank_tol is {rank_tol}; expected a share of λ₁ between 0 and 1")
+    problem, x = located(problem, x)
+    with one_thread(problem):
+        spectrum, basis = torch.linalg.eigh(problem.hessian(x))
+    values, vectors = spectrum.flip(1), basis.flip(2).mT
+    rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
+    padded = torch.cat((values, values.new_zeros(len(values), 1)), 1)
+    last, following = (padded.gather(1, at[:, None])[:, 0] for at in ((rank - 1).clamp_min(0), rank))
+    return NormalSpace(values, vectors, rank, last / following.abs())
+
+
+def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
+    """∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v.
+
+    For a simple eigenvalue with unit eigenvector v it is ∇λ (first-order perturbation theory).
+
+    Args:
+        problem: whose loss; three times differentiable by autograd.
+        x: (dim,) or (runs, dim), where.
+        v: (runs, k, dim), vectors.
+
+    Returns:
+        (runs, k, dim).
+
+    Raises:
+        ValueError: when the shapes do not fit.
+
+    Source: Section 4.3, the step from the third-order term of the Taylor expansion to ∇λ₁.
+
+    >>> from samviz.problems import valley
+    >>> v = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]]).double()
+    >>> third_derivative(valley(), torch.tensor([0.5, 0.5, 0.0, 0.0]), v)[0, 0]  # ∇(2F₁) = (4x₁, 24x₂, 0, 0)
+    tensor([ 2., 12.,  0.,  0.], dtype=torch.float64)
+    """
+    problem, x = located(problem, x)
+    check("v", v, (len(x), -1, problem.dim))
+    with one_thread(problem), torch.enable_grad():
+        copies = x.repeat_interleave(v.shape[1], 0).requires_grad_()
+        flat = v.reshape(-1, problem.dim).to(copies)
+        (gradient,) = torch.autograd.grad(problem.loss(copies).sum(), copies, create_graph=True)
+        (product,) = torch.autograd.grad((gradient * flat).sum(), copies, create_graph=True)
+        if not product.requires_grad:  # a quadratic's curvature does not change
+            return torch.zeros_like(v)
+        (change,) = torch.autograd.grad((product * flat).sum(), copies, allow_unused=True)
+    return torch.zeros_like(v) if change is None else change.view(v.shape).to(x)
