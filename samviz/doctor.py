@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from samviz import __version__
 
-NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "ipywidgets": "7.7", "anywidget": "0.9"}
+NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.11", "ipywidgets": "7.7", "anywidget": "0.9"}
 WITH_LAB = 'pip install "samviz[lab]"'
 OTHER_HOST = f"{WITH_LAB}, unless VS Code, Colab or the like opens your notebooks"
 LEAST_SPEED = 200  # SAM steps a second: with fewer, the lab's pictures no longer move

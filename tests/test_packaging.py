@@ -108,7 +108,8 @@ def test_what_make_installs_is_pinned_to_what_is_tested(requirement):
 
 
 def test_the_core_leaves_colab_as_it_is():
-    colab = {"torch": "2.11", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9", "numpy": "2.0"}
+    colab = {"torch": "2.11", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9"}
+    colab |= {"numpy": "2.0", "scipy": "1.16"}
     for requirement in CORE:  # anything not listed there, such as jupyterlab, would replace what Colab runs on
         assert colab[requirement.name] in requirement.specifier
 

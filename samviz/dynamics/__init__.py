@@ -1,8 +1,10 @@
-"""How it moves: update rules, the run loop and its record."""
+"""How it moves: update rules, the run loop and its record, the flows it is compared with."""
 
 from samviz.dynamics.edge import edge_of_stability
+from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
+from samviz.dynamics.phases import phase_boundary
 from samviz.dynamics.rules import RULES
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
@@ -10,10 +12,16 @@ from samviz.dynamics.settings import Settings
 __all__ = [
     "RULES",
     "Diverged",
+    "FlowLimit",
     "History",
+    "LimitingFlow",
     "Run",
     "Settings",
     "descent",
     "edge_of_stability",
     "gradient_descent_minimum",
+    "gradient_flow_limit",
+    "limiting_flow",
+    "phase_boundary",
+    "tracking_error",
 ]

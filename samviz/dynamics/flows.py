@@ -1,0 +1,221 @@
+"""The flows that the paper compares SAM with: gradient flow to its limit Φ, and the limiting flow on Γ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from samviz.geometry import normal_space, third_derivative
+from samviz.geometry.eigenpairs import check, located
+from samviz.geometry.manifold import RANK_TOL
+from samviz.problems import Problem, Valley
+from samviz.problems.device import one_thread
+
+FLAT = 1e-11  # a gradient this small, or this share of the first one, ends gradient flow
+HORIZON = 1e8  # time after which gradient flow is given up
+TOUCHING = 1e-3  # (λ₁ − λ₂)/λ₁ at which ∇λ₁ is no longer defined
+PULL = 20.0  # how often, over the time asked for, numerical error off Γ is taken back
+
+Kind = Literal["worst", "average"]
+
+
+@dataclass(frozen=True)
+class FlowLimit:
+    """Where gradient flow of L ends, with its evidence."""
+
+    x: Tensor  # (runs, dim), Φ
+    grad_norm: Tensor  # (runs,), ‖∇L‖ there
+    time: Tensor  # (runs,), flow time it took
+    converged: Tensor  # bool (runs,)
+    evaluations: int  # gradients, over all runs
+
+
+@dataclass(frozen=True)
+class LimitingFlow:
+    """The Riemannian gradient flow on Γ that SAM follows in phase II, with its evidence."""
+
+    times: Tensor  # (times,), τ = ηρ²t
+    x: Tensor  # (times, runs, dim), points of Γ; NaN from where the flow stopped
+    grad_norm: Tensor  # (times, runs), ‖∇L‖ along it: how far it strays from Γ
+    stopped: Tensor  # (runs,), τ at which λ₁ met λ₂ and ∇λ₁ ceased to exist; inf where it did not
+    exact: bool  # by a closed form
+
+
+def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> FlowLimit:
+    """Φ(x), the point to which gradient flow dx/dt = −∇L(x) started at x converges.
+
+    LSODA, which controls its error and switches to a stiff method near Γ, until the gradient has vanished.
+
+    Args:
+        problem: whose loss.
+        x: (dim,) or (runs, dim), starts.
+        tol: relative and absolute error tolerance of the solver.
+
+    Returns:
+        The limits; `converged` is False where the gradient has not vanished.
+
+    Raises:
+        ValueError: when tol is not positive or x does not fit the problem.
+
+    Source: Definition 3.1 of Φ (Section 3); Petzold (1983) for LSODA.
+
+    >>> from samviz.problems import quadratic
+    >>> gradient_flow_limit(quadratic([2.0, 0.0]), torch.tensor([1.0, 3.0])).x.round(decimals=6)
+    tensor([[0., 3.]], dtype=torch.float64)
+    """
+    from scipy.integrate import solve_ivp
+
+    if not tol > 0:
+        raise ValueError(f"tol is {tol}; expected a positive number")
+    problem, x = located(problem, x)
+
+    def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -_array(problem.gradient(_row(y, x))[1][0])
+
+    def jacobian(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -_array(problem.hessian(_row(y, x))[0])
+
+    ends, times, evaluations = [], [], 0
+    with one_thread(problem):
+        first = problem.gradient(x)[1].norm(dim=1)
+        for start, length in zip(x, first.tolist()):
+            flat = FLAT * max(length, 1.0) if x.dtype == torch.float64 else 1e-5 * max(length, 1.0)
+
+            def landed(time: float, y: NDArray[np.float64], flat: float = flat) -> float:
+                return float(np.linalg.norm(velocity(time, y))) - flat
+
+            landed.terminal = True  # type: ignore[attr-defined]
+            end, time = _array(start), 0.0
+            if length > flat:
+                method: dict[str, Any] = {"method": "LSODA", "rtol": tol, "atol": tol, "jac": jacobian}
+                solved = solve_ivp(velocity, (0, HORIZON), end, events=landed, **method)
+                end, time, evaluations = solved.y[:, -1], solved.t[-1], evaluations + solved.nfev
+            ends.append(_row(end, x))
+            times.append(time)
+        limit = torch.cat(ends)
+        slope = problem.gradient(limit)[1].norm(dim=1)
+    allowed = (1e-9 if x.dtype == torch.float64 else 1e-4) * first.clamp_min(1)
+    return FlowLimit(limit, slope, torch.tensor(times), slope <= allowed, evaluations)
+
+
+def limiting_flow(
+    problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: ArrayLike | Tensor, rank_tol: float = RANK_TOL
+) -> LimitingFlow:
+    """The flow dX/dτ = −½∂Φ(X)∇S(X) on Γ from Φ(x0), with S = λ₁ for full-batch SAM or S = Tr for 1-SAM.
+
+    ∂Φ is the projection on the tangent space (Lemma 3.5) and ∇λ₁ = ∇³L[v₁, v₁]; closed form for the valley.
+
+    Args:
+        problem: whose loss; D up to about a thousand, the Hessian is diagonalized all along.
+        x0: (dim,) or (runs, dim), starts; gradient flow takes them to Γ first.
+        kind: "worst" (λ₁, Eq. 7) or "average" (trace, Eq. 18).
+        times: (times,), increasing, τ = ηρ²t ≥ 0.
+        rank_tol: share of λ₁ above which an eigenvalue counts as non-zero, at the start.
+
+    Returns:
+        The flow at those times.
+
+    Raises:
+        ValueError: when kind is neither, times do not increase from 0 or later, or x0 does not fit the problem.
+
+    Source: Theorem 4.5, Eq. 7; Theorem 5.4, Eq. 18.
+
+    >>> from samviz.problems import valley
+    >>> limiting_flow(valley(), torch.tensor([1.0, 1.0, 0.0, 0.0]), times=[0.0, 0.5]).x[:, 0, 0]  # e^{−2τ}
+    tensor([1.0000, 0.3679], dtype=torch.float64)
+    """
+    if kind not in ("worst", "average"):
+        raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
+    problem, x0 = located(problem, x0)
+    clock = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    finite = clock.ndim == 1 and len(clock) > 0 and bool(np.isfinite(clock).all())
+    if not finite or clock[0] < 0 or (np.diff(clock) < 0).any():
+        raise ValueError(f"times is {times!r}; expected numbers τ ≥ 0, increasing")
+    start = gradient_flow_limit(problem, x0).x
+    tau = torch.as_tensor(clock, dtype=x0.dtype, device=x0.device)
+    if isinstance(problem, Valley):
+        floor = torch.stack([problem.limiting_flow(point, tau, kind) for point in start], 1)  # (times, runs, 2)
+        path, stopped = torch.cat((floor, torch.zeros_like(floor)), 2), torch.full_like(start[:, 0], torch.inf)
+    else:
+        with one_thread(problem):
+            solved = [_along(problem, point, kind, clock, rank_tol) for point in start]
+        path = torch.stack([x for x, _ in solved], 1)
+        stopped = torch.tensor([end for _, end in solved], dtype=x0.dtype, device=x0.device)
+    slope = problem.gradient(path.nan_to_num().flatten(0, 1))[1].norm(dim=1).view(path.shape[:2])
+    return LimitingFlow(tau, path, slope, stopped, isinstance(problem, Valley))
+
+
+def _along(
+    problem: Problem, start: Tensor, kind: Kind, clock: NDArray[np.float64], rank_tol: float
+) -> tuple[Tensor, float]:
+    """The limiting flow of one run at the times asked for, (times, dim), and when it stopped."""
+    from scipy.integrate import solve_ivp
+
+    like = start[None]
+    rank = int(normal_space(problem, like, rank_tol=rank_tol).rank)
+    pull = PULL / max(clock[-1], 1e-300)
+
+    def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        x = _row(y, like)
+        spectrum, basis = torch.linalg.eigh(problem.hessian(x)[0])
+        values, normal = spectrum.flip(0)[:rank], basis.flip(1).T[:rank]  # (rank, dim)
+        moving = normal[:1] if kind == "worst" else normal  # the tangent part of ∇Tr needs no more
+        drift = third_derivative(problem, x, moving[None])[0].sum(0)
+        tangent = drift - (drift @ normal.T) @ normal
+        back = ((problem.gradient(x)[1][0] @ normal.T) / values) @ normal  # Newton's step to Γ
+        return _array(-tangent / 2 - pull * back)
+
+    def apart(_: float, y: NDArray[np.float64]) -> float:
+        values = torch.linalg.eigvalsh(problem.hessian(_row(y, like))[0]).flip(0)
+        return float((values[0] - values[1]) / values[0]) - TOUCHING
+
+    apart.terminal = True  # type: ignore[attr-defined]
+    path = torch.full((len(clock), len(start)), torch.nan, dtype=start.dtype, device=start.device)
+    if clock[-1] == 0:
+        return start.expand(len(clock), -1), np.inf
+    events = apart if kind == "worst" and rank > 1 else None
+    solved = solve_ivp(velocity, (0, clock[-1]), _array(start), t_eval=clock, events=events, rtol=1e-8, atol=1e-10)
+    path[: solved.y.shape[1]] = torch.as_tensor(solved.y.T).to(path)
+    return path, float(solved.t_events[0][0]) if events is not None and solved.status == 1 else np.inf
+
+
+def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
+    """How far the iterates' shadows on Γ are from the limiting flow, ‖Φ(x(t)) − X(ηρ²t)‖.
+
+    Args:
+        problem: whose loss.
+        x: (times, runs, dim), the iterates at t = τ/(ηρ²).
+        flow: from `limiting_flow`.
+
+    Returns:
+        (times, runs); NaN where the flow had stopped.
+
+    Raises:
+        ValueError: when the shapes differ.
+
+    Source: Theorem 4.5, phase II: O(η ln(1/ρ)).
+
+    >>> from samviz.problems import valley
+    >>> flow = limiting_flow(valley(), torch.tensor([1.0, 1.0, 0.0, 0.0]), times=[0.0, 0.5])
+    >>> tracking_error(valley(), flow.x + torch.tensor([0.0, 0.1, 0.0, 0.0]), flow)
+    tensor([[0.1000],
+            [0.1000]], dtype=torch.float64)
+    """
+    check("x", x, tuple(flow.x.shape))
+    shadow = gradient_flow_limit(problem, x.reshape(-1, x.shape[2])).x.view(x.shape)
+    error: Tensor = (shadow - flow.x).norm(dim=2)
+    return error
+
+
+def _row(y: NDArray[np.float64], like: Tensor) -> Tensor:
+    """A solver's vector as one run, (1, dim)."""
+    return torch.as_tensor(y).to(like)[None]
+
+
+def _array(x: Tensor) -> NDArray[np.float64]:
+    return np.asarray(x.detach().cpu(), dtype=np.float64)
