@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit notebooks browser pictures clean
+.PHONY: help lab test lint unit notebooks browser verify pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
@@ -26,6 +26,9 @@ notebooks: $(STAMP) ## run every notebook from top to bottom
 
 browser: $(STAMP) ## drive the lab in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
+
+verify: $(STAMP) ## run every claim in full and write report.html
+	$(BIN)/samviz verify --report report.html
 
 pictures: $(STAMP) ## write the notebooks from their scripts, with static pictures
 	$(BIN)/python notebooks/render.py

@@ -1,8 +1,8 @@
 """samviz: an interactive tutorial on how Sharpness-Aware Minimization minimizes sharpness.
 
 The rooms, each looking only at those before it: `problems` (what is minimized), `geometry` (what is measured),
-`dynamics` (how it moves), `figures` (what is drawn) and `lab` (what is touched). They load on first use, so that
-`import samviz` itself loads neither torch nor plotly.
+`dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn) and `lab` (what is touched).
+They load on first use, so that `import samviz` itself loads neither torch nor plotly.
 
 Example:
     >>> import samviz
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
 
 __version__ = "0.1.0"
 
-_ROOMS = ("problems", "geometry", "dynamics", "figures", "lab")
+_ROOMS = ("problems", "geometry", "dynamics", "claims", "figures", "lab")
 _HOMES = {
     "Lab": "lab",
     "Run": "dynamics",

@@ -1,4 +1,4 @@
-"""The command `samviz`: open the tutorial, or say what keeps it from opening."""
+"""The command `samviz`: open the tutorial, verify the paper, or say what keeps either from working."""
 
 from __future__ import annotations
 
@@ -39,10 +39,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     opening.add_argument("--no-browser", action="store_true", help="start JupyterLab, but open no browser")
     opening.add_argument("--copy-only", action="store_true", help="copy the notebooks and stop")
+    checking = commands.add_parser("verify", help="run the paper's statements: predict, measure, and say which hold")
+    checking.add_argument("names", nargs="*", metavar="NAME", help="claims to run (default: all of them)")
+    checking.add_argument("--quick", action="store_true", help="fewer and coarser scales: a minute instead of ten")
+    checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    checking.add_argument("--report", type=Path, metavar="FILE", help="write one page with a picture per claim")
     commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")
     asked = parser.parse_args(argv)
     if asked.command == "doctor":
         return doctor()
+    if asked.command == "verify":
+        from samviz.verify import run_claims
+
+        return run_claims(asked.names, quick=asked.quick, as_json=asked.json, report=asked.report)
     return lab(asked.folder, browser=not asked.no_browser, copy_only=asked.copy_only)
 
 

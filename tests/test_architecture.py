@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "samviz"
 
-# Each room may look into those below it. `claims` and `optim` need not be there yet.
+# Each room may look into those below it. `optim` need not be there yet.
 BELOW = {
     "problems": set(),
     "geometry": {"problems"},
@@ -19,8 +19,10 @@ BELOW = {
     "figures": {"problems", "geometry", "dynamics", "claims"},
     "lab": {"problems", "geometry", "dynamics", "claims", "figures"},
     "doctor": {"problems", "dynamics"},
-    "cli": {"doctor"},
-    "": {"problems", "geometry", "dynamics", "figures", "lab"},  # samviz/__init__.py, which loads them when asked
+    "exercises": set(),
+    "verify": {"claims", "figures"},
+    "cli": {"doctor", "verify"},
+    "": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},  # samviz/__init__.py, which loads them when asked
 }
 # Tools, and the rooms that may hold them.
 KEPT = {
@@ -32,7 +34,7 @@ KEPT = {
     "threading": {"lab"},
     "concurrent": {"lab"},
     "multiprocessing": set(),
-    "plotly": {"figures", "lab"},
+    "plotly": {"figures", "lab", "verify"},
     "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "doctor"},
     "jupyterlab": {"cli"},
     "argparse": {"cli"},

@@ -21,6 +21,7 @@ from samviz.figures.style import (
     VERMILION,
     Layout,
     Trace,
+    apart,
     axis,
     title,
 )
@@ -179,11 +180,11 @@ def _end_labels(
             text, value = f"{text} = {value:.3g} ↑", top[1]
         at = (np.log10(value) if value > 0 else low) if log else value
         labels.append((min(max(at, low), high), text, color))
-    heights = np.array(_apart([at for at, _, _ in labels], 0.1 * (high - low), low))
+    heights = np.array(apart([at for at, _, _ in labels], 0.1 * (high - low), low))
     sharpness = _texts(labels, 10**heights if log else heights, last, "y2")
     ends = [float(np.nan_to_num(h[name][-1])) for name in ("cos_eigenspace", "cos_v1", "rayleigh")]
     names = [(0.0, "top eigenspace", BLUE), (0.0, "v₁ alone", SKY), (0.0, "Rayleigh", GREEN)]
-    return [sharpness, _texts(names, np.array(_apart(ends, 0.13, 0.0)), last, "y3")]
+    return [sharpness, _texts(names, np.array(apart(ends, 0.13, 0.0)), last, "y3")]
 
 
 def _texts(labels: list[tuple[float, str, str]], heights: NDArray[Any], last: float, panel: str) -> Trace:
@@ -202,19 +203,6 @@ def _texts(labels: list[tuple[float, str, str]], heights: NDArray[Any], last: fl
         "yaxis": panel,
         "name": f"labels {panel}",
     }
-
-
-def _apart(values: list[float], distance: float, low: float) -> list[float]:
-    """The values moved down as little as needed to be `distance` apart, and back up where that leaves the panel."""
-    order = np.argsort(values, kind="stable")[::-1]
-    placed = list(values)
-    for above, below in pairwise(order):
-        placed[below] = min(placed[below], placed[above] - distance)
-    floor = low
-    for index in order[::-1]:
-        placed[index] = max(placed[index], floor)
-        floor = placed[index] + distance
-    return placed
 
 
 def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> list[Trace]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 INK, GREY, GRID, GHOST = "#1b2733", "#7d8b99", "#e8edf2", "#b9c2cb"
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
@@ -71,3 +74,16 @@ def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, 
         "font": {"size": 12, "color": color},
         **more,
     }
+
+
+def apart(values: list[float], distance: float, low: float) -> list[float]:
+    """The values moved down as little as needed to be `distance` apart, and back up where that leaves the panel."""
+    order = np.argsort(values, kind="stable")[::-1]
+    placed = list(values)
+    for above, below in pairwise(order):
+        placed[below] = min(placed[below], placed[above] - distance)
+    floor = low
+    for index in order[::-1]:
+        placed[index] = max(placed[index], floor)
+        floor = placed[index] + distance
+    return placed

@@ -1,0 +1,168 @@
+"""What `samviz verify` does: run the claims, show progress, print a table, write a report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from html import escape
+from importlib import metadata
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from samviz import __version__
+from samviz.claims import CLAIMS, Check, Verdict, verify
+
+BAR = 24  # characters of the progress bar
+
+
+def run_claims(
+    names: Sequence[str] = (), *, quick: bool = False, as_json: bool = False, report: Path | None = None
+) -> int:
+    """Run claims and tell what came of them.
+
+    Args:
+        names: which; none means all.
+        quick: fewer and coarser scales.
+        as_json: print JSON instead of a table.
+        report: a file for one self-contained page with a picture per claim; None for none.
+
+    Returns:
+        The exit status: 1 if a claim fails, 2 if a name is unknown or the report has no place.
+    """
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):  # before anything runs
+        print(f"samviz: --report is {report}; expected a file in a folder that exists", file=sys.stderr)
+        return 2
+    total = len(names) or len(CLAIMS)
+    verdicts: list[Verdict] = []
+    try:
+        for verdict in _shown(verify(names, quick=quick), list(names) or list(CLAIMS), total):
+            verdicts.append(verdict)
+            if not as_json:
+                print(_lines(verdict), flush=True)
+    except ValueError as error:
+        print(f"samviz: {error}", file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps({"claims": [verdict.row() for verdict in verdicts]}, ensure_ascii=False, indent=1))
+    else:
+        held = sum(verdict.holds for verdict in verdicts)
+        print(f"{held} of {len(verdicts)} claims hold; {sum(v.seconds for v in verdicts):.0f} s")
+    if report is not None:
+        report.write_text(page(verdicts, quick=quick), encoding="utf-8")
+        print(f"The report is in {report}", file=sys.stderr)
+    return int(not all(verdict.holds for verdict in verdicts))
+
+
+def _shown(verdicts: Any, names: list[str], total: int) -> Any:
+    """The verdicts, with a progress bar where there is a terminal to show it."""
+    if not sys.stderr.isatty():
+        yield from verdicts
+        return
+    for done in range(total + 1):
+        share = BAR * done // total
+        now = names[done] if done < total else ""
+        print(f"\r\x1b[K{'█' * share}{'░' * (BAR - share)} {done}/{total} {now}", end="", file=sys.stderr, flush=True)
+        verdict = next(verdicts, None)
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if verdict is not None:
+            yield verdict
+
+
+def _lines(verdict: Verdict) -> str:
+    """A claim's lines of the table."""
+    claim = verdict.claim
+    head = f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"
+    if verdict.finding is None:
+        return f"{head}\n       {verdict.problem}"
+    lines = [f"     {'' if c.holds else '!'}{'  ' if c.holds else ' '}{_told(c)}" for c in verdict.finding.checks]
+    return "\n".join([head, *lines])
+
+
+def _told(check: Check) -> str:
+    """A check in one line."""
+    return f"{check.quantity}: measured {_measured(check)}, predicted {check.predicted:.4g}, claimed {_interval(check)}"
+
+
+def _measured(check: Check) -> str:
+    return f"{check.measured:.4g}" + (f" ± {check.error:.1g}" if check.error else "")
+
+
+def _interval(check: Check) -> str:
+    """The interval in which a check holds, in words."""
+    low, high, room = check.low, check.high, (check.high - check.low) / 2
+    if isfinite(room) and abs(low + room - check.predicted) <= 1e-6 * room:
+        return f"within {room:.2g}"
+    return " and ".join(f"{word} {x:.4g}" for word, x in (("at least", low), ("at most", high)) if isfinite(x))
+
+
+def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
+    """One self-contained page: a table of all claims, and for each its numbers and its picture.
+
+    Args:
+        verdicts: from `samviz.claims.verify`.
+        quick: whether they are the quick form, which the page says.
+
+    Returns:
+        HTML that needs no network.
+    """
+    from plotly.io import to_html
+
+    from samviz.figures import claim_figure, figure
+
+    rows, sections, library = [], [], True
+    for verdict in verdicts:
+        claim, finding = verdict.claim, verdict.finding
+        word = "holds" if verdict.holds else "fails"
+        cells = f"<a href='#{claim.name}'>{claim.name}</a>", escape(claim.source), f"{verdict.seconds:.1f} s"
+        rows.append(f"<tr class={word}><td>{word}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        body = f"<p class=fails>{escape(verdict.problem)}</p>" if finding is None else ""
+        if finding is not None:
+            drawn = figure(claim_figure(finding.plot))
+            picture = to_html(
+                drawn,
+                full_html=False,
+                include_plotlyjs=library,
+                default_height="360px",
+                config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]},
+            )
+            library = False
+            checks = "".join(
+                f"<tr class={'holds' if c.holds else 'fails'}><td>{escape(c.quantity)}</td><td>{c.predicted:.4g}</td>"
+                f"<td>{_measured(c)}</td><td>{_interval(c)}</td></tr>"
+                for c in finding.checks
+            )
+            body = (
+                f"<table><tr><th>quantity</th><th>predicted</th><th>measured</th><th>claim</th></tr>{checks}</table>"
+                f"<p>{escape(finding.remark)}</p>{picture}<details><summary>Settings</summary>"
+                f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
+            )
+        sections.append(
+            f"<section id='{claim.name}'><h2>{claim.name} <small class={word}>{word}</small></h2>"
+            f"<p><b>{escape(claim.source)}.</b> {escape(claim.statement)}</p>{body}</section>"
+        )
+    held = sum(verdict.holds for verdict in verdicts)
+    about = (
+        f"{held} of {len(verdicts)} claims hold{', in quick form' if quick else ''}. "
+        f"samviz {__version__}, torch {metadata.version('torch')}, Python {platform.python_version()} "
+        f"on {platform.machine()}."
+    )
+    return PAGE.format(about=about, rows="".join(rows), sections="\n".join(sections))
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>samviz: the paper, verified</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b2733; max-width: 900px; margin: 2em auto; padding: 0 1em }}
+table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
+tr.fails td:first-child, .fails {{ color: #b3261e; font-weight: bold }} small {{ font-weight: normal }}
+small.holds {{ color: #00694b }} section {{ border-top: 1px solid #d5dbe2; margin-top: 2em }} pre {{ overflow: auto }}
+</style></head><body>
+<h1>How does SAM minimize sharpness? Every statement, predicted and measured</h1>
+<p>The statements are those of Wen, Ma and Li (ICLR 2023), arXiv 2211.05729, in our words. {about}</p>
+<table><tr><th>verdict</th><th>claim</th><th>source</th><th>time</th></tr>{rows}</table>
+{sections}
+</body></html>
+"""

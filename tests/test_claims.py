@@ -1,0 +1,148 @@
+"""The claims: all of them hold in quick form, at three scales or more, and a claim can fail and says so."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from samviz import claims, cli
+from samviz.claims import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, verify
+from samviz.claims.claim import exponent, falls, line, near
+from samviz.figures import claim_figure, figure
+
+FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds_in_quick_form(name):
+    (verdict,) = verify([name], quick=True)
+    assert verdict.holds, verdict.row()
+    row = json.loads(json.dumps(verdict.row(), allow_nan=False))
+    assert set(row) >= FIELDS
+    assert row["prediction"].keys() == row["measurement"].keys() == row["tolerance"].keys() != set()
+    assert len(row["statement"]) > 30
+    assert row["settings"]
+    figure(claim_figure(verdict.finding.plot))  # plotly accepts it
+    for curve in verdict.finding.plot.curves:
+        assert len(curve.x) == len(curve.y) > 0
+        assert np.isfinite(curve.y).all()
+
+
+def test_the_paper_is_covered():
+    sources = " ".join(claim.source for claim in CLAIMS.values())
+    for statement in ("Lemma 3.2", "Lemma 3.5", "Theorem 4.2", "4.3", "Theorem 4.5", "Corollary 4.6", "Corollary 4.7"):
+        assert statement in sources, statement
+    for statement in ("Theorem 4.8", "Lemma 5.5", "Theorem 5.3", "Theorem 5.4", "5.6", "Example 5.8", "Figure 1"):
+        assert statement in sources, statement
+    assert "Agarwala" in sources
+    assert len(CLAIMS) >= 20
+
+
+# the framework
+
+
+def finding(*checks):
+    return Finding(checks, {"rho": [1, 2, 3]}, Plot("ρ", "R", [Curve("measured", np.ones(3), np.ones(3))]))
+
+
+@pytest.fixture
+def registry():
+    """Three claims in place of the paper's: one that holds, one that fails, one that breaks."""
+
+    def broken(quick):
+        raise RuntimeError("no such luck")
+
+    made = {
+        "good": lambda quick: finding(near("a", 1, 1.001, relative=0.01)),
+        "bad": lambda quick: finding(near("a", 1, 1.001, relative=0.01), near("b", 1, 2.0, relative=0.01)),
+        "broken": broken,
+    }
+    kept = dict(CLAIMS)
+    CLAIMS.clear()
+    CLAIMS.update({name: Claim(name, f"It is {name}.", "nowhere", find) for name, find in made.items()})
+    yield
+    CLAIMS.clear()
+    CLAIMS.update(kept)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_claim_fails_when_one_check_does_or_when_it_breaks(capsys):
+    assert [verdict.holds for verdict in verify()] == [True, False, False]
+    assert cli.main(["verify", "good"]) == 0
+    assert cli.main(["verify", "bad"]) == 1
+    assert cli.main(["verify"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILS" in out
+    assert "b: measured 2, predicted 1, claimed within 0.01" in out
+    assert "RuntimeError: no such luck" in out
+    assert "1 of 3 claims hold" in out
+
+
+@pytest.mark.usefixtures("registry")
+def test_json_is_all_that_is_printed(capsys):
+    assert cli.main(["verify", "--json", "--quick", "good", "bad", "broken"]) == 1
+    good, bad, broken = json.loads(capsys.readouterr().out)["claims"]
+    assert good["verdict"] == "holds"
+    assert bad["verdict"] == broken["verdict"] == "fails"
+    assert bad["measurement"] == {"a": 1.001, "b": 2.0}
+    assert bad["tolerance"]["b"] == [0.99, 1.01]
+    assert broken["remark"] == "RuntimeError: no such luck"
+    assert set(broken) >= FIELDS
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_unknown_name_runs_nothing(capsys):
+    assert cli.main(["verify", "good", "ugly"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no claim is called ugly; expected some of good, bad, broken" in told.err
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_report_is_one_page(tmp_path, capsys):
+    path = tmp_path / "out.html"
+    assert cli.main(["verify", "--report", str(path)]) == 1
+    page = path.read_text(encoding="utf-8")
+    assert page.count("<section id=") == 3
+    assert page.count('class="plotly-graph-div"') == 2
+    assert "RuntimeError: no such luck" in page
+    assert 'src="http' not in page  # plotly.js comes along: the page needs no network
+    assert cli.main(["verify", "--report", str(tmp_path / "no" / "out.html")]) == 2
+    assert "expected a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_checks():
+    assert near("a", -2.0, -2.01, relative=0.01).holds
+    assert not near("a", -2.0, -2.03, relative=0.01).holds
+    assert not Check("a", 0, math.nan).holds
+    assert falls("a", [3, 2, 1]).holds
+    assert not falls("a", [3, 1, 2]).holds
+    assert not falls("a", [1, 1, 1]).holds
+    x = np.array([1.0, 2.0, 4.0])
+    assert exponent("a", x, 5 * x**2, 2, 0.1).holds
+    assert not exponent("a", x, 5 * x**1.5, 2, 0.1).holds
+    with pytest.raises(ValueError, match="three or more"):
+        falls("a", [2, 1])
+    with pytest.raises(ValueError, match="three or more"):
+        line([1, 2], [1, 2])
+
+
+def test_a_lines_error_is_that_of_scipy():
+    from scipy.stats import linregress
+
+    rng = np.random.default_rng(0)
+    x, y = np.arange(9.0), rng.normal(size=9)
+    fit = linregress(x, y)
+    np.testing.assert_allclose(line(x, y), (fit.slope, fit.stderr))
+
+
+def test_an_infinite_number_is_null_in_json():
+    check = Check("a", 0, math.inf)
+    verdict = Verdict(Claim("x", "s", "t", None), finding(check), 0.0)
+    assert verdict.row()["measurement"] == {"a": None}
+    assert verdict.row()["tolerance"] == {"a": [None, None]}
+
+
+def test_the_room_gives_what_it_announces():
+    assert all(hasattr(claims, name) for name in claims.__all__)
