@@ -6,7 +6,17 @@ import torch
 from torch import nn
 
 from samviz.dynamics import Run, Settings
-from samviz.geometry import alignment, hessian_trace, top_eigenpairs
+from samviz.geometry import (
+    alignment,
+    ascent_direction_sharpness,
+    average_direction_sharpness,
+    hessian_trace,
+    limiting_regularizer,
+    normal_space,
+    third_derivative,
+    top_eigenpairs,
+    worst_direction_sharpness,
+)
 from samviz.problems import from_module, load, mlp, quadratic, valley
 
 NAN = float("nan")
@@ -29,11 +39,11 @@ def case(function, words):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        case(lambda: quadratic([]), r"spectrum has shape \(0,\); expected eigenvalues \(dim,\) or a matrix"),
+        case(lambda: quadratic([]), r"spectrum has shape \(0,\); expected eigenvalues \(dim,\), or matrices"),
         case(lambda: quadratic(3.0), r"spectrum has shape \(\)"),
         case(lambda: quadratic(None), r"spectrum has shape \(\)|spectrum is None"),
         case(lambda: quadratic(np.ones((2, 3))), r"spectrum has shape \(2, 3\)"),
-        case(lambda: quadratic(np.ones((2, 2, 2))), r"spectrum has shape \(2, 2, 2\)"),
+        case(lambda: quadratic(np.ones((1, 2, 2, 2))), r"spectrum has shape \(1, 2, 2, 2\)"),
         case(lambda: quadratic([1.0, NAN]), "spectrum contains NaN or infinity"),
         case(lambda: quadratic([1.0, np.inf]), "spectrum contains NaN or infinity"),
         case(lambda: quadratic([[1.0, 2.0], [0.0, 1.0]]), "spectrum is a matrix that is not symmetric"),
@@ -219,3 +229,79 @@ def test_measuring(function, words):
 
 def test_a_gradient_of_a_single_run_needs_no_runs_axis():
     assert alignment(flat, here, gradient=torch.tensor([1.0, 0.0]).double()).cos_v1.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [worst_direction_sharpness, ascent_direction_sharpness, average_direction_sharpness],
+    ids=lambda m: m.__name__,
+)
+@pytest.mark.parametrize(
+    ("x", "rho", "options", "words"),
+    [
+        *(
+            (here, bad, {}, rf"rho is {bad!r}; expected a perturbation radius above 0")
+            for bad in (0, 0.0, -0.1, NAN, float("inf"), -float("inf"), True, False, "0.1", None, 1j)
+        ),
+        (here, [0.1], {}, r"rho is \[0.1\]; expected a perturbation radius above 0"),
+        (torch.zeros(3), 0.1, {}, r"x has shape \(3,\); expected \(2,\) or \(runs, 2\)"),
+        (torch.zeros(2, 3), 0.1, {}, r"x has shape \(2, 3\)"),
+        (torch.zeros(1, 2, 2), 0.1, {}, r"x has shape \(1, 2, 2\)"),
+        (torch.zeros(0, 2), 0.1, {}, r"x has shape \(0, 2\)"),
+        (torch.tensor([NAN, 0.0]), 0.1, {}, "x contains NaN or infinity"),
+        ("start", 0.1, {}, "x is 'start'"),
+        (
+            here,
+            0.1,
+            {"stochastic": True},
+            "stochastic is True but the loss of quadratic is no mean over samples; use False",
+        ),
+    ],
+)
+def test_measuring_sharpness(measure, x, rho, options, words):
+    told(lambda: measure(flat, x, rho, **options), words)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        *(
+            case(
+                lambda n=n: average_direction_sharpness(flat, here, 0.1, frames=n),
+                f"frames is {n!r}; expected.*2 or more",
+            )
+            for n in (1, 0, -3, 2.5, True, "4")
+        ),
+        *(
+            case(
+                lambda t=t: normal_space(flat, here, rank_tol=t),
+                f"rank_tol is {t!r}; expected a share of λ₁ between 0 and 1",
+            )
+            for t in (0, 0.0, 1, 1.0, -0.1, NAN, True, "small", None)
+        ),
+        case(lambda: normal_space(flat, torch.zeros(3)), r"x has shape \(3,\)"),
+        case(lambda: third_derivative(flat, here, torch.zeros(2)), r"v has shape \(2,\); expected \(1, m, 2\)"),
+        case(lambda: third_derivative(flat, here, torch.zeros(1, 1, 3)), r"v has shape \(1, 1, 3\)"),
+        case(lambda: third_derivative(flat, here, torch.zeros(2, 1, 2)), r"v has shape \(2, 1, 2\)"),
+        case(lambda: third_derivative(flat, torch.zeros(3), torch.zeros(1, 1, 2)), r"x has shape \(3,\)"),
+        *(
+            case(
+                lambda k=k: limiting_regularizer(flat, here, k),
+                f"kind is {k!r}; expected one of worst, ascent, average",
+            )
+            for k in ("best", "", None, 1)
+        ),
+        case(lambda: limiting_regularizer(flat, here, ["worst"]), r"kind is \['worst'\]"),
+        case(lambda: limiting_regularizer(flat, here, "ascent", rank_tol=0), "rank_tol is 0; expected"),
+        case(lambda: limiting_regularizer(flat, torch.zeros(3), "worst"), r"x has shape \(3,\)"),
+        *(
+            case(
+                lambda k=k: limiting_regularizer(flat, here, k, True),
+                "stochastic is True but the loss of quadratic is no mean",
+            )
+            for k in ("worst", "ascent", "average")
+        ),
+    ],
+)
+def test_measuring_the_manifold(function, words):
+    told(function, words)

@@ -101,26 +101,23 @@ def trust_region(slope: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
     tensor([[1., 0.]])
     """
     part = (vectors @ slope[..., None])[..., 0]  # b in the eigenbasis
+    size = torch.maximum(part.abs().amax(1, keepdim=True), values.abs().amax(1, keepdim=True))
+    size = size.clamp_min(torch.finfo(values.dtype).tiny)
+    part, values = part / size, values / size  # v stays the same, and nothing underflows
     short = values[:, :1].clamp_min(0) - values  # max(λ₁, 0) − λᵢ ≥ 0
-    size = torch.maximum(part.norm(dim=1), values.abs().amax(1)).clamp_min(torch.finfo(values.dtype).tiny)[:, None]
-    low = torch.log(torch.finfo(values.dtype).eps * size)  # of μ − max(λ₁, 0), on a logarithmic scale
-    high = torch.log(part.norm(dim=1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny) * 2).maximum(low)
-    least = low
+    least = torch.finfo(values.dtype).eps  # of μ − max(λ₁, 0): what rounding leaves of 0
+    low = torch.full_like(size, least).log()
+    high = (2 * part.norm(dim=1, keepdim=True)).clamp_min(least).log()
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         long = (part / (middle.exp() + short)).norm(dim=1, keepdim=True) > 1
         low, high = torch.where(long, middle, low), torch.where(long, high, middle)
     answer = part / (high.exp() + short)
-    easy = (part / (least.exp() + short)).norm(dim=1, keepdim=True) > 1
-    held = torch.where(short > torch.finfo(values.dtype).eps ** 0.5 * size, part / short.clamp_min(1e-300), 0.0)
-    room = (1 - (held * held).sum(1)).clamp_min(0).sqrt()
-    lifted = (
-        held
-        + torch.nn.functional.one_hot(torch.zeros(len(held), dtype=torch.int64, device=held.device), held.shape[1])
-        * room[:, None]
-    )
-    hard = torch.where(values[:, :1] > 0, lifted, part / short.clamp_min(torch.finfo(values.dtype).tiny))
-    return (torch.where(easy, answer, hard)[:, None] @ vectors)[:, 0]
+    held = part / (least + short)  # μ = max(λ₁, 0): where this lies in the ball, the hard case and the interior one
+    room = (1 - held[:, 1:].square().sum(1, keepdim=True)).clamp_min(0).sqrt()
+    hard = torch.cat((room.copysign(held[:, :1]), held[:, 1:]), 1)  # up to the sphere along v₁
+    within = torch.where(values[:, :1] > 0, hard, held)
+    return (torch.where(held.norm(dim=1, keepdim=True) > 1, answer, within)[:, None] @ vectors)[:, 0]
 
 
 def _unit(slope: Tensor, otherwise: Tensor) -> Tensor:

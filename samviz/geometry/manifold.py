@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -21,7 +22,6 @@ class NormalSpace:
     values: Tensor  # (runs, dim), eigenvalues, largest first
     vectors: Tensor  # (runs, dim, dim), unit rows; the first M span the normal space
     rank: Tensor  # int64 (runs,), M
-    separation: Tensor  # (runs,), λ_M over the next |eigenvalue|: large where the rank is beyond doubt
 
     @property
     def inside(self) -> Tensor:
@@ -33,6 +33,11 @@ class NormalSpace:
         """λ_M, the smallest non-zero eigenvalue, (runs,); NaN where all are zero."""
         last = self.values.gather(1, (self.rank - 1).clamp_min(0)[:, None])[:, 0]
         return torch.where(self.rank > 0, last, torch.nan)
+
+    @property
+    def separation(self) -> Tensor:
+        """λ_M over the largest |eigenvalue| of the rest, (runs,): large where the rank is beyond doubt."""
+        return self.smallest / self.values.masked_fill(self.inside, 0.0).abs().amax(1)
 
     def tangent(self, v: Tensor) -> Tensor:
         """The part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
@@ -61,16 +66,14 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
     >>> space.rank, space.smallest
     (tensor([2]), tensor([12.], dtype=torch.float64))
     """
-    if not 0 < rank_tol < 1:
-        raise ValueError(f"rank_tol is {rank_tol}; expected a share of λ₁ between 0 and 1")
+    if not isinstance(rank_tol, Real) or not 0 < rank_tol < 1:
+        raise ValueError(f"rank_tol is {rank_tol!r}; expected a share of λ₁ between 0 and 1")
     problem, x = located(problem, x)
     with one_thread(problem):
         spectrum, basis = torch.linalg.eigh(problem.hessian(x))
     values, vectors = spectrum.flip(1), basis.flip(2).mT
     rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
-    padded = torch.cat((values, values.new_zeros(len(values), 1)), 1)
-    last, following = (padded.gather(1, at[:, None])[:, 0] for at in ((rank - 1).clamp_min(0), rank))
-    return NormalSpace(values, vectors, rank, last / following.abs())
+    return NormalSpace(values, vectors, rank)
 
 
 def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
@@ -101,9 +104,9 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
     with one_thread(problem), torch.enable_grad():
         copies = x.repeat_interleave(v.shape[1], 0).requires_grad_()
         flat = v.reshape(-1, problem.dim).to(copies)
-        (gradient,) = torch.autograd.grad(problem.loss(copies).sum(), copies, create_graph=True)
-        (product,) = torch.autograd.grad((gradient * flat).sum(), copies, create_graph=True)
-        if not product.requires_grad:  # a quadratic's curvature does not change
-            return torch.zeros_like(v)
-        (change,) = torch.autograd.grad((product * flat).sum(), copies, allow_unused=True)
-    return torch.zeros_like(v) if change is None else change.view(v.shape).to(x)
+        (change,) = torch.autograd.grad(problem.loss(copies).sum(), copies, create_graph=True)
+        for _ in range(2):  # twice along v
+            if not change.requires_grad:  # a quadratic's curvature does not change
+                return torch.zeros_like(flat).view(v.shape)
+            (change,) = torch.autograd.grad((change * flat).sum(), copies, create_graph=True, materialize_grads=True)
+    return change.detach().view(v.shape)

@@ -24,7 +24,7 @@ class Regularizer:
     value: Tensor  # (runs,), S
     error: Tensor  # (runs,), of an iteration (residual) or an estimate (standard error); rounding alone is 0
     rank: Tensor | None  # int64 (runs,), M, where S needs it
-    separation: Tensor | None  # (runs,), λ_M over the next |eigenvalue|: large where the rank is beyond doubt
+    separation: Tensor | None  # (runs,), λ_M over the largest |λ| of the rest: large where the rank is beyond doubt
 
 
 def limiting_regularizer(
@@ -51,7 +51,7 @@ def limiting_regularizer(
         S with its evidence.
 
     Raises:
-        ValueError: when kind is none of the three, or x does not fit the problem.
+        ValueError: when kind is none of the three, x does not fit, or stochastic is asked of a loss without samples.
 
     Source: Theorem 4.2 and Table 1; Theorem 5.3 for the stochastic forms.
 
@@ -61,6 +61,8 @@ def limiting_regularizer(
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
+    if stochastic and problem.samples == 0:
+        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
     problem, x = located(problem, x)
     if kind == "average" or stochastic:
         trace = hessian_trace(problem, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -39,8 +40,9 @@ def worst_direction_sharpness(
 ) -> Sharpness:
     """Worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
 
-    Exact for quadratics (a trust-region problem). Otherwise the highest of several climbs: from the maximizers of the
-    quadratic model at x (up to 500 parameters) or from ±v₁, from the ascent direction, and from random ones.
+    Exact for quadratics up to 500 parameters (a trust-region problem). Otherwise the highest of several climbs: from
+    the maximizers of the quadratic model at x (up to 500 parameters) or from ±v₁, from the ascent direction, and from
+    random ones.
 
     Args:
         problem: whose loss.
@@ -146,8 +148,8 @@ def _prepared(
 ) -> tuple[Problem, Tensor, Iterator[tuple[Tensor, Tensor | None]]]:
     """Checked arguments, and the points with their batches in pieces that fit into memory."""
     problem, x = located(problem, x)
-    if isinstance(rho, bool) or not 0 < rho < torch.inf:
-        raise ValueError(f"rho is {rho}; expected a perturbation radius above 0")
+    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 < rho < torch.inf:
+        raise ValueError(f"rho is {rho!r}; expected a perturbation radius above 0")
     if stochastic and problem.samples == 0:
         raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
 
@@ -186,7 +188,8 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: 
     gradient = problem.gradient(x, batch)[1]
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(2, problem.dim, generator=generator, dtype=torch.float64).to(x)
-    others = torch.nn.functional.normalize(torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1), dim=2)
+    others = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
+    others = torch.nn.functional.normalize(others, dim=2, eps=1e-30)
     if problem.dim <= DENSE:
         spectrum, basis = torch.linalg.eigh(problem.hessian(x, batch))
         values, vectors = spectrum.flip(1), basis.flip(2).mT
@@ -206,7 +209,7 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: 
         starts, sharpest = torch.cat((pairs.vectors, -pairs.vectors, others), 1), pairs.values[:, 0]
     end = climb(problem, x, rho, starts, batch, gain=GAIN, most=MOST)
     bound = rho * gradient.norm(dim=1) + rho**2 / 2 * sharpest.clamp_min(0)
-    inside = end.rise < 0  # x itself is the highest point that was found
+    inside = end.rise <= 0  # x itself is the highest point that was found
     return Sharpness(
         end.rise.clamp_min(0),
         torch.zeros_like(end.rise),
@@ -224,7 +227,7 @@ def _ascent(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sh
     direction = gradient / length
     there, slope = problem.gradient(torch.where(length > 0, x + rho * direction, x), batch)
     value = torch.where(length[:, 0] > 0, there - base, torch.inf)
-    residual = 1 - torch.nn.functional.cosine_similarity(direction, slope)
+    residual = 1 - torch.nn.functional.cosine_similarity(direction, slope, eps=1e-30)
     zero = torch.zeros_like(value)
     return Sharpness(
         value,

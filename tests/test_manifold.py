@@ -1,0 +1,325 @@
+"""The manifold of minimizers and the limiting regularizers, against closed forms and finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from samviz.dynamics import gradient_descent_minimum
+from samviz.geometry import (
+    ascent_direction_sharpness,
+    average_direction_sharpness,
+    limiting_regularizer,
+    normal_space,
+    third_derivative,
+    worst_direction_sharpness,
+)
+from samviz.problems import Problem, mlp, quadratic, valley
+
+STABLE = settings(max_examples=15, deadline=None, derandomize=True)
+FLOOR = [(0.5, 0.5, 0.0, 0.0), (0.2, 0.9, 0.0, 0.0), (1.0, 0.1, 0.0, 0.0)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
+    with threadpool_limits(1):
+        yield
+
+
+def tensor(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def floor(x):
+    """F₁ and F₂."""
+    return x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
+
+
+def singular(rng, dim, spectrum):
+    """A symmetric matrix with these non-zero eigenvalues, and its eigenvectors as columns."""
+    basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    a = (basis[:, : len(spectrum)] * spectrum) @ basis[:, : len(spectrum)].T
+    return (a + a.T) / 2, basis
+
+
+# normal and tangent space
+
+
+@STABLE
+@given(x1=st.floats(-3, 3), x2=st.floats(-3, 3))
+def test_the_valleys_normal_space(x1, x2):
+    f = np.array(floor((x1, x2)))
+    space = normal_space(valley(), tensor([x1, x2, 0.0, 0.0]))
+    np.testing.assert_allclose(space.values[0], [2 * f.max(), 2 * f.min(), 0, 0], atol=1e-12)
+    assert space.rank.tolist() == [2]
+    assert space.inside.tolist() == [[True, True, False, False]]
+    assert space.smallest.item() == pytest.approx(2 * f.min())
+    assert space.separation.item() > 1e10
+    if abs(f[0] - f[1]) > 1e-3:
+        top = 2 + f.argmax()
+        np.testing.assert_allclose(space.vectors[0, 0].abs(), np.eye(4)[top], atol=1e-12)
+    v = torch.arange(1.0, 5.0).double()[None, None]
+    np.testing.assert_allclose(space.tangent(v)[0, 0], [1, 2, 0, 0], atol=1e-12)
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(2, 15), data=st.data())
+def test_the_tangent_part_is_an_orthogonal_projection(seed, dim, data):
+    rank = data.draw(st.integers(0, dim))
+    rng = np.random.default_rng(seed)
+    a, basis = singular(rng, dim, rng.uniform(0.1, 5, rank))
+    space = normal_space(quadratic(a), torch.zeros(2, dim))
+    assert space.rank.tolist() == [rank, rank]
+    projector = space.tangent(torch.eye(dim).double().expand(2, -1, -1))[1].numpy()
+    np.testing.assert_allclose(projector, projector.T, atol=1e-12)
+    np.testing.assert_allclose(projector @ projector, projector, atol=1e-12)
+    np.testing.assert_allclose(projector, basis[:, rank:] @ basis[:, rank:].T, atol=1e-8)
+    np.testing.assert_allclose(projector @ a, 0, atol=1e-8)
+    assert np.trace(projector) == pytest.approx(dim - rank)
+    vectors, values = space.vectors[0].numpy(), space.values[0].numpy()
+    np.testing.assert_allclose((vectors.T * values) @ vectors, a, atol=1e-12)
+
+
+def test_each_run_has_its_own_rank():
+    """Off the floor more eigenvalues than two are positive, and they differ from run to run."""
+    space = normal_space(valley(), tensor([0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.3, 0.3]))
+    full = np.linalg.eigvalsh(valley().hessian(tensor([0.5, 0.5, 0.3, 0.3]))[0].numpy())[::-1]
+    positive = int((full > 0).sum())
+    assert space.rank.tolist() == [2, positive]
+    assert space.smallest[1].item() == pytest.approx(full[positive - 1])
+    one = normal_space(valley(), tensor(0.5, 0.5, 0.0, 0.0))
+    torch.testing.assert_close(one.values[0], space.values[0])
+
+
+@pytest.mark.parametrize(
+    ("rank_tol", "rank", "separation"),
+    [(1e-1, 1, 2 / 0.1), (1e-2, 2, 0.1 / 1e-4), (1e-5, 3, 1e-4 / 1e-7), (1e-8, 4, np.inf)],
+)
+def test_what_counts_as_zero(rank_tol, rank, separation):
+    space = normal_space(quadratic([2.0, 0.1, 1e-4, 1e-7, 0.0]), torch.zeros(5), rank_tol=rank_tol)
+    assert space.rank.item() == rank
+    assert space.smallest.item() == pytest.approx([2.0, 0.1, 1e-4, 1e-7][rank - 1])
+    assert space.separation.item() == pytest.approx(separation)
+
+
+def test_the_rank_is_in_doubt_where_the_rest_is_as_large():
+    """(3, 1e-3, 0, −2): beside Γ, whatever the rank may be; the zero between must not hide the −2."""
+    space = normal_space(quadratic([3.0, 1e-3, 0.0, -2.0]), torch.zeros(4))
+    assert space.rank.item() == 2
+    assert space.separation.item() == pytest.approx(5e-4)
+
+
+def test_a_full_rank_leaves_no_tangent():
+    space = normal_space(quadratic([3.0, 1.0]), torch.zeros(2))
+    assert space.separation.item() == np.inf
+    np.testing.assert_allclose(space.tangent(tensor([[1.0, 2.0]])), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spectrum", [(0.0, 0.0), (-1.0, -2.0)])
+def test_no_normal_space(spectrum):
+    space = normal_space(quadratic(list(spectrum)), torch.zeros(2))
+    assert space.rank.item() == 0
+    assert torch.isnan(space.smallest).item()
+    assert torch.isnan(space.separation).item()
+    np.testing.assert_allclose(space.tangent(tensor([[1.0, 2.0]])), [[[1, 2]]])
+
+
+def test_an_interpolating_network_has_as_many_normal_directions_as_samples():
+    """Setting 5.1: at a zero of three losses the Hessian is the Gram matrix of three gradients: rank 3."""
+    inputs, targets = np.array([[-0.5], [0.1], [0.9]]), np.array([[1.0], [-1.0], [0.3]])
+    probe = mlp([1, 6, 1], "tanh", (inputs, targets))
+    x = probe.initial(3)
+    problem = mlp([1, 6, 1], "tanh", (inputs, probe.outputs(x[None], probe.inputs)[0].numpy()))
+    space = normal_space(problem, x)
+    assert space.rank.item() == 3
+    assert space.separation.item() > 1e6
+    # its stochastic limits: each sample's Hessian has rank one, so λ₁ = λ_M = Tr, and the mean of the traces is Tr
+    away = x + 1e-7 * torch.randn(problem.dim, generator=torch.Generator().manual_seed(0)).double()
+    rho = 1e-3
+    for kind, at, measure in (
+        ("worst", x, worst_direction_sharpness),
+        ("ascent", away, ascent_direction_sharpness),
+        ("average", x, average_direction_sharpness),
+    ):
+        expected = measure(problem, at, rho, True).value.item() / rho**2
+        assert limiting_regularizer(problem, x, kind, True).value.item() == pytest.approx(expected, rel=0.01)
+
+
+# the third derivative
+
+
+def differences(f, x, step=1e-5):
+    """The gradient of f by central differences, all points in one batch: f takes (runs, dim) to (runs,)."""
+    shifts = step * torch.eye(len(x)).double()
+    return ((f(x + shifts) - f(x - shifts)) / (2 * step)).numpy()
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6))
+def test_the_valleys_third_derivative(seed):
+    rng = np.random.default_rng(seed)
+    x, v = rng.normal(size=(2, 4)), rng.normal(size=(2, 3, 4))
+    got = third_derivative(valley(), torch.from_numpy(x), torch.from_numpy(v))
+    assert got.shape == (2, 3, 4)
+    assert not got.requires_grad
+    for r in range(2):
+        for j in range(3):
+            w, y = v[r, j], x[r]  # ∂³L by hand: (x₁² + 6x₂²)x₃² + (4(1−x₁)² + (1−x₂)²)x₄² + 8x₃² + x₄²
+            by_hand = [
+                4 * y[0] * w[2] ** 2 - 16 * (1 - y[0]) * w[3] ** 2 + 8 * y[2] * w[0] * w[2] + 32 * y[3] * w[0] * w[3],
+                24 * y[1] * w[2] ** 2 - 4 * (1 - y[1]) * w[3] ** 2 + 48 * y[2] * w[1] * w[2] + 8 * y[3] * w[1] * w[3],
+                4 * y[2] * (w[0] ** 2 + 6 * w[1] ** 2) + 8 * (y[0] * w[0] + 6 * y[1] * w[1]) * w[2],
+                4 * y[3] * (4 * w[0] ** 2 + w[1] ** 2) - 8 * (4 * (1 - y[0]) * w[0] + (1 - y[1]) * w[1]) * w[3],
+            ]
+            np.testing.assert_allclose(got[r, j], by_hand, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "gelu"])
+def test_a_networks_third_derivative_by_finite_differences(activation):
+    problem = mlp([1, 6, 6, 1], activation, "sine")
+    x = 1.5 * problem.initial(0)
+    v = torch.from_numpy(np.random.default_rng(0).normal(size=(problem.dim,)))
+    expected = differences(lambda at: torch.einsum("i,rij,j->r", v, problem.hessian(at), v), x)
+    got = third_derivative(problem, x, v[None, None])[0, 0]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_along_v1_it_is_the_gradient_of_the_largest_eigenvalue():
+    problem = mlp([1, 6, 6, 1], "tanh", "sine")
+    x = 1.5 * problem.initial(0)
+    values, vectors = np.linalg.eigh(problem.hessian(x[None])[0].numpy())
+    assert values[-1] - values[-2] > 0.1
+    got = third_derivative(problem, x, torch.from_numpy(vectors[:, -2:].T.copy())[None])[0].numpy()
+    for row, which in ((1, -1), (0, -2)):
+        expected = differences(lambda at, w=which: torch.linalg.eigvalsh(problem.hessian(at))[:, w], x)
+        np.testing.assert_allclose(got[row], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("x", FLOOR)
+def test_on_the_floor_it_drives_the_flow_of_the_paper(x):
+    """Eq. 7: −½ ∂Φ ∇³L[v₁, v₁] is the flow whose closed form `limiting_flow` gives, by its difference quotient."""
+    space = normal_space(valley(), tensor(*x))
+    drift = -space.tangent(third_derivative(valley(), tensor(*x), space.vectors[:, :1]))[0, 0] / 2
+    flow = valley().limiting_flow(tensor(*x), tensor(0.0, 1e-7))
+    np.testing.assert_allclose(drift, [*((flow[1] - flow[0]) / 1e-7), 0, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_quadratic_in_the_vector_and_runs_do_not_mix():
+    problem = mlp([1, 6, 1], "tanh", "sine")
+    x = torch.stack([problem.initial(r) for r in range(3)])
+    v = torch.randn(3, 2, problem.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    together = third_derivative(problem, x, v)
+    torch.testing.assert_close(third_derivative(problem, x, -3 * v), 9 * together)
+    for r in range(3):
+        torch.testing.assert_close(third_derivative(problem, x[r], v[r : r + 1])[0], together[r])
+
+
+class Slope(Problem):
+    """A loss linear in its parameters."""
+
+    name, dim, filters = "slope", 2, torch.zeros(2, dtype=torch.int64)
+
+    def loss(self, x, batch=None):
+        return x @ torch.tensor([1.0, 2.0], dtype=x.dtype)
+
+    def initial(self, seed=0):
+        return torch.zeros(2, dtype=self.dtype)
+
+
+@pytest.mark.parametrize("problem", [Slope(), quadratic([3.0, 1.0])], ids=["linear", "quadratic"])
+def test_where_curvature_does_not_change_it_is_zero(problem):
+    got = third_derivative(problem, torch.ones(2).double(), torch.ones(1, 3, 2))
+    assert torch.equal(got, torch.zeros(1, 3, 2).double())  # in x's precision, not v's
+
+
+# limiting regularizers
+
+
+@pytest.mark.parametrize("x", FLOOR)
+def test_the_valleys_regularizers(x):
+    f = np.array(floor(x))
+    got = {kind: limiting_regularizer(valley(), tensor(*x), kind) for kind in ("worst", "ascent", "average")}
+    assert got["worst"].value.item() == pytest.approx(f.max())
+    assert got["ascent"].value.item() == pytest.approx(f.min())
+    assert got["average"].value.item() == pytest.approx(f.sum() / 4)
+    assert got["ascent"].rank.item() == 2
+    assert got["ascent"].separation.item() > 1e10
+    assert got["worst"].rank is None
+    for regularizer in got.values():
+        assert regularizer.error.item() < 1e-12
+    for kind, expected in (("worst", f.sum()), ("ascent", f.sum()), ("average", f.sum() / 4)):
+        assert limiting_regularizer(valley(), tensor(*x), kind, True).value.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("x", FLOOR)
+@pytest.mark.parametrize("kind", ["worst", "ascent", "average"])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_sharpness_tends_to_its_regularizer(kind, x, stochastic):
+    """Theorems 4.2 and 5.3: R_ρ/ρ² at small ρ. R_Asc is an infimum over points nearby: along v_M it is reached."""
+    space, at = normal_space(valley(), tensor(*x)), tensor([*x])
+    if kind == "ascent":  # every sample needs a gradient of its own; v_M alone has the infimum of the whole loss
+        at = at + 1e-9 * (tensor(0.0, 0.0, 1.0, 1.0) if stochastic else space.vectors[:, 1])
+    measure = {
+        "worst": worst_direction_sharpness,
+        "ascent": ascent_direction_sharpness,
+        "average": average_direction_sharpness,
+    }[kind]
+    limit = limiting_regularizer(valley(), tensor(*x), kind, stochastic).value.item()
+    errors = [measure(valley(), at, rho, stochastic).value.item() / rho**2 - limit for rho in (0.1, 0.01, 0.001)]
+    assert abs(errors[2]) < 1e-4 * limit
+    assert abs(errors[1]) <= abs(errors[0]) / 30 + 1e-5 * limit  # like ρ² here, by symmetry
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6))
+def test_no_point_nearby_has_less_ascent_than_the_regularizer(seed):
+    """Definition 4.1: the limit is an infimum, so off v_M it is larger."""
+    x = tensor(0.5, 0.5, 0.0, 0.0)
+    nearby = x + 1e-9 * torch.randn(8, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rise = ascent_direction_sharpness(valley(), nearby, 1e-3).value / 1e-6
+    least = limiting_regularizer(valley(), x, "ascent").value.item()
+    most = limiting_regularizer(valley(), x, "worst").value.item()
+    assert bool((rise > least * (1 - 1e-5)).all())
+    assert bool((rise < most * (1 + 1e-5)).all())
+
+
+def test_a_networks_regularizers():
+    """At the sine network's minimum: λ₁/2 with its residual, Tr/(2D) with its standard error, λ_M/2."""
+    problem = mlp([1, 24, 24, 1], "tanh", "sine")
+    x = gradient_descent_minimum(problem)
+    spectrum = np.linalg.eigvalsh(problem.hessian(x[None])[0].numpy())[::-1]
+    worst = limiting_regularizer(problem, x, "worst")
+    assert worst.value.item() == pytest.approx(spectrum[0] / 2, rel=1e-8)
+    assert abs(worst.value.item() - spectrum[0] / 2) <= worst.error.item() + 1e-12
+    assert 0 < worst.error.item() < 1e-5 * worst.value.item()
+    assert worst_direction_sharpness(problem, x, 1e-3).value.item() / 1e-6 == pytest.approx(
+        worst.value.item(), rel=1e-2
+    )
+    average = limiting_regularizer(problem, x, "average")
+    assert 0 < average.error.item() < 0.01 * average.value.item()
+    assert abs(average.value.item() - spectrum.sum() / (2 * 673)) < 4 * average.error.item()
+    for rank_tol in (1e-6, 1e-2):
+        ascent = limiting_regularizer(problem, x, "ascent", rank_tol=rank_tol)
+        rank = int((spectrum > rank_tol * spectrum[0]).sum())
+        assert ascent.rank.item() == rank
+        assert ascent.value.item() == pytest.approx(spectrum[rank - 1] / 2, rel=1e-6)
+        assert ascent.separation.item() == pytest.approx(spectrum[rank - 1] / np.abs(spectrum[rank:]).max(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["worst", "ascent", "average"])
+def test_several_runs_and_single_precision(kind):
+    x = tensor(*map(list, FLOOR))
+    together = limiting_regularizer(valley(), x, kind)
+    assert together.value.shape == together.error.shape == (3,)
+    for r in range(3):
+        assert limiting_regularizer(valley(), x[r], kind).value.item() == pytest.approx(together.value[r].item())
+    single = limiting_regularizer(valley().to("cpu", torch.float32), x.float(), kind)
+    assert single.value.dtype == torch.float32
+    torch.testing.assert_close(single.value.double(), together.value, rtol=1e-6, atol=0)
+    space = normal_space(valley().to("cpu", torch.float32), x.float())
+    assert {space.values.dtype, space.separation.dtype} == {torch.float32}
+    v = torch.ones(3, 1, 4)
+    assert space.tangent(v).dtype == third_derivative(valley().to("cpu", torch.float32), x.float(), v).dtype
