@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from samviz.dynamics import RULES
 from samviz.figures import figure
 from samviz.lab import Lab, words
 from samviz.lab.presets import nice, pace
@@ -374,6 +375,22 @@ def test_nice_numbers_and_paces() -> None:
         ({"closing": True}, "phase II", "λ₁ has met λ₂"),
         ({"batch_size": 1}, "phase II", "the trace falls"),
         ({"batch_size": 7}, "phase II", "Example 5.8"),
+        ({"rule": "usam"}, "at rest", "Dai et al."),
+        ({"rule": "asam", "rayleigh": 0.3}, "phase II", "Kwon et al."),
+        ({"rule": "ascent"}, "phase II", "λ_M"),
+        ({"rule": "ascent", "batch_size": 1}, "phase II", "Theorem 5.3"),
+        ({"rule": "worst"}, "phase II", "small λ₁"),
+        ({"rule": "worst", "rayleigh": 0.3}, "phase I:", "small λ₁"),
+        ({"rule": "worst", "batch_size": 7}, "phase II", "Example 5.8"),
+        ({"rule": "worst", "closing": True}, "phase II", "λ₁ has met λ₂"),
+        ({"rule": "average", "rayleigh": 0.3, "closing": True}, "phase II", "small trace"),
+        ({"rule": "random", "batch_size": 7}, "phase II", "the trace falls"),
+        ({"rule": "label_noise"}, "phase II", "the trace fall"),
+        ({"rule": "label_noise", "rho": 0.0}, "gradient descent", "raise ρ"),
+        ({"rule": "worst", "rho": 0.0, "lr": 0.2}, "at the edge of stability", "Raise ρ"),
+        ({"rule": "normalized_gd"}, "phase II", "Arora et al."),
+        ({"rule": "normalized_gd", "rho": 0.0, "lr": 0.5}, "phase II", "O(η²)"),
+        ({"rule": "normalized_gd", "batch_size": 1}, "phase II", "full batch"),
     ],
 )
 def test_the_words_say_what_is_happening(change: dict[str, Any], words_of_phase: str, words_of_look: str) -> None:
@@ -381,6 +398,30 @@ def test_the_words_say_what_is_happening(change: dict[str, Any], words_of_phase:
     row = aligned | {"cos_v1": 1.0, "rayleigh": 1.0, "closing": False} | change
     assert words_of_phase in words.phase(row, 20, falling=False)
     assert words_of_look in words.look(row, 20)
+
+
+def test_label_noise_is_offered_where_the_loss_is_a_square() -> None:
+    assert [name for name, _ in Lab(SINE, device="cpu").view.rules] == list(RULES)
+    lab = Lab(quadratic([3.0, 1.0]), rho=0.1, device="cpu")
+    assert [name for name, _ in lab.view.rules] == [name for name in RULES if name != "label_noise"]
+    lab.view.rule = "label_noise"
+    assert "needs a square loss; quadratic has none" in lab.view.alert
+    assert lab.session.run.settings.rule == "sam"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_lab_runs_and_draws_every_rule(rule: str) -> None:
+    lab = Lab(valley(), rule=rule, rho=0.05, lr=0.005, device="cpu").run(40)
+    assert not lab.view.alert
+    assert len(figure(lab.session.figure(False)).data) > 12
+    edge = next(t for t in lab.session.figure(False)["data"] if t.get("name") == "SAM's edge")["y"]
+    assert np.isfinite(edge).all() == (rule == "sam")
+
+
+def test_normalized_descent_is_not_told_that_its_steps_grow() -> None:
+    lab = Lab(quadratic([3.0, 1.0]), rule="normalized_gd", lr=1e5, device="cpu").run(100)
+    assert "diverged at step" in lab.view.alert
+    assert "> 2" not in lab.view.alert
 
 
 def test_the_step_axis_holds_the_ghost_and_the_edge_is_for_the_full_batch() -> None:

@@ -1,6 +1,5 @@
 """Planes, projections and slices, against the loss itself, numpy's SVD and hand-made numbers."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,8 +61,7 @@ def test_pieces_make_the_whole(monkeypatch):
     problem = network()
     where = random_plane(problem, problem.initial(0))
     whole = landscape(problem, where, resolution=9)
-    home = sys.modules["samviz.geometry.landscape"]  # the name is the function's as well
-    monkeypatch.setattr(home, "CHUNK", 4 * 10 * problem.samples * 8)  # ten points at a time
+    monkeypatch.setattr("samviz.problems.problem.CHUNK", 4 * 10 * problem.samples * 8)  # ten points at a time
     steps = list(slices(problem, where, radius=1.0, resolution=9))
     assert [s[1] is None for s in steps] == [True] * 8 + [False]
     np.testing.assert_allclose([s[0] for s in steps], np.arange(1, 10) / 9)

@@ -133,8 +133,9 @@ def test_single_precision():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("batch_size", [None, 1])
-def test_cuda_gives_the_same_numbers(batch_size):
-    here, there = sine(batch_size=batch_size), sine(batch_size=batch_size, device="cuda")
+@pytest.mark.parametrize("rule", ["sam", "average", "random", "label_noise"])
+def test_cuda_gives_the_same_numbers(rule, batch_size):
+    here, there = (sine(rule=rule, batch_size=batch_size, device=device) for device in ("cpu", "cuda"))
     for run in (here, there):
         run.step(50)
         run.measure()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from samviz.dynamics import History, Settings
-from samviz.dynamics.sampling import BLOCK, batch_indices
+from samviz.dynamics.sampling import BLOCK, NUMBERS, _kept, batch_indices, normals
+from samviz.problems import mlp, quadratic, valley
 
 
 def draws(seed, batch_size, samples, blocks=200):
@@ -69,6 +70,45 @@ def test_seed_block_and_batch_size_each_change_the_draw(other):
     assert np.mean(batch_indices(7, 3, 1, 1000)[:, 0] == batch_indices(*other)[:, 0]) < 0.1
 
 
+# noise
+
+
+@pytest.mark.parametrize("count", [1, 4, 63, 100, NUMBERS // 2, NUMBERS, NUMBERS + 1])
+def test_noise_is_standard_normal_and_differs_from_step_to_step(count):
+    """Kolmogorov's distance, whose 99.9 % point is 1.95/√n; and no two numbers of the steps are the same."""
+    steps = max(3, 20_000 // count)
+    drawn = np.stack([normals(3, step, count) for step in range(steps)])
+    assert drawn.shape == (steps, count)
+    assert drawn.dtype == np.float64
+    flat = np.sort(drawn.ravel())
+    below = torch.special.ndtr(torch.from_numpy(flat)).numpy()
+    assert np.abs(below - (np.arange(flat.size) + 0.5) / flat.size).max() < 1.95 / np.sqrt(flat.size)
+    assert np.unique(flat).size == flat.size
+    between = np.mean(drawn[1:] * drawn[:-1])
+    assert abs(between) < 4 / np.sqrt(flat.size - count)
+
+
+@pytest.mark.parametrize("count", [3, 1000, NUMBERS + 1])
+def test_the_noise_of_a_step_depends_on_its_arguments_alone(count):
+    forwards = [normals(7, step, count).copy() for step in range(70)]
+    normals(8, 0, count)
+    _kept.cache_clear()
+    backwards = [normals(7, step, count) for step in reversed(range(70))][::-1]
+    np.testing.assert_array_equal(forwards, backwards)
+
+
+@pytest.mark.parametrize("other", [(8, 130, 1000), (7, 131, 1000), (7, 194, 1000), (7, 130, 999)])
+def test_seed_step_and_count_each_change_the_noise(other):
+    assert not np.intersect1d(normals(7, 130, 1000), normals(*other)).size
+
+
+def test_noise_and_samples_are_drawn_apart():
+    """The generators' keys differ, also where as many numbers are drawn as a batch has samples."""
+    noise = np.concatenate([normals(0, step, 2) for step in range(200 * BLOCK)]).reshape(-1, 2)
+    chosen = draws(0, 1, 2).ravel()
+    assert abs(np.corrcoef(noise[:, 0], chosen)[0, 1]) < 4 / np.sqrt(len(chosen))
+
+
 # settings
 
 
@@ -96,10 +136,14 @@ def test_numbers_of_any_kind_become_floats():
 
 
 def test_settings_fit_a_run():
-    assert Settings(batch_size=20).fit(1, 20).batch_size is None
-    assert Settings(batch_size=19).fit(1, 20).batch_size == 19
-    assert Settings(lr=(0.1, 0.2)).fit(2, 0).lr == (0.1, 0.2)
-    assert Settings(lr=0.1).fit(3, 0).lr == 0.1
+    sine, flat = mlp([1, 4, 1], data="sine"), quadratic([1.0])
+    assert Settings(batch_size=20).fit(1, sine).batch_size is None
+    assert Settings(batch_size=19).fit(1, sine).batch_size == 19
+    assert Settings(lr=(0.1, 0.2)).fit(2, flat).lr == (0.1, 0.2)
+    assert Settings(lr=0.1).fit(3, flat).lr == 0.1
+    assert Settings("label_noise").fit(1, valley()) == Settings("label_noise")
+    with pytest.raises(ValueError, match="rule is 'label_noise', which needs a square loss; quadratic has none"):
+        Settings("label_noise").fit(1, flat)
 
 
 def test_a_row_holds_every_setting():

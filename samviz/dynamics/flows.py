@@ -16,6 +16,7 @@ from samviz.geometry.manifold import RANK_TOL
 from samviz.problems import Problem, Valley
 from samviz.problems.device import one_thread
 
+TOGETHER = 1000  # unknowns that one solver is given: a gradient of many runs costs as much as one
 FLAT = 1e-11  # a gradient this small, or this share of the first one, ends gradient flow
 HORIZON = 1e8  # time after which gradient flow is given up
 TOUCHING = 1e-3  # (λ₁ − λ₂)/λ₁ at which ∇λ₁ is no longer defined
@@ -30,7 +31,7 @@ class FlowLimit:
 
     x: Tensor  # (runs, dim), Φ
     grad_norm: Tensor  # (runs,), ‖∇L‖ there
-    time: Tensor  # (runs,), flow time it took
+    time: Tensor  # (runs,), flow time after which it, and those it was solved with, had landed
     converged: Tensor  # bool (runs,)
     evaluations: int  # gradients, over all runs
 
@@ -75,28 +76,33 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     problem, x = located(problem, x)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return -_array(problem.gradient(_row(y, x))[1][0])
+        return -_array(problem.gradient(_rows(y, x))[1])
 
     def jacobian(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return -_array(problem.hessian(_row(y, x))[0])
+        return -_banded(np.asarray(problem.hessian(_rows(y, x)).cpu(), dtype=np.float64))
 
+    bands = {"lband": problem.dim - 1, "uband": problem.dim - 1}  # no run feels another
     ends, times, evaluations = [], [], 0
     with one_thread(problem):
         first = problem.gradient(x)[1].norm(dim=1)
-        for start, length in zip(x, first.tolist()):
-            flat = FLAT * max(length, 1.0) if x.dtype == torch.float64 else 1e-5 * max(length, 1.0)
+        flat = (FLAT if x.dtype == torch.float64 else 1e-5) * first.clamp_min(1)
+        group = max(1, TOGETHER // problem.dim)
+        for start, allowed in zip(x.split(group), flat.split(group)):
+            level = allowed.cpu().numpy()
 
-            def landed(time: float, y: NDArray[np.float64], flat: float = flat) -> float:
-                return float(np.linalg.norm(velocity(time, y))) - flat
+            def landed(time: float, y: NDArray[np.float64], level: NDArray[np.float64] = level) -> float:
+                lengths = np.linalg.norm(velocity(time, y).reshape(len(level), -1), axis=1)
+                return float((lengths / level).max()) - 1
 
             landed.terminal = True  # type: ignore[attr-defined]
             end, time = _array(start), 0.0
-            if length > flat:
-                method: dict[str, Any] = {"method": "LSODA", "rtol": tol, "atol": tol, "jac": jacobian}
+            if landed(0, end) > 0:
+                method: dict[str, Any] = {"method": "LSODA", "rtol": tol, "atol": tol, "jac": jacobian} | bands
                 solved = solve_ivp(velocity, (0, HORIZON), end, events=landed, **method)
-                end, time, evaluations = solved.y[:, -1], solved.t[-1], evaluations + solved.nfev
-            ends.append(_row(end, x))
-            times.append(time)
+                end, time = solved.y[:, -1], solved.t[-1]
+                evaluations += solved.nfev * len(start)
+            ends.append(_rows(end, x))
+            times += [time] * len(start)
         limit = torch.cat(ends)
         slope = problem.gradient(limit)[1].norm(dim=1)
     allowed = (1e-9 if x.dtype == torch.float64 else 1e-4) * first.clamp_min(1)
@@ -161,7 +167,7 @@ def _along(
     pull = PULL / max(clock[-1], 1e-300)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        x = _row(y, like)
+        x = _rows(y, like)
         spectrum, basis = torch.linalg.eigh(problem.hessian(x)[0])
         values, normal = spectrum.flip(0)[:rank], basis.flip(1).T[:rank]  # (rank, dim)
         moving = normal[:1] if kind == "worst" else normal  # the tangent part of ∇Tr needs no more
@@ -171,7 +177,7 @@ def _along(
         return _array(-tangent / 2 - pull * back)
 
     def apart(_: float, y: NDArray[np.float64]) -> float:
-        values = torch.linalg.eigvalsh(problem.hessian(_row(y, like))[0]).flip(0)
+        values = torch.linalg.eigvalsh(problem.hessian(_rows(y, like))[0]).flip(0)
         return float((values[0] - values[1]) / values[0]) - TOUCHING
 
     apart.terminal = True  # type: ignore[attr-defined]
@@ -212,10 +218,20 @@ def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
     return error
 
 
-def _row(y: NDArray[np.float64], like: Tensor) -> Tensor:
-    """A solver's vector as one run, (1, dim)."""
-    return torch.as_tensor(y).to(like)[None]
+def _rows(y: NDArray[np.float64], like: Tensor) -> Tensor:
+    """A solver's vector as runs, (runs, dim)."""
+    return torch.as_tensor(y).to(like).view(-1, like.shape[1])
+
+
+def _banded(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The block diagonal matrix of blocks (runs, dim, dim) as LSODA wants it: (2·dim − 1, runs·dim), by diagonals."""
+    runs, dim, _ = blocks.shape
+    row, column = np.indices((dim, dim))
+    bands = np.zeros((2 * dim - 1, runs, dim))
+    bands[row - column + dim - 1, :, column] = blocks.transpose(1, 2, 0)
+    return bands.reshape(2 * dim - 1, -1)
 
 
 def _array(x: Tensor) -> NDArray[np.float64]:
-    return np.asarray(x.detach().cpu(), dtype=np.float64)
+    """Runs as a solver's vector."""
+    return np.asarray(x.detach().cpu(), dtype=np.float64).ravel()

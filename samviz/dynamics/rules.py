@@ -1,4 +1,7 @@
-"""Update rules: pure functions of (problem, x, batch, lr, rho) that return the next x and what they saw."""
+"""Update rules: pure functions of (problem, x, batch, lr, rho, noise) that return the next x and what they saw.
+
+Those that perturb are gradient descent to the bit where ρ = 0. All gradients of a step are of the same batch.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from samviz.geometry.ascent import climb
 from samviz.problems import Problem
 
+Batch = Tensor | None  # int64 (runs, b), sample indices; None for all
 Number = float | Tensor  # one for all runs, or (runs, 1)
+Noise = Callable[[int], Tensor]  # count -> (runs, count), standard normal numbers of this step
+
+SHAKE = 0.1  # of a unit vector, along an arbitrary direction
+PAIRS = 8  # of opposite directions, in a step of `average`
 
 
 class Step(NamedTuple):
@@ -18,45 +27,146 @@ class Step(NamedTuple):
 
     x: Tensor  # (runs, dim), the next iterate
     loss: Tensor  # (runs,), loss of the batch at the old iterate
-    gradient: Tensor  # (runs, dim), its gradient
+    gradient: Tensor  # (runs, dim), its gradient; with label noise, that of the noisy targets
 
 
-Rule = Callable[[Problem, Tensor, Tensor | None, Number, Number], Step]
+Rule = Callable[[Problem, Tensor, Batch, Number, Number, Noise], Step]
 
 
-def gd(problem: Problem, x: Tensor, batch: Tensor | None, lr: Number, rho: Number) -> Step:
+def gd(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Gradient descent, x ← x − η∇L(x); rho is not used."""
     loss, gradient = problem.gradient(x, batch)
     return Step(x - lr * gradient, loss, gradient)
 
 
-def sam(problem: Problem, x: Tensor, batch: Tensor | None, lr: Number, rho: Number) -> Step:
-    """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖), both gradients on the same batch (Eq. 3).
-
-    Batch size 1 is 1-SAM (Eq. 17). At ρ = 0 it is gradient descent to the bit.
-    """
+def sam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+    """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
     loss, gradient = problem.gradient(x, batch)
     return Step(x - lr * _ahead(problem, x, batch, rho, unit(gradient), gradient), loss, gradient)
 
 
-def usam(problem: Problem, x: Tensor, batch: Tensor | None, lr: Number, rho: Number) -> Step:
+def usam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
     loss, gradient = problem.gradient(x, batch)
     return Step(x - lr * _ahead(problem, x, batch, rho, gradient, gradient), loss, gradient)
 
 
-def unit(gradient: Tensor) -> Tensor:
-    """Gradient directions (runs, dim); where the gradient is zero, a fixed arbitrary unit vector (appendix B)."""
+def asam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+    """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
+    loss, gradient = problem.gradient(x, batch)
+    way = x.abs() * unit(x.abs() * gradient)
+    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+
+
+def ascent(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+    """Gradient descent on the exact L_Asc(x) = L(x + ρu), u = g/‖g‖, g = ∇L(x).
+
+    ∇L_Asc(x) = ∇L(x + ρu) + ρ/‖g‖ · ∇²L(x)(I − uuᵀ)∇L(x + ρu): SAM's gradient, and how u turns with x. Where g is
+    zero, u is arbitrary and no function of x, and the second term is left out.
+    """
+    if _is_zero(rho):
+        return gd(problem, x, batch, lr, rho)
+    loss, gradient = problem.gradient(x, batch)
+    length, u = gradient.norm(dim=1, keepdim=True), unit(gradient)
+    ahead = problem.gradient(x + rho * u, batch)[1]
+    across = ahead - (ahead * u).sum(1, keepdim=True) * u
+    turn = torch.where(length > 0, rho / length, 0.0) * problem.hvp(x, batch)(across[:, None])[:, 0]
+    return Step(x - lr * (ahead + turn), loss, gradient)
+
+
+def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+    """Gradient descent on L_Max(x) = max over ‖v‖ ≤ 1 of L(x + ρv), whose gradient is ∇L(x + ρv*).
+
+    The maximizer v* counts as fixed (Danskin's envelope theorem). It is the one that is climbed to from ∇L/‖∇L‖,
+    shaken a little: at a minimum found by gradient descent ∇L is orthogonal to v₁.
+    """
+    if _is_zero(rho):
+        return gd(problem, x, batch, lr, rho)
+    loss, gradient = problem.gradient(x, batch)
+    shaken = unit(unit(gradient) + SHAKE * unit(torch.arange(1.0, x.shape[1] + 1).sin().to(x)[None]))
+    way = climb(problem, x, rho, shaken, batch).direction
+    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+
+
+def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
+    """Gradient descent on L_Avg(x) = E L(x + ρu), u uniform on the sphere, with an unbiased estimate of ∇L_Avg.
+
+    The estimate is the mean of ∇L(x ± ρu) over 8 fresh directions u a step: in pairs, what is linear in u cancels.
+    """
+    if _is_zero(rho):
+        return gd(problem, x, batch, lr, rho)
+    loss, gradient = problem.gradient(x, batch)
+    runs, dim = x.shape
+    u = unit(noise(PAIRS * dim).reshape(-1, dim)).view(runs, PAIRS, dim)
+    way = torch.cat((u, -u), 1)  # (runs, 2·PAIRS, dim)
+    radius = rho[:, None] if isinstance(rho, Tensor) else rho
+    chosen = None if batch is None else batch.repeat_interleave(2 * PAIRS, 0)
+    around = problem.gradient((x[:, None] + radius * way).view(-1, dim), chosen)[1].view_as(way).mean(1)
+    if isinstance(rho, Tensor):  # a mean of equal numbers may differ from them in the last bit
+        around = torch.where(rho > 0, around, gradient)
+    return Step(x - lr * around, loss, gradient)
+
+
+def random(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
+    """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
+    loss, gradient = problem.gradient(x, batch)
+    way = unit(noise(x.shape[1]))
+    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+
+
+def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
+    """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, fresh for every sample and step.
+
+    ρ is the noise's standard deviation. The step's loss is that of the clean targets.
+
+    Source: Blanc et al. (2020); Damian, Ma & Lee (2021); Li, Wang & Arora (2022).
+    """
+    if _is_zero(rho):
+        return gd(problem, x, batch, lr, rho)
+    rows = problem.samples if batch is None else batch.shape[1]
+    added = (rho * noise(rows * problem.square_targets)).view(len(x), rows, problem.square_targets)
+    loss, gradient = problem.noisy_gradient(x, batch, added)
+    return Step(x - lr * gradient, loss, gradient)
+
+
+def normalized_gd(
+    problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None
+) -> Step:
+    """Normalized gradient descent, x ← x − η∇L/‖∇L‖ (Arora, Li & Panigrahi 2022); rho is not used.
+
+    Where the gradient is zero it stays.
+    """
+    loss, gradient = problem.gradient(x, batch)
     length = gradient.norm(dim=1, keepdim=True)
-    arbitrary = torch.full_like(gradient, gradient.shape[1] ** -0.5)
-    return torch.where(length > 0, gradient / length, arbitrary)
+    return Step(x - lr * torch.where(length > 0, gradient / length, 0.0), loss, gradient)
 
 
-def _ahead(problem: Problem, x: Tensor, batch: Tensor | None, rho: Number, way: Tensor, gradient: Tensor) -> Tensor:
+def unit(vectors: Tensor) -> Tensor:
+    """Directions (rows, dim); where a vector is zero, a fixed arbitrary unit vector (appendix B)."""
+    length = vectors.norm(dim=1, keepdim=True)
+    arbitrary = torch.full_like(vectors, vectors.shape[1] ** -0.5)
+    return torch.where(length > 0, vectors / length, arbitrary)
+
+
+def _is_zero(rho: Number) -> bool:
+    """Whether ρ is 0 for all runs alike, where the perturbed gradient is known."""
+    return isinstance(rho, float) and rho == 0
+
+
+def _ahead(problem: Problem, x: Tensor, batch: Batch, rho: Number, way: Tensor, gradient: Tensor) -> Tensor:
     """Gradient at x + ρ·way; the one at x, which is known, when ρ is 0."""
-    if isinstance(rho, float) and rho == 0:
-        return gradient
-    return problem.gradient(x + rho * way, batch)[1]
+    return gradient if _is_zero(rho) else problem.gradient(x + rho * way, batch)[1]
 
 
-RULES: dict[str, Rule] = {"gd": gd, "sam": sam, "usam": usam}
+RULES: dict[str, Rule] = {
+    "gd": gd,
+    "sam": sam,
+    "usam": usam,
+    "asam": asam,
+    "ascent": ascent,
+    "worst": worst,
+    "average": average,
+    "random": random,
+    "label_noise": label_noise,
+    "normalized_gd": normalized_gd,
+}

@@ -14,7 +14,7 @@ from torch import Tensor
 from samviz.dynamics.history import History
 from samviz.dynamics.measurement import measurement
 from samviz.dynamics.rules import RULES, Rule
-from samviz.dynamics.sampling import BLOCK, batch_indices
+from samviz.dynamics.sampling import BLOCK, batch_indices, normals
 from samviz.dynamics.settings import Settings, per_run
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Problem
@@ -32,8 +32,8 @@ class Run:
     """SAM, or another rule, on a problem: one parameter vector or many at once.
 
     `step` moves, `measure` adds a row to `history`; every number of a row belongs to one iterate. Settings may
-    be replaced between steps. The samples of a step depend on (seed, step) alone, so a run is repeatable bit
-    for bit on one device, however its steps are grouped.
+    be replaced between steps. The samples and the noise of a step depend on (seed, step) alone, so a run is
+    repeatable bit for bit on one device, however its steps are grouped.
     """
 
     def __init__(
@@ -53,12 +53,13 @@ class Run:
 
         Args:
             problem: what is minimized.
-            rule: "gd", "sam" or "usam".
+            rule: a name in `RULES`.
             lr: learning rate η > 0, a number or one per run (runs,).
-            rho: perturbation radius ρ ≥ 0, a number or one per run (runs,), in units of ‖x‖.
+            rho: perturbation radius ρ ≥ 0, a number or one per run (runs,), in units of ‖x‖; for "asam" in units of
+                |x|, for "label_noise" the noise's standard deviation in units of the targets.
             batch_size: samples per step, 1 to n; None is the full batch.
             x0: (dim,) or (runs, dim), the start; None asks the problem.
-            seed: non-negative int, of the start and of the samples; run r samples with seed + r.
+            seed: non-negative int, of the start, the samples and the noise; run r draws with seed + r.
             device: "auto" is CUDA when it is there, else the CPU; or a torch device.
             dtype: float64 (default) or float32 (default on MPS, which has no float64).
             trail: how many of the latest iterates `trail` keeps.
@@ -83,7 +84,7 @@ class Run:
         self.single = (start.ndim if isinstance(start, Tensor) else np.ndim(start)) == 1
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
         self._before = self.x  # the iterate before, to go back to from one whose loss is out of bounds
-        self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem.samples)  # type: ignore[arg-type]
+        self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem)  # type: ignore[arg-type]
         self.steps = 0
         self.history = History()
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
@@ -102,7 +103,7 @@ class Run:
     def settings(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
             raise TypeError(f"settings is {settings!r}; expected Settings, or use set(lr=..., rho=...)")
-        settings = settings.fit(len(self.x), self.problem.samples)
+        settings = settings.fit(len(self.x), self.problem)
         if settings == self._settings:
             return
         self._settings = settings
@@ -143,7 +144,7 @@ class Run:
         for _ in range(n):
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
-            step = rule(self.problem, self.x, self._batch(), lr, rho)
+            step = rule(self.problem, self.x, self._batch(), lr, rho, self._noise)
             bounded = step.loss <= self._bound  # False for NaN, too
             good = bounded & step.x.isfinite().all(1)
             if bool(good.all()) and bool((self.diverged_at < 0).all()):
@@ -176,7 +177,7 @@ class Run:
             top, when = float(np.reshape(measured[-1]["eigenvalues"], (len(self.x), -1))[r, 0]), measured[-1]["step"]
         else:
             top, when = float(top_eigenpairs(self.problem, self.x[r : r + 1]).values), self.steps
-        if lr * top > 2:
+        if lr * top > 2 and self._settings.rule != "normalized_gd":  # whose steps cannot grow
             return (
                 f"{text} ηλ₁ = {lr:g}·{top:.3g} = {lr * top:.3g} > 2, so steps along v₁ grow; "
                 f"η below {2 / top:.3g} is stable."
@@ -234,7 +235,7 @@ class Run:
             ValueError: when the state's parameters do not fit the problem; the run is left as it was.
         """
         x = self.problem.points(state["x"], "state['x']").clone()
-        settings = Settings(**state["settings"]).fit(len(x), self.problem.samples)
+        settings = Settings(**state["settings"]).fit(len(x), self.problem)
 
         def tensor(array: ArrayLike) -> Tensor:
             return torch.tensor(array, device=x.device, dtype=x.dtype)
@@ -259,3 +260,8 @@ class Run:
         block, row = divmod(self.steps, BLOCK)
         draws = [batch_indices(self.seed + r, block, size, self.problem.samples)[row] for r in range(len(self.x))]
         return torch.from_numpy(np.stack(draws)).to(self.x.device)
+
+    def _noise(self, count: int) -> Tensor:
+        """Standard normal numbers (runs, count) of the coming step, for the rules that ask for them."""
+        draws = [normals(self.seed + r, self.steps, count) for r in range(len(self.x))]
+        return torch.from_numpy(np.stack(draws)).to(self.x)

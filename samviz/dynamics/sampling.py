@@ -1,4 +1,4 @@
-"""Which samples a step sees: a pure function of (seed, step), so that a run resumes without a generator's state."""
+"""What chance gives a step: a pure function of (seed, step), so that a run resumes without a generator's state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 64  # steps drawn at once
+NUMBERS = 4096  # normal numbers kept for later steps, at most
+NOISE = 2**62  # tells the keys of noise from those of batches, which are their sizes; numpy takes larger ones as floats
 
 
 @lru_cache(maxsize=256)
@@ -36,3 +38,32 @@ def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArr
         return generator.integers(0, samples, (BLOCK, 1))
     keys = generator.random((BLOCK, samples))
     return np.argpartition(keys, batch_size - 1, 1)[:, :batch_size]
+
+
+def normals(seed: int, step: int, count: int) -> NDArray[np.float64]:
+    """Standard normal numbers for one step of a run, independent of those of all other steps.
+
+    Args:
+        seed: non-negative int, the run's.
+        step: number of the step.
+        count: how many.
+
+    Returns:
+        float64 (count,), not to be written to.
+
+    >>> normals(0, step=100, count=3).shape
+    (3,)
+    """
+    steps = max(1, min(BLOCK, NUMBERS // count))
+    block, row = divmod(step, steps)
+    numbers: NDArray[np.float64] = (_kept if steps > 1 else _drawn)(seed, block, steps, count)[row]
+    return numbers
+
+
+def _drawn(seed: int, block: int, steps: int, count: int) -> NDArray[np.float64]:
+    """The numbers of several steps, (steps, count): making a generator costs as much as a thousand of them."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, NOISE + count], counter=[0, 0, 0, block]))
+    return generator.standard_normal((steps, count))
+
+
+_kept = lru_cache(maxsize=1024)(_drawn)  # 32 MB at most

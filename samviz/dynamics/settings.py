@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from samviz.dynamics.rules import RULES
+from samviz.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Settings:
 
     rule: str = "sam"  # a name in `RULES`
     lr: float | tuple[float, ...] = 0.1  # η > 0, one or one per run
-    rho: float | tuple[float, ...] = 0.05  # perturbation radius ρ ≥ 0, one or one per run
+    rho: float | tuple[float, ...] = 0.05  # perturbation radius ρ ≥ 0, or the label noise's size; one or one per run
     batch_size: int | None = None  # samples per step; None is the full batch
 
     def __post_init__(self) -> None:
@@ -47,12 +48,12 @@ class Settings:
         if size is not None:
             object.__setattr__(self, "batch_size", int(size))
 
-    def fit(self, runs: int, samples: int) -> Settings:
-        """The same settings, checked against a run: one value or one per run, a batch that exists.
+    def fit(self, runs: int, problem: Problem) -> Settings:
+        """The same settings, checked against a run: one value or one per run, a batch and a loss that exist.
 
         Args:
             runs: number of runs.
-            samples: n, 0 for a loss without samples.
+            problem: what is minimized.
 
         Returns:
             The settings, with a batch size of n written as None.
@@ -64,8 +65,14 @@ class Settings:
             given = len(_tuple(getattr(self, name)))
             if given not in (1, runs):
                 raise ValueError(f"{name} has {given} values for {runs} runs; expected one, or one per run")
+        if self.rule == "label_noise" and not problem.square_targets:
+            raise ValueError(
+                f"rule is 'label_noise', which needs a square loss; {problem.name} has none: "
+                "use mlp(..., loss='mse') or valley()"
+            )
         if self.batch_size is None:
             return self
+        samples = problem.samples
         if samples == 0:
             raise ValueError(f"batch_size is {self.batch_size} but this loss is no mean over samples; expected None")
         if not 1 <= self.batch_size <= samples:

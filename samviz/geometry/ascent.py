@@ -68,14 +68,15 @@ def climb(
     share = torch.ones_like(height)
     gained = torch.full_like(height, torch.inf)
     evaluations = 1
-    while evaluations < most and bool((gained > gain).any()):
+    while evaluations < most and bool((going := gained > gain).any()):
         step = v + share[:, None] * (_unit(slope, v) - v)
         new_height, new_slope = problem.gradient(centre + radius * step, chosen)
-        higher = new_height >= height
+        higher = going & (new_height >= height)  # one that has arrived stays, whatever the others do
         rise = (torch.maximum(new_height, height) - base).abs().clamp_min(torch.finfo(x.dtype).tiny)
-        gained = torch.where(higher, (new_height - height) / rise, torch.where(share > 1e-9, gained, 0.0))
+        stuck = going & ~higher & (share <= 1e-9)
+        gained = torch.where(higher, (new_height - height) / rise, torch.where(stuck, 0.0, gained))
         v, slope = torch.where(higher[:, None], step, v), torch.where(higher[:, None], new_slope, slope)
-        height = torch.maximum(new_height, height)
+        height = torch.where(higher, new_height, height)
         share = torch.where(higher, (2 * share).clamp_max(1), share / 2)
         evaluations += 1
     residual = 1 - (v * _unit(slope, v)).sum(1)

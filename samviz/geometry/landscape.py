@@ -15,7 +15,6 @@ from samviz.geometry.eigenpairs import located, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
-from samviz.problems.problem import CHUNK
 
 Array = NDArray[np.float64]
 
@@ -176,7 +175,7 @@ def slices(
     directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2)
-    rows = max(1, CHUNK // 4 // (max(problem.samples, 1) * max(problem.dim // 8, 8)))
+    rows = problem.at_once
     losses: list[Tensor] = []
     for done, part in enumerate(pieces := grid.split(rows), start=1):
         with one_thread(problem), torch.no_grad():

@@ -134,8 +134,9 @@ def average_direction_sharpness(
             width = min(problem.dim, FRAME)
             gaussian = torch.randn(problem.dim, width, generator=generator, dtype=torch.float64)
             frame = torch.linalg.qr(gaussian).Q.mT.to(x)  # (width, dim)
-            rises = [problem.loss(point + rho * torch.cat((frame, -frame))).detach() for point in x]
-            means.append(torch.stack(rises).mean(1) - base)
+            directions = torch.cat((frame, -frame)).split(problem.at_once)
+            around = [torch.cat([problem.loss(point + rho * some).detach() for some in directions]) for point in x]
+            means.append(torch.stack(around).mean(1) - base)
         sampled = torch.stack(means, 1)  # (runs, frames)
         bound = _bound(problem, x, rho, None)
     zero = torch.zeros_like(base)

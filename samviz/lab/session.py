@@ -153,7 +153,8 @@ class Session:
         run, scene = self.run, self.scene
         history = run.history.thinned(POINTS)
         edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
-        edge[history["batch_size"] != self.problem.samples] = np.nan  # it is about the full batch's gradient
+        full = history["batch_size"] == self.problem.samples
+        edge[~full | (history["rule"] != "sam")] = np.nan  # it is about SAM and the full batch's gradient
         trail, lost = scene.landscape.plane.project(scene.positions())
         return Frame(
             history=history,

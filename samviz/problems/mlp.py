@@ -75,10 +75,20 @@ class MLP(Network):
         """Loss, (runs,), and gradient, (runs, dim): backpropagation written out, three times autograd's speed."""
         if self.activation not in SLOPES or self.loss_name not in LOSSES:
             return super().gradient(x, batch)
+        return self._backpropagated(x, batch, None)
+
+    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        if self.activation not in SLOPES:
+            return super().noisy_gradient(x, batch, noise)
+        return self._backpropagated(x, batch, noise)
+
+    def _backpropagated(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Loss and gradient, with noise (runs, b or n, outputs) on the targets that the gradient sees."""
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
             layers, weights = self._forward(x, inputs)
-            loss, delta = _loss_and_slope(layers[-1], targets, self.loss_name)
+            loss, delta = _loss_and_slope(layers[-1], targets, self.loss_name, noise)
             gradient = torch.empty_like(x)
             end = self.dim
             for depth in reversed(range(len(weights))):
@@ -101,13 +111,17 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
-def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    """Mean loss (runs,) of outputs (runs, n, c) and its derivative by the outputs, for the two closed forms."""
+def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean loss (runs,) of outputs (runs, n, c) and its derivative by the outputs, for the two closed forms.
+
+    Noise (runs, n, c) is added to the targets of a square loss in the derivative alone.
+    """
     n = outputs.shape[1]
     if loss == "mse":
         error = outputs - targets
         scale = 1 / (n * outputs.shape[2])
-        return (error * error).sum((1, 2)) * (scale / 2), error * scale
+        value = (error * error).sum((1, 2)) * (scale / 2)
+        return value, (error if noise is None else error - noise) * scale
     logs = outputs.log_softmax(2)
     hot = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
     return -(logs * hot).sum((1, 2)) / n, (logs.exp() - hot) / n

@@ -90,6 +90,7 @@ class Network(Problem):
                 self.targets = self.targets[:, None]
             if self.targets[0].numel() != width:
                 raise ValueError(f"the network has {width} outputs but a target has {self.targets[0].numel()} numbers")
+            self.square_targets = width
         elif self.loss_name == "cross_entropy":
             if self.labels is None:
                 raise ValueError("loss is 'cross_entropy' but the targets are no integer labels (n,); use loss='mse'")
@@ -121,17 +122,30 @@ class Network(Problem):
         Returns:
             (runs, b), or (runs, n).
         """
-        inputs, targets = self.inputs, self.targets
+        return self._losses(*self._fit(x, batch))
+
+    def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Outputs (runs, b or n, outputs) and the targets (runs, b or n, ...) that they should meet."""
         if batch is None:
-            targets = targets.expand(len(x), *targets.shape)
-        else:
-            inputs, targets = inputs[batch], targets[batch]  # (runs, b, ...)
-        outputs = self.outputs(x, inputs)
+            return self.outputs(x, self.inputs), self.targets.expand(len(x), *self.targets.shape)
+        return self.outputs(x, self.inputs[batch]), self.targets[batch]
+
+    def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of every sample, (runs, b or n)."""
         return self.sample_loss(outputs.flatten(0, 1), targets.flatten(0, 1)).view(outputs.shape[:2])
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Mean of the samples' losses, (runs,)."""
         return self.sample_losses(x, batch).mean(1)
+
+    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            outputs, targets = self._fit(x, batch)
+            noisy = self._losses(outputs, targets + noise.view_as(targets)).mean(1)
+            (gradient,) = torch.autograd.grad(noisy.sum(), x)
+        return self._losses(outputs.detach(), targets).mean(1), gradient
 
     @torch.no_grad()
     def picture(self, x: Tensor) -> Picture:

@@ -28,6 +28,7 @@ class Problem(ABC):
         samples: n, number of samples that the loss is the mean over; 0 when it is not a mean.
         filters: int64 (dim,), the filter (a neuron's incoming weights) that each parameter belongs to;
             -1 where filter normalization leaves the parameter alone (biases).
+        square_targets: c, how many numbers of each sample a square loss fits; 0 where the loss is none.
         device: where the problem's tensors live.
         dtype: their floating-point type.
     """
@@ -36,8 +37,14 @@ class Problem(ABC):
     dim: int
     samples: int = 0
     filters: Tensor
+    square_targets: int = 0
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float64
+
+    @property
+    def at_once(self) -> int:
+        """How many parameter vectors one evaluation of the loss may take without much memory."""
+        return max(1, CHUNK // 4 // (max(self.samples, 1) * max(self.dim // 8, 8)))
 
     @abstractmethod
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
@@ -66,6 +73,20 @@ class Problem(ABC):
             loss = self.loss(x, batch)
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         return loss.detach(), gradient
+
+    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of a square loss with noise on its targets; for problems that have `square_targets`.
+
+        Args:
+            x: (runs, dim), parameters.
+            batch: int64 (runs, b), sample indices; None for all n.
+            noise: (runs, b or n, square_targets), added to the targets.
+
+        Returns:
+            The losses (runs,) of the clean targets and the gradients (runs, dim) of the noisy ones; where the noise
+            is zero they are those of `gradient` to the bit.
+        """
+        raise NotImplementedError(f"{self.name} has no square loss")
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hessian-vector products of the loss at x, for blocks of vectors.

@@ -15,11 +15,13 @@ from samviz.problems.problem import Operator, Problem
 class Valley(Problem):
     """L = s·(F₁x₃² + F₂x₄²) with F₁ = x₁² + 6x₂² + 8 and F₂ = 4(1−x₁)² + (1−x₂)² + 1.
 
-    The loss is the mean of two samples, 2s·F₁x₃² and 2s·F₂x₄²: batch size 1 is the paper's 1-SAM.
+    The loss is the mean of two samples, 2s·F₁x₃² and 2s·F₂x₄²: batch size 1 is the paper's 1-SAM. Each is the square
+    loss ½f² of one output, f₁ = √(4sF₁)·x₃ and f₂ = √(4sF₂)·x₄, whose target is 0.
     """
 
     samples = 2
     dim = 4
+    square_targets = 1
 
     def __init__(self, scale: float) -> None:
         """Build with s = scale: 1 for the paper's L, ½ for the mean of F₁x₃² and F₂x₄²."""
@@ -75,6 +77,18 @@ class Valley(Problem):
             (2 * x1 * a3 - 8 * (1 - x1) * b4, 12 * x2 * a3 - 2 * (1 - x2) * b4, 2 * f1 * a, 2 * f2 * b), 1
         )
         return f1 * a3 + f2 * b4, gradient
+
+    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean loss, (runs,), and gradient for noisy targets, (runs, 4); see `Problem.noisy_gradient`."""
+        loss, gradient = self.gradient(x, batch)
+        x1, x2, x3, x4 = x.unbind(1)
+        root1, root2 = (2 * (self.scale * f).sqrt() for f in self.curvatures(x))  # f₁ = root₁·x₃, f₂ = root₂·x₄
+        share = noise[:, :, 0] / noise.shape[1]
+        second = torch.arange(2, device=x.device) if batch is None else batch
+        n1, n2 = (share * (1 - second)).sum(1), (share * second).sum(1)
+        a, b = 4 * self.scale * n1 * x3 / root1, 4 * self.scale * n2 * x4 / root2
+        pull = torch.stack((x1 * a - 4 * (1 - x1) * b, 6 * x2 * a - (1 - x2) * b, n1 * root1, n2 * root2), 1)
+        return loss, gradient - pull
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The Hessian, (runs, 4, 4), in closed form."""
