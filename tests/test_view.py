@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from samviz.lab.view import LabView, plotly_js, to_wire
+from samviz.lab.view import LabView
+from samviz.lab.wire import PlotView, plotly_js, to_wire
 
 
 class Recorded(LabView):
@@ -98,8 +99,8 @@ def test_plotly_is_sent_when_it_is_asked_for(view):
     assert view._plotly == plotly_js()[0]
 
 
-def test_only_the_first_lab_of_a_process_pushes_plotly(monkeypatch):
-    monkeypatch.setattr(LabView, "_pushed_plotly", False)
+def test_only_the_first_widget_of_a_process_pushes_plotly(monkeypatch):
+    monkeypatch.setattr(PlotView, "_pushed_plotly", False)
     first, second = Recorded(), Recorded()
     assert [message for message, _ in first.sent] == [{"plotly": True}]
     assert second.sent == []

@@ -1,5 +1,7 @@
-"""What is touched: the live lab, its view and the loop that drives it."""
+"""What is touched: the live lab, panels of one's own, their views and the loop that drives them."""
 
+from samviz.lab.controls import Button, Choice, Slider, Switch, decades
 from samviz.lab.lab import Lab
+from samviz.lab.panel import Panel
 
-__all__ = ["Lab"]
+__all__ = ["Button", "Choice", "Lab", "Panel", "Slider", "Switch", "decades"]

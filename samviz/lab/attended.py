@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from samviz.figures import figure
@@ -28,7 +29,7 @@ def static_picture(plain: dict[str, Any], alt: str) -> Any:
     """The figure as something that shows without a kernel.
 
     Args:
-        plain: from `samviz.figures.lab_figure`.
+        plain: plotly JSON, as `samviz.figures.figure` takes it.
         alt: what the picture shows, for those who cannot see it.
 
     Returns:
@@ -38,8 +39,22 @@ def static_picture(plain: dict[str, Any], alt: str) -> Any:
 
     drawn = figure(plain)
     try:
-        png = drawn.to_image("png", width=1100, height=plain["layout"]["height"])
+        png = drawn.to_image("png", width=1100, height=plain["layout"].get("height", 450))
     except (ImportError, ValueError, RuntimeError) as error:
         print(f"No PNG ({type(error).__name__}): `pip install kaleido` and Chrome or Chromium draw one.")
         return drawn
     return Image(png, alt=alt)
+
+
+def present(view: Any, static: Callable[[], Any]) -> None:
+    """Show a widget, and when nobody is there its picture as well.
+
+    Args:
+        view: the widget.
+        static: gives what shows without a kernel.
+    """
+    from IPython.display import display
+
+    display(view)
+    if not attended():
+        display(static())  # an output of its own: beside the widget it would not survive a reopening

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samviz.dynamics import RULES, History, Settings
 from samviz.lab import words
-from samviz.lab.attended import attended, static_picture
+from samviz.lab.attended import attended, present, static_picture
 from samviz.lab.player import Player
 from samviz.lab.presets import THEOREM, pace, presets
 from samviz.lab.scene import PLANES
@@ -54,9 +54,9 @@ class Lab:
 
         Args:
             problem: what is minimized.
-            rule: "gd", "sam" or "usam".
+            rule: a name in `samviz.dynamics.RULES`.
             lr: learning rate η > 0; None is about 0.75/λ₁ at the start.
-            rho: perturbation radius ρ ≥ 0.
+            rho: perturbation radius ρ ≥ 0; under label noise, the noise's standard deviation.
             batch_size: samples per step, 1 to n; None is the full batch.
             x0: (dim,), the start; None is a gradient-descent minimum.
             seed: non-negative int, of the start and of the samples.
@@ -79,7 +79,7 @@ class Lab:
             self.session.begin(replace(run.settings, lr=self.presets[THEOREM]["lr"]), seed, run.x[0])
         settings, samples = self.session.run.settings, problem.samples
         self.view = LabView(
-            rules=[[name, words.RULE_NAMES[name]] for name in RULES],
+            rules=[[n, words.RULE_NAMES[n]] for n in RULES if n != "label_noise" or problem.square_targets],
             planes=[[kind, label] for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"],
             presets=list(self.presets),
             samples=samples,
@@ -185,8 +185,6 @@ class Lab:
         return static_picture(self.session.figure(self.view.compare), f"samviz lab: {self.view.status}")
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
-
         if not attended() and self.session.run.steps == 0:
             still, moving = BURST
             self.run(still)
@@ -194,9 +192,7 @@ class Lab:
                 self.preset(THEOREM)
                 self._steer()
             self.run(moving)
-        display(self.view)
-        if not attended():
-            display(self.static())  # an output of its own: beside the widget it would not survive a reopening
+        present(self.view, self.static)
 
     # how controls reach the run
 

@@ -1,73 +1,20 @@
-"""What the learner touches: controls, one live graph and a sentence of status, as a single widget.
+"""What the learner touches of the lab: controls, one live graph and a sentence of status, as a single widget.
 
-The browser half is ``view.js``. A frame is one custom message: the figure as plain JSON in which every array is a
-reference ``{"$": key}``, and after it, as binary buffers, those arrays that the browser does not hold yet. The browser
-acknowledges each frame that it has painted; a page that is opened or reloaded says hello and gets the whole figure.
+The browser half is ``view.js``.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
-import threading
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import anywidget
-import numpy as np
 import traitlets as t
 
-HERE = Path(__file__).parent
-IN_FLIGHT = 2
-"""Frames that may be on their way to the browser before `LabView.ready` turns false."""
+from samviz.lab.controls import decades
+from samviz.lab.wire import PlotView, script
 
 
-@cache
-def plotly_js() -> tuple[str, bytes]:
-    """Give plotly's version and the gzip of the plotly.js that the installed plotly package carries (about 1.5 MB).
-
-    Returns:
-        version: of the Python package, under which a page keeps the loaded library.
-        data: the compressed source, made once a process.
-
-    >>> version, data = plotly_js()
-    >>> gzip.decompress(data)[:3]
-    b'/**'
-    """
-    import plotly
-
-    source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    return plotly.__version__, gzip.compress(source.read_bytes(), 6)
-
-
-def to_wire(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Narrow an array to what a browser's typed arrays and plotly.js read: float32, int32, or float64 if need be.
-
-    Args:
-        array: any shape; real numbers or booleans.
-
-    Returns:
-        The same numbers, contiguous; float64 only where float32 would make one of them infinite or zero.
-
-    Raises:
-        TypeError: for text, objects or complex numbers.
-
-    >>> to_wire(np.array([1, 2])).dtype, to_wire(np.array([0.5, np.nan])).dtype, to_wire(np.array([1e-60])).dtype
-    (dtype('int32'), dtype('float32'), dtype('float64'))
-    """
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"a figure's arrays must hold real numbers, got dtype {array.dtype}; use a list for text")
-    if array.dtype.kind in "biu" and (array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)):
-        return np.ascontiguousarray(array, np.int32)
-    with np.errstate(over="ignore", under="ignore"):
-        single = np.ascontiguousarray(array, np.float32)
-    kept = (np.isfinite(single) == np.isfinite(array)) & ((single == 0) == (array == 0))
-    return single if kept.all() else np.ascontiguousarray(array, np.float64)
-
-
-class LabView(anywidget.AnyWidget):
+class LabView(PlotView):
     """The lab's window: choices and settings as synced traits, actions as callbacks, frames by `show`.
 
     Settings (``rule rho lr batch_size seed steps_per_frame plane compare``) are set from either side. Callbacks and
@@ -76,21 +23,21 @@ class LabView(anywidget.AnyWidget):
     Args:
         kwargs: initial values of the traits.
 
+    >>> import numpy as np
     >>> view = LabView(samples=20, rules=[["gd", "gradient descent"], ["sam", "SAM"]], rule="sam", rho=0.02)
     >>> view.show({"data": [{"y": np.arange(3.0)}], "layout": {}})
     >>> view.ready, view.attended      # one frame is on its way and no browser has answered
     (True, False)
     """
 
-    _esm = (HERE / "view.js").read_text(encoding="utf-8")
-    _css = (HERE / "view.css").read_text(encoding="utf-8")
+    _esm = script("view.js")
 
     # choices, each [value, label]; set once
     rules = t.List(t.List(t.Unicode())).tag(sync=True)
     planes = t.List(t.List(t.Unicode())).tag(sync=True)
     presets = t.List(t.Unicode()).tag(sync=True)
     samples = t.Int(0, min=0, help="size of the full batch; 0 hides the batch control").tag(sync=True)
-    description = t.Unicode("Live figure of the run", help="what the graph shows, for screen readers").tag(sync=True)
+    notches = t.Dict(help="where each slider stops").tag(sync=True)
 
     # settings, set by the learner or by the kernel; what the browser sends is not echoed back to it
     rule = t.Unicode().tag(sync=True, echo_update=False)
@@ -105,35 +52,15 @@ class LabView(anywidget.AnyWidget):
     # what the kernel says
     playing = t.Bool(False).tag(sync=True)
     status = t.Unicode().tag(sync=True)
-    alert = t.Unicode(help="an error with its reason and remedy; empty: none").tag(sync=True)
     progress = t.Float(-1.0, max=1.0, help="0 to 1; negative: hidden").tag(sync=True)
     progress_label = t.Unicode().tag(sync=True)
-    _plotly = t.Unicode(help="version under which a page keeps plotly.js").tag(sync=True)
-
-    _pushed_plotly = False  # by the first lab of this process
 
     def __init__(self, **kwargs: Any) -> None:
-        self._lock = threading.Lock()  # a reloaded page may say hello on another thread than the one that shows
         self._callbacks: list[Callable[[str, Any], object]] = []
-        self._figure: Any = None  # the last figure, arrays replaced by references
-        self._held: dict[int, tuple[int, Any, Any]] = {}  # id: (key, the caller's array, as sent) of that figure
-        self._seq = self._ack = self._keys = 0
-        kwargs.setdefault("batch_size", max(1, kwargs.get("samples", 0)))
-        super().__init__(_plotly=plotly_js()[0], **kwargs)
-        self.on_msg(self._receive)
-        if not LabView._pushed_plotly:  # unasked, so that "Run all" need not be over before the first picture
-            LabView._pushed_plotly = True
-            self._send_plotly()
-
-    @property
-    def ready(self) -> bool:
-        """Whether fewer than two frames are unacknowledged, so that another may be shown without queueing."""
-        return self._seq - self._ack < IN_FLIGHT
-
-    @property
-    def attended(self) -> bool:
-        """Whether any browser has ever acknowledged a frame."""
-        return self._ack > 0
+        samples = kwargs.get("samples", 0)
+        kwargs.setdefault("batch_size", max(1, samples))
+        notches = {"rho": [0.0, *decades(-3, 0)], "lr": decades(-4, 1), "batch_size": _batches(samples)}
+        super().__init__(description="Live figure of the run", notches=notches, **kwargs)
 
     def on_action(self, callback: Callable[[str, Any], object]) -> None:
         """Call back when the learner presses a button or chooses a preset.
@@ -144,57 +71,15 @@ class LabView(anywidget.AnyWidget):
         """
         self._callbacks.append(callback)
 
-    def show(self, figure: dict[str, Any]) -> None:
-        """Send a figure to every browser that looks at this view, now or later.
-
-        Args:
-            figure: ``{"data": [...], "layout": {...}}``, plotly's JSON in which 1-D and 2-D numpy arrays may stand
-                anywhere. An array object that was part of the last figure is not sent again, so do not write into an
-                array that was shown. Non-finite numbers become gaps.
-
-        Raises:
-            TypeError: if an array does not hold real numbers.
-        """
-        with self._lock:
-            held: dict[int, tuple[int, Any, Any]] = {}
-            self._figure = self._refer(figure, held)
-            fresh = [entry for at, entry in held.items() if at not in self._held]
-            self._held = held
-            self._send_frame(fresh)
-
-    def _refer(self, node: Any, held: dict[int, tuple[int, Any, Any]]) -> Any:
-        """Copy a tree with each array replaced by a reference, collecting the arrays in `held`."""
-        if isinstance(node, np.ndarray):
-            if id(node) not in held:  # an id in _held is alive, hence the same array
-                self._keys += id(node) not in self._held
-                held[id(node)] = self._held.get(id(node)) or (self._keys, node, to_wire(node))
-            return {"$": held[id(node)][0]}
-        if isinstance(node, dict):
-            return {key: self._refer(value, held) for key, value in node.items()}
-        if isinstance(node, list | tuple):
-            return [self._refer(value, held) for value in node]
-        if isinstance(node, np.generic):
-            node = node.item()
-        return None if isinstance(node, float) and not math.isfinite(node) else node
-
-    def _send_frame(self, fresh: list[tuple[int, Any, Any]]) -> None:
-        self._seq += 1
-        arrays = [[key, wire.dtype.name, wire.shape] for key, _, wire in fresh]
-        message = {"seq": self._seq, "figure": self._figure, "arrays": arrays}
-        self.send(message, buffers=[memoryview(wire).cast("B") if wire.size else b"" for _, _, wire in fresh])
-
-    def _send_plotly(self) -> None:
-        self.send({"plotly": True}, buffers=[plotly_js()[1]])
-
-    def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
-        if "ack" in message:
-            self._ack = max(self._ack, int(message["ack"]))
-        elif "hello" in message:
-            if message["hello"] == "no plotly":
-                self._send_plotly()
-            with self._lock:
-                if self._figure is not None:
-                    self._send_frame(list(self._held.values()))
-        elif "action" in message:
+    def _receive(self, widget: object, message: dict[str, Any], buffers: object) -> None:
+        if "action" in message:
             for callback in self._callbacks:
                 callback(message["action"], message.get("value"))
+        else:
+            super()._receive(widget, message, buffers)
+
+
+def _batches(samples: int) -> list[int]:
+    """Batch sizes to choose from: every one of a few samples, round numbers of many, and all."""
+    sizes = range(1, samples + 1) if samples <= 100 else sorted({round(size) for size in decades(0, 7)})
+    return [*(size for size in sizes if size < samples), samples]

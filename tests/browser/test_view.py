@@ -21,7 +21,8 @@ def figure(n, title="loss"):
     lines += [{"type": "scatter", "x": grid[:n], "y": grid[:n] / 2, "xaxis": "x2", "yaxis": "y2"}]
     lines += [{"type": "scatter", "mode": "text", "x": [n], "y": [50], "text": [f"at step {n}"]}]
     axes = {"xaxis": {"domain": [0, 0.45], "range": [0, 20]}, "yaxis": {"range": [0, 100], "title": {"text": title}}}
-    axes |= {"xaxis2": {"domain": [0.55, 1], "anchor": "y2"}, "yaxis2": {"anchor": "x2"}}
+    axes |= {"xaxis2": {"domain": [0.55, 1], "anchor": "y2", "range": [-1, 1]}}
+    axes |= {"yaxis2": {"anchor": "x2", "range": [-1, 1]}}
     return {"data": lines, "layout": {"height": 320, "showlegend": False} | axes}
 
 

@@ -1,0 +1,164 @@
+"""The controls that a panel may declare: what each is called, where it starts, and which values it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+ROUND = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
+
+
+def decades(low: int, high: int) -> list[float]:
+    """Round numbers about 10 % apart, from 10^low to 10^high.
+
+    >>> len(decades(-2, 0)), decades(-2, 0)[:3], decades(-2, 0)[-1]
+    (49, [0.01, 0.011, 0.012], 1.0)
+    """
+    return [*(float(f"{m}e{e}") for e in range(low, high) for m in ROUND), float(f"1e{high}")]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A number: a thumb that stops at notches, and beside it the number itself, which may be any in the range.
+
+    >>> Slider("ρ radius", 0.1, notches=[0, *decades(-2, 0)]).take("rho", 0.123)
+    0.123
+    """
+
+    label: str
+    value: float
+    notches: Sequence[float]  # (stops,), increasing
+    low: float | None = None  # of what may be typed; None: the first notch
+    high: float | None = None  # None: the last notch
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        exact = [int(notch) if self.whole else float(f"{notch:.12g}") for notch in self.notches]  # 0.3, not 0.1 + 0.2
+        if len(exact) < 2 or any(a >= b for a, b in pairwise(exact)):
+            raise ValueError(f"notches of {self.label!r} are {exact}; expected two or more increasing numbers")
+        low, high = (
+            end if limit is None else float(limit) for limit, end in ((self.low, exact[0]), (self.high, exact[-1]))
+        )
+        for name, value in (("notches", tuple(exact)), ("low", low), ("high", high)):
+            object.__setattr__(self, name, value)
+
+    def take(self, name: str, value: Any) -> float:
+        """The value as it is kept.
+
+        Args:
+            name: of the control, for the message.
+            value: given by the learner or by a program.
+
+        Returns:
+            A float, or an int for a slider of whole numbers.
+
+        Raises:
+            ValueError: when the control cannot have this value.
+        """
+        if _number(value) and self.low <= value <= self.high and not (self.whole and value % 1):
+            return int(value) if self.whole else float(value)
+        kind = "a whole number" if self.whole else "a number"
+        raise ValueError(f"{name} is {value!r}; expected {kind} from {self.low:g} to {self.high:g}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several named values."""
+
+    label: str
+    value: str
+    options: Mapping[str, str]  # value: what the learner reads
+
+    def take(self, name: str, value: Any) -> str:
+        """As in `Slider.take`."""
+        if isinstance(value, str) and value in self.options:
+            return value
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.options))}")
+
+
+@dataclass(frozen=True)
+class Switch:
+    """On or off."""
+
+    label: str
+    value: bool = False
+
+    def take(self, name: str, value: Any) -> bool:
+        """As in `Slider.take`."""
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        raise ValueError(f"{name} is {value!r}; expected True or False")
+
+
+@dataclass(frozen=True)
+class Button:
+    """Something to press; its value counts the presses, and so serves as a seed."""
+
+    label: str
+    value: int = 0
+
+    def take(self, name: str, value: Any) -> int:
+        """As in `Slider.take`."""
+        if _number(value) and value >= 0 and value % 1 == 0:
+            return int(value)
+        raise ValueError(f"{name} is {value!r}; expected a count of presses, 0 or more")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A marker that can be dragged over the graph; its value is where it is, in the first axes' coordinates."""
+
+    label: str
+    value: tuple[float, float]
+
+    def take(self, name: str, value: Any) -> tuple[float, float]:
+        """As in `Slider.take`."""
+        try:
+            x, y = value
+        except (TypeError, ValueError):
+            x = y = None
+        if _number(x) and _number(y):
+            return float(x), float(y)
+        raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
+
+
+Control = Slider | Choice | Switch | Button | Point
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, float]]) -> dict[str, Control]:
+    """All controls of a panel by name, with the draggable points as the last of them.
+
+    Args:
+        controls: by name.
+        drag: where each draggable point is at first.
+
+    Returns:
+        The controls.
+
+    Raises:
+        ValueError: when a name stands twice, or a control starts at a value that it cannot have.
+    """
+    if twice := controls.keys() & drag.keys():
+        raise ValueError(f"{', '.join(sorted(twice))}: both a control and a draggable point; expected different names")
+    everything = dict(controls) | {name: Point(name, at) for name, at in drag.items()}
+    for name, control in everything.items():
+        control.take(name, control.value)
+    return everything
+
+
+def spec(name: str, control: Control) -> dict[str, Any]:
+    """A control as the browser reads it: its fields, its name and its kind."""
+    fields = {key: value for key, value in asdict(control).items() if key != "value"}
+    if isinstance(control, Choice):
+        fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first
+    return fields | {"name": name, "kind": type(control).__name__.lower()}

@@ -1,0 +1,249 @@
+// What every widget with a graph shares: plotly.js, frames, makers of controls, the graph. The kernel's half is wire.py.
+// A widget's own file follows in the same module and holds its only export.
+
+const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
+const CONFIG = { displaylogo: false, doubleClick: false, toImageButtonOptions: { filename: "samviz", scale: 2 } };
+const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
+const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
+const page = Math.random().toString(36).slice(2); // each widget loads this module of its own: ids need more than a count
+let nodes = 0;
+const nextId = () => `samviz-${page}-${nodes++}`;
+
+// ---------------------------------------------------------------- plotly.js, once a page and version
+const library = (window.samvizPlotly ??= {});
+
+async function load(gzip) {
+  const source = await new Response(new Blob([gzip]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  const wrapped = [ // a `module` of its own: neither a page's AMD `define` nor another plotly on it is used or replaced
+    "const before = window.Plotly, module = { exports: {} }, exports = module.exports, define = undefined;",
+    source,
+    "window.Plotly = before; export default module.exports.Plotly ?? module.exports;",
+  ];
+  const url = URL.createObjectURL(new Blob([wrapped.join("\n")], { type: "text/javascript" }));
+  try { return (await import(url)).default; } finally { URL.revokeObjectURL(url); }
+}
+
+// ---------------------------------------------------------------- frames: one store a model, shared by its views
+function createStore() {
+  const graphs = new Set();
+  let model, last, drawn, acked, busy = false, held = false, arrays = new Map();
+
+  const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
+    Array.isArray(node) ? node.map((child) => walk(child, array))
+      : node?.$ ? array(node.$)
+        : node && typeof node === "object" ? Object.fromEntries(Object.entries(node).map(([k, v]) => [k, walk(v, array)]))
+          : node;
+
+  function unpack([key, type, shape], { buffer, byteOffset, byteLength }) {
+    const flat = new TYPES[type](buffer.slice(byteOffset, byteOffset + byteLength)); // a copy, since the offset may be odd
+    const row = (_, i) => flat.subarray(i * shape[1], (i + 1) * shape[1]);
+    arrays.set(key, shape.length === 2 ? Array.from({ length: shape[0] }, row) : flat);
+  }
+
+  function receive(message, buffers) {
+    if (message.plotly) {
+      library[model.get("_plotly")] ??= load(buffers[0]);
+    } else if (message.seq) {
+      message.arrays.forEach((header, i) => unpack(header, buffers[i]));
+      const used = new Map();
+      walk(message.figure, (key) => used.set(key, arrays.get(key)));
+      if ([...used.values()].includes(undefined)) return; // begun before this page was: the answer to its hello will come
+      [arrays, last] = [used, message];
+    }
+    pump();
+  }
+
+  async function pump() { // draw the newest frame in every view and acknowledge it; those that came meanwhile are skipped
+    if (busy || held || !graphs.size || !last || !library[model.get("_plotly")]) return;
+    busy = true;
+    try {
+      const Plotly = await library[model.get("_plotly")];
+      while (last !== drawn && graphs.size && !held) {
+        const { seq, figure } = (drawn = last);
+        const free = (axis) => !figure.layout[axis.replace(/^./, "$&axis")]?.range; // it follows its points
+        const move = ({ x, y, text, ...trace }) => (trace.type !== "scatter" ? { x, y, text, ...trace }
+          : { ...trace, x: free(trace.xaxis ?? "x") && x, y: free(trace.yaxis ?? "y") && y });
+        const still = JSON.stringify([figure.data.map(move), figure.layout]); // all but where lines, points and words stand
+        await Promise.all([...graphs].map((graph) => graph.draw(Plotly, walk(figure, (key) => arrays.get(key)), still)));
+        await new Promise(requestAnimationFrame);
+        if (seq !== acked) model.send({ ack: (acked = seq) });
+      }
+    } catch (error) {
+      console.error(error);
+      graphs.forEach((graph) => graph.fail(error));
+    } finally {
+      busy = false;
+    }
+  }
+
+  const redraw = () => { drawn = null; pump(); };
+  return {
+    redraw,
+    hold(still) { held = still; pump(); }, // the picture freezes at the click on Pause, which so is heard at once
+    join(graph) { graphs.add(graph); redraw(); return () => graphs.delete(graph); },
+    open(m) {
+      model = m;
+      model.on("msg:custom", receive);
+      model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
+    },
+  };
+}
+
+// ---------------------------------------------------------------- elements
+const shield = (node) => { node.dataset.lmSuppressShortcuts = "true"; }; // Notebook 7 eats arrow keys otherwise
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  if (/^(button|input|select)$/.test(tag)) shield(node);
+  node.append(...children);
+  return node;
+}
+
+// ---------------------------------------------------------------- one view: its ties to the model, and its controls
+// A control is about a cell, { get, set, follow }: a value of the model, whether a trait or a part of one.
+function createParts({ model }, what) {
+  const undo = []; // what to do when the view goes
+  const get = (name) => model.get(name);
+  const follow = (names, update) => {
+    for (const event of names.split(" ").map((name) => `change:${name}`)) {
+      model.on(event, update);
+      undo.push(() => model.off(event, update));
+    }
+    update();
+  };
+  const alert = make("p", { className: "samviz-alert", role: "alert" });
+  follow("alert", () => { alert.textContent = get("alert"); });
+  const reach = (send) => {
+    try { send(); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
+  };
+  let saving = 0, unsaved = false;
+  const save = () => { // at once, and then at most one message an animation frame
+    if (saving) { unsaved = true; return; }
+    unsaved = false;
+    saving = requestAnimationFrame(() => { saving = 0; if (unsaved) save(); });
+    reach(() => model.save_changes());
+  };
+  const put = (name, value) => { model.set(name, value); save(); };
+  undo.push(() => cancelAnimationFrame(saving));
+
+  const field = (text, control, ...more) => {
+    control.id = nextId();
+    return make("span", { className: "samviz-field" }, make("label", { htmlFor: control.id, textContent: text }), control, ...more);
+  };
+  const button = (text, onclick) => make("button", { type: "button", textContent: text, onclick });
+  const checkbox = (cell, text) => {
+    const box = make("input", { type: "checkbox", onchange: () => cell.set(box.checked) });
+    cell.follow(() => { box.checked = cell.get(); });
+    return make("span", { className: "samviz-field" }, make("label", {}, box, text));
+  };
+  const choice = (cell, text, options) => { // options: [[value, label], ...]
+    const option = ([value, label]) => make("option", { value, textContent: label });
+    const read = () => (typeof cell.get() === "number" ? Number(select.value) : select.value);
+    const select = make("select", { onchange: () => cell.set(read()) }, ...options.map(option));
+    cell.follow(() => {
+      const value = String(cell.get());
+      if (![...select.options].some((known) => known.value === value)) select.append(option([value, value]));
+      select.value = value;
+    });
+    return field(text, select);
+  };
+  const typed = (cell, { low = -Infinity, high = Infinity, whole = false, show = String, ...rest }) => { // kept to the digit
+    const read = () => Number(input.value.replace("(full)", "").trim() || NaN);
+    const bad = () => !(read() >= low && read() <= high && Number.isFinite(read())) || (whole && !Number.isInteger(read()));
+    const range = Number.isFinite(high - low) ? ` from ${low} to ${high}` : "";
+    const mark = (wrong) => {
+      input.toggleAttribute("aria-invalid", wrong) && input.setAttribute("aria-invalid", "true");
+      input.title = wrong ? `Type a ${whole ? "whole " : ""}number${range}.` : "";
+    };
+    const keep = () => { if (!bad()) cell.set(read()); }; // at Enter or on leaving, so that 0.05 is not also 0 and 0.0
+    const restore = () => { input.value = show(cell.get()); mark(false); };
+    const input = make("input", {
+      type: "text", inputMode: whole ? "numeric" : "decimal", autocomplete: "off", spellcheck: false, className: "samviz-typed",
+      oninput: () => mark(bad()), onchange: keep, onkeydown: ({ key }) => { if (key === "Enter") keep(); }, onblur: restore, ...rest,
+    });
+    cell.follow(() => { if (document.activeElement !== input || read() !== cell.get()) restore(); });
+    return input;
+  };
+  const slider = (cell, text, notches, limits) => { // a range over its notches, and beside it the number itself
+    const range = make("input", { type: "range", max: notches.length - 1, oninput: () => cell.set(notches[range.value]) });
+    const ratios = notches[0] >= 0; // the thumb stands on the notch that is nearest by ratio, or where there is none, by difference
+    const far = (a, b) => (a === b ? 0 : !ratios ? Math.abs(a - b) : a > 0 && b > 0 ? Math.abs(Math.log(a / b)) : Infinity);
+    cell.follow(() => {
+      const value = cell.get();
+      const nearest = notches.reduce((best, notch, i) => (far(notch, value) < far(notches[best], value) ? i : best), 0);
+      if (notches[range.value] !== value) range.value = nearest;
+      range.setAttribute("aria-valuetext", (limits.show ?? String)(value));
+    });
+    return field(text, range, typed(cell, { ...limits, ariaLabel: `${text}, typed` }));
+  };
+  const row = (...children) => make("div", { className: "samviz-row" }, ...children);
+  const sliders = (...children) => make("div", { className: "samviz-row samviz-sliders" }, ...children);
+  return { undo, get, follow, alert, reach, put, field, button, checkbox, choice, typed, slider, row, sliders };
+}
+
+// ---------------------------------------------------------------- the graph of one view
+const ACCELERATE = "Turn on its hardware acceleration, or open the page in another browser.";
+let deepens;
+const webgl = () => { // asked once, and given back: a page has few contexts
+  const context = deepens === undefined && document.createElement("canvas").getContext("webgl");
+  deepens ??= Boolean(context);
+  if (context) context.getExtension("WEBGL_lose_context")?.loseContext();
+  return deepens;
+};
+
+function createGraph(store, { undo, get, alert }, placed = () => {}) { // placed: called when axes or points may have moved
+  const graph = make("div", { className: "samviz-graph", role: "group", ariaLabel: get("description") });
+  let width = 0, shown = null, zooms = 1, failed = false, purge = null;
+  const unzoom = () => { // to the newest ranges: plotly itself would go back to its first ones
+    [shown, zooms] = [null, zooms + 1];
+    store.redraw();
+  };
+  const configs = {};
+  const configure = (Plotly, deep) => { // no button that uploads the chart
+    const home = { name: "home", title: "Reset axes", icon: Plotly.Icons.home, click: unzoom };
+    const moves = deep ? ["orbitRotation", "pan3d", "zoom3d"] : ["zoom2d", "pan2d"];
+    return (configs[deep] ??= { ...CONFIG, modeBarButtons: [["toImage", ...moves, home]] });
+  };
+  undo.push(store.join({
+    async draw(Plotly, { data, layout }, still) {
+      if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it when it is not
+      const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
+      const moved = shown === still && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
+      [shown, width] = [null, graph.clientWidth];
+      if (moved) { // axes and labels stay, at half the price
+        const moves = data.map(({ type, x, y, text }) => (type !== "scatter" ? {} : text ? { x, y, text } : { x, y }));
+        await Plotly.animate(graph, { data: moves, traces: data.map((_, i) => i) }, MOVE);
+      } else {
+        const deep = Object.keys(layout).some((key) => key.startsWith("scene")) || data.some(({ type }) => DEEP.has(type));
+        if (deep && !webgl()) throw Object.assign(new Error("this browser offers no WebGL"), { remedy: ACCELERATE });
+        await Plotly.react(graph, data, { ...layout, uirevision: zooms, width }, configure(Plotly, deep));
+        graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or a move takes the landscape off
+        graph.querySelectorAll("button").forEach(shield);
+        if (!purge) {
+          graph.on("plotly_doubleclick", unzoom);
+          ["plotly_relayouting", "plotly_relayout"].forEach((event) => graph.on(event, placed));
+        }
+        purge = () => Plotly.purge(graph);
+      }
+      shown = still;
+      placed();
+      if (failed) [failed, alert.textContent] = [false, get("alert")];
+    },
+    fail(error) {
+      failed = true;
+      alert.textContent = `The picture cannot be drawn (${error.message}). ${error.remedy ?? "Reload the page and run the cell again."}`;
+    },
+  }));
+  const observer = new ResizeObserver(() => { if (graph.clientWidth && graph.clientWidth !== width) store.redraw(); });
+  observer.observe(graph);
+  undo.push(() => observer.disconnect(), () => purge?.());
+  return graph;
+}
+
+const widget = (createView) => () => {
+  const store = createStore();
+  return {
+    initialize({ model }) { store.open(model); },
+    render: (context) => createView(context, store),
+  };
+};

@@ -1,0 +1,105 @@
+// The panel in the browser: declared controls, a sentence and points to drag, over graph.js. The kernel's half is panel.py.
+
+const PAUSE = 800; // ms that the sentence must stand still before it is spoken
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const neat = (axis, pixel) => { // the value under a pixel, with no more digits than a pixel can tell
+  const value = axis.p2d(clamp(pixel, 0, axis._length));
+  const step = Math.abs(axis.p2d(clamp(pixel, 0, axis._length - 1) + 1) - axis.p2d(clamp(pixel, 0, axis._length - 1)));
+  return Number(value.toFixed(clamp(Math.ceil(-Math.log10(step)), 0, 12)));
+};
+
+// A round handle over the marker of a trace: dragged with a pointer, moved with arrow keys.
+function createHandle(graph, name, cell, hint) {
+  const axes = () => [graph._fullLayout?.xaxis, graph._fullLayout?.yaxis];
+  let at = [0, 0], grip = null; // where it is, in pixels; and how far from the pointer, while it is dragged
+  const put = (pixels) => {
+    at = pixels;
+    const [x, y] = axes();
+    handle.hidden = !at.every(Number.isFinite) || at[0] < 0 || at[1] < 0 || at[0] > x._length || at[1] > y._length;
+    handle.style.translate = `${x._offset + at[0]}px ${y._offset + at[1]}px`;
+  };
+  const move = (pixels) => {
+    const bounded = axes().map((axis, i) => clamp(pixels[i], 0, axis._length));
+    put(bounded);
+    cell.set(axes().map((axis, i) => neat(axis, bounded[i])));
+  };
+  const handle = make("button", {
+    type: "button", className: "samviz-handle", ariaLabel: `point ${name}`, hidden: true,
+    onpointerdown(event) {
+      if (event.button) return;
+      grip = [at[0] - event.clientX, at[1] - event.clientY];
+      handle.setPointerCapture(event.pointerId);
+    },
+    onpointermove: ({ clientX, clientY }) => { if (grip) move([clientX + grip[0], clientY + grip[1]]); },
+    onlostpointercapture() {
+      grip = null;
+      place();
+    },
+    onkeydown(event) {
+      const step = STEPS[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const far = event.shiftKey ? 0.1 : 0.01; // of the axis
+      const [x, y] = axes();
+      const [px, py] = axes().map((axis, i) => axis.d2p(cell.get()[i])); // not `at`: a frame may lag behind quick presses
+      move([px + step[0] * far * x._length, py - step[1] * far * y._length]);
+    },
+  });
+  handle.setAttribute("aria-roledescription", "draggable point");
+  handle.setAttribute("aria-describedby", hint.id);
+  const place = () => { // over the marker that is drawn, which `draw` may have put elsewhere than it was dragged
+    if (grip) return;
+    const trace = graph.data?.find((drawn) => drawn.name === name);
+    const [x, y] = axes();
+    if (x && y && trace?.x?.length) put([x.d2p(trace.x[0]), y.d2p(trace.y[0])]);
+    else handle.hidden = true;
+  };
+  return { handle, place };
+}
+
+function createPanel(context, store) {
+  const parts = createParts(context, "panel");
+  const { undo, get, follow, alert, put, field, button, checkbox, choice, typed, slider, row, sliders } = parts;
+  const cell = (name) => ({
+    get: () => get("values")[name],
+    set(value) {
+      if (String(value) !== String(get("values")[name])) put("values", { ...get("values"), [name]: value });
+    },
+    follow: (update) => follow("values", update),
+  });
+  const coordinate = (point, i) => ({
+    ...point, get: () => point.get()[i], set: (value) => point.set(point.get().map((old, k) => (k === i ? value : old))),
+  });
+  const makers = {
+    slider: ({ name, label, notches, low, high, whole }) => slider(cell(name), label, notches, { low, high, whole }),
+    choice: ({ name, label, options }) => choice(cell(name), label, options),
+    switch: ({ name, label }) => checkbox(cell(name), label),
+    button: ({ name, label }) => button(label, () => cell(name).set(cell(name).get() + 1)),
+    point: ({ name }) => make("span", { className: "samviz-field" },
+      ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
+  };
+  const [thumbs, others] = [true, false].map((wanted) =>
+    get("controls").filter(({ kind }) => (kind === "slider") === wanted).map((spec) => makers[spec.kind](spec)));
+
+  const sentence = make("p", { className: "samviz-sentence", ariaHidden: "true" });
+  const spoken = make("p", { className: "samviz-spoken", role: "status" }); // what the sentence says, once it stands still
+  let speaking = 0;
+  follow("sentence", () => {
+    sentence.textContent = get("sentence");
+    clearTimeout(speaking);
+    speaking = setTimeout(() => { spoken.textContent = get("sentence"); }, PAUSE);
+  });
+  undo.push(() => clearTimeout(speaking));
+
+  const graph = createGraph(store, parts, () => handles.forEach(({ place }) => place()));
+  const hint = make("span", { className: "samviz-spoken", id: nextId(), textContent: "Arrow keys move it; with Shift, farther." });
+  const handles = get("controls").filter(({ kind }) => kind === "point").map(({ name }) => createHandle(graph, name, cell(name), hint));
+  context.el.append(make("div", { className: "samviz-card samviz-panel", role: "group", ariaLabel: get("description") },
+    ...(thumbs.length ? [sliders(...thumbs)] : []), ...(others.length ? [row(...others)] : []), sentence, spoken, alert,
+    make("div", { className: "samviz-stage" }, graph, ...handles.map(({ handle }) => handle), ...(handles.length ? [hint] : []))));
+  return () => undo.forEach((undone) => undone());
+}
+
+export default widget(createPanel);
