@@ -1,0 +1,155 @@
+"""The two approximations, each wrong, together right: what each method minimizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from samviz.claims.ascent_loss import ascent_cycle, ascent_loss_gradient
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near
+from samviz.claims.figure_one import curvatures, slopes
+from samviz.dynamics import RULES, Run
+from samviz.problems import valley
+
+POINT = np.array([0.5, 0.25])  # on the floor, where −∇λ₁, −∇λ_M and −∇Tr point three ways
+RHO = 0.02  # of the table
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A method of the table: what it approximates, and which way it drifts along the valley's floor."""
+
+    method: str
+    approximations: str
+    drift: Array  # (2,), of (x₁, x₂) per τ
+    cosines: dict[str, float]  # of the drift with −∇S, for S = λ₁, λ_M and Tr
+    minimizes: str  # the S with the largest cosine; "nothing" without a drift
+
+
+TABLE = {  # rule: method, approximations, what it minimizes
+    "worst": ("descent on L_Max", "none", "λ₁"),
+    "ascent": ("descent on L_Asc", "1: ascent for worst direction", "λ_M"),
+    "sam": ("SAM", "1, and 2: the direction's derivative dropped", "λ₁"),
+    "average": ("descent on L_Avg", "another notion", "Tr"),
+    "gd": ("gradient descent", "no perturbation", "nothing"),
+}
+
+
+def ablation(quick: bool = False, lr_ascent: float = 1e-4) -> list[Ablation]:
+    """The table of the two approximations, measured at (0.5, 0.25) on the floor.
+
+    Args:
+        quick: fewer steps.
+        lr_ascent: η of the descent on L_Asc, whose drift is that of λ_M as η → 0 alone.
+
+    Returns:
+        A row for each method.
+
+    >>> [row.minimizes for row in ablation(quick=True, lr_ascent=2.5e-4)]
+    ['λ₁', 'λ_M', 'λ₁', 'Tr', 'nothing']
+    """
+    return [_row(rule, drifts(rule, quick, np.array([lr_ascent]))) for rule in TABLE]
+
+
+def drifts(rule: str, quick: bool, lr_ascent: Array) -> Array:
+    """How (x₁, x₂) move per τ = ηρ²t beside POINT, (runs, 2): over an even number of steps, once phase I is over."""
+    lr = {"ascent": lr_ascent, "average": np.full(16, 0.02)}.get(rule, np.array([0.02]))  # 16 seeds
+    lead, steps = (600 if rule == "ascent" else 200), 200
+    run = Run(valley(), rule, lr, RHO, x0=np.tile([*POINT, 0.02 * RHO, 0.3 * RHO], (len(lr), 1)), device="cpu")
+    run.step(lead if quick else 2 * lead)
+    before = run.x.numpy().copy()
+    run.step(steps if quick else 2 * steps)
+    return np.asarray((run.x.numpy() - before)[:, :2] / (lr[:, None] * RHO**2 * (steps if quick else 2 * steps)))
+
+
+def _row(rule: str, drifts: Array) -> Ablation:
+    drift = drifts.mean(0)
+    cosines = _cosines(drift)
+    best = max(cosines, key=lambda name: cosines[name]) if np.linalg.norm(drift) > 1e-6 else "nothing"
+    return Ablation(*TABLE[rule][:2], drift, cosines, best)
+
+
+def _gradients() -> dict[str, Array]:
+    """The directions of ∇λ₁, ∇λ_M and ∇Tr at POINT."""
+    first, second = slopes(POINT)
+    return {"λ₁": first, "λ_M": second, "Tr": first + second}
+
+
+def _cosines(drift: Array) -> dict[str, float]:
+    """Cosines of a drift with −∇λ₁, −∇λ_M and −∇Tr at POINT."""
+    size = max(float(np.linalg.norm(drift)), 1e-300)
+    return {name: -float(drift @ way) / size / float(np.linalg.norm(way)) for name, way in _gradients().items()}
+
+
+@claim("Table 1, Section 4")
+def two_wrongs(quick: bool) -> Finding:
+    """SAM's two approximations of descent on L_Max are each wrong, and together right: λ₁ becomes λ_M, and λ₁ again.
+
+    The first puts the ascent direction for the worst one, the second drops its derivative: no approximation of ∇L_Asc,
+    since its relative error does not vanish as ρ → 0.
+    """
+    rates = np.array([1e-3, 5e-4, 2.5e-4]) if quick else np.array([1e-3, 3e-4, 1e-4])
+    checks = []
+    moves = {rule: drifts(rule, quick, rates) for rule in TABLE}
+    rows = [_row(rule, drift[-1:] if rule == "ascent" else drift) for rule, drift in moves.items()]
+    for row, (_, _, expected) in zip(rows, TABLE.values()):
+        if expected == "nothing":
+            size = float(np.linalg.norm(row.drift) / np.linalg.norm(slopes(POINT)[0]))
+            checks.append(Check(f"{row.method}: drift over SAM's", 0, size, high=1e-6))
+            continue
+        name, ways = f"{row.method}: cos(drift, −∇", {S: _cosines(-way) for S, way in _gradients().items()}
+        checks.append(near(f"{name}{expected})", 1, row.cosines[expected], absolute=0.02))
+        checks += [
+            near(f"{name}{other})", value, row.cosines[other], absolute=0.1)
+            for other, value in ways[expected].items()
+            if other != expected
+        ]
+    off = np.array([1 - _cosines(drift)["λ_M"] for drift in moves["ascent"]])
+    cycles = [ascent_cycle(float(eta), RHO, POINT) for eta in rates]
+    law = np.array([1 - _cosines(-ascent_loss_gradient(x, RHO)[:2])["λ_M"] for x in cycles])
+    share = off / law
+    checks += [
+        falls("descent on L_Asc: 1 − cos(drift, −∇λ_M) as η falls", off),
+        near("that over its 2-cycle's, the worst of three η", 1, share[np.abs(share - 1).argmax()], relative=0.1),
+    ]
+    radii = np.array([1e-1, 1e-2, 1e-3])
+    dropped = np.array([_dropped(float(rho)) for rho in radii])
+    checks += [
+        near("‖∇L(x⁺) − ∇L_Asc‖/‖∇L_Asc‖ at ρ = 1e-3, ρ/10 from Γ", _dropped_limit(), dropped[-1], relative=1e-3),
+        falls("distance of that ratio from its limit as ρ falls", np.abs(dropped - _dropped_limit())),
+    ]
+    curves = [Curve("descent on L_Asc", rates, off), Curve("its 2-cycle", rates, law, predicted=True)]
+    settings = {
+        "problem": "valley()",
+        "floor": POINT.tolist(),
+        "rho": RHO,
+        "lr": 0.02,
+        "lr of L_Asc": rates.tolist(),
+        "rho of the gradients": radii.tolist(),
+    }
+    trace = _cosines(moves["ascent"][0])["Tr"]
+    remark = (
+        "; ".join(f"{r.method}: " + ", ".join(f"{c:+.3f} {s}" for s, c in r.cosines.items()) for r in rows[:-1])
+        + f". The step size matters to L_Asc: at η = {rates[0]:g} its cosine with −∇Tr is {trace:.2f} already."
+    )
+    return Finding(checks, settings, Plot("η", "1 − cos(drift, −∇λ_M)", curves), remark)
+
+
+def _dropped(rho: float) -> float:
+    """The relative error of SAM's gradient as one of L_Asc, ρ/10 from Γ at 45° between x₃ and x₄."""
+    x = torch.from_numpy(np.array([[*POINT, *np.full(2, 0.1 * rho / 2**0.5)]]))
+    sam, exact = (x - RULES[rule](valley(), x, None, 1.0, rho, torch.zeros).x for rule in ("sam", "ascent"))
+    return float((sam - exact).norm() / exact.norm())
+
+
+def _dropped_limit() -> float:
+    """The same for ½xᵀHx, H = diag(2F₁, 2F₂), which L is around its floor: it does not depend on ρ."""
+    h = 2 * np.array(curvatures(POINT))
+    x = np.full(2, 0.1 / 2**0.5)
+    g = h * x
+    u = g / np.linalg.norm(g)
+    ahead = h * (x + u)
+    dropped = h * (ahead - u * (u @ ahead)) / np.linalg.norm(g)
+    return float(np.linalg.norm(dropped) / np.linalg.norm(ahead + dropped))

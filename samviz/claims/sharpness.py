@@ -1,0 +1,139 @@
+"""The three notions of sharpness: Theorem 4.2, Definition 4.3, Theorem 5.3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near
+from samviz.claims.subjects import floor_points, interpolating
+from samviz.geometry import (
+    ascent_direction_sharpness,
+    average_direction_sharpness,
+    normal_space,
+    worst_direction_sharpness,
+)
+from samviz.problems import Problem, valley
+
+KINDS = ("worst", "ascent", "average")
+ZOOMS = 12  # halvings of the square that is searched for the least sharpness
+INFIMUM = "R_Asc is infinite on Γ itself: its limit is the infimum over points near Γ, here Γ + ρ²v for many normal v."
+
+
+@claim("Theorem 4.2")
+def three_limits(quick: bool) -> Finding:
+    """On Γ, R_ρ/ρ² → λ₁/2 (worst), λ_M/2 (ascent; λ_M the smallest non-zero eigenvalue), Tr/(2D) (average)."""
+    network, minimum = interpolating()
+    floor = floor_points(3 if quick else 20)
+    first, second = valley().curvatures(floor)  # λ₁ = 2F₁, λ_M = 2F₂
+    spectrum = torch.linalg.eigvalsh(network.hessian(minimum[None]))[0]
+    top, last = spectrum[-1:], spectrum[-network.samples, None]  # M = n samples
+    cases = [
+        ("valley", valley(), floor, (first, second, (first + second) / 4)),
+        ("network", network, minimum[None], (top / 2, last / 2, spectrum.sum()[None] / (2 * network.dim))),
+    ]
+    return _limits(cases, stochastic=False, quick=quick)
+
+
+@claim("Theorem 5.3")
+def one_sample_limits(quick: bool) -> Finding:
+    """Sample by sample there is one bias: the mean R_ρ/ρ² tends to Tr/2 (worst, ascent) and Tr/(2D) (average)."""
+    network, minimum = interpolating()
+    toy, floor = valley(mean=True), floor_points(3 if quick else 20)
+    first, second = toy.curvatures(floor)  # the eigenvalues of the mean
+    trace = torch.linalg.eigvalsh(network.hessian(minimum[None])).sum(1)
+    cases: list[tuple[str, Problem, Tensor, Sequence[Tensor]]] = [
+        ("valley", toy, floor, ((first + second) / 2, (first + second) / 2, (first + second) / 8)),
+        ("network", network, minimum[None], (trace / 2, trace / 2, trace / (2 * network.dim))),
+    ]
+    return _limits(cases, stochastic=True, quick=quick)
+
+
+@claim("Definitions 4.1 and 4.3, Table 1")
+def explicit_bias(quick: bool) -> Finding:
+    """Among minimizers the three sharpnesses are least where λ₁, λ_M and the trace are: three different places."""
+    radii = np.array([0.3, 0.1, 0.03] if quick else [0.3, 0.1, 0.03, 0.01, 0.003])
+    # least λ₁/2 = F₁, λ_M/2 = F₂ and Tr/(2D) = (F₁ + F₂)/4, with ∇F₁ = (2x₁, 12x₂), ∇F₂ = −(8(1 − x₁), 2(1 − x₂))
+    goals = {"worst": ((0.0, 0.0), 8.0), "ascent": ((1.0, 1.0), 1.0), "average": ((0.8, 1 / 7), 373 / 140)}
+    checks, curves = [], []
+    for kind, (goal, least) in goals.items():
+        ends = [_least(kind, rho) for rho in radii]
+        off = np.array([np.linalg.norm(place - np.array(goal)) for place, _ in ends])
+        excess = np.array([abs(value / least - 1) for _, value in ends])
+        where = "({:.3g}, {:.3g})".format(*goal)
+        checks.append(near(f"{kind}: distance of the minimizer from {where}, the largest", 0, off.max(), absolute=1e-3))
+        if kind == "worst":  # at (0, 0) no step sideways raises F₁ enough: R_Max/ρ² is F₁ without remainder
+            checks.append(near("worst: |R/(ρ²S) − 1| there, the largest", 0, excess.max(), absolute=1e-6))
+        else:
+            checks.append(falls(f"{kind}: |R/(ρ²S) − 1| there", excess))
+            checks.append(near(f"{kind}: the same at the smallest ρ", 0, excess[-1], absolute=3 * radii[-1]))
+        curves.append(Curve(f"{kind}: x₁ of the minimizer", radii, np.array([place[0] for place, _ in ends])))
+        curves.append(Curve(f"predicted, {kind}", radii, np.full(len(radii), goal[0]), predicted=True))
+    settings = {
+        "problem": "valley()",
+        "rho": radii.tolist(),
+        "searched": "x₁, x₂ in [−0.1, 1.1]",
+        "grid": "5 × 5",
+        "halvings": ZOOMS,
+    }
+    return Finding(checks, settings, Plot("ρ", "x₁ where the sharpness is least", curves, log_y=False), INFIMUM)
+
+
+def _limits(
+    cases: Sequence[tuple[str, Problem, Tensor, Sequence[Tensor]]], *, stochastic: bool, quick: bool
+) -> Finding:
+    """R_ρ/ρ² of each kind at falling ρ against its predicted limit, on problems at points of their Γ."""
+    radii = np.array([1e-1, 1e-2, 1e-3] if quick else [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
+    checks: list[Check] = []
+    curves = []
+    for name, problem, x, limits in cases:
+        for kind, limit in zip(KINDS, limits):
+            rises = torch.stack([_sharpness(problem, x, kind, rho, stochastic) / rho**2 for rho in radii])
+            off = ((rises / limit - 1).abs().amax(1)).numpy()
+            at = int(np.flatnonzero(radii == 1e-3)[0])
+            checks.append(falls(f"{name}, {kind}: |R/(ρ²S) − 1|", off))
+            checks.append(near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, off[at], absolute=0.01))
+            curves.append(Curve(f"{name}, {kind}", radii, off))
+    curves.append(Curve("order ρ", radii, radii, predicted=True))
+    settings = {
+        "problem": [f"valley(mean={stochastic})", "subjects.interpolating()"],
+        "points": [len(x) for _, _, x, _ in cases],
+        "rho": radii.tolist(),
+        "ascent from": "Γ + ρ²v",
+    }
+    remark = (
+        "R_Asc is infinite on Γ itself; of points Γ + ρ²v with normal v the highest is taken."
+        if stochastic
+        else INFIMUM
+    )
+    return Finding(checks, settings, Plot("ρ", "|R_ρ/(ρ²S) − 1|", curves), remark)
+
+
+def _sharpness(problem: Problem, x: Tensor, kind: str, rho: float, stochastic: bool = False) -> Tensor:
+    """R_ρ at points of Γ (points, dim); for the ascent direction at many points at distance ρ² ≪ ρ."""
+    if kind == "worst":
+        return worst_direction_sharpness(problem, x, rho, stochastic).value
+    if kind == "average":
+        return average_direction_sharpness(problem, x, rho, stochastic).value
+    space = normal_space(problem, x)
+    rank = int(space.rank[0])
+    mixed = torch.randn(8, rank, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    mixed = mixed / mixed.norm(dim=1, keepdim=True)
+    ways = mixed if stochastic else torch.cat((torch.eye(rank, dtype=x.dtype), mixed))
+    around = (x[:, None] + rho**2 * torch.cat((ways, -ways)) @ space.vectors[:, :rank]).view(-1, problem.dim)
+    rises = ascent_direction_sharpness(problem, around, rho, stochastic).value.view(len(x), -1)
+    return rises.amax(1) if stochastic else rises.amin(1)  # sample by sample all of them have one limit
+
+
+def _least(kind: str, rho: float) -> tuple[Array, float]:
+    """Where on the valley's floor R_ρ is least, by a grid that closes in, and R_ρ/ρ² there."""
+    middle, half = np.array([0.5, 0.5]), 0.6
+    for _ in range(ZOOMS):
+        offsets = np.stack(np.meshgrid(*[np.linspace(-half, half, 5)] * 2), -1).reshape(-1, 2)
+        floor = torch.from_numpy(np.pad(middle + offsets, ((0, 0), (0, 2))))
+        rises = _sharpness(valley(), floor, kind, rho).numpy()
+        middle, half = middle + offsets[rises.argmin()], half / 2
+    return middle, float(rises.min()) / rho**2

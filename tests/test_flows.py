@@ -1,0 +1,335 @@
+"""Gradient flow's limit Φ and the limiting flow on Γ against solutions written down here; where phase II begins."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+from samviz.dynamics import History, Run, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
+from samviz.problems import mlp, quadratic, valley
+from samviz.problems.problem import Problem
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+class Floor(Problem):
+    """L = s(F₁(x)x₃² + F₂(x)x₄²): a valley that the library knows nothing of, differentiated by autograd."""
+
+    name = "floor"
+    dim = 4
+
+    def __init__(self, first, second, scale=1.0):
+        self.first, self.second, self.scale = first, second, scale
+
+    def loss(self, x, batch=None):
+        x1, x2, x3, x4 = x.unbind(1)
+        return self.scale * (self.first(x1, x2) * x3**2 + self.second(x1, x2) * x4**2)
+
+    def initial(self, seed=0):
+        return tensor(0.5, 0.5, 0.1, 0.1)
+
+
+def sharp(x1, x2):
+    return x1**2 + 6 * x2**2 + 8
+
+
+def mild(x1, x2):
+    return 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A 1-3-1 network through two points (D = 10, M = 2), and three starts."""
+    problem = mlp([1, 3, 1], data=(np.array([[-0.5], [1.0]]), np.array([0.3, -0.4])))
+    return problem, torch.stack([problem.initial(seed) for seed in range(3)])
+
+
+# Φ
+
+
+def test_phi_of_the_valley_is_that_of_the_equation_solved_otherwise():
+    def velocity(_, x):
+        x1, x2, x3, x4 = x
+        a, b = x3**2, x4**2
+        return -np.array(
+            [
+                2 * x1 * a - 8 * (1 - x1) * b,
+                12 * x2 * a - 2 * (1 - x2) * b,
+                2 * sharp(x1, x2) * x3,
+                2 * mild(x1, x2) * x4,
+            ]
+        )
+
+    starts = np.array([[0.6, 0.9, 0.1, 0.1], [0.3, -0.2, 1.0, -2.0], [1.0, 1.0, 0.0, 0.5]])
+    limit = gradient_flow_limit(valley(), torch.from_numpy(starts))
+    ends = [solve_ivp(velocity, (0, 30), x, method="Radau", rtol=1e-10, atol=1e-12).y[:, -1] for x in starts]
+    np.testing.assert_allclose(limit.x, ends, atol=1e-8)
+    assert limit.converged.all()
+    assert limit.grad_norm.max() < 1e-9
+    assert limit.evaluations > 0
+    assert np.abs(np.array(ends) - starts)[1:, :2].max() > 0.1  # these were no small moves
+
+
+@pytest.mark.parametrize("dim", [1, 3, 6])
+def test_phi_of_a_quadratic_is_the_projection_on_its_kernel_and_takes_the_time_it_takes(dim):
+    rng = np.random.default_rng(dim)
+    basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    values = np.array([2.0, 0.7, 0.1, 0.0, 0.0, 0.0])[:dim]
+    a = (basis * values) @ basis.T
+    x = rng.normal(size=dim)
+    limit = gradient_flow_limit(quadratic(a), torch.from_numpy(x))
+    time = limit.time.item()
+    np.testing.assert_allclose(limit.x[0], expm(-time * a) @ x, atol=1e-8)
+    kernel = basis[:, values == 0]
+    np.testing.assert_allclose(limit.x[0], kernel @ (kernel.T @ x), atol=1e-8)
+    assert limit.grad_norm.item() == pytest.approx(1e-11 * max(1, np.linalg.norm(a @ x)), rel=1e-3)
+    slowest = values[values > 0].min()
+    share = abs(basis[:, values == slowest][:, 0] @ x)
+    decay = np.log(slowest * share / limit.grad_norm.item()) / slowest  # the slowest component alone is left
+    assert time == pytest.approx(decay, rel=0.1)  # the solver's error is larger than the gradient where it stops
+
+
+def test_phi_is_where_gradient_descent_with_tiny_steps_ends(network):
+    """Its error is O(η): halving η halves it, and extrapolation to η = 0 takes nearly all of it away."""
+    problem, starts = network
+    limit = gradient_flow_limit(problem, starts[:2])
+    assert limit.converged.all()
+    rates = (0.08, 0.04, 0.02)
+    run = Run(problem, "gd", np.repeat(rates, 2), x0=starts[:2].repeat(3, 1), device="cpu")
+    run.step(6000)
+    assert problem.gradient(run.x)[1].norm(dim=1).max() < 1e-9
+    ends = run.x.view(3, 2, -1)
+    errors = (ends - limit.x).norm(dim=2)
+    assert errors[0].min() > 1e-5
+    np.testing.assert_allclose(errors[:-1] / errors[1:], 2, rtol=0.05)
+    first, second = 2 * ends[1] - ends[0], 2 * ends[2] - ends[1]
+    assert ((4 * second - first) / 3 - limit.x).norm(dim=1).max() < 1e-2 * errors[2].min()
+
+
+def test_runs_are_solved_together_as_they_are_alone(network):
+    problem, starts = network
+    together = gradient_flow_limit(problem, torch.cat((starts, starts + 0.5)))
+    alone = [gradient_flow_limit(problem, start).x[0] for start in torch.cat((starts, starts + 0.5))]
+    torch.testing.assert_close(together.x, torch.stack(alone), rtol=0, atol=1e-7)
+
+
+def test_many_runs_are_solved_in_groups():
+    """More than one solver can hold: each ends where the quadratic says."""
+    x = torch.randn(1500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    limit = gradient_flow_limit(quadratic([1.0, 0.0]), x)
+    torch.testing.assert_close(limit.x, x * tensor(0.0, 1.0), rtol=0, atol=1e-8)
+    assert len(set(limit.time.tolist())) == 3  # 500 runs of two unknowns a group
+
+
+def test_a_point_of_gamma_stays():
+    x = tensor(0.2, 0.7, 0.0, 0.0)
+    limit = gradient_flow_limit(valley(), x)
+    assert torch.equal(limit.x[0], x)
+    assert (limit.time.item(), limit.evaluations, limit.converged.item()) == (0, 0, True)
+
+
+def test_a_tighter_tolerance_is_closer(network):
+    problem, starts = network
+    best = gradient_flow_limit(problem, starts, tol=1e-13).x
+    errors = [(gradient_flow_limit(problem, starts, tol=tol).x - best).norm().item() for tol in (1e-4, 1e-7, 1e-10)]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+
+
+def test_single_precision_ends_nearby():
+    problem = valley().to("cpu", torch.float32)
+    limit = gradient_flow_limit(problem, torch.tensor([0.6, 0.9, 0.1, 0.1]))
+    assert limit.x.dtype == torch.float32
+    assert limit.converged.all()
+    torch.testing.assert_close(limit.x.double(), gradient_flow_limit(valley(), valley().initial()).x, atol=1e-4, rtol=0)
+
+
+def test_a_flow_without_an_end_has_not_converged():
+    class Slope(Problem):
+        name, dim = "slope", 1
+
+        def loss(self, x, batch=None):
+            return torch.exp(-x[:, 0])
+
+        def initial(self, seed=0):
+            return tensor(0.0)
+
+    limit = gradient_flow_limit(Slope(), tensor(0.0))
+    assert not limit.converged
+    assert limit.x.item() == pytest.approx(np.log(1 + limit.time.item()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gradient_flow_limit(valley(), torch.ones(4), tol=0), "tol is 0; expected a positive number"),
+        (lambda: gradient_flow_limit(valley(), torch.ones(4), tol=float("nan")), "tol is nan"),
+        (lambda: gradient_flow_limit(valley(), torch.ones(3)), "x has shape"),
+        (lambda: limiting_flow(valley(), torch.ones(4), "ascent", times=[1.0]), "kind is 'ascent'; expected 'worst'"),
+        (lambda: limiting_flow(valley(), torch.ones(5), times=[1.0]), "x has shape"),
+        (lambda: limiting_flow(valley(), torch.ones(4), times=[1.0, 0.5]), "times is .*increasing"),
+        (lambda: limiting_flow(valley(), torch.ones(4), times=[-1.0, 0.5]), "times is .*τ ≥ 0"),
+        (lambda: limiting_flow(valley(), torch.ones(4), times=[0.0, float("inf")]), "times is"),
+        (lambda: limiting_flow(valley(), torch.ones(4), times=[]), "times is"),
+        (lambda: phase_boundary(History()), "history has no rows; measure the run first"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# the limiting flow
+
+
+STARTS = tensor([0.9, 0.6, 0.2, -0.1], [0.2, 0.3, 0.0, 0.0])
+TIMES = np.array([0.0, 0.1, 0.3, 0.3, 0.5])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize(("kind", "rates", "goal"), [("worst", (2, 12), (0, 0)), ("average", (10, 14), (0.8, 1 / 7))])
+def test_the_flow_of_the_valley_is_that_of_its_equation(kind, rates, goal, scale):
+    """x₁ and x₂ decay to their goal from Φ(x₀)."""
+    start = gradient_flow_limit(valley(mean=scale == 0.5), STARTS).x[:, :2].numpy()
+    decay = np.exp(-scale * TIMES[:, None, None] * np.array(rates))
+    flow = limiting_flow(valley(mean=scale == 0.5), STARTS, kind, times=TIMES)
+    assert flow.exact
+    np.testing.assert_allclose(flow.x[..., :2], goal + (start - goal) * decay, atol=1e-12)
+    np.testing.assert_array_equal(flow.x[..., 2:], 0)
+
+
+@pytest.mark.parametrize("kind", ["worst", "average"])
+def test_the_general_solver_knows_the_valley_without_its_closed_form(kind):
+    flow = limiting_flow(Floor(sharp, mild, 0.5), STARTS[:1], kind, times=torch.from_numpy(TIMES))
+    assert not flow.exact
+    assert flow.x.shape == (5, 1, 4)
+    closed = limiting_flow(valley(mean=True), STARTS[:1], kind, times=TIMES)
+    np.testing.assert_allclose(flow.x, closed.x, atol=1e-6)
+    np.testing.assert_array_equal(flow.times, TIMES)
+    assert flow.grad_norm.max() < 1e-5
+    assert torch.isinf(flow.stopped).all()
+
+
+def test_the_flow_stops_where_lambda_1_meets_lambda_2():
+    """λ₁ = 2(1 + x₁²) falls by dx₁/dτ = −2x₁ until it is λ₂ = 2.5, the gap being 1e-3 of λ₁ or less."""
+    problem = Floor(lambda x1, x2: 1 + x1**2, lambda x1, x2: 1.25 + 0 * x1)
+    meeting = np.log(1 / np.sqrt(1.25 / (1 - 1e-3) - 1)) / 2
+    times = np.linspace(0, 1, 21)
+    flow = limiting_flow(problem, tensor(1.0, 0.0, 0.0, 0.0), times=times)
+    assert flow.stopped.item() == pytest.approx(meeting, abs=1e-5)
+    before = times < meeting
+    np.testing.assert_allclose(flow.x[before, 0, 0], np.exp(-2 * times[before]), atol=1e-6)
+    assert flow.x[~before].isnan().all()
+    assert tracking_error(problem, flow.x.nan_to_num(), flow)[~before].isnan().all()
+    trace = limiting_flow(problem, tensor(1.0, 0.0, 0.0, 0.0), "average", times=times)  # which has no such end
+    np.testing.assert_allclose(trace.x[:, 0, 0], np.exp(-2 * times), atol=1e-6)
+    assert torch.isinf(trace.stopped)
+
+
+@pytest.mark.parametrize("kind", ["worst", "average"])
+def test_the_flow_of_a_network_obeys_its_equation(network, kind):
+    """Its velocity by differences in τ is −½P∇S, with P from the outputs' Jacobian and ∇S by differences of S."""
+    problem, starts = network
+    h, x0 = 1e-3, starts[:1]
+    times = np.array([0.0, 0.05 - h, 0.05, 0.05 + h, 0.2 - h, 0.2, 0.2 + h])
+    flow = limiting_flow(problem, x0, kind, times=times)
+    torch.testing.assert_close(flow.x[0], gradient_flow_limit(problem, x0).x, rtol=0, atol=1e-9)
+    assert flow.grad_norm.max() < 1e-6
+
+    def measure(x):
+        spectrum = np.linalg.eigvalsh(problem.hessian(x).numpy())
+        return spectrum[:, -1] if kind == "worst" else spectrum.sum(1)
+
+    for i in (2, 5):
+        x = flow.x[i]
+        outputs = torch.autograd.functional.jacobian(lambda y: problem.outputs(y, problem.inputs).flatten(), x)
+        normal = np.linalg.qr(outputs[:, 0].numpy().T)[0]  # (dim, M): where the outputs change
+        steps = 1e-5 * torch.eye(problem.dim, dtype=torch.float64)
+        slope = (measure(x + steps) - measure(x - steps)) / 2e-5
+        velocity = ((flow.x[i + 1] - flow.x[i - 1]) / (2 * h))[0].numpy()
+        expected = -(slope - normal @ (normal.T @ slope)) / 2
+        np.testing.assert_allclose(velocity, expected, atol=1e-3 * np.linalg.norm(expected))
+    values = [measure(x)[0] for x in flow.x]
+    assert (np.diff(values) < 0).all()
+
+
+def test_the_flow_at_time_zero_is_phi(network):
+    problem, starts = network
+    flow = limiting_flow(problem, starts, times=0.0)
+    torch.testing.assert_close(flow.x[0], gradient_flow_limit(problem, starts).x, rtol=0, atol=0)
+
+
+def test_the_tracking_error_is_that_of_the_shadow():
+    flow = limiting_flow(valley(), STARTS, times=[0.0, 0.3])
+    beside = flow.x + tensor(0.0, 0.0, 0.1, 0.2)
+    shadow = gradient_flow_limit(valley(), beside.view(-1, 4)).x.view(beside.shape)
+    error = tracking_error(valley(), beside, flow)
+    assert error.shape == (2, 2)
+    np.testing.assert_allclose(error, (shadow - flow.x).norm(dim=2), atol=1e-9)
+    assert error.min() > 0.005
+    np.testing.assert_allclose(tracking_error(valley(), flow.x, flow), 0, atol=1e-12)
+    with pytest.raises(ValueError, match="x has shape"):
+        tracking_error(valley(), beside[0], flow)
+
+
+# where phase I ends
+
+
+def told(lengths, lr=0.1, rho=0.05, top=4.0, every=10):
+    """A history of gradient lengths, times that of the 2-cycle, ηρλ₁²/(2 − ηλ₁)."""
+    history = History()
+    for i, length in enumerate(lengths):
+        cycle = np.asarray(lr) * np.asarray(rho) * top**2 / (2 - np.asarray(lr) * top)
+        runs = np.shape(length)
+        values = np.broadcast_to([top, 1.0], (*runs, 2))
+        history.append(
+            {"step": every * i, "grad_norm": np.asarray(length * cycle), "eigenvalues": values, "lr": lr, "rho": rho}
+        )
+    return history
+
+
+@pytest.mark.parametrize(
+    ("lengths", "step"),
+    [
+        ([50.0, 9.0, 2.1, 1.9, 1.0, 1.0], 30),
+        ([1.0, 1.0, 1.0], 0),
+        ([9.0, 1.0, 3.0, 1.0, 1.0], 30),  # it had not come to stay
+        ([9.0, 5.0, 3.0], np.nan),
+        ([1.0, 1.0, 2.1], np.nan),
+        ([9.0, np.nan, 1.0], 20),
+        ([3.0], np.nan),
+    ],
+)
+def test_the_boundary_is_where_the_gradient_has_come_to_stay(lengths, step):
+    boundary = phase_boundary(told(lengths))
+    assert boundary.shape == ()
+    np.testing.assert_equal(float(boundary), step)
+
+
+def test_each_run_has_its_own_boundary():
+    lengths = np.array([[9.0, 9.0, 1.0], [1.0, 9.0, 1.0], [1.0, 9.0, 1.0]])
+    np.testing.assert_array_equal(phase_boundary(told(lengths)), [10, np.nan, 0])
+    by_run = told(lengths, lr=(0.1, 0.2, 0.3), rho=(0.05, 0.01, 1.0))
+    np.testing.assert_array_equal(phase_boundary(by_run), [10, np.nan, 0])
+
+
+def test_beyond_the_edge_of_stability_there_is_no_phase_two():
+    history = told([1.0, 1.0], lr=0.1, top=4.0)
+    for row in history.rows:
+        row["lr"] = 0.6  # ηλ₁ = 2.4
+    assert np.isnan(phase_boundary(history))
+
+
+def test_the_boundary_of_a_run_is_where_the_recursion_says():
+    """On a quadratic along v₁ alone a step is y ← y(1 − ηλ) − ηρλ·sign y; the gradient is λy."""
+    lr, rho, top, y, lengths = 0.1, 0.05, 3.0, 1.0, []
+    run = Run(quadratic([top, 1.0]), "sam", lr, rho, x0=[y, 0.0], device="cpu")
+    for _ in range(40):
+        run.measure()
+        run.step()
+        lengths.append(abs(top * y))
+        y = y * (1 - lr * top) - lr * rho * top * np.sign(y)
+    outside = np.array(lengths) > 2 * lr * rho * top**2 / (2 - lr * top)
+    assert phase_boundary(run.history) == np.flatnonzero(outside).max() + 1
