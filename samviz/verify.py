@@ -95,7 +95,9 @@ def _interval(check: Check) -> str:
     low, high, room = check.low, check.high, (check.high - check.low) / 2
     if isfinite(room) and abs(low + room - check.predicted) <= 1e-6 * room:
         return f"within {room:.2g}"
-    return " and ".join(f"{word} {x:.4g}" for word, x in (("at least", low), ("at most", high)) if isfinite(x))
+    if isfinite(room):
+        return f"from {low:.4g} to {high:.4g}"
+    return f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
 
 
 def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:

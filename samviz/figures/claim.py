@@ -19,6 +19,7 @@ from samviz.figures.style import (
     axis,
     layout,
     note,
+    title,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
     for curve in plot.curves:
         number += not curve.predicted
         color = COLORS[number % len(COLORS)] if number >= 0 else GREY
-        trace: Trace = {"type": "scatter", "x": curve.x, "y": curve.y, "name": curve.name}
+        order = np.argsort(curve.x)  # the label stands at the right end
+        trace: Trace = {"type": "scatter", "x": curve.x[order], "y": curve.y[order], "name": curve.name}
         if curve.predicted:
             trace |= {"mode": "lines", "line": {"color": color, "dash": "dash", "width": 1.5}}
         else:
@@ -58,21 +60,24 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
             trace |= {"mode": "markers" if len(curve.x) <= POINTS else "lines", "marker": shape}
             trace |= {"line": {"color": color, "width": 1.5}}
         if curve.error is not None:
-            trace["error_y"] = {"type": "data", "array": curve.error, "color": color, "thickness": 1.2}
+            trace["error_y"] = {"type": "data", "array": curve.error[order], "color": color, "thickness": 1.2}
         traces.append(trace)
-        last = _on_axis(curve.y, plot.log_y)
+        last = _on_axis(curve.y[order], plot.log_y)
         if len(last) and not (curve.predicted and number >= 0 and curve.name.startswith("predicted")):
             labels.append((float(last[-1]), curve.name, color))
     low, high = _range([curve.y for curve in plot.curves], plot.log_y)
     heights = apart([at for at, _, _ in labels], FRACTION * (high - low), low)
-    whole = layout(HEIGHT, margin={"l": 70, "r": 14, "t": 14, "b": 48})
+    whole = layout(HEIGHT, margin={"l": 60, "r": 14, "t": 34, "b": 48})
     dashed = " (dashed: predicted)" if any(curve.predicted for curve in plot.curves) else ""
     whole["xaxis"] = axis(PLACE, "y", title={"text": plot.x_label + dashed}, **_scale(plot.log_x))
-    whole["yaxis"] = axis((0, 1), "x", title={"text": plot.y_label}, range=[low, high], **_scale(plot.log_y))
+    whole["yaxis"] = axis((0, 1), "x", range=[low, high], **_scale(plot.log_y))
     # A log axis wants an annotation's place as an exponent; that is how the heights come.
     whole["annotations"] = [
-        note(text, PLACE[1] + 0.01, height, "paper", "y", color, yanchor="middle")
-        for height, (_, text, color) in zip(heights, labels)
+        title("", plot.y_label, 0, 1.02),
+        *(
+            note(text, PLACE[1] + 0.01, height, "paper", "y", color, yanchor="middle")
+            for height, (_, text, color) in zip(heights, labels)
+        ),
     ]
     return {"data": traces, "layout": whole}
 
@@ -93,4 +98,4 @@ def _range(curves: list[Any], log: bool) -> tuple[float, float]:
 
 
 def _scale(log: bool) -> dict[str, Any]:
-    return {"type": "log", "exponentformat": "power", "dtick": 1} if log else {"exponentformat": "power"}
+    return {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7}
