@@ -89,4 +89,4 @@ print(f"predicted {predicted:.8f}, measured {run.x.norm():.8f}")
 print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
 
 # %% [markdown]
-# Next: [06_networks](06_networks.ipynb) goes deeper with networks, on the sine and on real images. To see a static picture instead of the lab, run `lab.run(500).static()`.
+# Next: [01_three_sharpnesses](01_three_sharpnesses.ipynb) asks what sharpness is: there are three answers. To see a static picture instead of the lab, run `lab.run(500).static()`.

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     opening.add_argument("--copy-only", action="store_true", help="copy the notebooks and stop")
     checking = commands.add_parser("verify", help="run the paper's statements: predict, measure, and say which hold")
     checking.add_argument("names", nargs="*", metavar="NAME", help="claims to run (default: all of them)")
-    checking.add_argument("--quick", action="store_true", help="fewer and coarser scales: a minute instead of ten")
+    checking.add_argument("--quick", action="store_true", help="fewer and coarser scales: seconds instead of minutes")
     checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
     checking.add_argument("--report", type=Path, metavar="FILE", help="write one page with a picture per claim")
     commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")

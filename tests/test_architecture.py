@@ -22,7 +22,8 @@ BELOW = {
     "exercises": set(),
     "verify": {"claims", "figures"},
     "cli": {"doctor", "verify"},
-    "": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},  # samviz/__init__.py, which loads them when asked
+    # samviz/__init__.py, which loads them when asked
+    "": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},
 }
 # Tools, and the rooms that may hold them.
 KEPT = {

@@ -1,8 +1,33 @@
 """What is drawn: plain results in, plotly figures out."""
 
+from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
+from samviz.figures.cycle import Cycle, cycle_figure
+from samviz.figures.flow import Track, flow_figure
 from samviz.figures.lab import Frame, figure, lab_figure
+from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.scene import heights
 from samviz.figures.series import POINTS
+from samviz.figures.sharpness import Surroundings, sharpness_figure
+from samviz.figures.valley import floor_figure, surfaces_figure
 
-__all__ = ["POINTS", "Frame", "claim_figure", "figure", "heights", "lab_figure"]
+__all__ = [
+    "POINTS",
+    "Cycle",
+    "Directions",
+    "Frame",
+    "Paths",
+    "Surroundings",
+    "Track",
+    "alignment_figure",
+    "claim_figure",
+    "cycle_figure",
+    "figure",
+    "floor_figure",
+    "flow_figure",
+    "heights",
+    "lab_figure",
+    "paths_figure",
+    "sharpness_figure",
+    "surfaces_figure",
+]

@@ -1,7 +1,28 @@
 """What is touched: the live lab, panels of one's own, their views and the loop that drives them."""
 
+from samviz.lab.ablation import ablation_panel, figure_one_panel
+from samviz.lab.batches import batch_panel
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
+from samviz.lab.cycle import cycle_panel
+from samviz.lab.flow import flow_panel
 from samviz.lab.lab import Lab
+from samviz.lab.minibatch import alignment_panel
 from samviz.lab.panel import Panel
+from samviz.lab.sharpness import sharpness_panel
 
-__all__ = ["Button", "Choice", "Lab", "Panel", "Slider", "Switch", "decades"]
+__all__ = [
+    "Button",
+    "Choice",
+    "Lab",
+    "Panel",
+    "Slider",
+    "Switch",
+    "ablation_panel",
+    "alignment_panel",
+    "batch_panel",
+    "cycle_panel",
+    "decades",
+    "figure_one_panel",
+    "flow_panel",
+    "sharpness_panel",
+]
