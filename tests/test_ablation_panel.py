@@ -8,7 +8,8 @@ from scipy.optimize import brentq
 
 from samviz.figures import figure
 from samviz.figures.valley import CORNERS, LEVELS, LOOKS
-from samviz.lab import ablation, ablation_panel, figure_one_panel
+from samviz.lab import ablation_panel, figure_one_panel
+from samviz.lab.experiments import ablation
 
 QUICK = {"lr": 0.01, "rho": 1.0, "start": (0.3, 0.6)} | dict.fromkeys(LOOKS, False)
 

@@ -11,8 +11,8 @@ from samviz.claims.subjects import interpolating
 from samviz.dynamics import gradient_flow_limit
 from samviz.figures import Directions, alignment_figure, figure
 from samviz.lab import alignment_panel, batch_panel
-from samviz.lab.batches import SEEDS, draw_paths, feet, flows, subject
-from samviz.lab.minibatch import ANGLES, SIZES, SPECTRUM, draw_alignment, draws, samples, walk
+from samviz.lab.experiments.batches import SEEDS, draw_paths, feet, flows, subject
+from samviz.lab.experiments.minibatch import ANGLES, SIZES, SPECTRUM, draw_alignment, draws, samples, walk
 from samviz.problems import valley
 
 PATHS = {"lr": 0.02, "rho": 0.15, "problem": "network", "again": 0}

@@ -5,7 +5,7 @@ import pytest
 from test_sharpness_panel import finite, trace
 
 from samviz.lab import cycle_panel
-from samviz.lab.cycle import amplitude, draw, field, rate
+from samviz.lab.experiments.cycle import amplitude, draw, field, rate
 
 START = {"lr": 0.25, "rho": 0.5, "share": 0.9, "rule": "sam", "x": (0.5, 1.0)}
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from samviz.figures import figure
-from samviz.lab import flow, flow_panel
+from samviz.lab import flow_panel
+from samviz.lab.experiments import flow
 
 
 @pytest.fixture(autouse=True)

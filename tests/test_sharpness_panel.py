@@ -13,7 +13,7 @@ from samviz.geometry import (
     worst_direction_sharpness,
 )
 from samviz.lab import sharpness_panel
-from samviz.lab.sharpness import BOWLS, Bowl, draw, surroundings
+from samviz.lab.experiments.sharpness import BOWLS, Bowl, draw, surroundings
 from samviz.problems import Problem
 
 START = {"rho": 0.4, "ratio": 4.0, "left": 1.0, "bowl": "round", "x": (0.35, 0.75)}

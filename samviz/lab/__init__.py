@@ -1,14 +1,14 @@
 """What is touched: the live lab, panels of one's own, their views and the loop that drives them."""
 
-from samviz.lab.ablation import ablation_panel, figure_one_panel
-from samviz.lab.batches import batch_panel
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
-from samviz.lab.cycle import cycle_panel
-from samviz.lab.flow import flow_panel
+from samviz.lab.experiments.ablation import ablation_panel, figure_one_panel
+from samviz.lab.experiments.batches import batch_panel
+from samviz.lab.experiments.cycle import cycle_panel
+from samviz.lab.experiments.flow import flow_panel
+from samviz.lab.experiments.minibatch import alignment_panel
+from samviz.lab.experiments.sharpness import sharpness_panel
 from samviz.lab.lab import Lab
-from samviz.lab.minibatch import alignment_panel
 from samviz.lab.panel import Panel
-from samviz.lab.sharpness import sharpness_panel
 
 __all__ = [
     "Button",

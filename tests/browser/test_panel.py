@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from .panels import GRAPH, curve, says, wait
+
 PANEL = """
 import time
 
@@ -38,22 +40,7 @@ controls = {
 }
 panel = Panel(draw, controls, drag={"x": (0.6, 0.4)}, description="A point above a parabola")
 """
-GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
 DRAWN = f"{GRAPH.format(0)}?.data?.length === 3"
-
-
-def curve(notebook: Any, name: str, axis: str = "y", number: int = 0) -> list[float]:
-    """Coordinates of a trace, as the browser holds them."""
-    find = f"(name) => Array.from({GRAPH.format(number)}.data.find(trace => trace.name === name).{axis})"
-    return notebook.page.evaluate(find, name)
-
-
-def wait(notebook: Any, condition: str, seconds: float = 30) -> None:
-    notebook.page.wait_for_function(f"() => {condition}", timeout=seconds * 1e3)
-
-
-def sentence(notebook: Any, text: str) -> None:
-    notebook.page.locator(".samviz-sentence").filter(has_text=text).first.wait_for()
 
 
 def point(notebook: Any) -> tuple[float, float]:
@@ -82,15 +69,15 @@ def test_a_slider_moves_the_figure_and_the_sentence(panel):
     slider = panel.page.get_by_role("slider", name="ρ radius", exact=True)
     slider.focus()
     panel.page.keyboard.press("ArrowRight")
-    sentence(panel, "At ρ = 0.11 ")
+    says(panel, "At ρ = 0.11 ")
     assert slider.get_attribute("aria-valuetext") == "0.11"
     assert panel.until("panel.values['rho']", lambda rho: rho != 0.1) == 0.11
     wait(panel, f"Math.abs({GRAPH.format(0)}.data[0].y[0] - 0.11) < 1e-6")
     panel.page.keyboard.press("Home")
-    sentence(panel, "At ρ = 0 ")
+    says(panel, "At ρ = 0 ")
     box = slider.bounding_box()
     panel.page.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
-    sentence(panel, "At ρ = 1 ")
+    says(panel, "At ρ = 1 ")
     panel.page.mouse.move(box["x"] + box["width"] - 9, box["y"] + box["height"] / 2)
     panel.page.mouse.down()
     panel.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=20)
@@ -99,7 +86,7 @@ def test_a_slider_moves_the_figure_and_the_sentence(panel):
     assert 0.01 < rho < 0.5
     assert panel.until("panel.values['rho']", lambda value: value == rho) == rho
     wait(panel, f"Math.abs({GRAPH.format(0)}.data[0].y[0] - {rho}) < 1e-6")
-    sentence(panel, f"At ρ = {rho:g} ")
+    says(panel, f"At ρ = {rho:g} ")
     panel.page.get_by_role("status").filter(has_text=f"At ρ = {rho:g} ").wait_for(state="attached")  # is spoken at rest
 
 
@@ -128,7 +115,7 @@ def test_a_choice_a_switch_and_a_button(panel):
     assert panel.until("panel.values", lambda values: values["again"] == 2)["show"] is False
     assert panel.kernel("panel.set(rule='sam', show=True, x=(0.1, 0.2))") is None
     wait(panel, "document.querySelector('.samviz-panel select').value === 'sam'")
-    sentence(panel, "the point (0.1, 0.2)")
+    says(panel, "the point (0.1, 0.2)")
     assert panel.page.get_by_label("x₂").input_value() == "0.2"
 
 
@@ -171,7 +158,7 @@ def test_a_point_is_moved_with_keys_and_by_typing(panel):
     panel.page.get_by_label("x₁").fill("-0.123456")
     panel.page.keyboard.press("Enter")
     assert panel.until("panel.values['x'][0]", lambda x: x < 0) == -0.123456
-    sentence(panel, "the point (-0.123456, ")
+    says(panel, "the point (-0.123456, ")
     panel.until("panel.view._seq == panel.view._ack")
     panel.screenshot("panel", ".samviz-panel")
     box = panel.page.locator(".samviz-graph .nsewdrag").first.bounding_box()
@@ -203,21 +190,21 @@ def test_an_error_is_said_and_the_picture_stays(panel):
     alert.filter(has_text="rule is").wait_for(state="detached")
     panel.page.get_by_role("slider", name="ρ radius", exact=True).focus()
     panel.page.keyboard.press("End")
-    sentence(panel, "At ρ = 1 ")
+    says(panel, "At ρ = 1 ")
 
 
 def test_a_reload_shows_it_again(panel):
     panel.page.get_by_label("ρ radius, typed").fill("0.321")
     panel.page.keyboard.press("Enter")
-    sentence(panel, "At ρ = 0.321 ")
+    says(panel, "At ρ = 0.321 ")
     panel.reload()
     wait(panel, DRAWN)
-    sentence(panel, "At ρ = 0.321 ")
+    says(panel, "At ρ = 0.321 ")
     assert curve(panel, "curve")[0] == pytest.approx(0.321)
     assert panel.page.get_by_label("ρ radius, typed").input_value() == "0.321"
     panel.page.get_by_role("slider", name="ρ radius", exact=True).focus()
     panel.page.keyboard.press("Home")
-    sentence(panel, "At ρ = 0 ")
+    says(panel, "At ρ = 0 ")
 
 
 def test_every_control_has_a_name(panel):
@@ -251,13 +238,13 @@ slow
 def test_long_work_shows_how_far_it_is_and_starts_again(open_notebook):
     notebook = open_notebook("slow.ipynb", [PANEL, SLOW, "done = 1"])
     notebook.run_all()
-    sentence(notebook, " of 300 at 1")
+    says(notebook, " of 300 at 1")
     slider = notebook.page.get_by_role("slider", name="a", exact=True)
     assert slider.input_value() == "3"
     slider.focus()
     notebook.page.keyboard.press("Home")
-    sentence(notebook, " of 300 at -2")
-    sentence(notebook, "300 of 300 at -2")
+    says(notebook, " of 300 at -2")
+    says(notebook, "300 of 300 at -2")
     wait(notebook, f"{GRAPH.format(0)}.data[0].y.length === 300 && {GRAPH.format(0)}._fullLayout.yaxis.range[0] < -590")
     assert notebook.kernel("log[-1], max(n for a, n in log if a == 1) < 300") == ((-2.0, 300), True)  # the old one died
     assert notebook.errors == []
@@ -303,7 +290,7 @@ def test_a_surface_is_drawn(open_notebook):
     slider = notebook.page.get_by_role("slider", name="a", exact=True)
     slider.focus()
     notebook.page.keyboard.press("End")
-    sentence(notebook, "A saddle of height 2.")
+    says(notebook, "A saddle of height 2.")
     notebook.until("deep.view._seq == deep.view._ack")
     wait(notebook, f"Math.max(...{GRAPH.format(0)}.data[0].z.flatMap(row => [...row])) === 2")
     notebook.page.wait_for_timeout(500)

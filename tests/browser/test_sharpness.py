@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-GRAPH = "document.querySelector('.samviz-graph')"
-
-
-def curve(notebook, name, axis="y"):
-    find = f"(name) => Array.from({GRAPH}.data.find(trace => trace.name === name).{axis})"
-    return notebook.page.evaluate(find, name)
-
-
-def sentence(notebook, text):
-    notebook.page.locator(".samviz-sentence").filter(has_text=text).first.wait_for()
-
-
-def settled(notebook):
-    notebook.until("panel.view._seq == panel.view._ack and panel.player.work is None")
-    notebook.page.wait_for_timeout(300)
+from .panels import curve, dragged, open_panels, says, settled, without_errors
 
 
 @pytest.fixture(scope="module")
 def kept(keep_notebook):
-    notebook = keep_notebook("01_three_sharpnesses.ipynb")
-    notebook.run_all()
-    notebook.page.wait_for_function(f"() => {GRAPH}?.data?.length > 10")
-    notebook.page.locator(".samviz-panel").scroll_into_view_if_needed()
-    return notebook
+    return open_panels(keep_notebook, "01_three_sharpnesses.ipynb")
 
 
 @pytest.fixture
 def panel(kept):
-    yield kept
-    assert kept.errors == []
-    assert kept.page.get_by_role("alert").first.inner_text() == ""
+    with without_errors(kept):
+        yield kept
 
 
 def test_its_first_picture(panel):
-    sentence(panel, "R_ρ/ρ² at ρ = 0.4")
+    says(panel, "R_ρ/ρ² at ρ = 0.4")
     settled(panel)
     panel.screenshot("sharpness_first", ".samviz-panel")
 
@@ -51,10 +32,10 @@ def test_the_sliders(panel):
     ):
         panel.page.get_by_role("slider", name=name, exact=True).focus()
         panel.page.keyboard.press(key)
-        sentence(panel, text)
+        says(panel, text)
     panel.page.get_by_label("ρ radius, typed").fill("0.6")
     panel.page.keyboard.press("Enter")
-    sentence(panel, "ρ = 0.6 ")
+    says(panel, "ρ = 0.6 ")
     settled(panel)
     assert curve(panel, "worst now")[0] == pytest.approx(1, abs=0.01)
     panel.screenshot("sharpness_minimum", ".samviz-panel")
@@ -62,17 +43,11 @@ def test_the_sliders(panel):
 
 def test_a_drag_turns_the_ascent_arrow(panel):
     before = curve(panel, "ascent", "x")
-    box = panel.page.get_by_role("button", name="point x").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    panel.page.mouse.move(x, y)
-    panel.page.mouse.down()
-    panel.page.mouse.move(x - 150, y + 60, steps=15)
-    panel.page.mouse.up()
-    assert panel.until("panel.values['x']", lambda at: at[0] < 0 and at[1] < 0.75)
-    settled(panel)
+    at = dragged(panel, "x", -150, 60)
+    assert at[0] < 0
+    assert at[1] < 0.75
     after = curve(panel, "ascent", "x")
     assert after[1] < 0 < before[1]
-    at = panel.kernel("panel.values['x']")
     assert (curve(panel, "x", "x")[0], curve(panel, "x")[0]) == pytest.approx(at, abs=1e-6)
     panel.screenshot("sharpness_dragged", ".samviz-panel")
 
@@ -82,6 +57,6 @@ def test_a_drag_turns_the_ascent_arrow(panel):
 )
 def test_the_bowls(panel, kind, text):
     panel.page.get_by_label("bowl", exact=True).select_option(kind)
-    sentence(panel, text)
+    says(panel, text)
     settled(panel)
     panel.screenshot(f"sharpness_{kind[:4]}", ".samviz-panel")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from samviz.dynamics import Diverged, History, Run, gradient_flow_limit, phase_boundary
 from samviz.figures.flow import Track, flow_figure
 from samviz.lab.controls import Choice, Control, Slider, decades
+from samviz.lab.experiments.ablation import contours
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import Valley, valley
 
@@ -132,7 +133,7 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
     """The run, then the grid of errors, as they go on."""
     lr, rho = values["lr"], values["rho"]
     case = Case(values["kind"], tuple(float(np.clip(v, 0, 1)) for v in values["start"]))  # type: ignore[arg-type]
-    grid, over = contours()
+    grid, over, _ = contours()
     errors = scale(case)
 
     def drawing(track: Track) -> Drawing:
@@ -144,7 +145,7 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
                 track,
                 case.start,
                 grid,
-                over[case.kind],
+                over["top" if case.kind == "worst" else "trace"],
                 equation,
                 errors.by_radius(),
                 np.array(own).reshape(-1, 2),
@@ -216,14 +217,6 @@ def looked_at(run: Run, case: Case) -> dict[str, Any]:
         "rho": run.settings.rho,
         "eigenvalues": np.array(tops)[:, None],
     }
-
-
-@cache
-def contours() -> tuple[Array, dict[str, Array]]:
-    """A grid, and over its square what each flow goes down."""
-    side = torch.linspace(-0.06, 1.06, 45, dtype=torch.float64)
-    both = valley().eigenvalues(torch.stack(torch.meshgrid(side, side, indexing="xy"), -1))
-    return side.numpy(), {"worst": both.amax(-1).numpy(), "average": both.sum(-1).numpy()}
 
 
 def told(track: Track, equation: str, error: float | None, exponent: float, lr: float, rho: float) -> str:

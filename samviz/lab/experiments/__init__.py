@@ -1,0 +1,1 @@
+"""The notebooks' experiments: each a panel, and the runs that it shows."""
