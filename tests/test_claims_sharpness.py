@@ -32,7 +32,7 @@ def some_steps(problem, x, tol=0.0):
     return FlowLimit(x, none, none, none > 0, 0)
 
 
-# Lemmas 3.2 and 3.5, Section 4.3
+# Lemmas 3.2 and 3.5, Section 4
 
 
 def test_a_flow_that_has_not_ended_sees_the_gradient(monkeypatch):

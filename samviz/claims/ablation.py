@@ -9,7 +9,7 @@ import torch
 
 from samviz.claims.ascent_loss import ascent_cycle, ascent_loss_gradient
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near
-from samviz.claims.figure_one import curvatures, slopes
+from samviz.claims.toy import curvatures, slopes
 from samviz.dynamics import RULES, Run
 from samviz.problems import valley
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
-from samviz.claims.figure_one import FLATTEST, curvatures, slopes
+from samviz.claims.figure_one import FLATTEST
+from samviz.claims.toy import curvatures, slopes
 from samviz.dynamics import RULES, Run
 from samviz.geometry import ascent_direction_sharpness
 from samviz.problems import valley

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
-from samviz.claims.full_batch import BESIDE, FLOOR, WITHIN, iterates, on_cycle, phase_two_run
+from samviz.claims.full_batch import BESIDE, FLOOR, WITHIN
+from samviz.claims.runs import iterates, on_cycle, phase_two_run
 from samviz.claims.subjects import interpolating
 from samviz.dynamics import Run, gradient_flow_limit, limiting_flow
 from samviz.geometry import normal_space, third_derivative, top_eigenpairs, worst_direction_sharpness
@@ -62,7 +63,7 @@ def sharpness_at_the_end(quick: bool) -> Finding:
     radii = np.array([0.6, 0.5, 0.4] if quick else [0.4, 0.3, 0.2])
     lr, rho = (grid.ravel() for grid in np.meshgrid(rates, radii, indexing="ij"))
     run = Run(valley(), "sam", lr, rho, x0=np.tile(BESIDE, (len(lr), 1)), device="cpu")
-    x = iterates(run, np.rint(END / (lr * rho**2)).astype(np.int64)[None])[0]
+    x = iterates(run, END / (lr * rho**2)[None])[0]
     descent = Run(valley(), "gd", rates[-1], x0=BESIDE, device="cpu")
     descent.step(1000)
     height = worst_loss(x, rho).reshape(len(rates), -1)
@@ -107,7 +108,7 @@ def worst_loss(x: Tensor, rho: Array) -> Array:
     return np.asarray(torch.cat(rises) + problem.loss(x)) / rho**2
 
 
-@claim("Section 4.3; Arora, Li & Panigrahi 2022")
+@claim("Section 4; Arora, Li & Panigrahi 2022")
 def sharpness_per_step(quick: bool) -> Finding:
     """SAM lowers λ₁ by ½ηρ²‖∂Φ∇λ₁‖² a step, linear in η; normalized gradient descent by ¼η²‖∂Φ∇λ₁‖²/λ₁, quadratic.
 

@@ -5,38 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
+from samviz.claims.runs import iterates
+from samviz.claims.toy import curvatures, overshoot, slopes
 from samviz.dynamics import Run, gradient_flow_limit
 from samviz.problems import valley
 
 SHARPEST = np.array([0.0, 0.0])  # where λ₁ is least
 FLATTEST = np.array([1.0, 1.0])  # where λ_M is least
 LEAST_TRACE = np.array([0.8, 1 / 7])
-
-
-def curvatures(x: Array) -> tuple[Array, Array]:
-    """F₁ and F₂ at points (..., 2 or more), from the figure's caption."""
-    return x[..., 0] ** 2 + 6 * x[..., 1] ** 2 + 8, 4 * (1 - x[..., 0]) ** 2 + (1 - x[..., 1]) ** 2 + 1
-
-
-def slopes(x: Array) -> tuple[Array, Array]:
-    """∇F₁ and ∇F₂ along the floor, each (2,)."""
-    return np.array([2 * x[0], 12 * x[1]]), np.array([-8 * (1 - x[0]), -2 * (1 - x[1])])
-
-
-def overshoot(lr: Array | float, curvature: Array | float) -> Array:
-    """How much stronger than Eq. 7 the drift is at a finite η: the 2-cycle sees the gradient 2ρ/(2 − ηλ) from Γ."""
-    return np.asarray((2 / (2 - np.asarray(lr) * curvature)) ** 2)
-
-
-def recorded(run: Run, steps: Array) -> Array:
-    """The iterates (times, runs, dim) at each run's own steps (times, runs)."""
-    marks = np.rint(steps).astype(int)
-    seen = np.empty((*marks.shape, run.problem.dim))
-    for mark in np.unique(marks):
-        run.step(int(mark) - run.steps)
-        here = marks == mark
-        seen[here] = np.broadcast_to(run.x.numpy(), seen.shape)[here]
-    return seen
 
 
 @claim("Figure 1")
@@ -51,7 +27,7 @@ def figure_one_full_batch(quick: bool) -> Finding:
     checks, curves, excess = [], [], {}
     for rule, name in (("sam", "SAM"), ("worst", "descent on L_Max")):
         run = Run(valley(), rule, lr, rho, x0=np.tile(start, (len(lr), 1)), device="cpu")
-        floor = recorded(run, tau[:, None] / (lr * rho**2))[..., :2]  # (times, runs, 2)
+        floor = iterates(run, tau[:, None] / (lr * rho**2)).numpy()[..., :2]  # (times, runs, 2)
         off = np.linalg.norm(floor - SHARPEST, axis=2)
         rate = np.log(floor[-2, :, 0] / floor[-1, :, 0]) / (tau[-1] - tau[-2])
         law = 2 * overshoot(lr, 2 * curvatures(floor[-1])[0])

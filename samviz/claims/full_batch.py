@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, line, near
+from samviz.claims.runs import iterates, on_cycle, phase_two_run
 from samviz.claims.subjects import interpolating
+from samviz.claims.toy import stronger_flow
 from samviz.dynamics import Run, gradient_flow_limit, limiting_flow, phase_boundary
 from samviz.geometry import normal_space, top_eigenpairs
 from samviz.problems import Problem, Valley, valley
@@ -20,31 +21,6 @@ BESIDE = (0.6, 0.9, 0.1, 0.1)  # where phase I starts on the valley
 FLOOR = (0.6, 0.9, 0.0, 0.0)  # where phase II starts on it
 FLOW_TIMES = (0.05, 0.1, 0.2, 0.4)  # at which SAM is compared with gradient flow in phase I
 WITHIN = 0.2  # an exponent may be off by this much
-
-
-def on_cycle(problem: Problem, foot: Tensor, lr: Array, rho: Array) -> Tensor:
-    """Where phase II begins: for each run the point of Theorem 4.8's 2-cycle above a point (dim,) of Γ, (runs, dim)."""
-    pairs = top_eigenpairs(problem, foot)
-    top = float(pairs.values)
-    return foot + torch.from_numpy(lr * rho * top / (2 - lr * top))[:, None] * pairs.vectors[0]
-
-
-def iterates(run: Run, steps: NDArray[np.int64]) -> Tensor:
-    """The iterates (times, runs, dim) of a batch of runs, each at its own steps (times, runs)."""
-    seen = run.x.new_zeros(*steps.shape, run.problem.dim)
-    for step in np.unique(steps):
-        run.step(int(step) - run.steps)
-        times, runs = np.nonzero(steps == step)
-        seen[times, runs] = run.x[runs]
-    return seen
-
-
-def phase_two_run(problem: Problem, foot: Tensor, lr: Array, rho: float, tau: Array) -> tuple[Tensor, int]:
-    """SAM from the 2-cycle above a point of Γ: the iterates (times, runs, dim) at t = τ/(ηρ²), and the most steps."""
-    radii = np.full_like(lr, rho)
-    run = Run(problem, "sam", lr, radii, x0=on_cycle(problem, foot, lr, radii), device="cpu")
-    steps = np.rint(np.outer(tau, 1 / (lr * rho**2))).astype(np.int64)
-    return iterates(run, steps), int(steps.max())
 
 
 @claim("Theorem 4.5, phase I")
@@ -108,7 +84,7 @@ def from_gradient_flow(lr: Array, rho: Array) -> Array:
     span = {"t_span": (0, FLOW_TIMES[-1]), "t_eval": FLOW_TIMES}
     flow = solve_ivp(velocity, y0=BESIDE, method="LSODA", rtol=1e-9, atol=1e-12, **span).y.T
     run = Run(problem, "sam", lr, rho, x0=np.tile(BESIDE, (len(lr), 1)), device="cpu")
-    x = iterates(run, np.rint(np.outer(FLOW_TIMES, 1 / lr)).astype(np.int64)).numpy()
+    x = iterates(run, np.outer(FLOW_TIMES, 1 / lr)).numpy()
     return np.asarray(np.linalg.norm(x - flow[:, None], axis=2).max(0))
 
 
@@ -161,30 +137,15 @@ def phase_two(quick: bool) -> Finding:
 
 
 def tracking(problem: Problem, foot: Tensor, lr: Array, rho: float, tau: Array) -> tuple[Array, Array, int]:
-    """The largest tracking error over the times, (runs,), from Eq. 7 and on the valley from `faster`; and the steps."""
+    """The largest tracking error over the times, (runs,), from Eq. 7 and from the valley's stronger one; the steps."""
     x, steps = phase_two_run(problem, foot, lr, rho, tau)
     flow = limiting_flow(problem, foot, times=tau).x  # (times, 1, dim)
-    paths = flow, faster(foot, lr, tau) if isinstance(problem, Valley) else flow
     shadow = gradient_flow_limit(problem, x.flatten(0, 1)).x.view(x.shape)
-    off, left = ((shadow - path).norm(dim=2).amax(0).numpy() for path in paths)
-    return off, left, steps
-
-
-def faster(foot: Tensor, lr: Array, tau: Array) -> Tensor:
-    """Eq. 7 on the valley with the drift of the 2-cycle, (2/(2 − ηλ₁))² times as strong: (times, runs, 4).
-
-    SAM takes its gradient at a distance 2ρ/(2 − ηλ₁) from Γ instead of ρ, and the drift goes with the square.
-    """
-    problem, paths = valley(), []
-    for rate in lr:
-
-        def velocity(_: float, y: Array, rate: float = rate) -> Array:
-            top = float(problem.eigenvalues(torch.from_numpy(y))[0])
-            return -np.array([2, 12]) * y * (2 / (2 - rate * top)) ** 2  # −½∇λ₁ = −(2x₁, 12x₂)
-
-        paths.append(solve_ivp(velocity, (0, tau[-1]), foot[:2], t_eval=tau, rtol=1e-9, atol=1e-12).y.T)
-    floor = torch.from_numpy(np.stack(paths, 1))
-    return torch.cat((floor, torch.zeros_like(floor)), 2)
+    off = (shadow - flow).norm(dim=2).amax(0).numpy()
+    if not isinstance(problem, Valley):
+        return off, off, steps
+    stronger = stronger_flow(foot[:2].numpy(), lr, tau, "worst")
+    return off, np.linalg.norm(shadow.numpy()[..., :2] - stronger, axis=2).max(0), steps
 
 
 @claim("Theorem 4.5, phase II")

@@ -79,7 +79,7 @@ def flow_projects(quick: bool) -> Finding:
     return Finding(checks, settings, Plot("step h of the differences", "Frobenius norm", curves))
 
 
-@claim("Section 4.3, from the Taylor expansion to Eq. 7")
+@claim("Section 4, Eq. 7")
 def third_order_term(quick: bool) -> Finding:
     """The third-order term of a step along ±v₁ lowers λ₁: ∂Φ∇³L[v₁,v₁] = ∂Φ∇λ₁, and SAM moves Φ by −½ηρ²∂Φ∇λ₁."""
     scales = 3 if quick else 5

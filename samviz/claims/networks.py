@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
-from samviz.claims.figure_one import recorded
+from samviz.claims.runs import iterates
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.geometry import third_derivative, top_eigenpairs
 from samviz.problems import MLP, Problem, mlp, valley
@@ -139,7 +139,7 @@ def edge_of_sam(quick: bool) -> Finding:
     checks, curves = [], []
     for name, loss, start, rates, radii, tau in cases:
         run = Run(loss, "sam", rates, radii, x0=start.repeat(len(lr), 1), device="cpu")
-        ends = torch.from_numpy(recorded(run, tau / (rates * radii**2)[None])[0])
+        ends = iterates(run, tau / (rates * radii**2)[None])[0]
         ratio = top_eigenpairs(loss, ends).values[:, 0].numpy() / edge_of_stability(
             rates, radii, loss.gradient(ends)[1].norm(dim=1).numpy()
         )

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, line, near
+from samviz.claims.runs import iterates
 from samviz.claims.subjects import interpolating
+from samviz.claims.toy import stronger_flow
 from samviz.dynamics import Run, gradient_flow_limit, limiting_flow
 from samviz.geometry import worst_direction_sharpness
 from samviz.problems import valley
@@ -73,7 +75,7 @@ def one_sample_flow(quick: bool) -> Finding:
     middle = shadow.mean(2, keepdim=True)
     scatter = (shadow - middle).square().sum(3).mean((0, 2)).sqrt().numpy()
     bias = (middle - flow[:, None]).norm(dim=3).amax(0)[:, 0].numpy()
-    predicted = _stronger_flow(seen.rates)  # (times, rates, 2)
+    predicted = stronger_flow(BESIDE, seen.rates, TIMES, "average")  # (times, rates, 2)
     left = np.linalg.norm(middle[:, :, 0, :2].numpy() - predicted, axis=2).max(0)
     slope, slope_error = line(np.log(seen.rates), np.log(error))
     checks = [
@@ -164,12 +166,7 @@ def _seen(quick: bool) -> Seen:
     x0[:, :2] = BESIDE
     x0[:, 2:] = rho * np.outer(lr, curvature) / (2 - np.outer(lr, curvature))  # each sample's 2-cycle
     run = Run(problem, "sam", lr, rho, batch_size=1, x0=x0, device="cpu")
-    due = np.round(np.outer(TIMES, 1 / (lr * rho**2))).astype(int)  # (times, runs)
-    x = torch.zeros(*due.shape, 4, dtype=torch.float64)
-    for step in np.unique(due):
-        run.step(int(step) - run.steps)
-        now = torch.from_numpy(due == step)
-        x[now] = run.x.expand(len(TIMES), -1, -1)[now]
+    x = iterates(run, np.outer(TIMES, 1 / (lr * rho**2)))
     settings = {
         "problem": "valley(mean=True)",
         "lr": rates.tolist(),
@@ -179,24 +176,3 @@ def _seen(quick: bool) -> Seen:
         "τ": TIMES.tolist(),
     }
     return Seen(x.view(len(TIMES), len(rates), seeds, 4), rates, rho, settings)
-
-
-def _stronger_flow(rates: Array, pieces: int = 100) -> Array:
-    """The flow with each sample's drift times (2/(2 − ηλ))², λ = 2F₁ or 2F₂, by Runge and Kutta: (times, rates, 2)."""
-
-    def velocity(x: Array) -> Array:
-        x1, x2 = x.T
-        first, second = x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
-        slopes = np.array([2 * x1, 12 * x2]), np.array([8 * (x1 - 1), 2 * (x2 - 1)])
-        drift = slopes[0] / (1 - rates * first) ** 2 + slopes[1] / (1 - rates * second) ** 2
-        return np.asarray(-drift.T / 2)
-
-    x, path = np.tile(BESIDE, (len(rates), 1)), []
-    for length in np.diff(TIMES, prepend=0.0) / pieces:
-        for _ in range(pieces):
-            k1 = velocity(x)
-            k2 = velocity(x + length / 2 * k1)
-            k3 = velocity(x + length / 2 * k2)
-            x = x + length / 6 * (k1 + 2 * k2 + 2 * k3 + velocity(x + length * k3))
-        path.append(x)
-    return np.array(path)

@@ -92,7 +92,7 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes do not fit.
 
-    Source: Section 4.3, the step from the third-order term of the Taylor expansion to ∇λ₁.
+    Source: Section 4, the step from the third-order term of the Taylor expansion to ∇λ₁.
 
     >>> from samviz.problems import valley
     >>> v = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]]).double()
