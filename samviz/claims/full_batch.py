@@ -13,7 +13,7 @@ from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, expon
 from samviz.claims.runs import iterates, on_cycle, phase_two_run
 from samviz.claims.subjects import interpolating
 from samviz.claims.toy import stronger_flow
-from samviz.dynamics import Run, gradient_flow_limit, limiting_flow, phase_boundary
+from samviz.dynamics import Run, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
 from samviz.geometry import normal_space, top_eigenpairs
 from samviz.problems import Problem, Valley, valley
 
@@ -139,13 +139,12 @@ def phase_two(quick: bool) -> Finding:
 def tracking(problem: Problem, foot: Tensor, lr: Array, rho: float, tau: Array) -> tuple[Array, Array, int]:
     """The largest tracking error over the times, (runs,), from Eq. 7 and from the valley's stronger one; the steps."""
     x, steps = phase_two_run(problem, foot, lr, rho, tau)
-    flow = limiting_flow(problem, foot, times=tau).x  # (times, 1, dim)
-    shadow = gradient_flow_limit(problem, x.flatten(0, 1)).x.view(x.shape)
-    off = (shadow - flow).norm(dim=2).amax(0).numpy()
+    off = tracking_error(problem, x, limiting_flow(problem, foot, times=tau)).amax(0).numpy()
     if not isinstance(problem, Valley):
         return off, off, steps
-    stronger = stronger_flow(foot[:2].numpy(), lr, tau, "worst")
-    return off, np.linalg.norm(shadow.numpy()[..., :2] - stronger, axis=2).max(0), steps
+    shadow = gradient_flow_limit(problem, x.flatten(0, 1)).x.view(x.shape).numpy()
+    left = np.linalg.norm(shadow[..., :2] - stronger_flow(foot[:2].numpy(), lr, tau, "worst"), axis=2).max(0)
+    return off, left, steps
 
 
 @claim("Theorem 4.5, phase II")

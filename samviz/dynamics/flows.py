@@ -200,7 +200,7 @@ def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
     Args:
         problem: whose loss.
         x: (times, runs, dim), the iterates at t = τ/(ηρ²).
-        flow: from `limiting_flow`.
+        flow: from `limiting_flow`, one for each run or one for all.
 
     Returns:
         (times, runs); NaN where the flow had stopped.
@@ -216,7 +216,8 @@ def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
     tensor([[0.1000],
             [0.1000]], dtype=torch.float64)
     """
-    check("x", x, tuple(flow.x.shape))
+    times, runs, dim = flow.x.shape
+    check("x", x, (times, -1 if runs == 1 else runs, dim))
     shadow = gradient_flow_limit(problem, x.reshape(-1, x.shape[2])).x.view(x.shape)
     error: Tensor = (shadow - flow.x).norm(dim=2)
     return error
