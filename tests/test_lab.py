@@ -398,6 +398,9 @@ def test_the_words_say_what_is_happening(change: dict[str, Any], words_of_phase:
     row = aligned | {"cos_v1": 1.0, "rayleigh": 1.0, "closing": False} | change
     assert words_of_phase in words.phase(row, 20, falling=False)
     assert words_of_look in words.look(row, 20)
+    now = {"speed": 0.0, "place": "CPU", "playing": False, "stopped": False, "falling": False}
+    assert words_of_phase in words.status(row, 20, step=1, **now)
+    assert words.status(row, 20, step=0, **now).startswith("step 0 · paused · CPU · at the start. ")
 
 
 def test_label_noise_is_offered_where_the_loss_is_a_square() -> None:

@@ -179,7 +179,7 @@ def _end_labels(
         if value > top[1]:
             text, value = f"{text} = {value:.3g} ↑", top[1]
         at = (np.log10(value) if value > 0 else low) if log else value
-        labels.append((min(max(at, low), high), text, color))
+        labels.append((min(max(at, low), high - 0.05 * (high - low)), text, color))  # below the panel's title
     heights = np.array(apart([at for at, _, _ in labels], 0.1 * (high - low), low))
     sharpness = _texts(labels, 10**heights if log else heights, last, "y2")
     ends = [float(np.nan_to_num(h[name][-1])) for name in ("cos_eigenspace", "cos_v1", "rayleigh")]

@@ -129,4 +129,5 @@ def status(
     if stopped:
         return f"step {step:,} · stopped · {place} · diverged"
     rate = f"{speed:,.0f} steps/s" if playing and speed else ("playing" if playing else "paused")
-    return f"step {step:,} · {rate} · {place} · {phase(row, samples, falling)}. {look(row, samples)}"
+    where = phase(row, samples, falling) if step else "at the start"
+    return f"step {step:,} · {rate} · {place} · {where}. {look(row, samples)}"
