@@ -19,11 +19,11 @@ from samviz.figures.style import (
     Trace,
     apart,
     axis,
+    contours,
     layout,
     note,
     title,
 )
-from samviz.figures.valley import PALE
 
 Array = NDArray[np.float64]
 HEIGHT = 440  # pixels
@@ -80,8 +80,6 @@ def flow_figure(
 
 
 def _floor(track: Track, start: tuple[float, float], grid: Array, level: Array, whole: Layout) -> list[Trace]:
-    contour: Trace = {"type": "contour", "x": grid, "y": grid, "z": level, "name": "level", "hoverinfo": "skip"}
-    contour |= {"colorscale": PALE, "showscale": False, "ncontours": 14, "line": {"color": "#8fb0cc", "width": 0.7}}
     ring = {"color": "white", "size": 13, "line": {"color": INK, "width": 2}}
     dot = {"color": VERMILION, "size": 11, "line": {"color": "white", "width": 1.5}}
     lines: Trace = {"type": "scatter", "mode": "lines"}
@@ -89,7 +87,7 @@ def _floor(track: Track, start: tuple[float, float], grid: Array, level: Array, 
     whole["xaxis"] = axis(FLOOR, "y", range=[-0.06, 1.06], tickvals=[0, 0.5, 1], title={"text": "x₁", "standoff": 4})
     whole["yaxis"] = axis((0, 1), "x", range=[-0.06, 1.06], tickvals=[0, 0.5, 1], title={"text": "x₂", "standoff": 2})
     return [
-        contour,
+        contours(grid, grid, level, "level", pale=True, ncontours=14),
         lines | {"x": track.x[:, 0], "y": track.x[:, 1], "line": {"color": VERMILION, "width": 2.5}, "name": "iterate"},
         lines
         | {"x": track.flow[:, 0], "y": track.flow[:, 1], "line": {"color": INK, "width": 2, "dash": "dash"}}

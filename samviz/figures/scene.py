@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.style import BLUE, BLUES, GREY, INK, ORANGE, VERMILION, Layout, Trace, axis, note, title
+from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION, Layout, Trace, axis, contours, edges, note, title
 
 if TYPE_CHECKING:
     from samviz.geometry import Landscape
@@ -43,24 +43,7 @@ def landscape_panel(
     on = {"xaxis": "x4", "yaxis": "y4"}
     a, b = landscape.axis1, landscape.axis2
     traces: list[Trace] = [
-        {
-            "type": "contour",
-            "x": a,
-            "y": b,
-            "z": height,
-            "colorscale": BLUES,
-            "showscale": False,
-            "autocontour": False,
-            "contours": {
-                "start": float(step := np.nanmax(height) / LEVELS),
-                "end": float(np.nanmax(height)),
-                "size": float(step),
-            },
-            "line": {"color": "rgba(255,255,255,0.7)", "width": 0.7},
-            "hoverinfo": "skip",
-            "name": "√(L − min L)",
-        }
-        | on,
+        contours(a, b, height, "√(L − min L)", **edges(float(np.nanmax(height)), LEVELS)) | on,
         {
             "type": "scatter",
             "mode": "lines+markers",
@@ -228,17 +211,7 @@ def _coordinates(picture: Any, start: Any, path: Array) -> Any:
 def _floor(picture: Any, start: Any, path: Array) -> Any:
     corners = (((0, 0), "least λ₁"), ((0.8, 1 / 7), "least trace"), ((1, 1), "least λ₂"))
     traces: list[Trace] = [
-        {
-            "type": "contour",
-            "x": picture.axis,
-            "y": picture.axis,
-            "z": picture.level,
-            "colorscale": BLUES,
-            "showscale": False,
-            "ncontours": 14,
-            "line": {"color": "rgba(255,255,255,0.7)", "width": 0.7},
-            "hoverinfo": "skip",
-        },
+        contours(picture.axis, picture.axis, picture.level, "λ₁", ncontours=14),
         {
             "type": "scatter",
             "mode": "markers",

@@ -18,6 +18,8 @@ from samviz.figures.style import (
     Trace,
     apart,
     axis,
+    contours,
+    edges,
     layout,
     title,
 )
@@ -34,7 +36,6 @@ LIMITS = ("λ₁/2", "λ<sub>M</sub>/2", "Tr/(2D)")
 LEFT, RIGHT = (0.0, 0.435), (0.525, 0.835)  # columns; the rest is for the labels
 UPPER, LOWER = (0.585, 1.0), (0.0, 0.405)  # rows on the right
 RATIOS = (0.05, 20.0)  # of R_ρ/ρ², drawn
-PALE = [[0.0, "#a9cfe6"], [0.5, "#d3e6f3"], [1.0, "#f7fbfe"]]  # arrows in dark colours are seen on it
 HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"
 START = -90.0  # degrees at which the circle is cut open, away from v₁
 
@@ -94,21 +95,7 @@ def sharpness_figure(seen: Surroundings) -> dict[str, Any]:
 
 def _bowl(seen: Surroundings) -> list[Trace]:
     top = float(seen.height.max())
-    traces: list[Trace] = [
-        {
-            "type": "contour",
-            "x": seen.axis,
-            "y": seen.axis,
-            "z": seen.height,
-            "colorscale": PALE,
-            "showscale": False,
-            "autocontour": False,
-            "contours": {"start": 0.0, "end": top, "size": top / LEVELS},
-            "line": {"color": "white", "width": 1},
-            "hoverinfo": "skip",
-            "name": "√L",
-        }
-    ]
+    traces = [contours(seen.axis, seen.axis, seen.height, "√L", pale=True, **edges(top, LEVELS))]
     center, rho = seen.point, seen.rho
 
     def on_circle(angle: Any, scale: float = 1.0) -> Array:

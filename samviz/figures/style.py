@@ -11,6 +11,7 @@ INK, GREY, GRID, GHOST = "#1b2733", "#7d8b99", "#e8edf2", "#b9c2cb"
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 VERMILION, ORANGE, PURPLE = "#D55E00", "#E69F00", "#CC79A7"
 BLUES = [[0.0, "#08306b"], [0.2, "#1c64ab"], [0.4, "#4f9bcb"], [0.6, "#9ac8e1"], [0.8, "#cfe1f2"], [1.0, "#f4f9fd"]]
+PALE = [[0.0, "#a9c8e3"], [0.25, "#c9dded"], [0.5, "#dfebf5"], [1.0, "#fbfdff"]]  # dark lines are seen on it
 FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
 
 Trace = dict[str, Any]
@@ -44,6 +45,18 @@ def layout(height: int, **more: Any) -> Layout:
         "uirevision": "keep",
         **more,
     }
+
+
+def contours(x: Any, y: Any, z: Any, name: str, *, pale: bool = False, **more: Any) -> Trace:
+    """Filled contours, dark where it is low: z (len(y), len(x)), pale where much is drawn over them."""
+    line = {"color": "#8fb0cc" if pale else "rgba(255,255,255,0.7)", "width": 0.7}
+    look = {"colorscale": PALE if pale else BLUES, "showscale": False, "line": line, "hoverinfo": "skip"}
+    return {"type": "contour", "x": x, "y": y, "z": z, "name": name, **look, **more}
+
+
+def edges(top: float, count: int) -> Trace:
+    """So many contours from 0 to the top, wherever plotly would put them."""
+    return {"autocontour": False, "contours": {"start": top / count, "end": top, "size": top / count}}
 
 
 def title(text: str, detail: str, x: float, y: float) -> Layout:

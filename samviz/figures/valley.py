@@ -15,12 +15,14 @@ from samviz.figures.style import (
     GREY,
     INK,
     ORANGE,
+    PALE,
     PURPLE,
     SKY,
     VERMILION,
     Layout,
     Trace,
     axis,
+    contours,
     layout,
     note,
     title,
@@ -56,7 +58,6 @@ BESIDE = {  # the corners' words
     "low": {"xanchor": "right", "xshift": -10, "yanchor": "middle"},
     "trace": {"xanchor": "center", "yanchor": "top", "yshift": -12},
 }
-PALE = [[0.0, "#a9c8e3"], [0.25, "#c9dded"], [0.5, "#dfebf5"], [1.0, "#fbfdff"]]
 HEIGHT = 470  # pixels, of the floor
 FLOOR = (0.0, 0.43)  # of the width
 TABLE = (0.47, 1.0)
@@ -90,9 +91,7 @@ def floor_figure(
     Returns:
         {"data": traces, "layout": layout}.
     """
-    contour: Trace = {"type": "contour", "x": grid, "y": grid, "z": level, "name": "level", "hoverinfo": "skip"}
-    contour |= {"colorscale": PALE, "showscale": False, "ncontours": 16, "line": {"color": "#8fb0cc", "width": 0.7}}
-    traces = [contour]
+    traces = [contours(grid, grid, level, "level", pale=True, ncontours=16)]
     for key, path in paths.items():
         look = LOOKS[key]
         wide = 9 if key == "worst" else 2.5  # under SAM's, which it should be

@@ -163,6 +163,7 @@ class Notebook:
     name: str
     pictures: Path
     errors: list[str] = field(default_factory=list)  # uncaught in the page
+    client: tuple[str, Any] | None = None  # a kernel's id, and the client that asks it
 
     def command(self, name: str) -> None:
         """Carry out a command of JupyterLab's or Notebook's menus, to its end."""
@@ -199,20 +200,30 @@ class Notebook:
 
     def kernel(self, expression: str, seconds: float = 20) -> Any:
         """Evaluate an expression in the kernel, beside the page, and give its value (of Python's literal types)."""
-        from jupyter_client.blocking.client import BlockingKernelClient
-
-        session = next(s for s in self.server.rest("sessions") if s["path"] == self.name)
-        client = BlockingKernelClient()
-        client.load_connection_file(str(self.server.runtime / f"kernel-{session['kernel']['id']}.json"))
-        client.start_channels()
-        try:
-            ask = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
-            reply = client.execute_interactive("", timeout=seconds, **ask)
-        finally:
-            client.stop_channels()
+        ask = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
+        reply = self._connected().execute_interactive("", timeout=seconds, **ask)
         answer = reply["content"]["user_expressions"]["it"]
         assert answer["status"] == "ok", answer
         return ast.literal_eval(answer["data"]["text/plain"])
+
+    def _connected(self) -> Any:
+        """A client of the present kernel; one for many questions, or the sockets run out."""
+        from jupyter_client.blocking.client import BlockingKernelClient
+
+        kernel = next(s for s in self.server.rest("sessions") if s["path"] == self.name)["kernel"]["id"]
+        if self.client is None or self.client[0] != kernel:
+            self.disconnect()
+            client = BlockingKernelClient()
+            client.load_connection_file(str(self.server.runtime / f"kernel-{kernel}.json"))
+            client.start_channels(hb=False)
+            self.client = kernel, client
+        return self.client[1]
+
+    def disconnect(self) -> None:
+        """Close the client's sockets."""
+        if self.client is not None:
+            self.client[1].stop_channels()
+            self.client = None
 
     def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 20) -> Any:
         """Evaluate in the kernel until the value is as wanted; give it."""
@@ -237,15 +248,15 @@ class Notebook:
 def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..., Notebook]]:
     """Give what opens notebooks; close their pages and shut their kernels down in the end."""
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
-    opened = set()
+    opened: list[Notebook] = []
 
     def open_notebook(name: str, cells: list[str] | None = None, app: str = "lab") -> Notebook:
-        opened.add(name)
         if cells is not None:
             write_notebook(server.root / name, cells)
         page = context.new_page()
         page.set_default_timeout(30_000)
         notebook = Notebook(page, server, name, pictures)
+        opened.append(notebook)
         page.on("dialog", lambda dialog: dialog.accept())
         page.on("pageerror", lambda error: notebook.errors.append(str(error)))
         where, how = ("lab/tree", "&reset") if app == "lab" else ("notebooks", "")
@@ -258,9 +269,11 @@ def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..
     try:
         yield open_notebook
     finally:
+        for notebook in opened:
+            notebook.disconnect()
         context.close()
         for session in server.rest("sessions"):
-            if session["path"] in opened:
+            if session["path"] in {notebook.name for notebook in opened}:
                 server.rest(f"sessions/{session['id']}", "DELETE")
 
 
