@@ -80,7 +80,8 @@ def sharpness_figure(seen: Surroundings) -> dict[str, Any]:
     turns = np.arange(START, START + 361, 90)
     degrees = {"range": [START, START + 360], "tickvals": turns, "ticktext": [f"{turn:g}°" for turn in turns]}
     whole["xaxis2"] = axis(RIGHT, "y2", title={"text": "direction φ, from the x₁ axis", "standoff": 2}, **degrees)
-    whole["yaxis2"] = axis(UPPER, "x2", range=[low, high * 1.22], zeroline=True, zerolinecolor=GREY, nticks=6)
+    rise: Layout = {"range": [low, high * 1.22], "nticks": 6, "exponentformat": "power"}
+    whole["yaxis2"] = axis(UPPER, "x2", zeroline=True, zerolinecolor=GREY, **rise)
     log: Layout = {"type": "log", "exponentformat": "power"}
     whole["xaxis3"] = axis(RIGHT, "y3", range=[-2, 0], title={"text": "ρ", "standoff": 0}, dtick=1, **log)
     ticks = {"tickvals": [0.1, 1, 10], "range": list(np.log10(RATIOS))}
