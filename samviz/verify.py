@@ -35,10 +35,9 @@ def run_claims(
     if report is not None and (report.is_dir() or not report.parent.is_dir()):  # before anything runs
         print(f"samviz: --report is {report}; expected a file in a folder that exists", file=sys.stderr)
         return 2
-    total = len(names) or len(CLAIMS)
     verdicts: list[Verdict] = []
     try:
-        for verdict in _shown(verify(names, quick=quick), list(names) or list(CLAIMS), total):
+        for verdict in _shown(verify(names, quick=quick), list(names) or list(CLAIMS)):
             verdicts.append(verdict)
             if not as_json:
                 print(_lines(verdict), flush=True)
@@ -56,11 +55,12 @@ def run_claims(
     return int(not all(verdict.holds for verdict in verdicts))
 
 
-def _shown(verdicts: Any, names: list[str], total: int) -> Any:
+def _shown(verdicts: Any, names: list[str]) -> Any:
     """The verdicts, with a progress bar where there is a terminal to show it."""
     if not sys.stderr.isatty():
         yield from verdicts
         return
+    total = len(names)
     for done in range(total + 1):
         share = BAR * done // total
         now = names[done] if done < total else ""

@@ -7,7 +7,6 @@ from counted import Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from samviz.dynamics import gradient_descent_minimum
@@ -18,11 +17,7 @@ STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 LARGE = 520  # more parameters than are diagonalized densely
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

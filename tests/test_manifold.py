@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import (
@@ -22,11 +21,7 @@ STABLE = settings(max_examples=15, deadline=None, derandomize=True)
 FLOOR = [(0.5, 0.5, 0.0, 0.0), (0.2, 0.9, 0.0, 0.0), (1.0, 0.1, 0.0, 0.0)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tensor(*rows):

@@ -6,19 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from samviz.dynamics import RULES, Diverged, Run
 from samviz.dynamics.sampling import batch_indices
 from samviz.geometry import alignment
 from samviz.problems import mlp, quadratic, valley
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sine(**options):

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
-from threadpoolctl import threadpool_limits
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import (
@@ -25,11 +24,7 @@ SHARPNESSES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Formula(Problem):

@@ -6,7 +6,6 @@ import torch
 from counted import Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
@@ -15,11 +14,7 @@ from samviz.problems import mlp, quadratic, valley
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tensor(*rows):

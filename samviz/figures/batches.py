@@ -8,16 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.style import BLUE, GREEN, INK, ORANGE, VERMILION, Layout, Trace, apart, axis, layout, title
+from samviz.figures.style import (
+    BLUE,
+    GREEN,
+    HALO,
+    INK,
+    ORANGE,
+    PLUM,
+    VERMILION,
+    Layout,
+    Trace,
+    apart,
+    axis,
+    layout,
+    title,
+)
 
 Array = NDArray[np.float64]
 HEIGHT = 560  # pixels
-PURPLE = "#a8457f"  # darker than the palette's, for words
 LEFT, RIGHT = (0.0, 0.385), (0.575, 1.0)  # columns of the first picture; labels stand between
 UPPER, LOWER = (0.57, 1.0), (0.0, 0.43)
 QUANTITIES = ("λ₁", "trace")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
-HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"
 EQUATIONS = ("Eq. 7", "Eq. 18")
 DASHES = ("dash", "longdashdot")
 LOOK = 1.8  # times as far as the theory gets, the axes reach: finite η and ρ are faster
@@ -74,7 +86,7 @@ def _style(size: int, sizes: int) -> tuple[str, float, str]:
         return VERMILION, 3, "solid"
     if size == sizes:
         return BLUE, 3, "solid"
-    return (GREEN, ORANGE, PURPLE)[(size - 2) % 3], 1.6, ("solid", "solid", "dot")[(size - 2) % 3]
+    return (GREEN, ORANGE, PLUM)[(size - 2) % 3], 1.6, ("solid", "solid", "dot")[(size - 2) % 3]
 
 
 def _word(size: int, sizes: int) -> str:

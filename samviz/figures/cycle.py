@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION, Trace, apart, axis, layout, title
+from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION, Trace, apart, axis, layout, title
 
 Array = NDArray[np.float64]
 HEIGHT = 590  # pixels
@@ -22,8 +22,6 @@ LENGTHS = (-4.0, 1.0)  # exponents of ‖x‖, drawn
 NAMES = {"sam": "SAM", "gd": "gradient descent"}
 COLORS = {"sam": VERMILION, "gd": BLUE}
 DASHES = {"sam": "solid", "gd": "dot"}
-PURPLE = "#a8457f"  # darker than the palette's, for words
-HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,9 @@ def _plane(seen: Cycle) -> list[Trace]:
     add("last steps", late, "lines+markers", line={"color": color, "width": 2.5}, marker={"color": color, "size": 9})
     shown = seen.amplitude if seen.rule == "sam" and seen.amplitude <= REACH else np.nan
     ends = np.array([[-shown, 0.0], [shown, 0.0]])
-    ring = {"symbol": "circle-open", "color": PURPLE, "size": 19, "line": {"width": 2.5}}
+    ring = {"symbol": "circle-open", "color": PLUM, "size": 19, "line": {"width": 2.5}}
     add("predicted cycle", ends, "markers", marker=ring, cliponaxis=False)
-    font = {"color": [PURPLE, INK], "size": 12, "shadow": HALO}
+    font = {"color": [PLUM, INK], "size": 12, "shadow": HALO}
     places = np.stack(([min(shown, REACH - 0.5), -0.1], path[0] + [0, 0.12]))
     add(
         "words",
@@ -118,9 +116,9 @@ def _series(seen: Cycle) -> list[Trace]:
             labels[panel].append((float(end), NAMES[rule].replace(" ", "<br> "), COLORS[rule]))
     on = {"type": "scatter", "xaxis": "x3", "yaxis": "y3", "hoverinfo": "skip"}
     size = seen.amplitude if np.isfinite(seen.amplitude) else np.nan
-    line = {"color": PURPLE, "width": 2, "dash": "dash"}
+    line = {"color": PLUM, "width": 2, "dash": "dash"}
     traces.append(on | {"mode": "lines", "x": [0, STEPS], "y": [size] * 2, "line": line, "name": "predicted length"})
-    labels["3"].append((float(np.clip(np.log10(seen.amplitude), *LENGTHS)), "predicted", PURPLE))
+    labels["3"].append((float(np.clip(np.log10(seen.amplitude), *LENGTHS)), "predicted", PLUM))
     for panel, (low, distance) in {"2": (0.05, 0.15), "3": (LENGTHS[0] + 0.5, 0.55)}.items():
         heights = np.array(apart([at for at, _, _ in labels[panel]], distance, low))
         if panel == "3" and not np.isfinite(size):

@@ -14,6 +14,7 @@ from samviz.figures.style import (
     GREEN,
     GREY,
     INK,
+    PLUM,
     VERMILION,
     Layout,
     Trace,
@@ -30,7 +31,7 @@ HEIGHT = 440  # pixels
 FLOOR, TIME, ERROR = (0.0, 0.29), (0.365, 0.645), (0.775, 0.945)  # of the width
 UNITS = (-2.5, -1.4)  # powers of ten of η on the error's axis
 ERRORS = (-2.6, 0.0)  # and of the error
-SHAPES = (("circle-open", GREEN, 13), ("square", "#a8457f", 7))  # of the radii: one may lie on the other
+SHAPES = (("circle-open", GREEN, 13), ("square", PLUM, 7))  # of the radii: one may lie on the other
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,12 @@ def _time(track: Track, whole: Layout) -> list[Trace]:
     whole["annotations"] += [note(name, at, y, "x2", "y2", color, xshift=5) for y, name, color in texts]
     begun = track.boundary
     mark = [begun, begun] if np.isfinite(begun) and begun > 1 else [np.nan, np.nan]
-    traces.append(on | {"x": mark, "y": [-0.06, 1.06], "line": {"color": "#a8457f", "dash": "dot"}, "name": "boundary"})
+    traces.append(on | {"x": mark, "y": [-0.06, 1.06], "line": {"color": PLUM, "dash": "dot"}, "name": "boundary"})
     if np.isfinite(begun) and begun > 1:
         where = float(np.log10(begun))
         whole["annotations"] += [
-            note("phase I" if begun >= 10 else "I", where, 1.02, "x2", "y2", "#a8457f", xanchor="right", xshift=-5),
-            note("phase II", where, 1.02, "x2", "y2", "#a8457f", xshift=5),
+            note("phase I" if begun >= 10 else "I", where, 1.02, "x2", "y2", PLUM, xanchor="right", xshift=-5),
+            note("phase II", where, 1.02, "x2", "y2", PLUM, xshift=5),
         ]
     return traces
 

@@ -16,6 +16,7 @@ from samviz.figures.style import (
     GREY,
     INK,
     ORANGE,
+    PLUM,
     PURPLE,
     SKY,
     VERMILION,
@@ -245,7 +246,7 @@ def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> l
     rows = high - 0.22 * (high - low) * (crowded & (np.arange(len(groups)) % 2 == 1))
     texts = [" <br> ".join(_difference(old, new, samples)) for _, old, new in groups]
     sides = ["bottom left" if step > 0.75 * end else "bottom right" for step, _, _ in groups]
-    label = {"text": [f" {text} " for text in texts], "textposition": sides, "textfont": {"color": "#a8457f"}}
+    label = {"text": [f" {text} " for text in texts], "textposition": sides, "textfont": {"color": PLUM}}
     where = {"xaxis": "x", "yaxis": "y", "hoverinfo": "skip", "name": "changes"}
     return [*traces, {"type": "scatter", "mode": "text", "x": steps, "y": 10**rows} | label | where]
 

@@ -12,6 +12,7 @@ from samviz.figures.style import (
     BLUE,
     GREEN,
     GREY,
+    HALO,
     INK,
     VERMILION,
     Layout,
@@ -36,7 +37,6 @@ LIMITS = ("λ₁/2", "λ<sub>M</sub>/2", "Tr/(2D)")
 LEFT, RIGHT = (0.0, 0.435), (0.525, 0.835)  # columns; the rest is for the labels
 UPPER, LOWER = (0.585, 1.0), (0.0, 0.405)  # rows on the right
 RATIOS = (0.05, 20.0)  # of R_ρ/ρ², drawn
-HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"
 START = -90.0  # degrees at which the circle is cut open, away from v₁
 
 

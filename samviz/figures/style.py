@@ -10,6 +10,8 @@ import numpy as np
 INK, GREY, GRID, GHOST = "#1b2733", "#7d8b99", "#e8edf2", "#b9c2cb"
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 VERMILION, ORANGE, PURPLE = "#D55E00", "#E69F00", "#CC79A7"
+PLUM = "#a8457f"  # PURPLE for words, which is too pale on white
+HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind words that stand on lines
 BLUES = [[0.0, "#08306b"], [0.2, "#1c64ab"], [0.4, "#4f9bcb"], [0.6, "#9ac8e1"], [0.8, "#cfe1f2"], [1.0, "#f4f9fd"]]
 PALE = [[0.0, "#a9c8e3"], [0.25, "#c9dded"], [0.5, "#dfebf5"], [1.0, "#fbfdff"]]  # dark lines are seen on it
 FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"

@@ -16,6 +16,7 @@ from samviz.figures.style import (
     INK,
     ORANGE,
     PALE,
+    PLUM,
     PURPLE,
     SKY,
     VERMILION,
@@ -52,7 +53,7 @@ LOOKS = {
     "average": Look("exact L_Avg", "the third notion", "trace", CORNERS["trace"], ORANGE, "cross"),
     "gd": Look("gradient descent", "no perturbation", "", None, "#5b6876", "x"),
 }
-DARK = {SKY: "#2b7fb8", GREEN: "#00785a", PURPLE: "#a8457f", ORANGE: "#a66f00"}  # for words: these are pale on white
+DARK = {SKY: "#2b7fb8", GREEN: "#00785a", PURPLE: PLUM, ORANGE: "#a66f00"}  # for words: these are pale on white
 BESIDE = {  # the corners' words
     "top": {"xanchor": "left", "xshift": -14, "yanchor": "bottom", "yshift": 12},
     "low": {"xanchor": "right", "xshift": -10, "yanchor": "middle"},

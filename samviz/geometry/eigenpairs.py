@@ -101,6 +101,12 @@ def check(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}".replace("-1", "m"))
 
 
+def check_samples(problem: Problem, stochastic: bool) -> None:
+    """Say so when single samples are asked of a loss that has none."""
+    if stochastic and problem.samples == 0:
+        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
+
+
 def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
     spectrum, basis = torch.linalg.eigh(hessian)
     spectrum, basis = spectrum.flip(1), basis.flip(2).mT  # largest first, vectors as rows

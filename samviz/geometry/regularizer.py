@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import located, top_eigenpairs
+from samviz.geometry.eigenpairs import check_samples, located, top_eigenpairs
 from samviz.geometry.manifold import RANK_TOL, normal_space
 from samviz.geometry.trace import hessian_trace
 from samviz.problems import Problem
@@ -61,8 +61,7 @@ def limiting_regularizer(
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
-    if stochastic and problem.samples == 0:
-        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
+    check_samples(problem, stochastic)
     problem, x = located(problem, x)
     if kind == "average" or stochastic:
         trace = hessian_trace(problem, x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from samviz.geometry.ascent import climb, trust_region
-from samviz.geometry.eigenpairs import DENSE, located, top_eigenpairs
+from samviz.geometry.eigenpairs import DENSE, check_samples, located, top_eigenpairs
 from samviz.problems import Problem, Quadratic
 from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
@@ -66,7 +66,7 @@ def worst_direction_sharpness(
     problem, x, chunks = _prepared(problem, x, rho, stochastic)
     with one_thread(problem):
         parts = [_worst(problem, points, rho, batch, seed) for points, batch in chunks]
-    return _gathered(parts, len(x), problem, stochastic)
+    return _gathered(parts, len(x), stochastic)
 
 
 def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
@@ -93,7 +93,7 @@ def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochast
     problem, x, chunks = _prepared(problem, x, rho, stochastic)
     with one_thread(problem):
         parts = [_ascent(problem, points, rho, batch) for points, batch in chunks]
-    return _gathered(parts, len(x), problem, stochastic)
+    return _gathered(parts, len(x), stochastic)
 
 
 def average_direction_sharpness(
@@ -138,7 +138,7 @@ def average_direction_sharpness(
             around = [torch.cat([problem.loss(point + rho * some).detach() for some in directions]) for point in x]
             means.append(torch.stack(around).mean(1) - base)
         sampled = torch.stack(means, 1)  # (runs, frames)
-        bound = _bound(problem, x, rho, None)
+        bound = _bound(rho, problem.gradient(x)[1], top_eigenpairs(problem, x, tol=1e-3).values[:, 0])
     zero = torch.zeros_like(base)
     error = sampled.std(1) / frames**0.5
     return Sharpness(sampled.mean(1), error, None, bound, zero, torch.ones_like(zero, dtype=torch.bool), False)
@@ -151,8 +151,7 @@ def _prepared(
     problem, x = located(problem, x)
     if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 < rho < torch.inf:
         raise ValueError(f"rho is {rho!r}; expected a perturbation radius above 0")
-    if stochastic and problem.samples == 0:
-        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
+    check_samples(problem, stochastic)
 
     def pieces() -> Iterator[tuple[Tensor, Tensor | None]]:
         if not stochastic:
@@ -166,7 +165,7 @@ def _prepared(
     return problem, x, pieces()
 
 
-def _gathered(parts: list[Sharpness], runs: int, problem: Problem, stochastic: bool) -> Sharpness:
+def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:
     """One result of the pieces: as it is, or the mean over the samples."""
     if not stochastic:
         return parts[0]
@@ -199,7 +198,7 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: 
             curved = (first * problem.hvp(x, batch)(first[:, None])[:, 0]).sum(1)
             rise = rho * (gradient * first).sum(1) + rho**2 / 2 * curved
             zero = torch.zeros_like(rise)
-            bound = rho * gradient.norm(dim=1) + rho**2 / 2 * values[:, 0].clamp_min(0)
+            bound = _bound(rho, gradient, values[:, 0])
             return Sharpness(rise, zero, first, bound, zero, torch.ones_like(zero, dtype=torch.bool), True)
         top = vectors[:, 0]
         second = first - 2 * (first * top).sum(1, keepdim=True) * top  # the other side of the valley
@@ -209,7 +208,7 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: 
         pairs = top_eigenpairs(problem, x, batch=batch, tol=1e-3)
         starts, sharpest = torch.cat((pairs.vectors, -pairs.vectors, others), 1), pairs.values[:, 0]
     end = climb(problem, x, rho, starts, batch, gain=GAIN, most=MOST)
-    bound = rho * gradient.norm(dim=1) + rho**2 / 2 * sharpest.clamp_min(0)
+    bound = _bound(rho, gradient, sharpest)
     inside = end.rise <= 0  # x itself is the highest point that was found
     return Sharpness(
         end.rise.clamp_min(0),
@@ -234,15 +233,14 @@ def _ascent(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sh
         value,
         zero,
         direction,
-        _bound(problem, x, rho, batch),
+        _bound(rho, gradient, top_eigenpairs(problem, x, batch=batch, tol=1e-3).values[:, 0]),
         residual,
         length[:, 0] > 0,
         isinstance(problem, Quadratic),
     )
 
 
-def _bound(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Tensor:
+def _bound(rho: float, gradient: Tensor, top: Tensor) -> Tensor:
     """ρ‖∇L‖ + ρ²λ₁/2, (runs,)."""
-    top = top_eigenpairs(problem, x, batch=batch, tol=1e-3).values[:, 0].clamp_min(0)
-    slope: Tensor = problem.gradient(x, batch)[1].norm(dim=1)
-    return rho * slope + rho**2 / 2 * top
+    bound: Tensor = rho * gradient.norm(dim=1) + rho**2 / 2 * top.clamp_min(0)
+    return bound
