@@ -86,8 +86,8 @@ class Network(Problem):
                     self.targets = F.one_hot(self.labels, width).double()
                 else:
                     raise ValueError(f"the network has {width} outputs for {classes} classes; give it {classes}")
-            elif self.targets.ndim == 1:
-                self.targets = self.targets[:, None]
+            else:
+                self.targets = self.targets.reshape(self.samples, -1).double()
             if self.targets[0].numel() != width:
                 raise ValueError(f"the network has {width} outputs but a target has {self.targets[0].numel()} numbers")
             self.square_targets = width

@@ -1,0 +1,136 @@
+"""A module in training mode whose loss is still one function of the parameters and the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+
+def in_training(module: nn.Module) -> nn.Module:
+    """A copy in training mode that normalizes by the batch's statistics and stores none.
+
+    Args:
+        module: with any normalization layers.
+
+    Returns:
+        The copy.
+    """
+    module = deepcopy(module).train()
+    for layer in normalizations(module):
+        layer.track_running_stats = False
+        layer.running_mean = layer.running_var = None
+    return module
+
+
+def calibrate(module: nn.Module, inputs: Tensor) -> None:
+    """Replace the stored statistics of BatchNorm by those of the given inputs, everything else in evaluation mode.
+
+    Args:
+        module: in evaluation mode, which it keeps.
+        inputs: (n, ...), all of the data.
+    """
+    layers = list(normalizations(module))
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()  # and then the plain average of all that is seen, not an exponential one
+        layer.momentum = None if isinstance(layer, nn.modules.batchnorm._BatchNorm) else 1.0
+        layer.train()
+    with torch.no_grad():
+        module(inputs)
+    for layer, momentum in zip(layers, momenta):
+        layer.momentum = momentum
+        layer.eval()
+
+
+def normalizations(module: nn.Module) -> Iterator[nn.modules.batchnorm._NormBase]:
+    """The layers that store statistics of what passes through them: BatchNorm, InstanceNorm with tracking."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._NormBase) and layer.track_running_stats:
+            yield layer
+
+
+def draws(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether a forward pass on the CPU draws random numbers, as dropout does.
+
+    Args:
+        module: what is tried.
+        inputs: (n, ...), samples to try it on.
+
+    Returns:
+        True when torch's generator has moved.
+
+    Raises:
+        ValueError: when the pass changes a buffer: the loss would be no function of the parameters.
+    """
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        module(inputs)
+    random = not torch.equal(state, torch.get_rng_state())
+    changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
+    if changed:
+        mode = "training" if module.training else "evaluation"
+        raise ValueError(
+            f"module changes its buffers {', '.join(changed)} in {mode} mode, so its loss is no function of the "
+            "parameters; expected a forward pass that leaves them alone (BatchNorm may change its own)"
+        )
+    return random
+
+
+def seed_of(batch: Tensor) -> int:
+    """The seed of the random numbers that go with a batch: the same for equal batches, on every machine.
+
+    Args:
+        batch: int64 (b,), sample indices.
+
+    Returns:
+        A seed, below 2³².
+
+    >>> seed_of(torch.tensor([3, 1])) == seed_of(torch.tensor([3, 1]))
+    True
+    """
+    return crc32(batch.cpu().numpy().astype("<i8").tobytes())
+
+
+@contextmanager
+def fixed(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Run a forward pass with the random numbers of a seed; the states of torch's generators are put back.
+
+    Args:
+        seed: non-negative int, or None where nothing is drawn.
+        device: whose generator is seeded, beside the CPU's.
+
+    Raises:
+        ValueError: when BatchNorm meets a batch that has no statistics.
+    """
+    try:
+        with nullcontext() if seed is None else _seeded(seed, device):
+            yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "a batch of one sample has no statistics that BatchNorm could use in training mode; "
+            "expected batches of 2 or more, or from_module(..., training=False)"
+        ) from error
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from torch's generators as if just seeded; their states are put back."""
+    there = None if device.type == "cpu" else torch.get_device_module(device)
+    states = torch.get_rng_state(), there and there.get_rng_state(device)
+    try:
+        torch.default_generator.manual_seed(seed)
+        if there:
+            there.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        if there:
+            there.set_rng_state(states[1], device)
