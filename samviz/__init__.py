@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getattr__
     from samviz.dynamics import Run
+    from samviz.dynamics.sweep import sweep
     from samviz.lab import Lab
     from samviz.problems import from_module, mlp, quadratic, valley
 
@@ -31,10 +32,11 @@ _HOMES = {
     "from_module": "problems",
     "mlp": "problems",
     "quadratic": "problems",
+    "sweep": "dynamics",
     "valley": "problems",
 }
 
-__all__ = ["Lab", "Run", "from_module", "mlp", "quadratic", "valley"]
+__all__ = ["Lab", "Run", "from_module", "mlp", "quadratic", "sweep", "valley"]
 
 
 def __getattr__(name: str) -> Any:

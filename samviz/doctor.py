@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from samviz import __version__
 
-NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.11", "ipywidgets": "7.7", "anywidget": "0.9"}
+NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.11", "tqdm": "4.66"}
+NEEDED |= {"ipywidgets": "7.7", "anywidget": "0.9"}
 WITH_LAB = 'pip install "samviz[lab]"'
 OTHER_HOST = f"{WITH_LAB}, unless VS Code, Colab or the like opens your notebooks"
 LEAST_SPEED = 200  # SAM steps a second: with fewer, the lab's pictures no longer move
@@ -51,6 +52,7 @@ def _system() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     for name, least in NEEDED.items():
         yield _package(name, least, "FAIL", f'pip install -U "{name}>={least}"')
+    yield _package("numba", "0.60", "warning", "pip install numba: small problems run many times faster")
     yield _package("ipykernel", "", "FAIL", WITH_LAB)
     yield _package("jupyterlab", "", "warning", OTHER_HOST)
     yield Finding("ok", "notebook", _version("notebook") or "not here, and not needed beside JupyterLab")

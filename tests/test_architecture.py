@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "samviz"
 
 # Each room may look into those below it. `optim` need not be there yet.
 BELOW = {
-    "problems": set(),
+    "compiled": set(),
+    "problems": {"compiled"},
     "geometry": {"problems"},
-    "dynamics": {"problems", "geometry"},
+    "dynamics": {"compiled", "problems", "geometry"},
     "optim": {"problems"},
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"problems", "geometry", "dynamics", "claims"},
@@ -33,12 +34,14 @@ KEPT = {
     "IPython": {"lab"},
     "asyncio": {"lab"},
     "threading": {"lab"},
-    "concurrent": {"lab"},
+    "concurrent": {"dynamics", "lab"},
     "multiprocessing": set(),
     "plotly": {"figures", "lab", "verify"},
     "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "doctor"},
     "jupyterlab": {"cli"},
     "argparse": {"cli"},
+    "numba": {"compiled"},
+    "llvmlite": {"compiled"},
     "matplotlib": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -158,6 +161,7 @@ def test_the_top_names_are_those_of_the_rooms():
     from samviz import dynamics, lab, problems
 
     assert samviz.Run is dynamics.Run
+    assert samviz.sweep is dynamics.sweep
     assert samviz.Lab is lab.Lab
     for name in ("quadratic", "valley", "mlp", "from_module"):
         assert getattr(samviz, name) is getattr(problems, name)

@@ -128,7 +128,7 @@ def test_divergence_stops_tells_why_and_reset_works() -> None:
     assert "diverged at step" in lab.view.alert
     assert "> 2" in lab.view.alert
     assert "Reset" in lab.view.alert
-    assert lab.view.status.endswith("stopped · CPU float64 · diverged")
+    assert lab.view.status.endswith("stopped · CPU float64, compiled · diverged")
     assert not lab.view.playing
     assert len(lab.history) >= rows
     assert bool(lab.session.run.x.isfinite().all())

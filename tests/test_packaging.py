@@ -109,7 +109,7 @@ def test_what_make_installs_is_pinned_to_what_is_tested(requirement):
 
 def test_the_core_leaves_colab_as_it_is():
     colab = {"torch": "2.11", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9"}
-    colab |= {"numpy": "2.0", "scipy": "1.16"}
+    colab |= {"numpy": "2.0", "scipy": "1.16", "numba": "0.60", "tqdm": "4.67"}
     for requirement in CORE:  # anything not listed there, such as jupyterlab, would replace what Colab runs on
         assert colab[requirement.name] in requirement.specifier
 

@@ -28,6 +28,7 @@ class Step(NamedTuple):
     x: Tensor  # (runs, dim), the next iterate
     loss: Tensor  # (runs,), loss of the batch at the old iterate
     gradient: Tensor  # (runs, dim), its gradient; with label noise, that of the noisy targets
+    ahead: Tensor | None = None  # (runs, dim), SAM's second gradient
 
 
 Rule = Callable[[Problem, Tensor, Batch, Number, Number, Noise], Step]
@@ -36,26 +37,27 @@ Rule = Callable[[Problem, Tensor, Batch, Number, Number, Noise], Step]
 def gd(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Gradient descent, x ← x − η∇L(x); rho is not used."""
     loss, gradient = problem.gradient(x, batch)
-    return Step(x - lr * gradient, loss, gradient)
+    return Step(_plus(x, -lr, gradient), loss, gradient)
 
 
 def sam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
     loss, gradient = problem.gradient(x, batch)
-    return Step(x - lr * _ahead(problem, x, batch, rho, unit(gradient), gradient), loss, gradient)
+    ahead = _ahead(problem, x, batch, rho, unit(gradient), gradient)
+    return Step(_plus(x, -lr, ahead), loss, gradient, ahead)
 
 
 def usam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
     loss, gradient = problem.gradient(x, batch)
-    return Step(x - lr * _ahead(problem, x, batch, rho, gradient, gradient), loss, gradient)
+    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, gradient, gradient)), loss, gradient)
 
 
 def asam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
     loss, gradient = problem.gradient(x, batch)
     way = x.abs() * unit(x.abs() * gradient)
-    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
 def ascent(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
@@ -71,7 +73,7 @@ def ascent(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, n
     ahead = problem.gradient(x + rho * u, batch)[1]
     across = ahead - (ahead * u).sum(1, keepdim=True) * u
     turn = torch.where(length > 0, rho / length, 0.0) * problem.hvp(x, batch)(across[:, None])[:, 0]
-    return Step(x - lr * (ahead + turn), loss, gradient)
+    return Step(_plus(x, -lr, ahead + turn), loss, gradient)
 
 
 def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
@@ -85,7 +87,7 @@ def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, no
     loss, gradient = problem.gradient(x, batch)
     shaken = unit(unit(gradient) + SHAKE * unit(torch.arange(1.0, x.shape[1] + 1).sin().to(x)[None]))
     way = climb(problem, x, rho, shaken, batch).direction
-    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
 def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
@@ -104,14 +106,14 @@ def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, 
     around = problem.gradient((x[:, None] + radius * way).view(-1, dim), chosen)[1].view_as(way).mean(1)
     if isinstance(rho, Tensor):  # a mean of equal numbers may differ from them in the last bit
         around = torch.where(rho > 0, around, gradient)
-    return Step(x - lr * around, loss, gradient)
+    return Step(_plus(x, -lr, around), loss, gradient)
 
 
 def random(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
     """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
     loss, gradient = problem.gradient(x, batch)
     way = unit(noise(x.shape[1]))
-    return Step(x - lr * _ahead(problem, x, batch, rho, way, gradient), loss, gradient)
+    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
 def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
@@ -126,7 +128,7 @@ def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Numb
     rows = problem.samples if batch is None else batch.shape[1]
     added = (rho * noise(rows * problem.square_targets)).view(len(x), rows, problem.square_targets)
     loss, gradient = problem.noisy_gradient(x, batch, added)
-    return Step(x - lr * gradient, loss, gradient)
+    return Step(_plus(x, -lr, gradient), loss, gradient)
 
 
 def normalized_gd(
@@ -141,9 +143,28 @@ def normalized_gd(
     return Step(x - lr * torch.where(length > 0, gradient / length, 0.0), loss, gradient)
 
 
+def bend(step: Step, rho: Number) -> Tensor:
+    """The curvature that SAM's two gradients give for free, u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u with u = ∇L/‖∇L‖.
+
+    Args:
+        step: SAM's.
+        rho: perturbation radius ρ of the step.
+
+    Returns:
+        (runs,), off by O(ρ); NaN where ρ = 0, and for the other rules.
+    """
+    if step.ahead is None or _is_zero(rho):
+        return torch.full_like(step.loss, torch.nan)
+    radius = rho[:, 0] if isinstance(rho, Tensor) else torch.full_like(step.loss, rho)
+    rise = ((step.ahead - step.gradient) * unit(step.gradient)).sum(1)
+    return torch.where(radius > 0, rise / radius, torch.nan)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """Directions (rows, dim); where a vector is zero, a fixed arbitrary unit vector (appendix B)."""
-    length = vectors.norm(dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    if len(vectors) == 1 and vectors.device.type == "cpu" and float(length) > 0:  # two small tensors less
+        return vectors / length
     arbitrary = torch.full_like(vectors, vectors.shape[1] ** -0.5)
     return torch.where(length > 0, vectors / length, arbitrary)
 
@@ -155,7 +176,12 @@ def _is_zero(rho: Number) -> bool:
 
 def _ahead(problem: Problem, x: Tensor, batch: Batch, rho: Number, way: Tensor, gradient: Tensor) -> Tensor:
     """Gradient at x + ρ·way; the one at x, which is known, when ρ is 0."""
-    return gradient if _is_zero(rho) else problem.gradient(x + rho * way, batch)[1]
+    return gradient if _is_zero(rho) else problem.gradient(_plus(x, rho, way), batch)[1]
+
+
+def _plus(x: Tensor, factor: Number, way: Tensor) -> Tensor:
+    """X + factor·way, as one operation where it can be."""
+    return x + factor * way if isinstance(factor, Tensor) else torch.add(x, way, alpha=factor)
 
 
 RULES: dict[str, Rule] = {

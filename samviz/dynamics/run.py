@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.dynamics.engines import Stretch, engine, longest
 from samviz.dynamics.history import History
 from samviz.dynamics.measurement import measurement
-from samviz.dynamics.rules import RULES, Rule
-from samviz.dynamics.sampling import BLOCK, batch_indices, normals
-from samviz.dynamics.settings import Settings, per_run
+from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.arguments import whole
@@ -44,7 +44,7 @@ class Run:
         rho: float | ArrayLike | Tensor = 0.05,
         batch_size: int | None = None,
         x0: ArrayLike | Tensor | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
         trail: int = 0,
@@ -59,7 +59,8 @@ class Run:
                 |x|, for "label_noise" the noise's standard deviation in units of the targets.
             batch_size: samples per step, 1 to n; None is the full batch.
             x0: (dim,) or (runs, dim), the start; None asks the problem.
-            seed: non-negative int, of the start, the samples and the noise; run r draws with seed + r.
+            seed: non-negative int, of the start, the samples and the noise: run r draws with seed + r; or one per
+                run (runs,), of which the first is the start's.
             device: "auto" is CUDA when it is there, else the CPU; or a torch device.
             dtype: float64 (default) or float32 (default on MPS, which has no float64).
             trail: how many of the latest iterates `trail` keeps.
@@ -79,10 +80,15 @@ class Run:
             raise TypeError(f"problem is {problem!r}; expected one from samviz.problems")
         whole("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
-        self.seed = whole("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
+        each = seed if isinstance(seed, tuple | list) else (seed,)
+        seeds = tuple(whole("seed", s, "an integer of 0 or more, below 2⁶², or one per run", 0, 2**62) for s in each)
+        self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.single = (start.ndim if isinstance(start, Tensor) else np.ndim(start)) == 1
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
+        if each is seed and len(seeds) != len(self.x):
+            raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
+        self.seeds = seeds if each is seed else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
         self._before = self.x  # the iterate before, to go back to from one whose loss is out of bounds
         self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem)  # type: ignore[arg-type]
         self.steps = 0
@@ -90,6 +96,7 @@ class Run:
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
         self.trail: deque[Tensor] = deque([self.x], maxlen=trail) if trail else deque(maxlen=0)
+        self.curvature = self.x.new_full((len(self.x),), torch.nan)  # SAM's last step: uᵀ∇²L u, up to O(ρ)
         self._bound = BLOWN_UP * self.problem.loss(self.x).detach().clamp_min(1)
         self._warm: Tensor | None = None  # where the next eigenpairs start
         self._width = 0  # how many of them the top eigenspace needed last time
@@ -111,6 +118,11 @@ class Run:
             self.changes.pop()
         if not self.changes or self.changes[-1][1] != settings:
             self.changes.append((self.steps, settings))
+
+    @property
+    def engine(self) -> str:
+        """What takes the steps, chosen by the problem and the settings: "compiled", "CUDA graph", "Python", "torch"."""
+        return engine(self.problem, self._settings, len(self.x)).name
 
     @property
     def eigenvectors(self) -> Tensor | None:
@@ -135,35 +147,38 @@ class Run:
             ValueError: when n is negative.
         """
         whole("n", n, "0 or more steps", 0)
-        rule = RULES[self._settings.rule]
-        lr, rho = per_run(self._settings.lr, self.x), per_run(self._settings.rho, self.x)
-        with one_thread(self.problem):
-            self._step(n, rule, lr, rho)
-
-    def _step(self, n: int, rule: Rule, lr: float | Tensor, rho: float | Tensor) -> None:
-        for _ in range(n):
+        while n:
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
-            step = rule(self.problem, self.x, self._batch(), lr, rho, self._noise)
-            bounded = step.loss <= self._bound  # False for NaN, too
-            good = bounded & step.x.isfinite().all(1)
-            if bool(good.all()) and bool((self.diverged_at < 0).all()):
-                self._before, self.x = self.x, step.x
-            else:
-                going = self.diverged_at.to(good.device) < 0
-                alive, back = (good & going)[:, None], (~bounded & going)[:, None]
-                stopped = torch.where(back, self._before, self.x)  # an iterate whose loss is out of bounds is left
-                self._before, self.x = self.x, torch.where(alive, step.x, stopped)
-                self.diverged_at[(~good & going).cpu()] = self.steps
-                if not bool(alive.any()):
-                    if bool(back.any()) and self.steps > 0:
-                        self.steps -= 1
-                        if self.trail:
-                            self.trail.pop()
-                    raise self._stop()
-            self.steps += 1
-            if self.trail.maxlen:
-                self.trail.append(self.x)
+            with one_thread(self.problem):
+                n -= self._move(n)
+
+    def _move(self, n: int) -> int:
+        """Take as many of n steps as one stretch holds; returns how many."""
+        n = min(n, longest(self.problem, self._settings, len(self.x)))
+        _, advance = engine(self.problem, self._settings, len(self.x))
+        alive = (self.diverged_at < 0).numpy()
+        kept = min(n, self.trail.maxlen or 0)
+        stretch = Stretch(
+            self.problem, self._settings, self.x, self._before, alive, self._bound, self.seeds, self.steps, n, kept
+        )
+        moved = advance(stretch)
+        if 0 < kept < n and not (alive & (moved.fell < 0)).any():  # the iterates before the last fall were not kept
+            last = int(moved.fell.max()) + 1
+            moved = advance(replace(stretch, n=last, kept=min(last, self.trail.maxlen or 0)))
+        self.x, self._before, self.curvature = moved.x, moved.before, moved.curvature
+        fell = torch.from_numpy(moved.fell)
+        self.diverged_at = torch.where(fell >= 0, self.steps + fell, self.diverged_at)
+        self.trail.extend(moved.path)
+        if bool((self.diverged_at < 0).any()):
+            self.steps += n
+            return n
+        self.steps = int(self.diverged_at.max())  # where the last run fell
+        if bool(moved.back[moved.fell == moved.fell.max()].any()) and self.steps > 0:
+            self.steps -= 1
+            if self.trail:
+                self.trail.pop()
+        raise self._stop()
 
     def _stop(self) -> Diverged:
         return Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
@@ -214,6 +229,7 @@ class Run:
             "before": self._before.cpu().numpy().copy(),
             "steps": self.steps,
             "seed": self.seed,
+            "seeds": self.seeds,
             "single": self.single,
             "settings": self._settings.row(),
             "changes": [(step, settings.row()) for step, settings in self.changes],
@@ -242,6 +258,7 @@ class Run:
 
         self.x, self._settings = x, settings
         self.steps, self.seed, self.single = state["steps"], state["seed"], state["single"]
+        self.seeds = tuple(state["seeds"])
         self.changes = [(step, Settings(**row)) for step, row in state["changes"]]
         self.diverged_at = torch.as_tensor(state["diverged_at"]).clone()
         self._before = tensor(state["before"])
@@ -251,17 +268,3 @@ class Run:
         self.trail = deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen)
         self.history = History()
         self.history.rows = [dict(row) for row in state["history"]]
-
-    def _batch(self) -> Tensor | None:
-        """Sample indices (runs, b) of the coming step; None for the full batch."""
-        size = self._settings.batch_size
-        if size is None:
-            return None
-        block, row = divmod(self.steps, BLOCK)
-        draws = [batch_indices(self.seed + r, block, size, self.problem.samples)[row] for r in range(len(self.x))]
-        return torch.from_numpy(np.stack(draws)).to(self.x.device)
-
-    def _noise(self, count: int) -> Tensor:
-        """Standard normal numbers (runs, count) of the coming step, for the rules that ask for them."""
-        draws = [normals(self.seed + r, self.steps, count) for r in range(len(self.x))]
-        return torch.from_numpy(np.stack(draws)).to(self.x)

@@ -176,10 +176,11 @@ def slices(
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2)
     rows = problem.at_once
+    on_plane = problem.slice(origin[0], directions)
     losses: list[Tensor] = []
     for done, part in enumerate(pieces := grid.split(rows), start=1):
-        with one_thread(problem), torch.no_grad():
-            losses.append(problem.loss(origin + part @ directions))
+        with one_thread(problem):
+            losses.append(on_plane(part))
         result = None
         if done == len(pieces):
             loss = torch.cat(losses).view(resolution, resolution).double().cpu().numpy()

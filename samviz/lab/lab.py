@@ -255,12 +255,13 @@ class Lab:
 
     def _draw(self) -> None:
         session, view = self.session, self.view
+        precision = str(self.problem.dtype).removeprefix("torch.")
         line = words.status(
             session.now(),
             self.problem.samples,
             step=session.run.steps,
             speed=session.clock(),
-            place=f"{self.problem.device.type.upper()} {str(self.problem.dtype).removeprefix('torch.')}",
+            place=f"{self.problem.device.type.upper()} {precision}, {session.run.engine}",
             playing=view.playing,
             stopped=bool(session.stopped),
             falling=session.falling(),

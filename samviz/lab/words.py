@@ -118,7 +118,7 @@ def status(
         samples: n.
         step: steps taken.
         speed: steps per second, 0 when unknown.
-        place: device and precision.
+        place: device, precision and engine.
         playing: whether the run is going on.
         stopped: whether it has diverged.
         falling: whether the loss still falls fast.

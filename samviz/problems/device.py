@@ -1,4 +1,4 @@
-"""Where to compute: device, precision and threads."""
+"""Where to compute: device, precision, engine and threads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from contextlib import contextmanager
 
 import torch
 
+from samviz.compiled import available
 from samviz.problems.problem import Problem
 
 TOY = 50_000_000  # samples × parameters up to which one thread is used: beside a busy neighbour two are far slower
+
+
+def toy(problem: Problem) -> bool:
+    """Whether a problem is so small, and on the CPU, that one thread does best."""
+    return problem.device.type == "cpu" and max(problem.samples, 1) * problem.dim <= TOY
+
+
+def compiles(problem: Problem) -> bool:
+    """Whether the compiled engine takes a problem whose kernels there are: a toy in float64, and numba is there."""
+    return toy(problem) and problem.dtype == torch.float64 and available()
 
 
 @contextmanager
@@ -20,13 +31,13 @@ def one_thread(problem: Problem) -> Iterator[None]:
         problem: what is about to be computed.
     """
     threads = torch.get_num_threads()
-    toy = problem.device.type == "cpu" and max(problem.samples, 1) * problem.dim <= TOY
-    if toy and threads > 1:
+    changes = threads > 1 and toy(problem)
+    if changes:
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        if toy and threads > 1:
+        if changes:
             torch.set_num_threads(threads)
 
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz.problems.device import compiles
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss, filters_of
+from samviz.problems.problem import Operator
+
+if TYPE_CHECKING:
+    from samviz.compiled.arrays import Compiled
+
+HELD = 2**22  # activations kept for Hessian-vector products, at most: 100 MB in all
 
 # derivative of each activation at z, from a = activation(z), where a alone tells it
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,6 +63,7 @@ class MLP(Network):
         self.dim = sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
         self.filters = filters_of([shape for i, o in self.layers for shape in ((o, i), (o,))])
         self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
+        self._closed = activation in SLOPES and self.loss_name in LOSSES
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs, (runs, n, outputs); see `Network.outputs`."""
@@ -72,19 +84,83 @@ class MLP(Network):
         return layers, weights
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Loss, (runs,), and gradient, (runs, dim): backpropagation written out, three times autograd's speed."""
-        if self.activation not in SLOPES or self.loss_name not in LOSSES:
+        """Loss, (runs,), and gradient, (runs, dim): by backpropagation written out, compiled if it can be."""
+        if not self._closed:
             return super().gradient(x, batch)
         return self._backpropagated(x, batch, None)
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
-        if self.activation not in SLOPES:
+        if not self._closed:
             return super().noisy_gradient(x, batch, noise)
         return self._backpropagated(x, batch, noise)
 
+    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
+        """Hessian-vector products; by the R-operator where that is compiled. See `Problem.hvp`."""
+        kernels = self.compiled()
+        used = self.samples if batch is None else batch.shape[1]
+        held = (len(x), used * sum(self.widths))
+        if kernels is None or math.prod(held) > HELD:
+            return super().hvp(x, batch)
+        from samviz.compiled import batched
+
+        where, samples = _plain(x), _indices(batch, len(x))
+        acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
+        batched.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
+
+        def product(v: Tensor) -> Tensor:
+            vectors = _plain(v)
+            out = np.empty_like(vectors)
+            batched.products(kernels.whole, where, vectors, acts, ups, deltas, used, out)
+            return torch.from_numpy(out)
+
+        return product
+
+    def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
+        """The loss on a plane; in float64 where that is compiled. See `Problem.slice`."""
+        kernels = self.to(self.device, torch.float64).compiled()
+        if kernels is None:
+            return super().slice(origin, directions)
+        from samviz.compiled import slice as plane
+
+        around, along = _plain(origin.double()), _plain(directions.double())
+        entering = plane.entering(kernels.numbers, kernels.whole, around, along)
+
+        def losses(points: Tensor) -> Tensor:
+            out = np.zeros(len(points))
+            plane.losses(kernels.numbers, kernels.whole, around, along, entering, _plain(points.double()), out)
+            return torch.from_numpy(out).to(self.dtype)
+
+        return losses
+
+    def compiled(self) -> Compiled | None:
+        """Data, widths and labels, for the compiled engine."""
+        if not self._closed or not compiles(self):
+            return None
+        if self not in _kept:
+            from samviz.compiled import mlp as kernels
+            from samviz.compiled.arrays import ACTIVATIONS, LOSSES, Compiled
+
+            square = self.loss_name == "mse"
+            kind = ACTIVATIONS.index(self.activation), LOSSES.index(self.loss_name)
+            labels = [] if square else self.targets.tolist()
+            whole = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
+            numbers = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
+            room = kernels.room(whole, self.samples)
+            _kept[self] = Compiled(kernels.gradient, kernels.product, numbers.numpy(), whole, room)
+        return _kept[self]
+
     def _backpropagated(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss and gradient, with noise (runs, b or n, outputs) on the targets that the gradient sees."""
+        if (kernels := self.compiled()) is not None:
+            from samviz.compiled.batched import gradients
+
+            where = _plain(x)
+            added = np.zeros((len(x), 0)) if noise is None else _plain(noise).reshape(len(x), -1)
+            losses, out = np.empty(len(x)), np.empty_like(where)
+            data = kernels.gradient, kernels.numbers, kernels.whole, kernels.room
+            gradients(*data, where, _indices(batch, len(x)), added, out, losses)
+            return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
             layers, weights = self._forward(x, inputs)
@@ -109,6 +185,20 @@ class MLP(Network):
             for fan_in, fan_out in self.layers
         ]
         return torch.cat(parts).to(self.device, self.dtype)
+
+
+_kept: WeakKeyDictionary[MLP, Compiled] = WeakKeyDictionary()  # so that data is laid out once
+
+
+def _plain(tensor: Tensor) -> NDArray[np.float64]:
+    """The numbers of a tensor, contiguous."""
+    array: NDArray[np.float64] = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _indices(batch: Tensor | None, runs: int) -> NDArray[np.int64]:
+    """Sample indices (runs, b); b = 0 is the full batch."""
+    return np.zeros((runs, 0), dtype=np.int64) if batch is None else batch.contiguous().numpy()
 
 
 def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor | None) -> tuple[Tensor, Tensor]:

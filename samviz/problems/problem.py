@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from samviz.compiled.arrays import Compiled
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
 
@@ -135,6 +138,27 @@ class Problem(ABC):
         blocks = [self.hvp(x, batch)(block.expand(len(x), -1, -1)) for block in identity.split(rows)]
         hessian = torch.cat(blocks, 1)
         return (hessian + hessian.mT) / 2
+
+    def compiled(self) -> Compiled | None:
+        """The problem for the compiled engine; None where there is no such form of it, or no numba."""
+        return None
+
+    def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
+        """The loss on a plane, without a graph.
+
+        Args:
+            origin: (dim,), parameters.
+            directions: (2, dim), d₁ and d₂.
+
+        Returns:
+            A function from coordinates (points, 2) to the losses (points,) at origin + a·d₁ + b·d₂.
+        """
+
+        def losses(points: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self.loss(origin + points @ directions)
+
+        return losses
 
     @abstractmethod
     def initial(self, seed: int = 0) -> Tensor:

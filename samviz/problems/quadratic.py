@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.problems.device import compiles
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
+
+if TYPE_CHECKING:
+    from samviz.compiled.arrays import Compiled
 
 
 class Quadratic(Problem):
@@ -40,6 +46,16 @@ class Quadratic(Problem):
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """A for every run, (runs, dim, dim)."""
         return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
+
+    def compiled(self) -> Compiled | None:
+        """The matrices, for the compiled engine."""
+        if not compiles(self):
+            return None
+        from samviz.compiled import quadratic as kernels
+        from samviz.compiled.arrays import Compiled
+
+        numbers = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()
+        return Compiled(kernels.gradient, kernels.product, numbers, np.array([self.samples, self.dim]), 0)
 
     def _times(self, v: Tensor, batch: Tensor | None) -> Tensor:
         """Rows (runs, k, dim) times A, or times the mean of the batch's matrices."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.problems.device import compiles
 from samviz.problems.picture import Floor
 from samviz.problems.problem import Operator, Problem
+
+if TYPE_CHECKING:
+    from samviz.compiled.arrays import Compiled
 
 
 class Valley(Problem):
@@ -110,6 +114,15 @@ class Valley(Problem):
         """Hv, for v (runs, k, 4)."""
         hessian = self.hessian(x, batch)
         return lambda v: v @ hessian
+
+    def compiled(self) -> Compiled | None:
+        """The scale, for the compiled engine."""
+        if not compiles(self):
+            return None
+        from samviz.compiled import valley as kernels
+        from samviz.compiled.arrays import Compiled
+
+        return Compiled(kernels.gradient, kernels.product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0)
 
     def initial(self, seed: int = 0) -> Tensor:
         """A point beside the valley floor, (0.6, 0.9, 0.1, 0.1); the seed is not used."""

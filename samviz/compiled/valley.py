@@ -1,0 +1,61 @@
+"""The paper's 4-D toy; its `numbers` are (s,). The formulas are those of `samviz.problems.valley`."""
+
+from __future__ import annotations
+
+import math
+
+from numba import cfunc, njit
+
+from samviz.compiled.arrays import Floats, Whole
+from samviz.compiled.signatures import GRADIENT, PRODUCT
+
+
+@njit(cache=True)
+def _weights(scale: float, batch: Whole) -> tuple[float, float]:
+    """The factors of the two samples' losses."""
+    if len(batch) == 0:
+        return scale, scale
+    second = 0.0
+    for sample in batch:
+        second += sample
+    second /= len(batch)
+    return 2 * scale * (1 - second), 2 * scale * second
+
+
+@cfunc(GRADIENT, cache=True)
+def gradient(numbers: Floats, whole: Whole, x: Floats, batch: Whole, noise: Floats, out: Floats, work: Floats) -> float:
+    """The loss, and its gradient in out (4,); noise (b,) is on the targets that the gradient sees."""
+    x1, x2, x3, x4, scale = x[0], x[1], x[2], x[3], numbers[0]
+    f1, f2 = x1 * x1 + 6 * x2 * x2 + 8, 4 * (1 - x1) * (1 - x1) + (1 - x2) * (1 - x2) + 1
+    w1, w2 = _weights(scale, batch)
+    a, b = w1 * x3, w2 * x4
+    a3, b4 = a * x3, b * x4
+    out[0], out[1] = 2 * x1 * a3 - 8 * (1 - x1) * b4, 12 * x2 * a3 - 2 * (1 - x2) * b4
+    out[2], out[3] = 2 * f1 * a, 2 * f2 * b
+    if len(noise):
+        n1, n2 = 0.0, 0.0
+        for k in range(len(noise)):
+            second = batch[k] if len(batch) else k
+            n1 += noise[k] * (1 - second) / len(noise)
+            n2 += noise[k] * second / len(noise)
+        root1, root2 = 2 * math.sqrt(scale * f1), 2 * math.sqrt(scale * f2)
+        c, d = 4 * scale * n1 * x3 / root1, 4 * scale * n2 * x4 / root2
+        out[0] -= x1 * c - 4 * (1 - x1) * d
+        out[1] -= 6 * x2 * c - (1 - x2) * d
+        out[2] -= n1 * root1
+        out[3] -= n2 * root2
+    value: float = f1 * a3 + f2 * b4
+    return value
+
+
+@cfunc(PRODUCT, cache=True)
+def product(numbers: Floats, whole: Whole, x: Floats, batch: Whole, v: Floats, out: Floats) -> None:
+    """The Hessian times v, in out (4,)."""
+    x1, x2, x3, x4 = x[0], x[1], x[2], x[3]
+    f1, f2 = x1 * x1 + 6 * x2 * x2 + 8, 4 * (1 - x1) * (1 - x1) + (1 - x2) * (1 - x2) + 1
+    w1, w2 = _weights(numbers[0], batch)
+    a, b = w1 * x3, w2 * x4
+    out[0] = (2 * a * x3 + 8 * b * x4) * v[0] + 4 * x1 * a * v[2] - 16 * (1 - x1) * b * v[3]
+    out[1] = (12 * a * x3 + 2 * b * x4) * v[1] + 24 * x2 * a * v[2] - 4 * (1 - x2) * b * v[3]
+    out[2] = 4 * x1 * a * v[0] + 24 * x2 * a * v[1] + 2 * w1 * f1 * v[2]
+    out[3] = -16 * (1 - x1) * b * v[0] - 4 * (1 - x2) * b * v[1] + 2 * w2 * f2 * v[3]
