@@ -1,13 +1,15 @@
-"""How it moves: update rules, the run loop and its record, the flows it is compared with."""
+"""How it moves: update rules, the run loop and its record, the flows it is compared with, sweeps."""
 
 from samviz.dynamics.edge import edge_of_stability
 from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
+from samviz.dynamics.grid import Sweep
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
 from samviz.dynamics.phases import phase_boundary
 from samviz.dynamics.rules import RULES
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
+from samviz.dynamics.sweep import sweep
 
 __all__ = [
     "RULES",
@@ -17,11 +19,13 @@ __all__ = [
     "LimitingFlow",
     "Run",
     "Settings",
+    "Sweep",
     "descent",
     "edge_of_stability",
     "gradient_descent_minimum",
     "gradient_flow_limit",
     "limiting_flow",
     "phase_boundary",
+    "sweep",
     "tracking_error",
 ]

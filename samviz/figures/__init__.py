@@ -4,6 +4,7 @@ from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
 from samviz.figures.cycle import Cycle, cycle_figure
 from samviz.figures.flow import Track, flow_figure
+from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.scene import heights
@@ -25,6 +26,7 @@ __all__ = [
     "figure",
     "floor_figure",
     "flow_figure",
+    "heatmap_figure",
     "heights",
     "lab_figure",
     "paths_figure",

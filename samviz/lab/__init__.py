@@ -7,6 +7,7 @@ from samviz.lab.experiments.cycle import cycle_panel
 from samviz.lab.experiments.flow import flow_panel
 from samviz.lab.experiments.minibatch import alignment_panel
 from samviz.lab.experiments.sharpness import sharpness_panel
+from samviz.lab.experiments.sweep import sweep_panel
 from samviz.lab.lab import Lab
 from samviz.lab.panel import Panel
 
@@ -25,4 +26,5 @@ __all__ = [
     "figure_one_panel",
     "flow_panel",
     "sharpness_panel",
+    "sweep_panel",
 ]
