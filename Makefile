@@ -1,9 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BENCH := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit notebooks browser verify pictures clean
+.PHONY: help lab test lint unit notebooks browser verify bench pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
@@ -30,16 +31,23 @@ browser: $(STAMP) ## drive the lab in a real browser
 verify: $(STAMP) ## run every claim in full and write report.html
 	$(BIN)/samviz verify --report report.html
 
+bench: $(BENCH) ## set up .venv-bench, measure samviz against its peers, write the table in README
+	.venv-bench/bin/python -m benchmarks
+
 pictures: $(STAMP) ## write the notebooks from their scripts, with static pictures
 	$(BIN)/python notebooks/render.py
 
-clean: ## remove .venv and every cache
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find samviz tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+clean: ## remove .venv, .venv-bench and every cache
+	rm -rf .venv .venv-bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find samviz tests notebooks benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Made anew only when what it is made from has changed.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): PACKAGES = -e ".[lab,test]"
+$(BENCH): PACKAGES = -c benchmarks/constraints.txt -e ".[bench]" kaleido
+$(BENCH): benchmarks/constraints.txt
+
+# Made anew only when what they are made from has changed.
+$(STAMP) $(BENCH): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samviz needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[lab,test]"
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -c constraints.txt $(PACKAGES)
 	touch $@

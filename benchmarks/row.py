@@ -1,0 +1,79 @@
+"""One line of the table: what is compared, what is aimed at, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+UNITS = {"ns": 1e-9, "µs": 1e-6, "HVPs": 1.0}  # of targets for our side alone; in seconds, but for the count
+
+
+class Measured(NamedTuple):
+    """What a comparison gives: seconds of one unit of work (or a count), and whether each side was right."""
+
+    ours: float
+    peer: float | None  # None where the target speaks of our side alone
+    ours_correct: bool
+    peer_correct: bool | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on `ratio`: peer/ours for "at least … ×", ours/peer for "at most … ×", else ours in the unit given."""
+
+    sign: str  # "≥" or "≤"
+    bound: float
+    unit: str = "×"
+
+    def ratio(self, measured: Measured) -> float:
+        """The number that the target bounds."""
+        if self.unit != "×":
+            return measured.ours / UNITS[self.unit]
+        if measured.peer is None:
+            raise ValueError(f"the target {self} compares with a peer, but none was measured")
+        return measured.peer / measured.ours if self.sign == "≥" else measured.ours / measured.peer
+
+    def met(self, ratio: float) -> bool:
+        """Whether the bound holds."""
+        return ratio >= self.bound if self.sign == "≥" else ratio <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g}{'' if self.unit == '×' else ' '}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A comparison: its name, its target, and how it is made, in about so many seconds."""
+
+    name: str
+    target: Target
+    measure: Callable[[float], Measured]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of results.json."""
+
+    name: str
+    ours: float | None
+    peer: float | None
+    ratio: float | None
+    target: str
+    met: bool
+    ours_correct: bool
+    peer_correct: bool | None
+
+    @classmethod
+    def of(cls, row: Row, measured: Measured | None) -> Result:
+        """The result of a row; None for one that failed, which is a target missed."""
+        if measured is None:
+            return cls(row.name, None, None, None, str(row.target), False, False, None)
+        ratio = row.target.ratio(measured)
+        met = row.target.met(ratio) and measured.ours_correct
+        ours, peer, *correct = measured
+        return cls(row.name, ours, peer, ratio, str(row.target), met, *correct)
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return asdict(self)

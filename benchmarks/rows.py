@@ -1,0 +1,87 @@
+"""All that is measured: every row of the table, with its target. T2 and T3 are those of `subjects`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from benchmarks import cuda, landscapes, spectra, startup, steps, tracking, valley
+from benchmarks.row import Row, Target
+from benchmarks.subjects import t2, t3
+
+
+def at_least(bound: float) -> Target:
+    """So many times faster than the peer."""
+    return Target("≥", bound)
+
+
+def at_most(bound: float, unit: str = "×") -> Target:
+    """So many times the peer's time, or so much of our own."""
+    return Target("≤", bound, unit)
+
+
+built_in = steps.network_against_pytorch_optimizer
+many = partial(steps.many_runs_against_one, runs=64)
+
+STEPS = [
+    Row("step of any module, T2, against two passes", at_most(1.10), steps.module_against_passes),
+    Row("step of any module, T2, against pytorch_optimizer", at_least(1.4), steps.module_against_pytorch_optimizer),
+    Row("step, T2, against pytorch_optimizer", at_least(9), partial(built_in, subject=t2, batch=None)),
+    Row("step, T2, batch 1, against pytorch_optimizer", at_least(80), partial(built_in, subject=t2, batch=1)),
+    Row("step, T3, against pytorch_optimizer", at_least(2), partial(built_in, subject=t3, batch=None)),
+    Row("step, valley", at_most(60, "ns"), valley.step),
+    Row("step, valley, without numba", at_most(1.5, "µs"), partial(valley.step, numba=False)),
+    Row("step of one of 64 runs, T2, against one torch run", at_least(7), partial(many, batch=None)),
+    Row("step of one of 64 runs, T2, batch 1, against one torch run", at_least(60), partial(many, batch=1)),
+]
+
+CUDA = [
+    Row("step, T2, on CUDA", at_most(60, "µs"), cuda.step),
+    Row("step of 256 runs, T2, on CUDA, against one run", at_most(2), cuda.many_runs_against_one),
+]
+
+SPECTRA = [
+    Row(
+        f"top {k} eigenpair{'s' * (k > 1)}, {name}, against {peer}",
+        at_least(bound),
+        partial(spectra.compared, subject=subject, k=k, peer=solver, tol=tol),
+    )
+    for peer, solver, tol, bounds in (
+        ("pyhessian", spectra.pyhessian, 3e-2, (12, 6)),
+        ("curvlinops and eigsh", spectra.curvlinops, 1e-7, (30, 4)),
+        ("hessian-eigenthings", spectra.eigenthings, 3e-5, (3, 2)),
+    )
+    for name, subject, bound in (("T2", t2, bounds[0]), ("T3", t3, bounds[1]))
+    for k in (1, 5)
+]
+
+TRACKING = [
+    Row(f"tracking k = {k}, T2, {name}", at_most(bound, "HVPs"), partial(tracking.followed, regime=regime, k=k))
+    for k, bound in ((1, 5), (5, 24))
+    for name, regime in (
+        ("gradient descent at the edge of stability", tracking.EDGE),
+        ("SAM", tracking.SHARPENING),
+        ("SAM with λ₁ ≈ λ₂", tracking.CROSSING),
+        ("mini-batch SAM", tracking.MINIBATCH),
+    )
+]
+
+LANDSCAPES = [
+    Row(
+        f"landscape 51×51, {name}, {precision}, against loss-landscapes",
+        at_least(bound),
+        partial(landscapes.compared, subject=subject, dtype=dtype),
+    )
+    for name, subject, bounds in (("T2", t2, (7, 4)), ("T3", t3, (3, 2)))
+    for precision, dtype, bound in (("float32", torch.float32, bounds[0]), ("float64", torch.float64, bounds[1]))
+]
+
+ROWS = [
+    *STEPS,
+    *(CUDA if torch.cuda.is_available() else []),
+    *SPECTRA,
+    *TRACKING,
+    *LANDSCAPES,
+    Row("import samviz, against import torch", at_most(0.35), startup.imports),
+]

@@ -1,0 +1,155 @@
+"""The benchmark's own arithmetic: medians, targets, the table and where it goes. No peer is needed for it."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from benchmarks import report, scaling, timing
+from benchmarks.row import Measured, Result, Row, Target
+from benchmarks.timing import alternate, fresh
+
+ROOT = Path(__file__).parents[1]
+FIELDS = {"name", "ours", "peer", "ratio", "target", "met", "ours_correct", "peer_correct"}
+
+
+def result(target, *measured):
+    return Result.of(Row("a row", target, measure=None), Measured(*measured))
+
+
+@pytest.mark.parametrize(
+    ("target", "measured", "ratio", "met"),
+    [
+        (Target("≥", 9), (1.0, 10.0, True, True), 10, True),
+        (Target("≥", 9), (1.0, 8.0, True, True), 8, False),
+        (Target("≥", 9), (1.0, 10.0, False, True), 10, False),  # fast and wrong
+        (Target("≥", 9), (1.0, 10.0, True, False), 10, True),  # a peer that is wrong keeps its time
+        (Target("≤", 1.1), (2.1, 2.0, True, True), 1.05, True),
+        (Target("≤", 1.1), (2.4, 2.0, True, True), 1.2, False),
+        (Target("≤", 60, "ns"), (26e-9, None, True, None), 26, True),
+        (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, False),
+        (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, True),
+    ],
+)
+def test_a_target_bounds_its_ratio(target, measured, ratio, met):
+    made = result(target, *measured)
+    assert made.ratio == pytest.approx(ratio)
+    assert made.met is met
+
+
+def test_a_ratio_needs_a_peer():
+    with pytest.raises(ValueError, match="≥ 9×"):
+        Target("≥", 9).ratio(Measured(1.0, None, True, None))
+
+
+def test_a_row_that_failed_is_missed_and_keeps_its_form():
+    failed = Result.of(Row("a row", Target("≥", 9), measure=None), None)
+    assert failed.met is False
+    assert set(failed.as_json()) == FIELDS
+    assert "| failed |" in report.line(failed)
+
+
+def test_json_has_the_form_that_is_promised():
+    results = [result(Target("≥", 9), 1e-6, 1e-5, True, True), result(Target("≤", 60, "ns"), 26e-9, None, True, None)]
+    content = json.loads(report.as_json(results, "a machine", {"D": {}}))
+    assert set(content) == {"machine", "rows", "scaling"}
+    assert [set(row) for row in content["rows"]] == [FIELDS, FIELDS]
+    assert content["rows"][0]["ratio"] == pytest.approx(10)
+    assert content["rows"][1]["peer"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(26.04e-9, "26 ns"), (1.5e-6, "1.5 µs"), (2.346e-3, "2.35 ms"), (1.0, "1 s"), (12.34, "12.3 s")],
+)
+def test_a_time_is_readable(seconds, text):
+    assert report.readable(seconds) == text
+
+
+def test_a_line_marks_who_was_wrong():
+    wrong = report.line(result(Target("≥", 7), 1e-3, 9e-3, True, False))
+    assert wrong == "| a row | 1 ms | 9 ms ✗ | 9× | ≥ 7× | met |"
+    alone = report.line(result(Target("≤", 5, "HVPs"), 6.0, None, True, None))
+    assert alone == "| a row | 6 HVPs | – | – | ≤ 5 HVPs | **missed** |"
+
+
+def test_every_line_of_the_table_has_as_many_cells():
+    lines = (
+        report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)] * 2, "a machine").split("\n\n")[0].split("\n")
+    )
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {7}
+
+
+def test_readme_gets_the_table_between_its_markers_and_keeps_the_rest():
+    before = f"# Title\n{report.BEGIN}\nold\n{report.END}\nend\n"
+    after = report.replaced(before, "| new |")
+    assert after == f"# Title\n{report.BEGIN}\n| new |\n{report.END}\nend\n"
+    assert report.replaced(after, "| new |") == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none",
+        report.BEGIN,
+        f"{report.END} {report.BEGIN}",
+        f"{report.BEGIN} {report.BEGIN} {report.END}",
+    ],
+)
+def test_readme_without_its_markers_is_left_alone(text):
+    with pytest.raises(ValueError, match="once each"):
+        report.replaced(text, "| new |")
+
+
+def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+
+    def side(name, costs):
+        def work(n):
+            calls.append(name)
+            now[0] += n * costs.pop(0)
+            return n
+
+        return work
+
+    fast = side(
+        "a", [9.0, 0.004, 0.7, 0.004, 0.8, 0.002, 0.9, 0.003]
+    )  # to warm up, to see how many make 10 ms, to time
+    slow = side("b", [9.0, 0.5, 0.5, 0.5, 0.7, 0.6])
+    made = alternate(fast, slow, seconds=0.0, least=3)
+    assert "".join(calls).endswith("ababab")
+    assert made[0].seconds == pytest.approx(0.003)
+    assert made[1].seconds == pytest.approx(0.6)
+    assert made[0].results == [3, 3, 3]
+    assert made[1].results == [1, 1, 1]
+
+
+def test_a_fresh_process_can_be_without_numba():
+    assert fresh("math.hypot", 3, 4, numba=False) == 5
+    with pytest.raises(RuntimeError, match="import of numba halted"):
+        fresh("importlib.import_module", "numba", numba=False)
+
+
+def test_the_picture_of_costs_labels_every_line_at_its_end():
+    series = {"compiled": [[1, 1e-6], [10, 1e-5]], "torch": [[1, 1e-4], [10, 1e-3]]}
+    costs = {panel: {"axis": "x", "unit": "s", "series": series} for panel in scaling.PANELS}
+    drawn = scaling.figure(costs)
+    assert len(drawn["data"]) == 8
+    labels = [note for note in drawn["layout"]["annotations"] if note["text"] == "torch"]
+    assert [(note["x"], note["y"]) for note in labels] == [(1.0, -3.0)] * 4  # on logarithmic axes
+
+
+def test_every_peer_is_pinned():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    lines = (ROOT / "benchmarks" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, (line for line in lines if line[0] != "#"))}
+    for peer in map(Requirement, extras["bench"]):
+        (pin,) = pins[canonicalize_name(peer.name)].specifier
+        assert pin.operator == "=="
+        assert peer.specifier.contains(pin.version, prereleases=True)
+    assert {canonicalize_name(name) for name in report.PEERS} <= set(pins)
