@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import cfunc, njit
 
 from samviz.compiled.arrays import Floats, Kernel, Whole
 from samviz.compiled.rules import step
+from samviz.compiled.signatures import PRODUCT
 
 ALIVE = -1
+
+
+@cfunc(PRODUCT, cache=True)
+def idle(numbers: Floats, whole: Whole, x: Floats, batch: Whole, v: Floats, out: Floats) -> None:
+    """In the place of `product` for the rules that do without."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -38,7 +44,7 @@ def advance(
 
     Args:
         gradient: the problem's kernel.
-        product: the problem's kernel.
+        product: the problem's kernel, or `idle`.
         numbers: the problem's.
         whole: the problem's.
         room: numbers of scratch that the gradient needs.

@@ -20,7 +20,7 @@ class Compiled(NamedTuple):
     """A problem as kernels and flat arrays."""
 
     gradient: Kernel
-    product: Kernel
+    product: Callable[[], Kernel]  # gives the kernel of Hessian-vector products, compiled when it is asked for
     numbers: Floats
     whole: Whole
     room: int  # numbers of scratch that the gradient needs

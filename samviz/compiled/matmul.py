@@ -12,24 +12,24 @@ from samviz.compiled.arrays import Floats
 
 ensure_blas()  # SciPy's
 
-_POINTER: types.Type = types.CPointer(types.float64)
 _SIZES = types.intp, types.intp, types.intp
+_MATRIX = types.voidptr, types.intp
 _gemm: Any = types.ExternalFunction(
     "numba_xxgemm",
-    types.intc(
-        *(types.char, types.char, types.char, *_SIZES, _POINTER, _POINTER, types.intp),
-        *(_POINTER, types.intp, _POINTER, _POINTER, types.intp),
-    ),
+    types.intc(types.char, types.char, types.char, *_SIZES, types.voidptr, *_MATRIX, *_MATRIX, types.voidptr, *_MATRIX),
 )
-N, T, D = ord("n"), ord("t"), ord("d")
-_FACTORS = np.array([0.0, 1.0])
+S, D, N, T = (ord(letter) for letter in "sdnt")
+_FORMS = [
+    types.void(*_SIZES, kind[::1], types.bool_, kind[::1], types.bool_, kind[::1], types.bool_)
+    for kind in (types.float64, types.float32)
+]
 
 
-@njit(cache=True)
+@njit(_FORMS, cache=True)
 def multiply(
     m: int, n: int, k: int, a: Floats, a_flipped: bool, b: Floats, b_flipped: bool, c: Floats, add: bool
 ) -> None:
-    """C ← ab, or c + ab; matrices lie row by row at the start of flat arrays.
+    """C ← ab, or c + ab; matrices lie row by row at the start of flat arrays of one precision.
 
     Args:
         m: rows of c.
@@ -42,20 +42,22 @@ def multiply(
         c: (m, n).
         add: whether c keeps what is in it.
     """
+    factors = np.empty(2, a.dtype)
+    factors[0], factors[1] = 1.0, 1.0 if add else 0.0
     # BLAS counts by columns: it is given bᵀaᵀ = cᵀ
     _gemm(
-        D,
+        D if a.itemsize == 8 else S,
         T if b_flipped else N,
         T if a_flipped else N,
         n,
         m,
         k,
-        _FACTORS[1:].ctypes,
+        factors.ctypes,
         b.ctypes,
         k if b_flipped else n,
         a.ctypes,
         m if a_flipped else k,
-        _FACTORS[1 if add else 0 :].ctypes,
+        factors[1:].ctypes,
         c.ctypes,
         n,
     )

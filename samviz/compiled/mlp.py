@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import cfunc, njit
 
 from samviz.compiled.activations import activate, add_bend, times_slope
 from samviz.compiled.arrays import Floats, Whole
+from samviz.compiled.exponential import exp
 from samviz.compiled.matmul import multiply
-from samviz.compiled.signatures import GRADIENT, PRODUCT
+from samviz.compiled.signatures import GRADIENT
 
 CROSS_ENTROPY = 1  # as in `samviz.compiled.arrays.LOSSES`
 MULTIPLICATIONS = 2**18  # of a matrix product: OpenBLAS takes a second thread above
@@ -50,11 +50,11 @@ def gather(numbers: Floats, width: int, batch: Whole, start: int, rows: int, inp
 
 
 @njit(cache=True)
-def add_to_rows(bias: Floats, rows: int, columns: int, z: Floats) -> None:
-    """Add a bias to every row."""
+def fill_rows(bias: Floats, rows: int, columns: int, z: Floats) -> None:
+    """Put a bias in every row."""
     for row in range(rows):
         for column in range(columns):
-            z[row * columns + column] += bias[column]
+            z[row * columns + column] = bias[column]
 
 
 @njit(cache=True)
@@ -76,8 +76,8 @@ def forward(whole: Whole, x: Floats, acts: Floats, capacity: int, start: int, ro
         i, o = whole[HEADER + layer], whole[HEADER + layer + 1]
         if layer >= first:
             z = acts[capacity * (at + i) + start * o :]
-            multiply(rows, o, i, acts[capacity * at + start * i :], False, x[place:], True, z, False)
-            add_to_rows(x[place + o * i :], rows, o, z)
+            fill_rows(x[place + o * i :], rows, o, z)
+            multiply(rows, o, i, acts[capacity * at + start * i :], False, x[place:], True, z, True)
             if layer < whole[1] - 1:
                 activate(whole[2], z, rows * o)
         place, at = place + (i + 1) * o, at + i
@@ -98,25 +98,33 @@ def head(
     """A tile's share of the loss, and its slope; cross-entropy leaves its probabilities in the outputs' place."""
     c, value = whole[HEADER + whole[1]], 0.0
     labels, targets = whole[HEADER + whole[1] + 1 :], numbers[whole[0] * whole[HEADER] :]
-    for row in range(rows):
-        sample = batch[start + row] if len(batch) else start + row
-        o, d = outputs[row * c : row * c + c], slope[row * c : row * c + c]
-        if whole[3] == CROSS_ENTROPY:
-            top, total, chosen = o[0], 0.0, o[labels[sample]]
+    if whole[3] == CROSS_ENTROPY:
+        for row in range(rows):
+            o = outputs[row * c : row * c + c]
+            top, chosen = o[0], o[labels[batch[start + row] if len(batch) else start + row]]
             for k in range(c):
                 top = max(top, o[k])
+            value += (top - chosen) / count
             for k in range(c):
-                o[k] = math.exp(o[k] - top)
+                o[k] -= top
+        for k in range(rows * c):
+            outputs[k] = exp(outputs[k])
+        for row in range(rows):
+            o, total = outputs[row * c : row * c + c], 0.0
+            for k in range(c):
                 total += o[k]
-            value += (top + math.log(total) - chosen) / count
+            value += math.log(total) / count
             for k in range(c):
                 o[k] /= total
-                d[k] = (o[k] - (1.0 if k == labels[sample] else 0.0)) / count
-        else:
-            for k in range(c):
-                error = o[k] - targets[sample * c + k]
-                value += error * error / (2 * count * c)
-                d[k] = (error - (noise[(start + row) * c + k] if len(noise) else 0.0)) / (count * c)
+                slope[row * c + k] = o[k] / count
+            slope[row * c + labels[batch[start + row] if len(batch) else start + row]] -= 1.0 / count
+        return value
+    for row in range(rows):
+        sample = batch[start + row] if len(batch) else start + row
+        for k in range(c):
+            error = outputs[row * c + k] - targets[sample * c + k]
+            value += error * error / (2 * count * c)
+            slope[row * c + k] = (error - (noise[(start + row) * c + k] if len(noise) else 0.0)) / (count * c)
     return value
 
 
@@ -185,10 +193,10 @@ def multiplied(
         for layer in range(whole[1]):
             i, o = widths[layer], widths[layer + 1]
             dz = moved[tile * (at + i) :]
-            multiply(rows, o, i, acts[n * at + start * i :], False, v[place:], True, dz, False)
+            fill_rows(v[place + o * i :], rows, o, dz)
+            multiply(rows, o, i, acts[n * at + start * i :], False, v[place:], True, dz, True)
             if layer:
                 multiply(rows, o, i, moved[tile * at :], False, x[place:], True, dz, True)
-            add_to_rows(v[place + o * i :], rows, o, dz)
             place, at = place + (i + 1) * o, at + i
             if layer < whole[1] - 1:
                 times_slope(whole[2], acts[n * at + start * o :], dz, rows * o)
@@ -224,13 +232,3 @@ def _bend_head(whole: Whole, count: int, rows: int, outputs: Floats, moved: Floa
         else:
             for k in range(c):
                 d[k] = dz[k] / (count * c)
-
-
-@cfunc(PRODUCT, cache=True)
-def product(numbers: Floats, whole: Whole, x: Floats, batch: Whole, v: Floats, out: Floats) -> None:
-    """The Hessian times v (dim,), in out (dim,)."""
-    n = len(batch) if len(batch) else whole[0]
-    size = n * sizes(whole, n)[1]
-    acts, ups, deltas, work = np.empty(size), np.empty(size), np.empty(size), np.empty(room(whole, n))
-    linearize(numbers, whole, x, batch, acts, ups, deltas)
-    multiplied(whole, x, v, acts, ups, deltas, n, out, work)

@@ -12,7 +12,9 @@ from numba import njit
 from samviz.compiled.activations import activate
 from samviz.compiled.arrays import Floats, Whole
 from samviz.compiled.matmul import multiply
-from samviz.compiled.mlp import add_to_rows, forward, head, sizes
+from samviz.compiled.mlp import fill_rows, forward, head, sizes
+
+TOGETHER = 8  # points whose parameters are kept in the cache while the samples pass
 
 
 @njit(cache=True, nogil=True)
@@ -31,13 +33,13 @@ def entering(numbers: Floats, whole: Whole, origin: Floats, directions: Floats) 
     n = whole[0]
     widths, _, _, tile = sizes(whole, n)
     i, o = widths[0], widths[1]
-    z = np.empty((3, n * o))
+    z = np.empty((3, n * o), origin.dtype)
     for which in range(3):
         vector = origin if which == 0 else directions[which - 1]
+        fill_rows(vector[o * i :], n, o, z[which])
         for start in range(0, n, tile):
             rows = min(tile, n - start)
-            multiply(rows, o, i, numbers[start * i :], False, vector, True, z[which, start * o :], False)
-        add_to_rows(vector[o * i :], n, o, z[which])
+            multiply(rows, o, i, numbers[start * i :], False, vector, True, z[which, start * o :], True)
     return z
 
 
@@ -59,19 +61,29 @@ def losses(
     n = whole[0]
     widths, total, _, tile = sizes(whole, n)
     i, first, c = widths[0], widths[1], widths[-1]
-    acts, slope = np.empty(tile * total), np.empty(tile * c)
-    x, none, everything = np.empty(len(origin)), np.empty(0), np.empty(0, np.int64)
-    for start in range(0, n, tile):
-        rows = min(tile, n - start)
-        base, along, across = entering[0, start * first :], entering[1, start * first :], entering[2, start * first :]
-        for point in range(len(points)):
-            a, b = points[point, 0], points[point, 1]
-            z = acts[tile * i :]
-            for k in range(rows * first):
-                z[k] = base[k] + a * along[k] + b * across[k]
-            for k in range((i + 1) * first, len(x)):
-                x[k] = origin[k] + a * directions[0, k] + b * directions[1, k]
-            if len(widths) > 2:
-                activate(whole[2], z, rows * first)
-                forward(whole, x, acts, tile, 0, rows, 1)
-            out[point] += head(numbers, whole, everything, none, n, start, rows, acts[tile * (total - c) :], slope)
+    acts, slope = np.empty(tile * total, origin.dtype), np.empty(tile * c, origin.dtype)
+    x, none, everything = np.empty((TOGETHER, len(origin)), origin.dtype), origin[:0], np.empty(0, np.int64)
+    for begin in range(0, len(points), TOGETHER):
+        some = points[begin : begin + TOGETHER]
+        for point in range(len(some)):
+            a, b = some[point]
+            there, first_direction, second = x[point], directions[0], directions[1]
+            for k in range(len(origin)):
+                there[k] = origin[k] + a * first_direction[k] + b * second[k]
+        for start in range(0, n, tile):
+            rows = min(tile, n - start)
+            base, along, across = (
+                entering[0, start * first :],
+                entering[1, start * first :],
+                entering[2, start * first :],
+            )
+            for point in range(len(some)):
+                a, b = some[point]
+                z = acts[tile * i :]
+                for k in range(rows * first):
+                    z[k] = base[k] + a * along[k] + b * across[k]
+                if len(widths) > 2:
+                    activate(whole[2], z, rows * first)
+                    forward(whole, x[point], acts, tile, 0, rows, 1)
+                outputs = acts[tile * (total - c) :]
+                out[begin + point] += head(numbers, whole, everything, none, n, start, rows, outputs, slope)

@@ -19,7 +19,7 @@ from samviz.problems.network import LOSSES, Data, Network, SampleLoss, filters_o
 from samviz.problems.problem import Operator
 
 if TYPE_CHECKING:
-    from samviz.compiled.arrays import Compiled
+    from samviz.compiled.arrays import Compiled, Kernel
 
 HELD = 2**22  # activations kept for Hessian-vector products, at most: 100 MB in all
 
@@ -117,19 +117,20 @@ class MLP(Network):
         return product
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
-        """The loss on a plane; in float64 where that is compiled. See `Problem.slice`."""
+        """The loss on a plane; see `Problem.slice`."""
         kernels = self.to(self.device, torch.float64).compiled()
         if kernels is None:
             return super().slice(origin, directions)
         from samviz.compiled import slice as plane
 
-        around, along = _plain(origin.double()), _plain(directions.double())
-        entering = plane.entering(kernels.numbers, kernels.whole, around, along)
+        around, along = _plain(origin), _plain(directions)
+        numbers = kernels.numbers.astype(around.dtype)
+        entering = plane.entering(numbers, kernels.whole, around, along)
 
         def losses(points: Tensor) -> Tensor:
-            out = np.zeros(len(points))
-            plane.losses(kernels.numbers, kernels.whole, around, along, entering, _plain(points.double()), out)
-            return torch.from_numpy(out).to(self.dtype)
+            out = np.zeros(len(points), dtype=around.dtype)
+            plane.losses(numbers, kernels.whole, around, along, entering, _plain(points), out)
+            return torch.from_numpy(out)
 
         return losses
 
@@ -147,7 +148,7 @@ class MLP(Network):
             whole = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
             numbers = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
             room = kernels.room(whole, self.samples)
-            _kept[self] = Compiled(kernels.gradient, kernels.product, numbers.numpy(), whole, room)
+            _kept[self] = Compiled(kernels.gradient, _product, numbers.numpy(), whole, room)
         return _kept[self]
 
     def _backpropagated(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -188,6 +189,12 @@ class MLP(Network):
 
 
 _kept: WeakKeyDictionary[MLP, Compiled] = WeakKeyDictionary()  # so that data is laid out once
+
+
+def _product() -> Kernel:
+    from samviz.compiled.mlp_product import product
+
+    return product
 
 
 def _plain(tensor: Tensor) -> NDArray[np.float64]:

@@ -55,7 +55,7 @@ class Quadratic(Problem):
         from samviz.compiled.arrays import Compiled
 
         numbers = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()
-        return Compiled(kernels.gradient, kernels.product, numbers, np.array([self.samples, self.dim]), 0)
+        return Compiled(kernels.gradient, lambda: kernels.product, numbers, np.array([self.samples, self.dim]), 0)
 
     def _times(self, v: Tensor, batch: Tensor | None) -> Tensor:
         """Rows (runs, k, dim) times A, or times the mean of the batch's matrices."""

@@ -122,7 +122,9 @@ class Valley(Problem):
         from samviz.compiled import valley as kernels
         from samviz.compiled.arrays import Compiled
 
-        return Compiled(kernels.gradient, kernels.product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0)
+        return Compiled(
+            kernels.gradient, lambda: kernels.product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0
+        )
 
     def initial(self, seed: int = 0) -> Tensor:
         """A point beside the valley floor, (0.6, 0.9, 0.1, 0.1); the seed is not used."""

@@ -36,6 +36,7 @@ def advance(stretch: Stretch, kernels: Compiled) -> Moved:
         Where it has led: up to rounding, what `samviz.dynamics.engines.eager.advance` says.
     """
     from samviz.compiled.advance import advance as compiled
+    from samviz.compiled.advance import idle
 
     runs, n, settings = len(stretch.x), stretch.n, stretch.settings
     x, before = stretch.x.numpy().copy(), stretch.before.numpy().copy()
@@ -44,9 +45,12 @@ def advance(stretch: Stretch, kernels: Compiled) -> Moved:
     path = np.empty((stretch.kept, *x.shape))
     fell, back = np.where(stretch.alive, ALIVE, DEAD), np.zeros(runs, dtype=np.int64)
     curvature = np.full(runs, np.nan)
+    rule = RULES[settings.rule]
     compiled(
-        *kernels,
-        COMPILED.index(RULES[settings.rule]),
+        kernels.gradient,
+        kernels.product() if rule is rules.ascent else idle,
+        *(kernels.numbers, kernels.whole, kernels.room),
+        COMPILED.index(rule),
         n,
         x,
         before,
