@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from samviz import __version__
 from samviz.doctor import doctor
 
 FIRST = "00_start_here.ipynb"
+# compiles, the first time on a machine, what the first lab would wait for, while JupyterLab starts
+PREPARE = "from samviz import Run, mlp; Run(mlp([1, 2, 1]), device='cpu').prepare()"
 RECORD = ".samviz.json"  # in a learner's folder: the hash of each notebook of ours, as last copied or offered
 
 
@@ -87,6 +90,7 @@ def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = F
         options.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where JupyterLab would refuse to start
         options.append("--allow-root")
+    subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     LabApp.launch_instance(options)
     return 0
 

@@ -1,4 +1,4 @@
-"""The multilayer perceptron: backpropagation and the R-operator, tile by tile.
+"""The multilayer perceptron: backpropagation, tile by tile.
 
 A tile is a number of samples that keeps the matrix products in the cache, and so small that BLAS stays on one thread.
 Its `whole` is (n, layers, activation, loss, the widths, the labels); its `numbers` are the inputs (n, widths[0]) and,
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from numba import cfunc, njit
+from numba import cfunc, njit, types
 
-from samviz.compiled.activations import activate, add_bend, times_slope
+from samviz.compiled.activations import activate, times_slope
 from samviz.compiled.arrays import Floats, Whole
 from samviz.compiled.exponential import exp
 from samviz.compiled.matmul import multiply
@@ -58,7 +58,7 @@ def fill_rows(bias: Floats, rows: int, columns: int, z: Floats) -> None:
 
 
 @njit(cache=True)
-def _add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool) -> None:
+def add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool) -> None:
     """The sum of the rows, or what is there and that sum."""
     if not add:
         for column in range(columns):
@@ -68,7 +68,12 @@ def _add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool)
             total[column] += matrix[row * columns + column]
 
 
-@njit(cache=True)
+_FORMS = [
+    types.void(types.int64[::1], kind[::1], kind[::1], *[types.int64] * 4) for kind in (types.float64, types.float32)
+]
+
+
+@njit(_FORMS, cache=True)
 def forward(whole: Whole, x: Floats, acts: Floats, capacity: int, start: int, rows: int, first: int) -> None:
     """Fill the activations of all layers above the first given."""
     place, at = 0, 0  # of the layer's parameters, of its activations
@@ -145,90 +150,9 @@ def gradient(numbers: Floats, whole: Whole, x: Floats, batch: Whole, noise: Floa
             place, at = place - (i + 1) * o, at - i
             a = work[tile * at :]
             multiply(o, i, rows, d, True, a, False, out[place:], start > 0)
-            _add_rows(d, rows, o, out[place + o * i :], start > 0)
+            add_rows(d, rows, o, out[place + o * i :], start > 0)
             if layer:
                 multiply(rows, i, o, d, False, x[place:], False, e, False)
                 times_slope(whole[2], a, e, rows * i)
                 d, e = e, d
     return value
-
-
-@njit(cache=True)
-def linearize(
-    numbers: Floats, whole: Whole, x: Floats, batch: Whole, acts: Floats, ups: Floats, deltas: Floats
-) -> None:
-    """What products with the Hessian at x need: activations, and the loss's slopes by them and by what enters them."""
-    n = len(batch) if len(batch) else whole[0]
-    widths, total, _, tile = sizes(whole, n)
-    for start in range(0, n, tile):
-        rows, c = min(tile, n - start), widths[-1]
-        gather(numbers, widths[0], batch, start, rows, acts[start * widths[0] :])
-        forward(whole, x, acts, n, start, rows, 0)
-        place, at = len(x), total - c
-        outputs, d = acts[n * at + start * c :], deltas[n * at + start * c :]
-        head(numbers, whole, batch, x[:0], n, start, rows, outputs, d)
-        for layer in range(whole[1] - 1, 0, -1):
-            i, o = widths[layer], widths[layer + 1]
-            d = deltas[n * at + start * o :]
-            place, at = place - (i + 1) * o, at - i
-            up, down = ups[n * at + start * i :], deltas[n * at + start * i :]
-            multiply(rows, i, o, d, False, x[place:], False, up, False)
-            for k in range(rows * i):
-                down[k] = up[k]
-            times_slope(whole[2], acts[n * at + start * i :], down, rows * i)
-
-
-@njit(cache=True)
-def multiplied(
-    whole: Whole, x: Floats, v: Floats, acts: Floats, ups: Floats, deltas: Floats, n: int, out: Floats, work: Floats
-) -> None:
-    """The Hessian times v (dim,) by the R-operator, in out (dim,), from what `linearize` left; work as in `room`.
-
-    Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
-    """
-    widths, total, widest, tile = sizes(whole, n)
-    moved, d, e = work, work[tile * total :], work[tile * (total + widest) :]  # how the activations move along v
-    for start in range(0, n, tile):
-        rows, place, at = min(tile, n - start), 0, 0
-        for layer in range(whole[1]):
-            i, o = widths[layer], widths[layer + 1]
-            dz = moved[tile * (at + i) :]
-            fill_rows(v[place + o * i :], rows, o, dz)
-            multiply(rows, o, i, acts[n * at + start * i :], False, v[place:], True, dz, True)
-            if layer:
-                multiply(rows, o, i, moved[tile * at :], False, x[place:], True, dz, True)
-            place, at = place + (i + 1) * o, at + i
-            if layer < whole[1] - 1:
-                times_slope(whole[2], acts[n * at + start * o :], dz, rows * o)
-        _bend_head(whole, n, rows, acts[n * at + start * widths[-1] :], moved[tile * at :], d)
-        for layer in range(whole[1] - 1, -1, -1):
-            i, o = widths[layer], widths[layer + 1]
-            delta = deltas[n * at + start * o :]
-            place, at = place - (i + 1) * o, at - i
-            a = acts[n * at + start * i :]
-            multiply(o, i, rows, d, True, a, False, out[place:], start > 0)
-            _add_rows(d, rows, o, out[place + o * i :], start > 0)
-            if layer:
-                multiply(o, i, rows, delta, True, moved[tile * at :], False, out[place:], True)
-                multiply(rows, i, o, d, False, x[place:], False, e, False)
-                multiply(rows, i, o, delta, False, v[place:], False, e, True)
-                times_slope(whole[2], a, e, rows * i)
-                add_bend(whole[2], a, ups[n * at + start * i :], moved[tile * at :], e, rows * i)
-                d, e = e, d
-
-
-@njit(cache=True)
-def _bend_head(whole: Whole, count: int, rows: int, outputs: Floats, moved: Floats, out: Floats) -> None:
-    """How the loss's slope by the outputs moves with them; of cross-entropy the outputs are the probabilities."""
-    c = whole[HEADER + whole[1]]
-    for row in range(rows):
-        p, dz, d = outputs[row * c : row * c + c], moved[row * c : row * c + c], out[row * c : row * c + c]
-        if whole[3] == CROSS_ENTROPY:
-            mean = 0.0
-            for k in range(c):
-                mean += p[k] * dz[k]
-            for k in range(c):
-                d[k] = p[k] * (dz[k] - mean) / count
-        else:
-            for k in range(c):
-                d[k] = dz[k] / (count * c)

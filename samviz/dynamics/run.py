@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -132,6 +133,15 @@ class Run:
     def set(self, **changes: Any) -> None:
         """Change some settings from the next step on: `run.set(rho=0.1, lr=0.05)`."""
         self.settings = replace(self._settings, **changes)
+
+    def prepare(self) -> None:
+        """Get ready to step and to measure: the first time on a machine the compiled engine takes some seconds."""
+        s = self._settings
+        twin = Run(self.problem, s.rule, s.lr, s.rho, s.batch_size, self.x, 0, self.x.device, self.x.dtype)
+        with suppress(Diverged):
+            twin.step()
+        self.problem.hvp(self.x)(self.x[:, None])
+        self.problem.slice(self.x[0], self.x[[0, 0]])(self.x.new_zeros(1, 2))
 
     def step(self, n: int = 1) -> None:
         """Take n steps.

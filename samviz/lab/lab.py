@@ -99,6 +99,7 @@ class Lab:
             (("compare", "seed"), self.player.redraw),
         ):
             self.view.observe(lambda _, react=react: self.player.post(react), names)
+        self.session.run.prepare()
         self.player.finish(self._shown(self.session.look()))
 
     # what a person or a script can do

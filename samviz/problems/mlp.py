@@ -102,16 +102,16 @@ class MLP(Network):
         held = (len(x), used * sum(self.widths))
         if kernels is None or math.prod(held) > HELD:
             return super().hvp(x, batch)
-        from samviz.compiled import batched
+        from samviz.compiled import r_operator
 
         where, samples = _plain(x), _indices(batch, len(x))
         acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
-        batched.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
+        r_operator.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
 
         def product(v: Tensor) -> Tensor:
             vectors = _plain(v)
             out = np.empty_like(vectors)
-            batched.products(kernels.whole, where, vectors, acts, ups, deltas, used, out)
+            r_operator.products(kernels.whole, where, vectors, acts, ups, deltas, used, out)
             return torch.from_numpy(out)
 
         return product
