@@ -49,8 +49,8 @@ SPECTRA = [
     )
     for peer, solver, tol, bounds in (
         ("pyhessian", spectra.pyhessian, 3e-2, (12, 6)),
-        ("curvlinops and eigsh", spectra.curvlinops, 1e-7, (30, 4)),
-        ("hessian-eigenthings", spectra.eigenthings, 3e-5, (3, 2)),
+        ("curvlinops and eigsh", spectra.curvlinops, 3e-8, (30, 4)),
+        ("hessian-eigenthings", spectra.eigenthings, 1e-5, (3, 2)),
     )
     for name, subject, bound in (("T2", t2, bounds[0]), ("T3", t3, bounds[1]))
     for k in (1, 5)

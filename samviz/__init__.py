@@ -1,8 +1,8 @@
 """samviz: an interactive tutorial on how Sharpness-Aware Minimization minimizes sharpness.
 
-The rooms, each looking only at those before it: `problems` (what is minimized), `geometry` (what is measured),
-`dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn) and `lab` (what is touched).
-They load on first use, so that `import samviz` itself loads neither torch nor plotly.
+The rooms, each looking only at those before it: `compiled` (kernels for the CPU), `problems` (what is minimized),
+`geometry` (what is measured), `dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn) and
+`lab` (what is touched). They load on first use, so that `import samviz` itself loads neither torch nor plotly.
 
 Example:
     >>> import samviz

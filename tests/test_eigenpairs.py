@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
-from samviz.dynamics import gradient_descent_minimum
+from samviz.dynamics import Run, gradient_descent_minimum
 from samviz.geometry import top_eigenpairs
-from samviz.problems import mlp, quadratic
+from samviz.problems import Quadratic, mlp, quadratic
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
+TRACKING = 1e-2  # the tolerance that a run is measured with
 LARGE = 520  # more parameters than are diagonalized densely
 
 
@@ -149,7 +150,7 @@ def test_giving_up_is_said(basis, max_products):
 
 @pytest.mark.parametrize("lowest", [-1e3, -1e6])
 def test_converged_means_close_to_the_largest_whatever_lies_below(basis, lowest):
-    """The promise is a residual of tol·max(gap, λ₁/10): a large negative eigenvalue must not loosen it."""
+    """The promise is a residual of tol·max(gap, ⅔|λ|): a large negative eigenvalue must not loosen it."""
     spectrum = bulk(lowest)
     pairs = top_eigenpairs(quadratic(matrix(basis, spectrum)), torch.zeros(LARGE), 1, max_products=5000)
     error = abs(pairs.values[0, 0].item() - np.sort(spectrum)[-1])
@@ -181,6 +182,26 @@ def test_a_warm_start_saves_products(basis):
             assert warm.products < cold.products
 
 
+@STABLE
+@given(
+    top=st.lists(st.floats(0.5, 8.0), min_size=1, max_size=6),
+    copies=st.integers(1, 4),
+    lowest=st.floats(-6.0, 0.0),
+    k=st.integers(1, 6),
+    warm=st.sampled_from([None, 1e-6, 1e-2, 1.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_any_spectrum_from_anywhere(basis, top, copies, lowest, k, warm, seed):
+    """Above the dense limit, with eigenvalues that repeat, cold or from vectors that are off by `warm`."""
+    a = matrix(basis, bulk(*sorted(top), *[max(top)] * (copies - 1), low=lowest, high=0.5))
+    start = None
+    if warm is not None:
+        exact = np.linalg.eigh(a)[1].T[::-1][: k + 1]
+        off = np.random.default_rng(seed).normal(size=exact.shape) / LARGE**0.5
+        start = torch.from_numpy(exact + warm * off)[None]
+    check(top_eigenpairs(quadratic(a), torch.zeros(LARGE), k, start=start, seed=seed), a, k)
+
+
 def test_single_precision(basis):
     a = matrix(basis, bulk(5.0, 4.0, 3.0))
     problem = quadratic(a).to("cpu", torch.float32)
@@ -188,6 +209,129 @@ def test_single_precision(basis):
     assert pairs.values.dtype == torch.float32
     assert bool(pairs.converged.all())
     np.testing.assert_allclose(pairs.values[0], [5, 4, 3], rtol=1e-5)
+
+
+# tracked along a path
+
+
+def tracked(points, problem_at, k):
+    """Errors of the first k eigenvalues, relative to λ₁ (calls, k), and products (calls,), of every warm call."""
+    start, errors, products = None, [], []
+    for x, problem, exact in ((x, *problem_at(x)) for x in points):
+        pairs = top_eigenpairs(problem, x, k, start=start, tol=TRACKING)
+        if start is not None:
+            errors.append(np.abs(pairs.values[0].numpy() - exact[:k]) / abs(exact[0]))
+            products.append(pairs.products)
+            assert bool(pairs.converged.all())
+        start = pairs.start
+    return np.array(errors), np.array(products)
+
+
+class Path(Quadratic):
+    """A quadratic that is not diagonalized when it is made, for many of them."""
+
+    def __init__(self, a):
+        self.name, self.dim, self.matrix = "quadratic", len(a), torch.from_numpy(a)
+
+
+def bent_path(basis, spectra, turning):
+    """Matrices with these spectra in a basis whose last vectors turn to and fro, each in a plane of its own."""
+    count = len(spectra[0])
+    old, new = basis[:, -count:], basis[:, :count]
+    low = np.random.default_rng(1).uniform(0, 1, LARGE - count)
+    for t, tops in enumerate(spectra):
+        bent = turning * np.sin(0.5 * t)
+        there = basis.copy()
+        there[:, -count:] = np.cos(bent) * old + np.sin(bent) * new
+        there[:, :count] = np.cos(bent) * new - np.sin(bent) * old
+        spectrum = np.concatenate([low, tops])
+        yield Path(matrix(there, spectrum)), np.sort(spectrum)[::-1]
+
+
+@pytest.mark.parametrize("turning", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("k", [1, 2])
+def test_eigenvalues_that_swap_are_followed(basis, k, turning):
+    """λ₂ passes λ₁ and falls back again, each with a vector of its own: nothing couples them."""
+    path = bent_path(basis, [(4.0, 3.5 + np.sin(t / 12), 2.0) for t in range(80)], turning)
+    errors, products = tracked([torch.zeros(LARGE)] * 80, lambda x: next(path), k)
+    assert errors.max() < 1e-3
+    assert products.mean() <= {1: 5, 2: 9}[k]
+
+
+@pytest.mark.parametrize("turning", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize(("k", "late"), [(1, 15), (3, 4)])
+def test_an_eigenvalue_that_comes_up_from_the_bulk_is_caught(basis, k, late, turning):
+    """It rises by 2 % of λ₁ a measurement to the top, and nothing couples its vector to the tracked ones: a guard that
+    never left the old vectors would not see it at all."""
+    path = bent_path(basis, [(4.0, 3.0, 0.5 + 0.08 * t) for t in range(80)], turning)
+    errors, _ = tracked([torch.zeros(LARGE)] * 80, lambda x: next(path), k)
+    wrong = (errors > 1e-3).any(1)
+    assert wrong.sum() <= late  # measurements
+    assert not wrong[-15:].any()
+
+
+@pytest.fixture(scope="module")
+def small_network():
+    """501 parameters: just too many to be diagonalized densely."""
+    problem = mlp([2, 20, 20, 1], "tanh", "spirals")
+    assert problem.dim == 501
+    return problem
+
+
+EDGES = {
+    "gradient descent at the edge of stability": ({"rule": "gd", "lr": 0.3, "rho": 0.0}, 3000),
+    "SAM with batches of 8": ({"rule": "sam", "lr": 0.1, "rho": 0.05, "batch_size": 8}, 1500),
+    "from the start": ({"rule": "gd", "lr": 0.3, "rho": 0.0}, 0),
+}
+
+
+@pytest.mark.parametrize("regime", EDGES)
+@pytest.mark.parametrize(("k", "granted"), [(1, 5), (5, 24)])
+def test_a_run_is_followed_step_by_step(small_network, monkeypatch, regime, k, granted):
+    problem = small_network
+    settings, begin = EDGES[regime]
+    run = Run(problem, **settings, x0=problem.initial(0), device="cpu")
+    run.step(begin)
+    points = [run.x.clone()]
+    for _ in range(100):
+        run.step(1)
+        points.append(run.x.clone())
+    exact = [np.linalg.eigvalsh(problem.hessian(x)[0].numpy())[::-1].copy() for x in points]
+    if regime.endswith("edge of stability"):
+        assert np.mean([values[0] for values in exact]) == pytest.approx(2 / 0.3, rel=0.1)
+    spent = []
+    plain = type(problem).hvp
+
+    def counted(self, x, batch=None):
+        product = plain(self, x, batch)
+        return lambda v: spent.append(v.shape[1]) or product(v)
+
+    monkeypatch.setattr(type(problem), "hvp", counted)
+    feed = iter(exact)
+    errors, products = tracked(points, lambda x: (problem, next(feed)), k)
+    assert np.mean(errors[:, 0] < 1e-3) >= 0.99
+    assert np.mean((errors < 1e-3).all(1)) >= 0.99
+    assert products.mean() <= granted * (1.15 if "batches" in regime else 1)  # λ₃ to λ₅ lie in the bulk there
+    assert products.sum() < sum(spent) <= products.sum() + 100  # what is told, and the cold start
+
+
+def test_a_measurement_of_one_eigenvalue_costs_a_few_products(small_network, monkeypatch):
+    """Four for λ₁ and one for the Rayleigh ratio, as long as the gap is open."""
+    run = Run(small_network, "sam", lr=0.1, rho=0.1, x0=small_network.initial(0), device="cpu")
+    run.step(1500)
+    run.measure(k=1, trace=False)
+    spent = []
+    plain = type(small_network).hvp
+
+    def counted(self, x, batch=None):
+        product = plain(self, x, batch)
+        return lambda v: spent.append(v.shape[1]) or product(v)
+
+    monkeypatch.setattr(type(small_network), "hvp", counted)
+    for _ in range(20):
+        run.step(1)
+        assert not run.measure(k=1, trace=False)["closing"]
+    assert sum(spent) <= 20 * 6
 
 
 # a network

@@ -37,7 +37,9 @@ def story() -> Run:
 def drawn(run: Run, **more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     history = run.history
     edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
-    return series(history, edge, run.changes, None, width=0.5, samples=20, **more)
+    return series(
+        history, edge, run.changes, None, **{"estimates": np.zeros((0, 2)), "width": 0.5, "samples": 20} | more
+    )
 
 
 def test_a_drag_is_one_mark_and_says_from_where_to_where(story: Run) -> None:
@@ -129,3 +131,26 @@ def test_axes_stand_still_while_the_curves_grow(story: Run) -> None:
     ranges = [[axes[f"{a}axis{n}"]["range"] for a in "xy" for n in ("", "2", "3")] for axes in layouts[30:]]
     assert sum(a != b for a, b in pairwise(ranges)) <= 5
     assert all(r[0][1] > run.history["step"][31 + i] for i, r in enumerate(ranges[:-1]))
+
+
+def test_the_free_estimate_is_drawn_apart_from_what_was_measured(story: Run) -> None:
+    points = np.array([[100.0, 3.0], [story.steps + 5.0, 4.0], [story.steps + 10.0, 4.2]])
+    with_, without = drawn(story, estimates=points), drawn(story)
+    traces, bare = ({t["name"]: t for t in traces} for traces, _ in (with_, without))
+    shown = traces["uᵀHu, estimate"]
+    assert shown["mode"] == "markers"
+    assert shown["x"].tolist() == [100, story.steps + 5, story.steps + 10]
+    assert shown["y"].tolist() == [3, 4, 4.2]
+    labels = traces["labels y2"]
+    at = labels["text"].index(" uᵀHu, estimate")
+    assert labels["textfont"]["color"][at] == shown["marker"]["color"]
+    assert set(labels["x"]) == {story.steps + 10}  # beside what is known last
+    assert with_[1]["yaxis2"]["range"] == without[1]["yaxis2"]["range"]  # a guess does not move the axis
+    assert len(bare["uᵀHu, estimate"]["x"]) == 0  # nothing there, nothing shown
+    assert " uᵀHu, estimate" not in bare["labels y2"]["text"]
+
+
+def test_an_estimate_of_long_ago_has_no_label(story: Run) -> None:
+    """The rule has none any more: its marks stay where they were, and no label claims the end."""
+    traces = drawn(story, estimates=np.array([[10.0, 3.0]]))[0]
+    assert " uᵀHu, estimate" not in next(t for t in traces if t["name"] == "labels y2")["text"]

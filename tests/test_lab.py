@@ -446,3 +446,69 @@ def test_a_long_record_is_thinned_and_keeps_its_end(monkeypatch: pytest.MonkeyPa
     assert len(lab.history) <= 8
     assert lab.history["step"][-1] == 300
     assert (np.diff(lab.history["step"]) > 0).all()
+
+
+def estimates(lab: Lab) -> np.ndarray:
+    trace = next(t for t in lab.session.figure(False)["data"] if t.get("name") == "uᵀHu, estimate")
+    return np.stack((trace["x"], trace["y"]), 1)
+
+
+def test_the_free_estimate_is_shown_where_sam_has_one() -> None:
+    """In phase II the gradient lies along v₁, and what its two gradients tell is λ₁ up to O(ρ)."""
+    lab = Lab(SINE, device="cpu").run(100)
+    assert len(estimates(lab)) == 0  # ρ = 0: two gradients of one point
+    lab.view.rho = 0.005
+    lab.run(300)
+    step, curvature = estimates(lab).T
+    assert step.min() > 100
+    assert step.max() == 400
+    assert curvature[-1] == pytest.approx(lab.history["eigenvalues"][-1, 0], rel=0.02)
+    lab.view.rule = "gd"
+    lab.run(100)
+    assert estimates(lab)[:, 0].max() == 400
+    press(lab, "reset")
+    assert len(estimates(lab)) == 0
+
+
+def test_estimates_are_thinned_and_keep_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samviz.lab.session.ROWS", 8)
+    lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu", steps_per_frame=10).run(300)
+    assert 2 <= len(lab.session.estimates) <= 8
+    assert estimates(lab)[-1, 0] == 300
+
+
+@pytest.mark.parametrize(("cost", "frames_between"), [(0.5, 1), (1.0, 1), (5.0, 5)])
+def test_a_dear_measurement_takes_half_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch, cost: float, frames_between: int
+) -> None:
+    """The clock is made of what is done: a frame of steps takes one second, a measurement `cost`."""
+    now, measured = [0.0], []
+    monkeypatch.setattr("samviz.lab.session.monotonic", lambda: now[0])
+    lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
+    session, run = lab.session, lab.session.run
+    step, measure = run.step, run.measure
+
+    def stepping(n: int = 1) -> None:
+        step(n)
+        now[0] += 1
+
+    def measuring(**options: Any) -> Any:
+        now[0] += cost
+        measured.append(run.steps)
+        return measure(**options)
+
+    monkeypatch.setattr(run, "step", stepping)
+    monkeypatch.setattr(run, "measure", measuring)
+
+    def frames(count: int, **how: Any) -> None:
+        for _ in range(count):
+            session._step_cost = 1e-9  # a frame is one piece
+            list(session.frame(10, **how))
+
+    frames(60, live=True)
+    assert len(measured) >= 10
+    assert set(np.diff(measured)) == {10 * frames_between}
+    assert session.estimates.rows[-1]["step"] == run.steps  # shown in between
+    measured.clear()
+    frames(5)  # for a script every frame is measured, whatever it costs
+    assert len(measured) == 5

@@ -158,7 +158,8 @@ def test_every_number_of_a_row_belongs_to_one_iterate(widths):
         assert row["step"] == run.steps
         assert row["loss"] == loss.item()
         assert row["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-14)
-        np.testing.assert_allclose(row["eigenvalues"], values[:3], rtol=1e-6)
+        np.testing.assert_allclose(row["eigenvalues"], values[:3], rtol=1e-6, atol=1e-3 * values[0])
+        assert (np.abs(row["eigenvalues"] - values[:3]) <= row["residuals"] + 1e-9).all()
         assert abs(row["trace"] - values.sum()) <= 5 * row["trace_error"] + 1e-9
         assert row["converged"]
         exact = alignment(problem, x)
@@ -211,8 +212,8 @@ def test_a_top_eigenspace_wider_than_what_is_shown_is_seen_whole(dim):
     for _ in range(2):  # cold, then warm
         row = run.measure()
         assert row["multiplicity"] == 5
-        assert row["cos_eigenspace"] == pytest.approx(1, abs=1e-6)
-        np.testing.assert_allclose(row["eigenvalues"], spectrum[:3], rtol=1e-8)
+        assert row["cos_eigenspace"] == pytest.approx(1, abs=1e-4)
+        np.testing.assert_allclose(row["eigenvalues"], spectrum[:3], rtol=1e-4)
 
 
 def test_a_bad_k_is_refused_whatever_was_measured_before():

@@ -130,6 +130,20 @@ def test_products_are_counted_and_spent(products, rows):
     assert products - 2 <= problem.spent <= products  # what was granted, up to thirds
 
 
+def test_what_is_known_of_the_subspace_takes_no_products():
+    a, _, basis = spread_matrix()
+    problem = Counted(torch.from_numpy(a)[None])
+    top = torch.from_numpy(basis[:, :4].T.copy())[None]
+    curvature = torch.einsum("rmi,ij,rmj->rm", top, torch.from_numpy(a), top)
+    plain = hessian_trace(problem, torch.zeros(60), products=24, subspace=top)
+    for j in (1, 3, 4):
+        problem.spent = 0
+        known = hessian_trace(problem, torch.zeros(60), products=24 - j, subspace=top, known=curvature[:, :j])
+        assert problem.spent == known.products == 24 - j
+        torch.testing.assert_close(known.value, plain.value)  # the same probes
+        torch.testing.assert_close(known.standard_error, plain.standard_error)
+
+
 # alignment
 
 

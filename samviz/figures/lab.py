@@ -31,6 +31,7 @@ class Frame:
 
     history: History  # at least one row, thinned
     edge: Array  # (rows,), the predicted edge of stability
+    estimates: Array  # (points, 2), step and curvature uᵀHu along SAM's gradient, from its two gradients; thinned
     changes: Sequence[tuple[int, Settings]]
     ghost: History | None  # an earlier run
     samples: int
@@ -54,7 +55,15 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
         {"data": traces, "layout": layout}; `figure` turns it into a `plotly.graph_objects.Figure`.
     """
     left, right = SPLIT
-    lines, axes = series(frame.history, frame.edge, frame.changes, frame.ghost, width=left, samples=frame.samples)
+    lines, axes = series(
+        frame.history,
+        frame.edge,
+        frame.changes,
+        frame.ghost,
+        estimates=frame.estimates,
+        width=left,
+        samples=frame.samples,
+    )
     slice_, plane = landscape_panel(
         frame.landscape, frame.height, frame.trail, frame.lost, shown=frame.shown, x=(right, 1), y=(0.385, 0.97)
     )

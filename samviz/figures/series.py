@@ -33,16 +33,19 @@ if TYPE_CHECKING:
 POINTS = 500  # per curve: more than the screen has columns
 ROWS = {"y": (0.74, 0.97), "y2": (0.38, 0.645), "y3": (0.0, 0.285)}  # loss, sharpness, alignment
 MARKS = 12  # changes of settings that are marked, the latest
+ESTIMATE = "uᵀHu, estimate"  # from SAM's two gradients, u along the first
 SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
+Array = NDArray[Any]
 Changes = Sequence[tuple[int, "Settings"]]
 
 
 def series(
     history: History,
-    edge: NDArray[np.float64],
+    edge: Array,
     changes: Changes,
     ghost: History | None,
     *,
+    estimates: Array,
     width: float,
     samples: int = 0,
 ) -> tuple[list[Trace], Layout]:
@@ -53,6 +56,7 @@ def series(
         edge: (rows,), the predicted edge of stability.
         changes: (step, settings) from the first settings on.
         ghost: the record of an earlier run to compare with, or None.
+        estimates: (points, 2), step and SAM's own estimate of uᵀHu along its gradient.
         width: share of the picture's width that the series take, 0 to 1.
         samples: n, to write a full batch as a number.
 
@@ -61,14 +65,14 @@ def series(
     """
     h = history.to_dict()
     step = h["step"].astype(float)
-    last = max(step[-1], 1.0)
+    last = max(step[-1], 1.0, *estimates[-1:, 0])
     longest = last if ghost is None or not len(ghost) else max(last, float(ghost["step"][-1]))
     end = _round_up(max(longest * 1.17, 100.0))  # room for the labels at the curves' ends
     eigenvalues = h["eigenvalues"]  # (rows, k)
     shown = [VERMILION, ORANGE, GREY]
     traces: list[Trace] = []
 
-    def curve(y: NDArray[Any], panel: str, color: str, name: str, size: float = 2, **more: Any) -> None:
+    def curve(y: Array, panel: str, color: str, name: str, size: float = 2, **more: Any) -> None:
         line = {"color": color, "width": size} | more.pop("line", {})
         at = {"yaxis": panel, "xaxis": panel.replace("y", "x")}
         traces.append({"type": "scatter", "mode": "lines", "x": step, "y": y, "name": name, "line": line} | at | more)
@@ -96,6 +100,8 @@ def series(
     curve(trace, "y2", GREEN, "trace", 1.5, x=step[known], line={"dash": "dot"})
     for i in reversed(range(min(3, eigenvalues.shape[1]))):
         curve(eigenvalues[:, i], "y2", shown[i], f"λ{SUBSCRIPTS[i]}", 2.5 if i == 0 else 1.8)
+    dots = {"color": VERMILION, "size": 4, "symbol": "circle-open"}
+    curve(estimates[:, 1], "y2", VERMILION, ESTIMATE, x=estimates[:, 0], mode="markers", marker=dots)
     curve(2 / np.asarray(h["lr"], float), "y2", PURPLE, "2/η", 1.5, line={"dash": "dash"})
     curve(edge, "y2", BLUE, "SAM's edge", 1.5, line={"dash": "longdashdot"})
     curve(h["rayleigh"], "y3", GREEN, "Rayleigh ratio", 1.5, line={"dash": "dot"})
@@ -124,13 +130,13 @@ def series(
     )
     axes["yaxis2"]["range"] = [np.log10(top[0]), np.log10(top[1])] if log else [0, top[1]]
     axes["yaxis3"] |= {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
-    traces += _end_labels(h, edge, trace, last, top, log)
+    traces += _end_labels(h, edge, trace, estimates, last, top, log)
     traces += _change_marks(axes, changes, end, samples)
     _mark_gap(axes, h, end)
     return traces, axes
 
 
-def _sharpness_range(eigenvalues: NDArray[Any], trace: NDArray[Any]) -> tuple[tuple[float, float], bool]:
+def _sharpness_range(eigenvalues: Array, trace: Array) -> tuple[tuple[float, float], bool]:
     """(lowest, highest) value of the sharpness axis, and whether it is logarithmic: when the trace dwarfs λ₁."""
     first = eigenvalues[:, 0]
     high = float(max(np.nanmax(first), np.nanmax(trace) if len(trace) else 0.0, 1e-12))
@@ -148,7 +154,7 @@ def _round_up(value: float) -> float:
     return float(power * next(m for m in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if m * power >= value * (1 - 1e-9)))
 
 
-def _decades(loss: NDArray[Any], ghost: History | None) -> list[float]:
+def _decades(loss: Array, ghost: History | None) -> list[float]:
     """Range of the loss axis in powers of ten, wide enough to show one."""
     all_losses = loss if ghost is None or not len(ghost) else np.concatenate((loss, ghost["loss"]))
     positive = all_losses[np.isfinite(all_losses) & (all_losses > 0)]
@@ -161,7 +167,7 @@ def _decades(loss: NDArray[Any], ghost: History | None) -> list[float]:
 
 
 def _end_labels(
-    h: dict[str, Any], edge: NDArray[Any], trace: NDArray[Any], last: float, top: tuple[float, float], log: bool
+    h: dict[str, Any], edge: Array, trace: Array, estimates: Array, last: float, top: tuple[float, float], log: bool
 ) -> list[Trace]:
     """Names at the right end of the curves, kept apart from each other; a line above the panel is told with ↑."""
     first = h["eigenvalues"][-1]
@@ -174,6 +180,9 @@ def _end_labels(
     if len(trace):
         wanted.append((float(trace[-1]), "trace", GREEN))
     wanted.append((2 / float(h["lr"][-1]), "2/η", PURPLE))
+    latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
+    if len(latest):
+        wanted.append((float(np.median(latest)), ESTIMATE, VERMILION))
     low, high = (np.log10(top[0]), np.log10(top[1])) if log else top
     labels = []
     for value, text, color in wanted:
@@ -188,7 +197,7 @@ def _end_labels(
     return [sharpness, _texts(names, np.array(apart(ends, 0.13, 0.0)), last, "y3")]
 
 
-def _texts(labels: list[tuple[float, str, str]], heights: NDArray[Any], last: float, panel: str) -> Trace:
+def _texts(labels: list[tuple[float, str, str]], heights: Array, last: float, panel: str) -> Trace:
     """Words beside the last point of a panel's curves."""
     return {
         "type": "scatter",

@@ -1,21 +1,26 @@
-"""The top eigenpairs of the Hessian: dense when small, a warm-started block Krylov method otherwise."""
+"""The top eigenpairs of the Hessian: dense when small, block Lanczos or, from old vectors, LOBPCG otherwise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.geometry.krylov import Subspace, orthonormal
 from samviz.problems import Problem
 from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
 DENSE = 500  # parameters up to which the whole Hessian is as fast as a few products
-GUARDS = 2  # extra vectors carried along: they catch an eigenvalue that overtakes from below
-NOISE = 0.01  # a warm start is shaken by this much, or it never sees a direction that it lacks
-BLOCKS = 8  # blocks a basis may grow to before it is restarted from its best vectors
+THIN = 2  # vectors that a cold start grows from: nearly as few products as from one, and a double λ₁ is seen
+LOOKS = 5  # products at least, for k of 5 or more, that a warm start spends on what lies outside of it
+NOISE = 0.01  # the guard is shaken by this much, or it never sees a direction that it lacks
+NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which a residual has no direction but rounding's
+ROOM = 8  # times (k + 2) vectors, to which a basis may grow before it is restarted from its best half
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Eigenpairs:
     converged: Tensor  # bool (runs, k)
     products: int  # Hessian-vector products spent on each run
     exact: bool  # True when the dense Hessian was diagonalized
-    start: Tensor  # (runs, k + guards, dim), where the next call can start warm
+    start: Tensor  # (runs, m ≥ k, dim), orthonormal rows, the vectors first: where the next call can start warm
 
 
 def top_eigenpairs(
@@ -48,9 +53,10 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """The k largest eigenvalues of the Hessian and their eigenvectors.
 
-    Up to 500 parameters the Hessian is diagonalized densely. Above, a block Krylov method with full
-    reorthogonalization stops when every residual is at most tol·max(gap, λ₁/10): it looks at the
-    residual against the eigengap, never at how little a Rayleigh quotient changes.
+    Up to 500 parameters the Hessian is diagonalized densely. Above, block Lanczos with full reorthogonalization, or
+    from old vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|): it looks at the residual
+    against the eigengap, never at how little a Rayleigh quotient changes. A residual r bounds the distance to an
+    eigenvalue by r, and by r²/gap where that is less.
 
     Args:
         problem: whose Hessian.
@@ -68,7 +74,7 @@ def top_eigenpairs(
     Raises:
         ValueError: when k is not between 1 and dim, or x does not fit the problem.
 
-    Source: Knyazev (2001) and Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
+    Source: Knyazev, LOBPCG (2001); Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
 
     >>> from samviz.problems import quadratic
     >>> top_eigenpairs(quadratic([1.0, 3.0, -5.0]), torch.zeros(3), k=2).values
@@ -108,77 +114,114 @@ def check_samples(problem: Problem, stochastic: bool) -> None:
 
 
 def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
-    spectrum, basis = torch.linalg.eigh(hessian)
+    exact = hessian if hessian.device.type == "mps" else hessian.double()  # in single precision it may not converge
+    spectrum, basis = (part.to(hessian) for part in torch.linalg.eigh(exact))
     spectrum, basis = spectrum.flip(1), basis.flip(2).mT  # largest first, vectors as rows
     values, vectors = spectrum[:, :k], basis[:, :k]
     residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
-    gaps = _gaps(spectrum, k)
+    gaps, allowed = _judged(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
+    converged = residuals <= torch.from_numpy(allowed).to(residuals)
     return Eigenpairs(
-        values, vectors, residuals, gaps, residuals <= _allowed(gaps, spectrum, tol), hessian.shape[1], True, vectors
+        values,
+        vectors,
+        residuals,
+        torch.from_numpy(gaps).to(values),
+        converged,
+        hessian.shape[1],
+        True,
+        vectors,
     )
 
 
 def _krylov(
-    product: Operator, x: Tensor, k: int, start: Tensor | None, tol: float, max_products: int, seed: int
+    product: Operator,
+    x: Tensor,
+    k: int,
+    start: Tensor | None,
+    tol: float,
+    max_products: int,
+    seed: int,
+    width: int = THIN,
 ) -> Eigenpairs:
+    """Rayleigh–Ritz in a basis that grows by residuals until they are small.
+
+    From `width` random vectors this is block Lanczos with full reorthogonalization, whose basis may grow several
+    times between two looks. A warm start is LOBPCG: the old vectors, a guard below them that catches an eigenvalue
+    on its way up, and where the vectors have just turned the directions that they came from, which hold the other
+    half of a period-two orbit at the edge of stability; then the residuals of what has not converged.
+    """
     runs, dim = x.shape
-    width = min(k + GUARDS, dim)
     generator = torch.Generator().manual_seed(seed)
 
     def noise(rows: int) -> Tensor:  # unit rows, the same for every run: a run does not depend on its company
-        return torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator, dtype=torch.float64)).to(x)
+        draw = torch.randn(rows, dim, generator=generator, dtype=torch.float64)
+        return torch.nn.functional.normalize(draw).to(x).expand(runs, -1, -1)
 
-    block = noise(width).expand(runs, -1, -1)
-    if start is not None:
-        block = torch.cat((start[:, :width].to(x), block[:, min(width, start.shape[1]) :]), 1) + NOISE * block
-    looks = 1 if start is None or tol <= 1e-3 else 3  # one beyond the start; until a loose tol has felt the shaking
-    basis = _orthonormal(block, None)  # (runs, m, dim)
-    image = product(basis)  # its rows times H
-    spent = width
+    least = min(k + 1, dim)  # a gap has two sides
+    if start is None:
+        block, old, floor = noise(min(width, dim)), x[:, None][:, :0], 0
+    else:
+        block = start[:, : min(2 * k + 1, dim)].to(x)
+        block = torch.cat((block, noise(max(0, least - block.shape[1]))), 1)
+        block[:, k : k + 1] += NOISE * noise(least - k)
+        old, floor = block[:, :k], max(block.shape[1] + min(k, LOOKS), 2 * k + 2)
+    space = Subspace(product, block, min(dim, ROOM * (k + 2)))
+    spent, due = space.rows, least
+    each = torch.arange(runs, device=x.device)[:, None]
     while True:
-        small = basis @ image.mT  # (runs, m, m)
-        ritz, mixing = torch.linalg.eigh((small + small.mT) / 2)
-        ritz, mixing = ritz.flip(1), mixing.flip(2).mT  # largest first, coefficients as rows
-        vectors, images = mixing[:, :width] @ basis, mixing[:, :width] @ image
-        remainder = images - ritz[:, :width, None] * vectors  # (runs, width, dim)
-        residuals = remainder.norm(dim=2)
-        gaps = _gaps(ritz, k)
-        converged = residuals[:, :k] <= _allowed(gaps, ritz, tol)
-        done = bool(converged.all()) and spent > looks * width
-        room = min(width, dim - basis.shape[1])
-        if done or spent + room > max_products or room == 0:
-            return Eigenpairs(
-                ritz[:, :k], vectors[:, :k], residuals[:, :k], gaps, converged, spent, False, vectors[:, :width]
-            )
-        if basis.shape[1] + width > BLOCKS * width:
-            keep = mixing[:, : 2 * width]
-            basis, image = keep @ basis, keep @ image
-        scale = residuals.clamp_min(torch.finfo(x.dtype).tiny)[..., None]
-        fresh = _orthonormal((remainder / scale + 1e-10 * noise(width))[:, :room], basis)  # noise: it may be 0
-        basis, image = torch.cat((basis, fresh), 1), torch.cat((image, product(fresh)), 1)
-        spent += room
+        step = min(width, dim - space.rows)
+        affordable = spent + step <= max_products
+        if space.rows < least or (0 < step <= space.room and affordable and space.rows < due):
+            space.extend(space.image[:, -step:])
+            spent += step
+            continue
+        values, vectors, remainder = space.ritz(least)
+        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy()
+        gaps, allowed = _judged(values, k, tol, x.dtype)
+        lacking = residuals[:, :k] > allowed
+        if step == 0 or not affordable or (not lacking.any() and spent >= floor):
+            break
+        if start is not None:
+            step = min(max(1, int(lacking.sum(1).max())), dim - space.rows, max_products - spent)
+        if step > space.room:
+            space.restart()
+        turn = np.concatenate((np.where(lacking, 0, 2), np.ones((runs, least - k))), 1)  # what lags, then the guard
+        order = np.argsort(turn, 1, kind="stable")[:, :step]
+        scale = np.take_along_axis(residuals, order, 1)[..., None]
+        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale).to(x)
+        blind = scale <= NEGLIGIBLE * np.abs(values).max(1)[:, None, None]
+        if blind.any():
+            fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
+        if start is None:
+            due = space.rows + max(step, space.rows // 5)  # a look at a large basis is dear
+        space.extend(fresh)
+        spent += step
+    size = np.abs(values).max(1)[:, None] + np.finfo(float).tiny
+    if start is None and k > width and not lacking.any() and spent + least <= max_products:
+        spread = values[:, : k - width + 1] - values[:, width - 1 : k]
+        if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many alike as the block is wide: are there more?
+            again = _krylov(product, x, k, None, tol, max_products - spent, seed, least)
+            return replace(again, products=again.products + spent)
+    top, tail = vectors[:, :k], vectors[:, k:]
+    if k < dim:
+        # one step of the power method, at no cost, keeps the guard climbing
+        guard = tail + remainder[:, k:] / torch.from_numpy(2 * size[..., None]).to(x)
+        past = old - (old @ top.mT) @ top
+        turned = past.norm(dim=2).amax(0) > tol
+        tail = orthonormal(torch.cat((guard, past[:, turned]), 1)[:, : dim - k], top)
+    host = (values[:, :k], residuals[:, :k], gaps, ~lacking)
+    found, left, apart, converged = (torch.from_numpy(a.copy()).to(x.device) for a in host)
+    return Eigenpairs(found.to(x), top, left.to(x), apart.to(x), converged, spent, False, torch.cat((top, tail), 1))
 
 
-def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """Orthonormal rows spanning the block's rows, orthogonal to the basis; twice is enough."""
-    for _ in range(2):
-        if basis is not None:
-            block = block - (block @ basis.mT) @ basis
-        block = torch.linalg.qr(block.mT).Q.mT
-    return block
-
-
-def _gaps(spectrum: Tensor, k: int) -> Tensor:
-    """Distance of each of the first k of a descending spectrum (runs, m) to its nearest neighbour."""
-    if spectrum.shape[1] == 1:
-        return torch.full_like(spectrum, torch.inf)
-    steps = spectrum[:, :-1] - spectrum[:, 1:]  # (runs, m − 1)
-    edge = torch.full_like(steps[:, :1], torch.inf)
-    return torch.minimum(torch.cat((edge, steps), 1), torch.cat((steps, edge), 1))[:, :k]
-
-
-def _allowed(gaps: Tensor, spectrum: Tensor, tol: float) -> Tensor:
-    """The largest residual (runs, k) that counts as converged."""
-    top, size = spectrum[:, :1].abs(), spectrum.abs().amax(1, keepdim=True)
-    rounding = 100 * torch.finfo(gaps.dtype).eps * size  # of any residual
-    return torch.maximum(tol * torch.maximum(gaps.minimum(top), top / 10), rounding)
+def _judged(
+    spectrum: NDArray[np.float64], k: int, tol: float, dtype: torch.dtype
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gaps of the first k of a descending spectrum (runs, m) and the largest residuals that count as converged."""
+    steps = np.full((len(spectrum), spectrum.shape[1] + 1), np.inf)
+    steps[:, 1:-1] = spectrum[:, :-1] - spectrum[:, 1:]
+    gaps = np.minimum(steps[:, :k], steps[:, 1 : k + 1])
+    top, size = np.abs(spectrum[:, :1]), np.abs(spectrum).max(1, keepdims=True)
+    enough = np.maximum(np.abs(spectrum[:, :k]) / 1.5, top / 1000)  # where the gap closes, or the eigenvalue is near 0
+    rounding = 100 * torch.finfo(dtype).eps * size  # of any residual
+    return gaps, np.maximum(tol * np.maximum(np.minimum(gaps, top), enough), rounding)

@@ -24,7 +24,13 @@ class Trace:
 
 
 def hessian_trace(
-    problem: Problem, x: Tensor, *, products: int | None = None, subspace: Tensor | None = None, seed: int = 0
+    problem: Problem,
+    x: Tensor,
+    *,
+    products: int | None = None,
+    subspace: Tensor | None = None,
+    known: Tensor | None = None,
+    seed: int = 0,
 ) -> Trace:
     """The trace of the full-batch Hessian.
 
@@ -38,6 +44,8 @@ def hessian_trace(
             and 96 products above.
         subspace: (runs, m, dim), orthonormal rows that are handled exactly, which takes m products and leaves the
             rest to the estimate; None finds them.
+        known: (runs, j), vᵀHv of the first j rows v of the subspace, where it is known already, as that of Ritz
+            vectors is: they take no products.
         seed: int, of the random signs; the same seed gives errors that vary smoothly along a run.
 
     Returns:
@@ -54,15 +62,18 @@ def hessian_trace(
     """
     problem, x = located(problem, x)
     with one_thread(problem):
-        return _trace(problem, x, products, subspace, seed)
+        return _trace(problem, x, products, subspace, known, seed)
 
 
-def _trace(problem: Problem, x: Tensor, products: int | None, subspace: Tensor | None, seed: int) -> Trace:
+def _trace(
+    problem: Problem, x: Tensor, products: int | None, subspace: Tensor | None, known: Tensor | None, seed: int
+) -> Trace:
     if products is None and problem.dim <= DENSE:
         value = problem.hessian(x).diagonal(dim1=1, dim2=2).sum(1)
         return Trace(value, torch.zeros_like(value), problem.dim, True)
     products = whole("products", 96 if products is None else products, "at least 6, for a standard error", 6)
     check("subspace", subspace, (len(x), -1, problem.dim))
+    check("known", known, (len(x), -1))
     hvp = problem.hvp(x)
     generator = torch.Generator().manual_seed(seed)
 
@@ -70,14 +81,18 @@ def _trace(problem: Problem, x: Tensor, products: int | None, subspace: Tensor |
         draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
         return draw.to(x).expand(len(x), -1, -1)
 
-    sketch = 0
+    spent = 0
     if subspace is None:
-        sketch = products // 3
-        subspace = torch.linalg.qr(hvp(signs(sketch)).mT).Q.mT
-    inside = (subspace * hvp(subspace)).sum((1, 2))
-    count = max(products - sketch - subspace.shape[1], 2)  # two at least, for a standard error
+        spent = products // 3
+        subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT
+    known = x[:, :0] if known is None else known
+    rest = subspace[:, known.shape[1] :]
+    inside = known.sum(1)
+    if rest.shape[1]:
+        inside = inside + (rest * hvp(rest)).sum((1, 2))
+        spent += rest.shape[1]
+    count = max(products - spent, 2)  # two at least, for a standard error
     probes = signs(count)
     probes = probes - (probes @ subspace.mT) @ subspace
     outside = (probes * hvp(probes)).sum(2)  # (runs, count), independent estimates of the rest
-    spent = sketch + subspace.shape[1] + count
-    return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent, False)
+    return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent + count, False)

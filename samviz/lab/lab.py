@@ -235,7 +235,7 @@ class Lab:
     # how work reaches the screen
 
     def _more(self) -> Iterator[None] | None:
-        return self._shown(self.session.frame(self.view.steps_per_frame)) if self.view.playing else None
+        return self._shown(self.session.frame(self.view.steps_per_frame, live=True)) if self.view.playing else None
 
     def _begin(self, work: Iterator[None]) -> None:
         self.player.begin(self._shown(work))

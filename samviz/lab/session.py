@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from time import monotonic
 from typing import Any
 
@@ -18,7 +19,8 @@ from samviz.problems.device import one_thread
 PIECE = 0.005  # seconds of stepping between two looks at the controls
 TRAIL = 40  # steps drawn on the landscape
 DEAR = 0.03  # seconds a measurement may take before the trace is left out of three in four
-ROWS = 8192  # measurements a record may hold, ten minutes of play; then every other one is dropped
+ROWS = 8192  # measurements, or estimates, a record may hold, ten minutes of play; then every other one is dropped
+BEADS = 60  # estimates that are drawn: a bead every ten pixels
 PATIENCE = 0.3  # seconds after which work shows its progress
 
 
@@ -30,6 +32,7 @@ class Session:
         scene: its slice of the landscape.
         ghost: the record of the run before, or None.
         stopped: why the run cannot go on; empty while it can.
+        estimates: SAM's free estimate of the curvature along its gradient, while it has one: step and curvature.
         notice: what the learner should know about the last work; empty for nothing.
         progress: fraction done and what is being done, for work that takes long; None otherwise.
         speed: steps per second lately, 0 while unknown.
@@ -51,12 +54,14 @@ class Session:
             problem, *knobs, x0=start, seed=seed, device=problem.device, dtype=problem.dtype, trail=TRAIL + 1
         )
         self.run.measure()
+        self.estimates = History()
         self.scene = Scene(self.run)
         self.scene.remember()
         self.start_picture = problem.picture(start[None])
         self.stopped = ""
         self.speed = 0.0
         self._step_cost, self._row_cost, self._rows = 1e-3, 0.0, 0
+        self._measured = monotonic()
         self._clock, self._clock_steps = monotonic(), 0
 
     def restart(self, settings: Settings, seed: int) -> Iterator[None]:
@@ -83,11 +88,13 @@ class Session:
         self.progress = None
         yield from self.look()
 
-    def frame(self, steps: int) -> Iterator[None]:
+    def frame(self, steps: int, *, live: bool = False) -> Iterator[None]:
         """The steps of one frame, a measurement, and a slice when the landscape has gone stale.
 
         Args:
             steps: how many.
+            live: True leaves the measurement out as long as less time has passed since the last one than that took, so
+                that measuring takes half of the time at most. What is measured then depends on the clock.
 
         Yields:
             Nothing, between pieces of about 5 ms.
@@ -102,25 +109,30 @@ class Session:
                 return
             self._step_cost = (monotonic() - began) / n
             steps -= n
+            curvature = float(self.run.curvature[0])
+            if isfinite(curvature):
+                self.estimates.append({"step": self.run.steps, "curvature": curvature})
+                _bound(self.estimates)
             yield
-        yield from self.look()
+        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost)
 
-    def look(self, now: float | None = None) -> Iterator[None]:
+    def look(self, now: float | None = None, measure: bool = True) -> Iterator[None]:
         """Measure, and slice when the landscape has gone stale.
 
         Args:
             now: seconds of `time.monotonic`; infinity when there is no hurry.
+            measure: False leaves the measurement out.
 
         Yields:
             Nothing, between pieces.
         """
-        if self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
+        if measure and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             began = monotonic()
             self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
             self._rows += 1
-            self._row_cost = monotonic() - began
-            if len(self.run.history) > ROWS:
-                self.run.history.rows = self.run.history.rows[::-2][::-1]
+            self._measured = monotonic()
+            self._row_cost = self._measured - began
+            _bound(self.run.history)
             self.scene.remember()
             yield
         if not self.scene.stale(monotonic() if now is None else now):
@@ -134,7 +146,7 @@ class Session:
         except ValueError as error:  # a trajectory that spans no plane yet
             self.notice = f"{error}."
             self.scene.kind, self.scene.wanted = "hessian", True
-            yield from self.look(now)
+            yield from self.look(now, measure)
         self.progress = None
 
     def figure(self, compare: bool) -> dict[str, Any]:
@@ -159,6 +171,7 @@ class Session:
         return Frame(
             history=history,
             edge=edge,
+            estimates=np.array([tuple(row.values()) for row in self.estimates.thinned(BEADS).rows]).reshape(-1, 2),
             changes=run.changes,
             ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
             samples=self.problem.samples,
@@ -190,3 +203,9 @@ class Session:
             self.speed = max(steps - self._clock_steps, 0) / (now - self._clock)
             self._clock, self._clock_steps = now, steps
         return self.speed
+
+
+def _bound(history: History) -> None:
+    """Drop every other row, and keep the last one, when there are too many."""
+    if len(history) > ROWS:
+        history.rows = history.rows[::-2][::-1]
