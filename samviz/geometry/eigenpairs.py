@@ -20,6 +20,7 @@ THIN = 2  # vectors that a cold start grows from: nearly as few products as from
 LOOKS = 5  # products at least, for k of 5 or more, that a warm start spends on what lies outside of it
 NOISE = 0.01  # the guard is shaken by this much, or it never sees a direction that it lacks
 NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which a residual has no direction but rounding's
+PATIENCE = 3  # blocks between two looks of a cold start: a look costs what some products of a small network do
 ROOM = 8  # times (k + 2) vectors, to which a basis may grow before it is restarted from its best half
 
 
@@ -154,12 +155,12 @@ def _krylov(
     generator = torch.Generator().manual_seed(seed)
 
     def noise(rows: int) -> Tensor:  # unit rows, the same for every run: a run does not depend on its company
-        draw = torch.randn(rows, dim, generator=generator, dtype=torch.float64)
+        draw = torch.rand(rows, dim, generator=generator, dtype=torch.float64) - 0.5
         return torch.nn.functional.normalize(draw).to(x).expand(runs, -1, -1)
 
     least = min(k + 1, dim)  # a gap has two sides
     if start is None:
-        block, old, floor = noise(min(width, dim)), x[:, None][:, :0], 0
+        block, floor = noise(min(width, dim)), 0
     else:
         block = start[:, : min(2 * k + 1, dim)].to(x)
         block = torch.cat((block, noise(max(0, least - block.shape[1]))), 1)
@@ -193,7 +194,7 @@ def _krylov(
         if blind.any():
             fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
         if start is None:
-            due = space.rows + max(step, space.rows // 5)  # a look at a large basis is dear
+            due = space.rows + max(PATIENCE * step, space.rows // 3)  # a look at a large basis is dear
         space.extend(fresh)
         spent += step
     size = np.abs(values).max(1)[:, None] + np.finfo(float).tiny
@@ -206,9 +207,11 @@ def _krylov(
     if k < dim:
         # one step of the power method, at no cost, keeps the guard climbing
         guard = tail + remainder[:, k:] / torch.from_numpy(2 * size[..., None]).to(x)
-        past = old - (old @ top.mT) @ top
-        turned = past.norm(dim=2).amax(0) > tol
-        tail = orthonormal(torch.cat((guard, past[:, turned]), 1)[:, : dim - k], top)
+        if start is not None:
+            past = old - (old @ top.mT) @ top
+            turned = past.norm(dim=2).amax(0) > tol
+            guard = torch.cat((guard, past[:, turned]), 1)
+        tail = orthonormal(guard[:, : dim - k], top)
     host = (values[:, :k], residuals[:, :k], gaps, ~lacking)
     found, left, apart, converged = (torch.from_numpy(a.copy()).to(x.device) for a in host)
     return Eigenpairs(found.to(x), top, left.to(x), apart.to(x), converged, spent, False, torch.cat((top, tail), 1))

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from samviz.problems.problem import Operator
 
+NEAR = 1e-5  # what is taken off a unit vector once more without changing its length
+
 
 class Subspace:
     """Orthonormal rows, their products with a symmetric operator, and the operator as seen inside them.
@@ -86,7 +88,9 @@ class Subspace:
 
 def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
     """Orthonormal rows spanning what is left of the block's rows (runs, m, dim) beside an orthonormal basis."""
-    for _ in range(2):  # twice is enough
-        left = torch.baddbmm(block, torch.bmm(block, basis.mT), basis, alpha=-1)
-        block = torch.linalg.qr(left.mT).Q.mT
-    return block
+    inside = torch.bmm(block, basis.mT)
+    while True:  # twice is enough, but for rows that hardly differed: what rounding left of them is no direction yet
+        block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
+        inside = torch.bmm(block, basis.mT)
+        if float(inside.abs().max()) < NEAR:
+            return torch.baddbmm(block, inside, basis, alpha=-1)
