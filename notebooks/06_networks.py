@@ -62,6 +62,8 @@ print(f"|cos(∇L, v₁)| = {row['cos_v1']:.3f}, λ₁ = {row['eigenvalues'][0]:
 
 # %% [markdown]
 # The same in the lab. Play at ρ = 0 first, then raise ρ, and watch the landscape.
+#
+# SAM computes two gradients anyway. Their difference along the first, $u\cdot(g_2-g_1)/\rho\approx u^\top Hu$, is a free estimate of the curvature that it bounces on: the open circles in the lab. Once ∇L points along $v_1$ it equals λ₁.
 
 # %%
 lab = Lab(sine, lr=0.05)

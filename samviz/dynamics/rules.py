@@ -5,6 +5,7 @@ Those that perturb are gradient descent to the bit where ρ = 0. All gradients o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -180,7 +181,7 @@ def _ahead(problem: Problem, x: Tensor, batch: Batch, rho: Number, way: Tensor, 
 def _perturbed(x: Tensor, rho: Number, gradient: Tensor) -> Tensor:
     """X + ρ∇L/‖∇L‖; for one run on the CPU in two operations, of the dozen beside a small network's gradients."""
     if len(x) == 1 and x.device.type == "cpu" and isinstance(rho, float):
-        length = float(torch.linalg.vector_norm(gradient))
+        length = math.sqrt(float(torch.dot(gradient[0], gradient[0])))
         if length > 0:
             return torch.add(x, gradient, alpha=rho / length)
     return _plus(x, rho, unit(gradient))

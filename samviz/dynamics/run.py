@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -97,7 +97,7 @@ class Run:
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
         self.trail: deque[Tensor] = deque([self.x], maxlen=trail) if trail else deque(maxlen=0)
-        self.curvature = self.x.new_full((len(self.x),), torch.nan)  # SAM's last step: uᵀ∇²L u, up to O(ρ)
+        self._curvature: Callable[[], Tensor] = lambda: self.x.new_full((len(self.x),), torch.nan)
         self._bound = BLOWN_UP * self.problem.loss(self.x).detach().clamp_min(1)
         self._warm: Tensor | None = None  # where the next eigenpairs start
         self._width = 0  # how many of them the top eigenspace needed last time
@@ -119,6 +119,11 @@ class Run:
             self.changes.pop()
         if not self.changes or self.changes[-1][1] != settings:
             self.changes.append((self.steps, settings))
+
+    @property
+    def curvature(self) -> Tensor:
+        """uᵀ∇²L u (runs,) along the gradient of SAM's last step, from its two gradients: free, and off by O(ρ)."""
+        return self._curvature()
 
     @property
     def engine(self) -> str:
@@ -176,7 +181,7 @@ class Run:
         if 0 < kept < n and not (alive & (moved.fell < 0)).any():  # the iterates before the last fall were not kept
             last = int(moved.fell.max()) + 1
             moved = advance(replace(stretch, n=last, kept=min(last, self.trail.maxlen or 0)))
-        self.x, self._before, self.curvature = moved.x, moved.before, moved.curvature
+        self.x, self._before, self._curvature = moved.x, moved.before, moved.curvature
         fell = torch.from_numpy(moved.fell)
         self.diverged_at = torch.where(fell >= 0, self.steps + fell, self.diverged_at)
         self.trail.extend(moved.path)

@@ -20,7 +20,7 @@ THIN = 2  # vectors that a cold start grows from: nearly as few products as from
 LOOKS = 5  # products at least, for k of 5 or more, that a warm start spends on what lies outside of it
 NOISE = 0.01  # the guard is shaken by this much, or it never sees a direction that it lacks
 NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which a residual has no direction but rounding's
-PATIENCE = 3  # blocks between two looks of a cold start: a look costs what some products of a small network do
+PATIENT = 4000  # parameters: with fewer, a cold start takes up to three blocks between two looks, each as dear
 ROOM = 8  # times (k + 2) vectors, to which a basis may grow before it is restarted from its best half
 
 
@@ -194,7 +194,7 @@ def _krylov(
         if blind.any():
             fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
         if start is None:
-            due = space.rows + max(PATIENCE * step, space.rows // 3)  # a look at a large basis is dear
+            due = space.rows + max(min(max(PATIENT // dim, 1), 3) * step, space.rows // 5)
         space.extend(fresh)
         spent += step
     size = np.abs(values).max(1)[:, None] + np.finfo(float).tiny

@@ -31,7 +31,6 @@ def advance(stretch: Stretch) -> Moved:
     undisturbed = bool(stretch.alive.all())
     fell, back = np.full(len(x), -1), np.zeros(len(x), dtype=bool)
     path: list[Tensor] = []
-    curvature = torch.full_like(stretch.bound, torch.nan)
     for t in range(stretch.n):
         batch = None if batches is None else torch.from_numpy(batches[:, t]).to(x.device)
         step = rule(stretch.problem, x, batch, lr, rho, partial(_noise, stretch, t))
@@ -46,12 +45,10 @@ def advance(stretch: Stretch) -> Moved:
             before, x = x, torch.where(alive[:, None], step.x, stopped)
             fell[falling.cpu().numpy()], back[returning.cpu().numpy()] = t, True
             if not bool(alive.any()):
-                return Moved(x, before, fell, back, path, curvature)
+                return Moved(x, before, fell, back, path, partial(torch.full_like, stretch.bound, torch.nan))
         if t >= stretch.n - stretch.kept:
             path.append(x)
-        if t == stretch.n - 1:
-            curvature = bend(step, rho)
-    return Moved(x, before, fell, back, path, curvature)
+    return Moved(x, before, fell, back, path, partial(bend, step, rho))
 
 
 def _noise(stretch: Stretch, t: int, count: int) -> Tensor:

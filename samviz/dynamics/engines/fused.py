@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def advance(stretch: Stretch, kernels: Compiled) -> Moved:
         np.where(fell == DEAD, -1, fell),
         back > 0,
         list(torch.from_numpy(path[:seen])),
-        torch.from_numpy(curvature),
+        lambda: torch.from_numpy(curvature),
     )
 
 
@@ -111,7 +112,8 @@ def walk(stretch: Stretch, steps: Steps) -> Moved:
             break
         path.append(_row(x))
     path = path[1:] if fell < 0 else path[1 : fell - (stretch.n - stretch.kept) + 1]
-    return Moved(_row(x), _row(before), np.array([fell]), np.array([back]), path, stretch.x.new_tensor([curvature]))
+    bent = partial(torch.tensor, [curvature], dtype=torch.float64)
+    return Moved(_row(x), _row(before), np.array([fell]), np.array([back]), path, bent)
 
 
 def _row(x: tuple[float, ...]) -> Tensor:

@@ -160,4 +160,5 @@ def played(stretch: Stretch, state: State, play: Play) -> Moved:
     fell, back = state.fell.cpu().numpy().copy(), state.back.cpu().numpy().copy()
     if not bool(state.alive.any()):
         path = path[: max(0, int(fell.max()) - (stretch.n - stretch.kept))]
-    return Moved(state.x.clone(), state.before.clone(), fell, back, path, state.curvature.clone())
+    curvature = state.curvature.clone()
+    return Moved(state.x.clone(), state.before.clone(), fell, back, path, lambda: curvature)

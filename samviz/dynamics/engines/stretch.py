@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,4 +64,5 @@ class Moved(NamedTuple):
     fell: NDArray[np.int64]  # (runs,), the step of the stretch, from 0, at which a run fell; −1 for none
     back: NDArray[np.bool_]  # (runs,), whether it went back by one iterate, because its loss was out of bounds
     path: list[Tensor]  # (runs, dim) each, the iterates after the last `kept` steps; fewer when all runs fell
-    curvature: Tensor  # (runs,), the last step's u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u along SAM's u; NaN without one
+    # gives the last step's u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u along SAM's u, (runs,); NaN without one
+    curvature: Callable[[], Tensor]
