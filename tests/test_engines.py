@@ -163,6 +163,15 @@ def test_gradients_agree_with_autograd(problem, whole):
 
 
 @COMPILED
+@pytest.mark.parametrize("index", [-1, 20])
+def test_a_sample_that_is_not_there_is_refused(index):
+    problem, batch = PROBLEMS["tanh"], torch.tensor([[0, index]])
+    for compute in (problem.gradient, problem.hvp):
+        with pytest.raises(IndexError, match="expected sample indices, 0 to 19"):
+            compute(problem.initial(0)[None], batch)
+
+
+@COMPILED
 def test_tiles_agree_with_the_whole():
     """More samples than one tile holds, and a last tile that is not full."""
     generator = np.random.default_rng(0)

@@ -33,7 +33,7 @@ def _unit(vector: Floats, out: Floats) -> None:
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _add(x: Floats, factor: float, way: Floats, out: Floats) -> None:
-    """X + factor·way."""
+    """Put x + factor·way in out."""
     for i in range(len(x)):
         out[i] = x[i] + factor * way[i]
 

@@ -179,7 +179,7 @@ def _ahead(problem: Problem, x: Tensor, batch: Batch, rho: Number, way: Tensor, 
 
 
 def _perturbed(x: Tensor, rho: Number, gradient: Tensor) -> Tensor:
-    """X + ρ∇L/‖∇L‖; for one run on the CPU in two operations, of the dozen beside a small network's gradients."""
+    """The place x + ρ∇L/‖∇L‖; for one run on the CPU in two operations, few beside a small network's gradients."""
     if len(x) == 1 and x.device.type == "cpu" and isinstance(rho, float):
         length = math.sqrt(float(torch.dot(gradient[0], gradient[0])))
         if length > 0:
@@ -188,7 +188,7 @@ def _perturbed(x: Tensor, rho: Number, gradient: Tensor) -> Tensor:
 
 
 def _plus(x: Tensor, factor: Number, way: Tensor) -> Tensor:
-    """X + factor·way, as one operation where it can be."""
+    """A step of factor·way from x, as one operation where it can be."""
     return x + factor * way if isinstance(factor, Tensor) else torch.add(x, way, alpha=factor)
 
 

@@ -104,7 +104,7 @@ class MLP(Network):
             return super().hvp(x, batch)
         from samviz.compiled import r_operator
 
-        where, samples = _plain(x), _indices(batch, len(x))
+        where, samples = _plain(x), _indices(batch, len(x), self.samples)
         acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
         r_operator.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
 
@@ -160,7 +160,7 @@ class MLP(Network):
             added = np.zeros((len(x), 0)) if noise is None else _plain(noise).reshape(len(x), -1)
             losses, out = np.empty(len(x)), np.empty_like(where)
             data = kernels.gradient, kernels.numbers, kernels.whole, kernels.room
-            gradients(*data, where, _indices(batch, len(x)), added, out, losses)
+            gradients(*data, where, _indices(batch, len(x), self.samples), added, out, losses)
             return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
@@ -203,9 +203,14 @@ def _plain(tensor: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def _indices(batch: Tensor | None, runs: int) -> NDArray[np.int64]:
-    """Sample indices (runs, b); b = 0 is the full batch."""
-    return np.zeros((runs, 0), dtype=np.int64) if batch is None else batch.contiguous().numpy()
+def _indices(batch: Tensor | None, runs: int, samples: int) -> NDArray[np.int64]:
+    """Sample indices (runs, b), b = 0 for the full batch; checked, for compiled code reads wherever it is told to."""
+    if batch is None:
+        return np.zeros((runs, 0), dtype=np.int64)
+    indices: NDArray[np.int64] = batch.contiguous().numpy()
+    if indices.size and not (indices.min() >= 0 and indices.max() < samples):
+        raise IndexError(f"batch holds {indices.min()} to {indices.max()}; expected sample indices, 0 to {samples - 1}")
+    return indices
 
 
 def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor | None) -> tuple[Tensor, Tensor]:
