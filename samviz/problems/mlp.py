@@ -63,7 +63,7 @@ class MLP(Network):
         self.dim = sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
         self.filters = filters_of([shape for i, o in self.layers for shape in ((o, i), (o,))])
         self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
-        self._closed = activation in SLOPES and self.loss_name in LOSSES
+        self.closed = activation in SLOPES and self.loss_name in LOSSES
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs, (runs, n, outputs); see `Network.outputs`."""
@@ -85,13 +85,13 @@ class MLP(Network):
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Loss, (runs,), and gradient, (runs, dim): by backpropagation written out, compiled if it can be."""
-        if not self._closed:
+        if not self.closed:
             return super().gradient(x, batch)
         return self._backpropagated(x, batch, None)
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
-        if not self._closed:
+        if not self.closed:
             return super().noisy_gradient(x, batch, noise)
         return self._backpropagated(x, batch, noise)
 
@@ -136,7 +136,7 @@ class MLP(Network):
 
     def compiled(self) -> Compiled | None:
         """Data, widths and labels, for the compiled engine."""
-        if not self._closed or not compiles(self):
+        if not self.closed or not compiles(self):
             return None
         if self not in _kept:
             from samviz.compiled import mlp as kernels

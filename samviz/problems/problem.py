@@ -32,6 +32,7 @@ class Problem(ABC):
         filters: int64 (dim,), the filter (a neuron's incoming weights) that each parameter belongs to;
             -1 where filter normalization leaves the parameter alone (biases).
         square_targets: c, how many numbers of each sample a square loss fits; 0 where the loss is none.
+        closed: whether loss and gradient are written out, in operations that never ask the host for a number.
         device: where the problem's tensors live.
         dtype: their floating-point type.
     """
@@ -41,6 +42,7 @@ class Problem(ABC):
     samples: int = 0
     filters: Tensor
     square_targets: int = 0
+    closed: bool = False
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float64
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Quadratic(Problem):
     """L(x) = ½ xᵀAx with a symmetric matrix A, or the mean of several of them, in closed form."""
 
+    closed = True
+
     def __init__(self, matrices: Tensor) -> None:
         """Build from symmetric float64 matrices (n, dim, dim); `quadratic` checks them. One alone is no sample."""
         self.name = "quadratic" if len(matrices) == 1 else f"mean of {len(matrices)} quadratics"

@@ -26,6 +26,7 @@ class Valley(Problem):
     samples = 2
     dim = 4
     square_targets = 1
+    closed = True
 
     def __init__(self, scale: float) -> None:
         """Build with s = scale: 1 for the paper's L, ½ for the mean of F₁x₃² and F₂x₄²."""

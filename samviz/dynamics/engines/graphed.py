@@ -10,12 +10,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics.engines.stretch import Moved, Stretch, noise_count
 from samviz.dynamics.rules import RULES, bend, worst
 from samviz.dynamics.settings import Settings
-from samviz.problems import MLP, Problem, Quadratic, Valley
+from samviz.problems import Problem
 
 TOGETHER = 32  # steps in a graph
 KEPT = 8  # graphs kept for a problem
@@ -52,9 +53,9 @@ class State:
         self.fell.fill_(-1)
         self.clock.zero_()
 
-    def draw(self, stretch: Stretch, first: int, steps: int) -> None:
-        """Take in the samples and the noise of some steps of a stretch."""
-        if self.batches is not None and (batches := stretch.batches()) is not None:
+    def draw(self, stretch: Stretch, batches: NDArray[np.int64] | None, first: int, steps: int) -> None:
+        """Take in the samples and the noise of some steps of a stretch, of whose batches (runs, n, b) all are given."""
+        if self.batches is not None and batches is not None:
             chosen = batches[:, first : first + steps].swapaxes(0, 1).copy()
             self.batches[:steps].copy_(torch.from_numpy(chosen))
         if count := self.noise.shape[2]:
@@ -91,11 +92,7 @@ def captures(problem: Problem, settings: Settings) -> bool:
         problem: what is minimized.
         settings: of the steps.
     """
-    return (
-        problem.device.type == "cuda"
-        and isinstance(problem, MLP | Quadratic | Valley)
-        and RULES[settings.rule] is not HOSTED
-    )
+    return problem.device.type == "cuda" and problem.closed and RULES[settings.rule] is not HOSTED
 
 
 def advance(stretch: Stretch) -> Moved:
@@ -148,11 +145,12 @@ def played(stretch: Stretch, state: State, play: Play) -> Moved:
         Where it has led.
     """
     state.load(stretch)
+    batches = stretch.batches()
     path: list[Tensor] = []
     done = 0
     while done < stretch.n:
         steps = TOGETHER if stretch.n - done >= TOGETHER else 1
-        state.draw(stretch, done, steps)
+        state.draw(stretch, batches, done, steps)
         play(steps)
         done += steps
         wanted = min(steps, max(0, done - (stretch.n - stretch.kept)))
