@@ -176,7 +176,7 @@ from samviz.dynamics import Run
 run = Run(valley(), "ascent", lr=[0.004, 0.002, 0.001], rho=1.0, x0=[[0.3, 0.6, 0.1, 0.1]] * 3, device="cpu")
 run.step(2000)
 for lr, x in zip(run.settings.lr, run.x):
-    print(f"η = {lr}: rests at ({x[0]:.2f}, {x[1]:.2f}), from (1, 1) {(x[:2] - 1).norm():.2f}")
+    print(f"η = {lr}: rests at ({x[0]:.1f}, {x[1]:.1f}), from (1, 1) {(x[:2] - 1).norm():.1f}")
 
 # %% [markdown]
 # It moves closer, slowly. The steps bounce, and a bouncing iterate is no minimizer: an explicit bias belongs to the minimizer, and a discrete step keeps the iterate from it. At ρ = 0.1 it takes η = 0.0001 to reach (0.97, 0.55). The implicit bias of SAM comes from its update rule and needs no such patience.
