@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.dynamics.history import table
+
 if TYPE_CHECKING:
     import pandas
     import xarray
@@ -105,18 +107,9 @@ class Sweep:
         Raises:
             ImportError: when pandas is not installed, with the remedy.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        table = pd.MultiIndex.from_product([getattr(self, axis) for axis in AXES], names=AXES).to_frame(index=False)
-        for name, array in self.arrays().items():
-            if array.ndim == len(AXES):
-                table[name] = array.ravel()
-            else:
-                for i in range(array.shape[-1]):
-                    table[f"{name}_{i}"] = array[..., i].ravel()
-        return table
+        axes = np.meshgrid(*(np.array(getattr(self, axis)) for axis in AXES), indexing="ij")
+        measured = {name: array.reshape(-1, *array.shape[len(AXES) :]) for name, array in self.arrays().items()}
+        return table({axis: values.ravel() for axis, values in zip(AXES, axes)} | measured)
 
     def __repr__(self) -> str:
         """The problem and the axes."""

@@ -84,19 +84,34 @@ class History:
         Raises:
             ImportError: when pandas is not installed, with the remedy.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        table: dict[str, Any] = {}
-        for name, column in self.to_dict().items():
-            for index in np.ndindex(column.shape[1:]):
-                table["_".join((name, *map(str, index)))] = column[(slice(None), *index)]
-        return pd.DataFrame(table)
+        return table(self.to_dict())
 
     def __repr__(self) -> str:
         """Size and columns."""
         return f"<History: {len(self)} rows of {', '.join(self.columns) or 'nothing yet'}>"
+
+
+def table(columns: dict[str, NDArray[Any]]) -> pandas.DataFrame:
+    """Columns (rows, …) as a table; one of several numbers is split into name_0, name_1 and so on.
+
+    Args:
+        columns: arrays of one length by name.
+
+    Returns:
+        A DataFrame.
+
+    Raises:
+        ImportError: when pandas is not installed, with the remedy.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas: pip install pandas") from error
+    split: dict[str, Any] = {}
+    for name, column in columns.items():
+        for index in np.ndindex(column.shape[1:]):
+            split["_".join((name, *map(str, index)))] = column[(slice(None), *index)]
+    return pd.DataFrame(split)
 
 
 def _ragged(values: list[Any]) -> NDArray[Any]:
