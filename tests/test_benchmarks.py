@@ -146,7 +146,8 @@ def test_the_picture_of_costs_labels_every_line_at_its_end():
 
 def test_every_peer_is_pinned():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    lines = (ROOT / "benchmarks" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    files = (ROOT / "constraints.txt", ROOT / "benchmarks" / "constraints.txt")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, (line for line in lines if line[0] != "#"))}
     for peer in map(Requirement, extras["bench"]):
         (pin,) = pins[canonicalize_name(peer.name)].specifier

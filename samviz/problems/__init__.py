@@ -1,5 +1,6 @@
 """What is minimized: quadratics, the 4-D valley, networks on data, any torch module."""
 
+from samviz.problems.attached import Attached, attach
 from samviz.problems.data import load
 from samviz.problems.mlp import MLP, mlp
 from samviz.problems.module import Module, from_module
@@ -10,11 +11,13 @@ from samviz.problems.valley import Valley, valley
 
 __all__ = [
     "MLP",
+    "Attached",
     "Module",
     "Network",
     "Problem",
     "Quadratic",
     "Valley",
+    "attach",
     "from_module",
     "load",
     "mlp",

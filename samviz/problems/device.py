@@ -15,7 +15,7 @@ TOY = 50_000_000  # samples × parameters up to which one thread is used: beside
 
 def toy(problem: Problem) -> bool:
     """Whether a problem is so small, and on the CPU, that one thread does best."""
-    return problem.device.type == "cpu" and max(problem.samples, 1) * problem.dim <= TOY
+    return problem.device.type == "cpu" and problem.work <= TOY
 
 
 def compiles(problem: Problem) -> bool:

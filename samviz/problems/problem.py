@@ -47,6 +47,11 @@ class Problem(ABC):
     dtype: torch.dtype = torch.float64
 
     @property
+    def work(self) -> float:
+        """Samples times parameters: what one evaluation of the loss costs, roughly."""
+        return max(self.samples, 1) * self.dim
+
+    @property
     def at_once(self) -> int:
         """How many parameter vectors one evaluation of the loss may take without much memory."""
         return max(1, CHUNK // 4 // (max(self.samples, 1) * max(self.dim // 8, 8)))

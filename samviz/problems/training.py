@@ -34,17 +34,36 @@ def calibrate(module: nn.Module, inputs: Tensor) -> None:
         module: in evaluation mode, which it keeps.
         inputs: (n, ...), all of the data.
     """
-    layers = list(normalizations(module))
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()  # and then the plain average of all that is seen, not an exponential one
-        layer.momentum = None if isinstance(layer, nn.modules.batchnorm._BatchNorm) else 1.0
-        layer.train()
-    with torch.no_grad():
+    with averaging(module, dict(module.named_buffers())), torch.no_grad():
         module(inputs)
-    for layer, momentum in zip(layers, momenta):
-        layer.momentum = momentum
-        layer.eval()
+
+
+@contextmanager
+def averaging(module: nn.Module, buffers: dict[str, Tensor]) -> Iterator[None]:
+    """Inside, BatchNorm is in training mode and collects the plain average over all batches that pass.
+
+    Args:
+        module: in evaluation mode, which it is put back to.
+        buffers: where the statistics are collected, by name: the module's own or others in their place; they are
+            forgotten first.
+    """
+    layers = set(normalizations(module))
+    momenta = {layer: layer.momentum for layer in layers}
+    try:
+        for name, layer in module.named_modules():
+            if layer in layers:
+                start = f"{name}." if name else ""
+                buffers[f"{start}running_mean"].zero_()
+                buffers[f"{start}running_var"].fill_(1)
+                buffers[f"{start}num_batches_tracked"].zero_()
+                # None is the plain average of all that is seen, not an exponential one
+                layer.momentum = None if isinstance(layer, nn.modules.batchnorm._BatchNorm) else 1.0
+                layer.train()
+        yield
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+            layer.eval()
 
 
 def normalizations(module: nn.Module) -> Iterator[nn.modules.batchnorm._NormBase]:
