@@ -3,6 +3,7 @@
 from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
 from samviz.figures.cycle import Cycle, cycle_figure
+from samviz.figures.density import density_figure
 from samviz.figures.flow import Track, flow_figure
 from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.lab import Frame, figure, lab_figure
@@ -23,6 +24,7 @@ __all__ = [
     "alignment_figure",
     "claim_figure",
     "cycle_figure",
+    "density_figure",
     "figure",
     "floor_figure",
     "flow_figure",

@@ -1,6 +1,7 @@
 """What is measured: eigenpairs, trace, alignment, sharpness, landscape slices, each with its evidence."""
 
 from samviz.geometry.alignment import Alignment, alignment
+from samviz.geometry.density import SpectralDensity, spectral_density
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.geometry.landscape import Landscape, Plane, hessian_plane, landscape, pca_plane, random_plane, slices
 from samviz.geometry.manifold import NormalSpace, normal_space, third_derivative
@@ -21,6 +22,7 @@ __all__ = [
     "Plane",
     "Regularizer",
     "Sharpness",
+    "SpectralDensity",
     "Trace",
     "alignment",
     "ascent_direction_sharpness",
@@ -33,6 +35,7 @@ __all__ = [
     "pca_plane",
     "random_plane",
     "slices",
+    "spectral_density",
     "third_derivative",
     "top_eigenpairs",
     "worst_direction_sharpness",

@@ -1,0 +1,445 @@
+"""The density of eigenvalues against dense Hessians, moments in closed form, and curvlinops; and its picture."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+from counted import Counted
+from curvlinops import HessianLinearOperator
+from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
+
+from samviz.figures import density_figure
+from samviz.geometry import spectral_density, top_eigenpairs
+from samviz.geometry.lanczos import lanczos, ritz
+from samviz.problems import attach, quadratic
+
+STABLE = settings(max_examples=25, deadline=None, derandomize=True)
+RNG = np.random.default_rng(0)
+# Like a network's: some that stand out, a threefold one among them, a bulk on both sides of 0, and many that are 0
+SPECTRUM = np.concatenate(
+    [[30, 10, -8, 5, 5, 5], 0.5 * np.abs(RNG.normal(size=200)), np.zeros(300), RNG.normal(0, 0.05, 54)]
+)
+ZERO = torch.zeros(len(SPECTRUM))
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def broadened(eigenvalues, points, width):
+    """The mean of Gaussians around the eigenvalues."""
+    away = (points - eigenvalues[:, None]) / width
+    return np.exp(-(away**2) / 2).mean(0) / (width * np.sqrt(2 * np.pi))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small CNN after some training: the model, its data, its problem and its eigenvalues from a dense Hessian."""
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(1, 4, 3),
+        nn.Tanh(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+    model = nn.Sequential(*layers).double()
+    data = torch.randn(40, 1, 8, 8).double(), torch.randint(0, 10, (40,))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(data[0]), data[1]).backward()
+        optimizer.step()
+    flat = nn.utils.parameters_to_vector(model.parameters()).detach().requires_grad_()
+    names, shapes = zip(*((name, p.shape) for name, p in model.named_parameters()))
+    parts = [part.view(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes)]
+    loss = nn.functional.cross_entropy(functional_call(model, dict(zip(names, parts)), data[0]), data[1])
+    (slope,) = torch.autograd.grad(loss, flat, create_graph=True)
+    (hessian,) = torch.autograd.grad(slope, flat, torch.eye(len(flat)).double(), is_grads_batched=True)
+    return model, data, attach(model, nn.functional.cross_entropy, data), np.linalg.eigvalsh(hessian.numpy())
+
+
+# Lanczos
+
+
+def symmetric(dim, seed):
+    a = np.random.default_rng(seed).normal(size=(dim, dim))
+    return torch.from_numpy(a + a.T)
+
+
+def none_beside(start):
+    return start[:, :0]
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(2, 25), steps=st.integers(1, 8))
+def test_each_vector_gives_the_rule_of_gauss(seed, dim, steps):
+    """Σ wθʲ = vᵀHʲv up to 2·steps − 1, with weights that are shares and nodes within the spectrum."""
+    h, steps = symmetric(dim, seed), min(steps, dim)
+    start = torch.from_numpy(np.random.default_rng(seed + 1).normal(size=(1, 3, dim)))
+    _, recurrence, products = lanczos(lambda v: v @ h, start, none_beside(start), steps)
+    nodes, mixing, _ = ritz(recurrence.numpy())
+    weights = mixing[..., 0, :] ** 2
+    values, vectors = np.linalg.eigh(h.numpy())
+    along = (start[0].numpy() @ vectors) ** 2
+    along /= along.sum(1, keepdims=True)
+    assert products == 3 * steps
+    np.testing.assert_allclose(weights.sum(2), 1, rtol=1e-12)
+    scale = np.abs(values).max()
+    assert values[0] - 1e-12 * scale <= nodes.min()
+    assert nodes.max() <= values[-1] + 1e-12 * scale
+    for j in range(2 * steps):
+        np.testing.assert_allclose(
+            (weights * (nodes / scale) ** j).sum(2)[0], along @ (values / scale) ** j, atol=1e-11
+        )
+
+
+def test_over_a_complete_basis_the_moments_are_the_spectrums():
+    h, steps = symmetric(30, 5) / 10, 4
+    start = torch.from_numpy(np.linalg.qr(np.random.default_rng(1).normal(size=(30, 30)))[0])[None]
+    nodes, mixing, _ = ritz(lanczos(lambda v: v @ h, start, none_beside(start), steps)[1].numpy())
+    values = np.linalg.eigvalsh(h.numpy())
+
+    def moment(j):
+        return (mixing[..., 0, :] ** 2 * nodes**j).sum()
+
+    for j in range(2 * steps):
+        assert moment(j) == pytest.approx((values**j).sum(), rel=1e-11, abs=1e-11)
+    assert moment(2 * steps) != pytest.approx((values ** (2 * steps)).sum(), rel=1e-3)
+
+
+def test_residuals_are_those_of_the_ritz_vectors():
+    h = symmetric(20, 3)
+    start = torch.from_numpy(RNG.normal(size=(1, 1, 20)))
+    basis, recurrence, _ = lanczos(lambda v: v @ h, start, none_beside(start), 7)
+    values, mixing, residuals = ritz(recurrence.numpy())
+    vectors = mixing[0, 0].T @ basis[0].numpy()
+    left = np.linalg.norm(vectors @ h.numpy() - values[0, 0][:, None] * vectors, axis=1)
+    np.testing.assert_allclose(residuals[0, 0], left, atol=1e-12)
+
+
+def test_eigenvalues_do_not_come_back_as_ghosts():
+    spectrum = torch.cat((torch.tensor([1000.0, 300.0]), torch.linspace(0, 1, 98))).double()
+    start = torch.ones(1, 1, 100).double()
+    nodes, _, _ = ritz(lanczos(lambda v: v * spectrum, start, none_beside(start), 60)[1].numpy())
+    assert (nodes > 2).sum() == 2
+
+
+def test_what_is_left_of_an_exhausted_space_has_no_weight():
+    spectrum = torch.tensor([2.0, 2, 3, 3, 3, 7]).double()
+    start = torch.ones(1, 1, 6).double()
+    nodes, mixing, residuals = ritz(lanczos(lambda v: v * spectrum, start, none_beside(start), 5)[1].numpy())
+    weights = mixing[0, 0, 0] ** 2
+    assert np.isfinite([nodes, residuals]).all()
+    assert nodes.min() > 1.999
+    assert nodes.max() < 7.001
+    for value, share in ((2, 2 / 6), (3, 3 / 6), (7, 1 / 6)):
+        assert weights[np.abs(nodes[0, 0] - value) < 1e-10].sum() == pytest.approx(share)
+
+
+def test_directions_beside_are_left_out():
+    spectrum = torch.tensor([1.0, 2, 3, 4, 50]).double()
+    start, beside = torch.ones(1, 1, 5).double(), torch.eye(5).double()[None, 4:]
+    nodes, _, _ = ritz(lanczos(lambda v: v * spectrum, start, beside, 4)[1].numpy())
+    np.testing.assert_allclose(nodes[0, 0], [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("steps", [8, 20, 40])
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        np.linspace(0, 1, 3000),
+        np.sin(np.linspace(-1.57, 1.57, 3000)),
+        np.linspace(0, 1, 3000) ** 2,
+        np.append(np.zeros(1500), np.linspace(0, 1, 60)),
+        np.random.default_rng(0).normal(size=3000),
+    ],
+    ids=["even", "edges", "root", "sparse", "normal"],
+)
+def test_the_steps_resolve_the_default_width(spectrum, steps):
+    """What the docstring says: 2 % of the density's height, without any error of the probes."""
+    start = torch.ones(1, 1, len(spectrum)).double()
+    recurrence = lanczos(lambda v: v * torch.from_numpy(spectrum), start, none_beside(start), steps)[1].numpy()
+    nodes, mixing, _ = (part[0, 0] for part in ritz(recurrence))
+    width = 0.75 / steps * (max(nodes.max(), 0) - min(nodes.min(), 0))
+    points = np.linspace(spectrum.min() - 3 * width, spectrum.max() + 3 * width, 400)
+    exact = broadened(spectrum, points, width)
+    rule = (mixing[0] ** 2 * len(nodes)) @ np.exp(-(((points - nodes[:, None]) / width) ** 2) / 2)
+    np.testing.assert_allclose(rule / len(nodes) / (width * np.sqrt(2 * np.pi)), exact, atol=0.0205 * exact.max())
+
+
+# the density
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 20))
+def test_a_small_spectrum_is_exact(seed, dim):
+    h = np.stack([symmetric(dim, seed).numpy(), -symmetric(dim, seed).numpy()])
+    for r in range(2):
+        found = spectral_density(quadratic(h[r]), torch.zeros(dim))
+        values = np.linalg.eigvalsh(h[r])
+        assert found.exact
+        assert found.products == dim
+        assert not found.standard_error.any()
+        np.testing.assert_allclose(found.nodes[0, 0], values, atol=1e-11)
+        np.testing.assert_allclose(found.edges[0][0], values[[0, -1]], atol=1e-11)
+        np.testing.assert_allclose(found.density[0], broadened(values, found.grid[0], found.width[0]), atol=1e-8)
+        np.testing.assert_allclose(found.trace()[0], np.trace(h[r]), atol=1e-10)
+        assert np.trapezoid(found.density[0], found.grid[0]) == pytest.approx(1, abs=1e-3)
+
+
+@STABLE
+@given(
+    seed=st.integers(0, 10**6),
+    probes=st.integers(1, 4),
+    steps=st.integers(2, 30),
+    distinct=st.integers(0, 6),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+)
+def test_every_probe_is_a_measure_on_the_spectrum(seed, probes, steps, distinct, scale):
+    """Weights are shares that sum to 1 and nodes are within the spectrum, however few eigenvalues are distinct."""
+    rng = np.random.default_rng(seed)
+    spectrum = rng.normal(size=505) if distinct == 0 else rng.choice(rng.normal(size=distinct), 505)
+    spectrum *= scale
+    found = spectral_density(quadratic(spectrum), torch.zeros(505), probes=probes, steps=steps, seed=seed)
+    assert (found.weights >= 0).all()
+    assert np.isfinite([found.nodes, found.residuals]).all()
+    np.testing.assert_allclose(found.weights.sum(2), 1, rtol=1e-12)
+    slack = 1e-12 * np.abs(spectrum).max()
+    assert spectrum.min() - slack <= found.nodes.min()
+    assert found.nodes.max() <= spectrum.max() + slack
+    for end, residual in zip(*(part[0] for part in found.edges)):
+        assert np.abs(spectrum - end).min() <= residual + slack
+    assert np.isfinite(found.density).all()
+
+
+def test_a_hessian_of_zeros_has_its_whole_weight_at_zero():
+    found = spectral_density(quadratic(np.zeros(600)), torch.zeros(600))
+    assert not found.nodes.any()
+    assert not found.trace()[0].any()
+    assert not found.trace()[1].any()
+    np.testing.assert_allclose(found.weights.sum(2), 1)
+    assert np.isfinite(found.density).all()
+    assert found.grid[0, np.argmax(found.density)] == pytest.approx(0, abs=1e-12)
+
+
+def test_an_eigenvalue_that_is_there_several_times_is_counted_so():
+    """Lanczos sees one of each; the probes see the rest of them."""
+    spectrum = np.repeat([0.0, 1.0, 5.0, 9.0], [400, 140, 57, 3])
+    counts = [[], [], [], []]
+    for seed in range(12):
+        found = spectral_density(quadratic(spectrum), torch.zeros(600), probes=4, steps=8, seed=seed)
+        for value, count in zip((0, 1, 5, 9), counts):
+            count.append(600 * found.weights[0][np.abs(found.nodes[0] - value) < 0.1].sum() / 4)
+    for exact, count in zip((400, 140, 57, 3), counts):
+        assert np.mean(count) == pytest.approx(exact, abs=4 * np.std(count) / 12**0.5)
+    assert np.std(counts[3]) < 1.5
+
+
+def test_the_density_of_a_network_is_that_of_its_dense_hessian(trained):
+    _, _, problem, values = trained
+    found = spectral_density(problem, problem.initial())
+    assert not found.exact
+    assert found.products == 9 * 40
+    exact = broadened(values, found.grid[0], found.width[0])
+    allowed = 4 * found.standard_error[0] + 0.02 * exact.max()
+    assert (np.abs(found.density[0] - exact) < allowed).all()
+    outside = found.grid[0] > 0.5 * values[-1]  # known one by one: no sampling error, and none of the rule
+    np.testing.assert_allclose(found.density[0][outside], exact[outside], atol=1e-5 * exact.max())
+    for f in (np.positive, np.square):
+        value, error = found.trace(f)
+        assert abs(value[0] - f(values).sum()) < 4 * error[0]
+    ends, residuals = (part[0] for part in found.edges)
+    assert ends[1] == pytest.approx(values[-1], rel=1e-9)
+    assert values[0] <= ends[0]
+    assert np.abs(values - ends[0]).min() <= residuals[0] < 0.1 * abs(ends[0])
+
+
+def test_the_density_agrees_with_curvlinops(trained):
+    """Its Gaussians are 2/((ncv − 1)√(8 ln κ)) wide, in units of half the widened range."""
+    model, data, problem, values = trained
+    operator = HessianLinearOperator(
+        model, nn.CrossEntropyLoss(), list(model.parameters()), [data], check_deterministic=False
+    )
+    torch.manual_seed(1)
+    grid, theirs = lanczos_approximate_spectrum(operator, 30, 400, 8, 3.0, (values[0], values[-1]))
+    half = 1.1 * (values[-1] - values[0]) / 2
+    width = half * 2 / (29 * np.sqrt(8 * np.log(3.0)))
+    ours, error = spectral_density(problem, problem.initial(), probes=8, steps=30).at(grid.numpy(), width)
+    exact = broadened(values, grid.numpy(), width)
+    step = float(grid[1] - grid[0])
+    assert np.abs(ours[0] - theirs.numpy()).sum() * step < 0.05  # of a mass of 1; theirs sample what stands out
+    assert np.abs(ours[0] - exact).sum() * step < 0.02
+    assert (np.abs(ours[0] - exact) < 4 * error[0] + 0.01 * exact.max()).all()
+
+
+def test_the_standard_errors_are_honest():
+    """With 8 probes, Student's law with 7 degrees of freedom: 91 % within two standard errors."""
+    problem, points = quadratic(SPECTRUM), np.linspace(-0.2, 1, 7)
+    exact = broadened(SPECTRUM, points, 0.2)
+    scores, traces, spread = [], [], []
+    for seed in range(80):
+        found = spectral_density(problem, ZERO, probes=8, steps=16, seed=seed)
+        value, error = found.at(points, 0.2)
+        scores.append((value[0] - exact) / error[0])
+        value, error = found.trace()
+        traces.append((value[0] - SPECTRUM.sum()) / error[0])
+        spread.append((value[0], error[0]))
+    assert 0.85 < np.mean(np.abs(traces) < 2) < 0.97
+    assert 0.83 < np.mean(np.abs(scores) < 2) < 0.97
+    value, error = np.array(spread).T
+    assert abs(value.mean() - SPECTRUM.sum()) < 4 * value.std() / 80**0.5
+    assert np.sqrt((error**2).mean()) == pytest.approx(value.std(), rel=0.25)
+
+
+def test_more_probes_give_a_smaller_error():
+    few, many = (spectral_density(quadratic(SPECTRUM), ZERO, probes=p, steps=20).trace()[1][0] for p in (4, 64))
+    assert many < few / 2.5
+
+
+def test_what_stands_out_has_no_sampling_error():
+    found = spectral_density(quadratic(SPECTRUM), ZERO, steps=30)
+    for value in (30, 10, -8):
+        at = np.abs(found.nodes[0] - value) < 1e-6
+        np.testing.assert_allclose(np.where(at, found.weights[0], 0).sum(1), 1 / len(SPECTRUM), rtol=1e-9)
+        assert found.residuals[0][at & (found.weights[0] > 0)].max() < 1e-3 * abs(value)
+
+
+def test_pieces_add_up():
+    """Probes taken one by one, each with a seed of its own, are as good as taken together."""
+    problem = quadratic(SPECTRUM)
+    pieces = [spectral_density(problem, ZERO, probes=1, steps=s, seed=s) for s in (18, 20, 22, 24)]
+    whole = sum(pieces[1:], pieces[0])
+    single = [piece.trace() for piece in pieces]
+    assert np.isnan([error for _, error in single]).all()
+    assert np.isnan(pieces[0].standard_error).all()
+    value, error = whole.trace()
+    each = np.array([value[0] for value, _ in single])
+    assert value[0] == pytest.approx(each.mean(), rel=1e-12)
+    assert error[0] == pytest.approx(each.std(ddof=1) / 2, rel=1e-12)
+    assert (whole.products, whole.seeds) == (2 * (18 + 20 + 22 + 24), (18, 20, 22, 24))
+    at = [piece.at([0.0, 0.5], 0.2)[0] for piece in pieces]
+    np.testing.assert_allclose(whole.at([0.0, 0.5], 0.2)[0], np.mean(at, 0), rtol=1e-12)
+    assert whole.width == max(piece.width for piece in pieces)
+    ends = np.array([piece.edges[0][0] for piece in pieces])
+    np.testing.assert_array_equal(whole.edges[0][0], [ends[:, 0].min(), ends[:, 1].max()])
+
+
+def test_what_is_exact_needs_no_more():
+    exact = spectral_density(quadratic([1.0, 2.0]), torch.zeros(2))
+    assert exact + spectral_density(quadratic([1.0, 2.0]), torch.zeros(2), seed=1) is exact
+
+
+def test_runs_do_not_change_each_other(trained):
+    _, _, problem, _ = trained
+    x = torch.stack([problem.initial(), 0.5 * problem.initial()])
+    together = spectral_density(problem, x, probes=2, steps=20)
+    for r in range(2):
+        alone = spectral_density(problem, x[r], probes=2, steps=20)
+        np.testing.assert_allclose(together.trace()[0][r], alone.trace()[0][0], rtol=1e-6)
+        at = [found.at([0.0, 0.1], 0.1)[0] for found in (together, alone)]
+        np.testing.assert_allclose(at[0][r], at[1][0], rtol=1e-6)
+
+
+def test_as_many_steps_as_parameters_are_exact():
+    found = spectral_density(quadratic(SPECTRUM), ZERO, steps=len(SPECTRUM))
+    assert found.exact
+    assert found.trace()[0][0] == pytest.approx(SPECTRUM.sum(), rel=1e-12)
+
+
+def test_single_precision_gives_the_same_within_its_rounding(trained):
+    model, data, problem, _ = trained
+    double = spectral_density(problem, problem.initial(), probes=2, steps=20)
+    model.float()
+    single = attach(model, nn.functional.cross_entropy, (data[0].float(), data[1]))
+    try:
+        found = spectral_density(single, single.initial(), probes=2, steps=20)
+    finally:
+        model.double()
+    np.testing.assert_allclose(found.trace()[0], double.trace()[0], rtol=1e-3)
+    at = [one.at([0.0, 0.1, 1.0], 0.1)[0] for one in (found, double)]
+    np.testing.assert_allclose(at[0], at[1], rtol=1e-2)
+
+
+def test_products_are_counted():
+    problem = Counted(torch.diag(torch.from_numpy(SPECTRUM))[None])
+    found = spectral_density(problem, ZERO, probes=3, steps=12)
+    assert found.products == problem.spent == 4 * 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probes": 0}, "probes is 0; expected at least 1"),
+        ({"steps": 1}, "steps is 1; expected at least 2"),
+        ({"width": 0}, "width is 0; expected a positive number"),
+        ({"width": float("nan")}, "width is nan; expected a positive number"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        spectral_density(quadratic([1.0]), torch.zeros(1), **options)
+
+
+@pytest.mark.parametrize("dim", [3, 600])
+def test_a_hessian_that_is_not_finite_is_refused(dim):
+    model = nn.Linear(dim, 1, bias=False).double()
+    problem = attach(
+        model, lambda out, y: (out.sum() - out.sum()).sqrt() + y.sum(), (torch.ones(2, dim), torch.ones(2))
+    )
+    with pytest.raises(ValueError, match="NaN or infinity; pass an x where it is finite"):
+        spectral_density(problem, problem.initial())
+
+
+def test_only_probes_of_one_point_and_different_seeds_are_added():
+    one = spectral_density(quadratic(SPECTRUM), ZERO, probes=1, steps=5, seed=3)
+    with pytest.raises(ValueError, match=r"seeds \(3,\) and \(3,\)"):
+        one + one
+    other = spectral_density(quadratic(SPECTRUM[1:]), ZERO[1:], probes=1, steps=5)
+    with pytest.raises(ValueError, match="differ in runs or dim"):
+        one + other
+    with pytest.raises(ValueError, match="width is -1"):
+        one.at([0.0], -1)
+
+
+# the picture
+
+
+def test_the_picture_shows_the_density_its_band_and_the_top_eigenvalues(trained):
+    _, _, problem, values = trained
+    found, top = spectral_density(problem, problem.initial(), probes=4), top_eigenpairs(problem, problem.initial(), 3)
+    figure = density_figure(found, top)
+    go.Figure(figure["data"], figure["layout"])  # plotly names what it does not know
+    traces = {trace["name"]: trace for trace in figure["data"]}
+    upper, lower = np.split(traces["± 1 s.e."]["y"], 2)
+    seen = lower[::-1] > traces["density"]["y"].min()
+    np.testing.assert_allclose((upper - lower[::-1])[seen], 2 * found.standard_error[0][seen], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(traces["top eigenvalues"]["x"], values[:-4:-1], rtol=1e-5)
+    assert traces["top eigenvalues"]["text"] == ["λ₁", "λ₂", "λ₃"]
+    assert set(traces["top eigenvalues"]["marker"]["symbol"]) == {"circle"}
+    peak = found.at(values[-1:])[0][0]  # λ₁ stands alone, so that its peak is as high as a single eigenvalue's
+    np.testing.assert_allclose(traces["one eigenvalue"]["y"], peak[[0, 0]], rtol=1e-3)
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert figure["layout"]["yaxis"]["type"] == "log"
+    assert 10**low < peak[0] < found.density.max() < 10**high
+    assert "± 1 s.e. over 4 probes" in figure["layout"]["annotations"][0]["text"]
+
+
+def test_the_picture_says_where_an_error_is_not_known_or_not_there():
+    single = density_figure(spectral_density(quadratic(SPECTRUM), ZERO, probes=1, steps=9))
+    exact = density_figure(spectral_density(quadratic([1.0, 4.0]), torch.zeros(2)))
+    for figure, words in ((single, "one probe, error unknown"), (exact, "exact")):
+        assert figure["layout"]["annotations"][0]["text"].endswith(words)
+    assert np.isnan(single["data"][0]["y"]).all()  # no band
+
+
+def test_the_picture_marks_an_eigenvalue_that_has_not_converged():
+    problem = quadratic(SPECTRUM)
+    rough = top_eigenpairs(problem, ZERO, 2, max_products=6)
+    marks = density_figure(spectral_density(problem, ZERO, probes=2, steps=9), rough)["data"][-1]
+    assert "circle-open" in marks["marker"]["symbol"]
+    assert marks["error_x"]["array"] == rough.residuals[0].tolist()
