@@ -348,11 +348,12 @@ def test_without_kaleido_the_picture_is_plotly_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import plotly.graph_objects as go
+    import plotly.io
 
     def missing(*args: Any, **more: Any) -> bytes:
         raise ValueError("kaleido is not there")
 
-    monkeypatch.setattr(go.Figure, "to_image", missing)
+    monkeypatch.setattr(plotly.io, "to_image", missing)
     assert isinstance(Lab(quadratic([3.0, 1.0]), device="cpu").static(), go.Figure)
     assert "pip install kaleido" in capsys.readouterr().out
 

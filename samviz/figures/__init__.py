@@ -4,6 +4,7 @@ from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
 from samviz.figures.cycle import Cycle, cycle_figure
 from samviz.figures.density import density_figure
+from samviz.figures.export import save
 from samviz.figures.flow import Track, flow_figure
 from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.lab import Frame, figure, lab_figure
@@ -32,6 +33,7 @@ __all__ = [
     "heights",
     "lab_figure",
     "paths_figure",
+    "save",
     "sharpness_figure",
     "surfaces_figure",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from samviz.figures import figure
+from samviz.figures.export import image
 
 
 def attended() -> bool:
@@ -37,13 +38,11 @@ def static_picture(plain: dict[str, Any], alt: str) -> Any:
     """
     from IPython.display import Image
 
-    drawn = figure(plain)
     try:
-        png = drawn.to_image("png", width=1100, height=plain["layout"].get("height", 450))
-    except (ImportError, ValueError, RuntimeError) as error:
-        print(f"No PNG ({type(error).__name__}): `pip install kaleido` and Chrome or Chromium draw one.")
-        return drawn
-    return Image(png, alt=alt)
+        return Image(image(plain, "png"), alt=alt)
+    except RuntimeError as error:
+        print(f"{error}.")
+        return figure(plain)
 
 
 def present(view: Any, static: Callable[[], Any]) -> None:

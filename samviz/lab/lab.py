@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.dynamics import RULES, History, Settings
+from samviz.figures.export import place, write
 from samviz.lab import words
 from samviz.lab.attended import attended, present, static_picture
 from samviz.lab.player import Player
 from samviz.lab.presets import THEOREM, pace, presets
+from samviz.lab.record import run_page
 from samviz.lab.scene import PLANES
 from samviz.lab.session import Session
 from samviz.lab.view import LabView
@@ -181,9 +184,30 @@ class Lab:
             for control, value in self.presets[name].items():
                 setattr(self.view, control, value)
 
+    @property
+    def figure(self) -> dict[str, Any]:
+        """The present picture, as plain plotly JSON."""
+        return self.session.figure(self.view.compare)
+
+    def export(self, path: str | Path, frames: int = 60) -> Path:
+        """Write the run so far, taken again from its start, as one page that plays with neither kernel nor network.
+
+        Args:
+            path: of the page; ends in .html.
+            frames: pictures, 2 or more; fewer where that makes the steps between them a round number.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            ValueError: when the path ends otherwise, there are too few frames, or no step was taken.
+            FileNotFoundError: when its folder is not there.
+        """
+        return write(place(path, ".html"), run_page(self.session, frames).encode())
+
     def static(self) -> Any:
         """The present picture as something that shows without a kernel: a PNG where one can be drawn."""
-        return static_picture(self.session.figure(self.view.compare), f"samviz lab: {self.view.status}")
+        return static_picture(self.figure, f"samviz lab: {self.view.status}")
 
     def _ipython_display_(self) -> None:
         if not attended() and self.session.run.steps == 0:
@@ -202,13 +226,9 @@ class Lab:
         if name == "preset":
             self.preset(value)
         else:
-            {
-                "play": self.play,
-                "pause": self.pause,
-                "step": self.step,
-                "reset": self.reset,
-                "recenter": self.recenter,
-            }[name]()
+            press = {"play": self.play, "pause": self.pause, "step": self.step}
+            press |= {"reset": self.reset, "recenter": self.recenter}
+            press[name]()
 
     def _settings(self) -> Settings:
         view = self.view
@@ -268,7 +288,7 @@ class Lab:
             falling=session.falling(),
         )
         view.status = line + (f" Seed {view.seed} starts at Reset." if view.seed != session.run.seed else "")
-        view.show(session.figure(view.compare))
+        view.show(self.figure)
 
     def _fail(self, error: BaseException) -> None:
         """An exception in the work: say so, stop, and stay usable."""
