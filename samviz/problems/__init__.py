@@ -2,6 +2,7 @@
 
 from samviz.problems.attached import Attached, attach
 from samviz.problems.data import load
+from samviz.problems.images import images
 from samviz.problems.mlp import MLP, mlp
 from samviz.problems.module import Module, from_module
 from samviz.problems.network import Network
@@ -19,6 +20,7 @@ __all__ = [
     "Valley",
     "attach",
     "from_module",
+    "images",
     "load",
     "mlp",
     "quadratic",
