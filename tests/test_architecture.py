@@ -9,22 +9,23 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "samviz"
 
-# Each room may look into those below it. `optim` need not be there yet.
+# Each room may look into those below it.
 BELOW = {
     "compiled": set(),
     "problems": {"compiled"},
     "geometry": {"problems"},
     "dynamics": {"compiled", "problems", "geometry"},
-    "optim": {"problems"},
+    "optim": set(),
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"problems", "geometry", "dynamics", "claims"},
     "lab": {"problems", "geometry", "dynamics", "claims", "figures"},
+    "probe": {"problems", "geometry", "dynamics", "lab"},
     "doctor": {"problems", "dynamics"},
     "exercises": set(),
     "verify": {"claims", "figures"},
     "cli": {"doctor", "verify"},
     # samviz/__init__.py, which loads them when asked
-    "": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},
+    "": {"problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe"},
 }
 # Tools, and the rooms that may hold them.
 KEPT = {
@@ -37,7 +38,7 @@ KEPT = {
     "concurrent": {"dynamics", "lab"},
     "multiprocessing": set(),
     "plotly": {"figures", "lab", "verify"},
-    "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "doctor"},
+    "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "probe", "doctor"},
     "jupyterlab": {"cli"},
     "argparse": {"cli"},
     "numba": {"compiled"},

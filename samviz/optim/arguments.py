@@ -1,0 +1,78 @@
+"""Checks of what SAM is given; each says what to do about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+
+# What is left out, and what to do about it, by the reason.
+SKIPS = {
+    "zero gradient": "a perturbation was left out: the gradient is zero and has no direction. The base optimizer takes "
+    "its step. Look for dead units, and for a loss that does not depend on the weights",
+    "first gradient": "a step was left out: the first gradient is not finite. Look for infinite losses or inputs, or "
+    "lower the learning rate; a GradScaler lowers its scale by itself",
+    "second gradient": "a step was left out: the gradient at the perturbed weights is not finite. Lower rho or the "
+    "learning rate; a GradScaler lowers its scale by itself",
+}
+
+
+def rows(name: str, value: Any) -> int:
+    """A number of samples, 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected an integer of 1 or more")
+    return int(value)
+
+
+def radius(group: dict[str, Any]) -> float:
+    """The perturbation radius ρ of a parameter group, in units of ‖w‖, or of |w| where it is adaptive."""
+    rho, adaptive = group["rho"], group["adaptive"]
+    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= float(rho) < math.inf:
+        raise ValueError(f"rho is {rho!r}; expected a number of 0 or more")
+    if not isinstance(adaptive, bool):
+        raise TypeError(f"adaptive is {adaptive!r}; expected True or False")
+    return float(rho)
+
+
+def base_of(base_optimizer: Any, params: Iterable[Any], options: dict[str, Any]) -> Optimizer:
+    """The optimizer that is given, or that a class or a function makes from parameters, if SAM can step with it."""
+    base: Optimizer = base_optimizer(params, **options) if callable(base_optimizer) else base_optimizer
+    if not isinstance(base, Optimizer) or isinstance(base, LBFGS) or {"rho", "adaptive"} & base.defaults.keys():
+        raise TypeError(
+            f"base_optimizer is or gives {type(base).__name__}; expected an optimizer such as torch.optim.SGD, a class "
+            "or a function that makes one from parameters, that needs no closure and has no option rho or adaptive"
+        )
+    if base is base_optimizer:
+        held = {id(p) for group in base.param_groups for p in group["params"]}
+        if options or (params is not base.param_groups and {id(p) for p in params} != held):
+            raise ValueError(
+                f"an optimizer was given with other params or options ({', '.join(options) or 'none'}); expected its "
+                "param_groups or all its parameters, and no options: set them, and rho, in its param_groups"
+            )
+    return base
+
+
+def check_real(parameters: list[Tensor], group: int) -> None:
+    """Refuse parameters that are complex or integers or there twice; their group is named by its index."""
+    for i, p in enumerate(parameters):
+        if not p.is_floating_point():
+            raise ValueError(
+                f"parameter {i} of group {group} is {p.dtype}; expected real floating-point numbers. Leave it out, or "
+                "make it real: torch.view_as_real gives the two parts of complex numbers"
+            )
+    if len(set(parameters)) < len(parameters):
+        raise ValueError(f"group {group} has a parameter twice; expected each once")
+
+
+def loss_of(returned: Any) -> Any:
+    """What a closure returned, a number or a tensor of one element, without its graph."""
+    if isinstance(returned, Tensor) and returned.numel() == 1:
+        return returned.detach().clone().view(())
+    if isinstance(returned, Real):
+        return returned
+    what = f"a tensor of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else repr(returned)
+    raise TypeError(f"the closure returned {what}; expected the loss, a number or a tensor of one element: return loss")
