@@ -12,6 +12,7 @@ from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.scene import heights
 from samviz.figures.series import POINTS
 from samviz.figures.sharpness import Surroundings, sharpness_figure
+from samviz.figures.slice import slice_figure
 from samviz.figures.valley import floor_figure, surfaces_figure
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "paths_figure",
     "save",
     "sharpness_figure",
+    "slice_figure",
     "surfaces_figure",
 ]

@@ -3,8 +3,20 @@
 from samviz.geometry.alignment import Alignment, alignment
 from samviz.geometry.density import SpectralDensity, spectral_density
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
-from samviz.geometry.landscape import Landscape, Plane, hessian_plane, landscape, pca_plane, random_plane, slices
+from samviz.geometry.landscape import (
+    Landscape,
+    Plane,
+    Trajectory,
+    hessian_plane,
+    landscape,
+    pca_plane,
+    plane_through,
+    projected,
+    random_plane,
+    slices,
+)
 from samviz.geometry.manifold import NormalSpace, normal_space, third_derivative
+from samviz.geometry.own_landscape import landscape_of
 from samviz.geometry.regularizer import Regularizer, limiting_regularizer
 from samviz.geometry.sharpness import (
     Sharpness,
@@ -24,15 +36,19 @@ __all__ = [
     "Sharpness",
     "SpectralDensity",
     "Trace",
+    "Trajectory",
     "alignment",
     "ascent_direction_sharpness",
     "average_direction_sharpness",
     "hessian_plane",
     "hessian_trace",
     "landscape",
+    "landscape_of",
     "limiting_regularizer",
     "normal_space",
     "pca_plane",
+    "plane_through",
+    "projected",
     "random_plane",
     "slices",
     "spectral_density",

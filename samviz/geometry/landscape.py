@@ -1,8 +1,8 @@
-"""Two-dimensional slices of the loss, and the trajectory seen in them."""
+"""Slices of the loss along planes and lines, and the trajectory seen in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import located, top_eigenpairs
+from samviz.geometry.eigenpairs import Eigenpairs, located, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
@@ -21,12 +21,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plane:
-    """The points origin + a·d₁ + b·d₂."""
+    """The points origin + a·d₁ + b·d₂; a line where there is one direction alone."""
 
-    kind: str  # "hessian", "random" or "pca"
+    kind: str  # "hessian", "random", "pca" or "through"
     origin: Tensor  # (dim,)
-    directions: Tensor  # (2, dim); unit and orthogonal, but for "random", whose length is the filters'
-    labels: tuple[str, str]
+    directions: Tensor  # (2, dim), or (1, dim) for a line; unit, but for "random" (the filters' length) and "through"
+    labels: tuple[str, ...]  # one for each direction
+    pairs: Eigenpairs | None = None  # what a "hessian" plane was made of, with its residuals, unless that was given
 
     def project(self, positions: Tensor) -> tuple[Array, Array]:
         """Parameters as coordinates on the plane, by least squares.
@@ -35,8 +36,8 @@ class Plane:
             positions: (steps, dim).
 
         Returns:
-            Coordinates (steps, 2) and the lost fraction (steps,): the share of the distance from the origin
-            that is off the plane, in [0, 1]; 0 at the origin itself.
+            Coordinates (steps, 2), or (steps, 1) on a line, and the lost fraction (steps,): the share of the distance
+            from the origin that is off the plane, in [0, 1]; 0 at the origin itself.
         """
         offset = positions.to(self.origin) - self.origin
         gram = self.directions @ self.directions.mT
@@ -47,13 +48,24 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class Trajectory:
+    """Points projected on a plane, and what the picture does not tell of them: the projection loss."""
+
+    coordinates: Array  # (steps, 2), or (steps, 1) on a line
+    lost: Array  # (steps,), share of the distance from the plane's origin that is off the plane
+    loss: Array  # (steps,), where the points are
+    shown: Array  # (steps,), the loss on the plane, at their projections
+
+
+@dataclass(frozen=True)
 class Landscape:
-    """The loss on a grid of a plane."""
+    """The loss on a grid of a plane, or along a line."""
 
     plane: Plane
     axis1: Array  # (resolution,), coordinate along d₁
-    axis2: Array  # (resolution,), coordinate along d₂
-    loss: Array  # (resolution, resolution); rows follow axis2
+    axis2: Array  # (resolution,), coordinate along d₂; (1,) on a line
+    loss: Array  # (resolution, resolution), or (1, resolution) on a line; rows follow axis2
+    trajectory: Trajectory | None = None  # what was projected on the plane, the plane's origin last
 
 
 def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None) -> Plane:
@@ -68,30 +80,39 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
         The plane.
     """
     problem, points = located(problem, x)
-    if vectors is None:
-        vectors = top_eigenpairs(problem, points, 2).vectors[0]
-    return Plane("hessian", points[0], vectors[:2].to(points), ("v₁", "v₂"))
+    pairs = top_eigenpairs(problem, points, 2) if vectors is None else None
+    vectors = vectors if pairs is None else pairs.vectors[0]
+    assert vectors is not None, "given or found"
+    return Plane("hessian", points[0], vectors[:2].to(points), ("v₁", "v₂"), pairs)
 
 
-def random_plane(problem: Problem, x: Tensor, *, seed: int = 0) -> Plane:
-    """The plane through x along two random directions, filter-normalized.
-
-    Each direction is Gaussian, scaled filter by filter to the length of x's filter; biases stay as they are.
+def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: str = "filter") -> Plane:
+    """The plane through x along two random directions, Gaussian before they are normalized.
 
     Args:
         problem: says which parameters form a filter.
         x: (dim,), the plane's origin.
         seed: int, of the directions.
+        normalization: "filter" scales each direction filter by filter to the length of x's filter, and lets biases be;
+            "none" scales it to length 1, as in the average-direction sharpness (Eq. 4).
 
     Returns:
         The plane.
 
+    Raises:
+        ValueError: when there is no such normalization.
+
     Source: Li, Xu, Taylor, Studer, Goldstein, Visualizing the Loss Landscape of Neural Nets (2018).
     """
+    if normalization not in ("filter", "none"):
+        raise ValueError(f"normalization is {normalization!r}; expected 'filter' or 'none'")
     problem, points = located(problem, x)
     origin, filters = points[0], problem.filters.to(points.device)
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(2, problem.dim, generator=generator, dtype=torch.float64).to(points)
+    labels = "random 1", "random 2"
+    if normalization == "none":
+        return Plane("random", origin, torch.nn.functional.normalize(directions), labels)
     directions = directions * (filters >= 0)
     index, count = filters.clamp_min(0), int(filters.max()) + 1
 
@@ -100,7 +121,7 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0) -> Plane:
 
     tiny = torch.finfo(points.dtype).tiny
     scaled = [d * (lengths(origin) / lengths(d).clamp_min(tiny))[index] for d in directions]
-    return Plane("random", origin, torch.stack(scaled), ("random 1", "random 2"))
+    return Plane("random", origin, torch.stack(scaled), labels)
 
 
 def pca_plane(positions: Tensor) -> Plane:
@@ -124,15 +145,86 @@ def pca_plane(positions: Tensor) -> Plane:
     return Plane("pca", positions[-1], components[:2], labels)
 
 
-def landscape(problem: Problem, plane: Plane | Tensor, *, radius: float = 1.0, resolution: int = 51) -> Landscape:
-    """The full-batch loss on a square of a plane.
+def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -> Plane:
+    """The plane through three points, or the line through two.
+
+    Args:
+        origin: (dim,), at (0, 0).
+        first: (dim,), at (1, 0): between them lies the linear interpolation.
+        second: (dim,), somewhere off that line. The second direction is orthogonal to the first and as long, so that
+            angles are what they look like. None is the line.
+
+    Returns:
+        The plane.
+
+    Raises:
+        ValueError: when the points span no plane, or no line.
+
+    >>> plane_through(torch.zeros(2), torch.tensor([2.0, 0.0]), torch.tensor([2.0, 1.0])).directions
+    tensor([[2., 0.],
+            [0., 2.]])
+    """
+    origin = origin.to(first)
+    along = first - origin
+    if not along.norm() > 0:
+        raise ValueError("the first point is the origin itself; expected another one")
+    if second is None:
+        return Plane("through", origin, along[None], ("to the first point",))
+    offset = second.to(first) - origin
+    across = offset - (offset @ along) / (along @ along) * along
+    if not across.norm() > torch.finfo(across.dtype).eps ** 0.5 * offset.norm():
+        raise ValueError("the three points lie on one line; expected a second point off the line through the others")
+    across = across * (along.norm() / across.norm())
+    return Plane("through", origin, torch.stack((along, across)), ("to the first point", "to the second"))
+
+
+def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor | None = None) -> Trajectory:
+    """A trajectory as a picture of the plane shows it, beside what is true of it.
 
     Args:
         problem: whose loss.
-        plane: from `hessian_plane`, `random_plane` or `pca_plane`; or a point x (dim,), which means the plane
-            of the Hessian's two top eigenvectors through x.
+        plane: on which to project.
+        positions: (steps, dim).
+        loss: (steps,), of the positions where it is known already.
+
+    Returns:
+        Coordinates, the share that is off the plane, and the loss where the points are and where they are shown.
+
+    >>> from samviz.problems import quadratic
+    >>> problem, points = quadratic([2.0, 1.0, 8.0]), torch.eye(3, dtype=torch.float64)
+    >>> projected(problem, plane_through(torch.zeros(3), *points[:2]), points[2:] + points[0])
+    Trajectory(coordinates=array([[1., 0.]]), lost=array([0.70710678]), loss=array([5.]), shown=array([1.]))
+    """
+    problem, points = located(problem, positions)
+    coordinates, lost = plane.project(points)
+    on_plane = plane.origin.to(points) + torch.from_numpy(coordinates).to(points) @ plane.directions.to(points)
+    with one_thread(problem), torch.no_grad():
+        known = [] if loss is None else [loss]
+        numbers = [
+            torch.cat([problem.loss(part) for part in where.split(problem.at_once)])
+            for where in (points, on_plane)[len(known) :]
+        ]
+    true, shown = (number.double().cpu().numpy() for number in known + numbers)
+    return Trajectory(coordinates, lost, true, shown)
+
+
+def landscape(
+    problem: Problem,
+    plane: Plane | Tensor,
+    *,
+    radius: float = 1.0,
+    resolution: int = 51,
+    center: Sequence[float] = (0.0, 0.0),
+) -> Landscape:
+    """The full-batch loss on a square of a plane, or along a line.
+
+    Args:
+        problem: whose loss.
+        plane: from `hessian_plane`, `random_plane`, `pca_plane` or `plane_through`; or a point x (dim,), which means
+            the plane of the Hessian's two top eigenvectors through x.
         radius: half the side of the square, in units of the plane's directions.
         resolution: points along each side, at least 2.
+        center: (2,), or (1,) for a line: of the square, in coordinates of the plane.
 
     Returns:
         The loss on the grid.
@@ -146,14 +238,14 @@ def landscape(problem: Problem, plane: Plane | Tensor, *, radius: float = 1.0, r
     """
     if isinstance(plane, Tensor):
         plane = hessian_plane(problem, plane)
-    for _, result in slices(problem, plane, radius=radius, resolution=resolution):
+    for _, result in slices(problem, plane, radius=radius, resolution=resolution, center=center):
         if result is not None:
             return result
     raise AssertionError("unreachable: slices always ends with a result")
 
 
 def slices(
-    problem: Problem, plane: Plane, *, radius: float, resolution: int
+    problem: Problem, plane: Plane, *, radius: float, resolution: int, center: Sequence[float] = (0.0, 0.0)
 ) -> Iterator[tuple[float, Landscape | None]]:
     """`landscape` in short pieces, for a caller that has to stay responsive.
 
@@ -162,6 +254,7 @@ def slices(
         plane: as in `landscape`.
         radius: as in `landscape`.
         resolution: as in `landscape`.
+        center: as in `landscape`.
 
     Yields:
         The fraction done, in (0, 1], and with the last one the landscape.
@@ -174,7 +267,10 @@ def slices(
     problem, origin = located(problem, plane.origin)
     directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2)
+    axes = [axis + middle for middle, _ in zip(center, directions)]
+    if len(directions) == 1:  # a line is a plane that does not leave it
+        axes, directions = [*axes, axis.new_zeros(1)], torch.cat((directions, torch.zeros_like(directions)))
+    grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2), or a line's points
     rows = problem.at_once
     on_plane = problem.slice(origin[0], directions)
     losses: list[Tensor] = []
@@ -183,6 +279,6 @@ def slices(
             losses.append(on_plane(part))
         result = None
         if done == len(pieces):
-            loss = torch.cat(losses).view(resolution, resolution).double().cpu().numpy()
-            result = Landscape(plane, *(axis.double().cpu().numpy(),) * 2, loss)
+            loss = torch.cat(losses).view(-1, resolution).double().cpu().numpy()
+            result = Landscape(plane, *(axis.double().cpu().numpy() for axis in axes), loss)
         yield done / len(pieces), result

@@ -5,6 +5,7 @@ from samviz.lab.experiments.ablation import ablation_panel, figure_one_panel
 from samviz.lab.experiments.batches import batch_panel
 from samviz.lab.experiments.cycle import cycle_panel
 from samviz.lab.experiments.flow import flow_panel
+from samviz.lab.experiments.landscapes import landscapes_panel, slice_panel
 from samviz.lab.experiments.minibatch import alignment_panel
 from samviz.lab.experiments.sharpness import sharpness_panel
 from samviz.lab.experiments.sweep import sweep_panel
@@ -25,6 +26,8 @@ __all__ = [
     "decades",
     "figure_one_panel",
     "flow_panel",
+    "landscapes_panel",
     "sharpness_panel",
+    "slice_panel",
     "sweep_panel",
 ]

@@ -1,0 +1,312 @@
+"""The landscape of one's own model against loading the interpolated state and evaluating it plainly."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader, TensorDataset
+
+from samviz.geometry import landscape_of
+
+torch.manual_seed(0)
+INPUTS = torch.randn(24, 1, 6, 6)
+LABELS = torch.randint(0, 3, (24,))
+DATA = INPUTS, LABELS
+LOSS = nn.CrossEntropyLoss()
+
+
+def network(seed=0, norm=True):
+    torch.manual_seed(seed)
+    middle = [nn.BatchNorm2d(3)] if norm else []
+    return nn.Sequential(nn.Conv2d(1, 3, 3), *middle, nn.Tanh(), nn.Flatten(), nn.Linear(48, 3)).double()
+
+
+def trained(model, steps=12):
+    """The model after some steps of gradient descent, and the states that it passed."""
+    optimizer, states = torch.optim.SGD(model.parameters(), lr=0.3), []
+    model.train()
+    for _ in range(steps):
+        states.append(deepcopy(model.state_dict()))
+        optimizer.zero_grad()
+        LOSS(model(INPUTS.double()), LABELS).backward()
+        optimizer.step()
+    return model.eval(), states
+
+
+@pytest.fixture(scope="module")
+def run():
+    return trained(network())
+
+
+def evaluated(model, state, recompute=False):
+    """The loss with a state loaded, by plain torch."""
+    model = deepcopy(model)
+    model.load_state_dict(state)
+    if recompute:
+        update_bn(DataLoader(TensorDataset(INPUTS.double(), LABELS), batch_size=8), model)
+    model.eval()
+    with torch.no_grad():
+        return float(LOSS(model(INPUTS.double()), LABELS))
+
+
+def moved(model, plane, coordinates):
+    """The model's state at a point of the plane; buffers are the model's."""
+    vector = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    for coordinate, direction in zip(coordinates, plane.directions):
+        vector = vector + coordinate * direction
+    twin = deepcopy(model)
+    torch.nn.utils.vector_to_parameters(vector, twin.parameters())
+    return twin.state_dict()
+
+
+def bits(model):
+    everything = [*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()]
+    return [tensor.detach().clone() for tensor in everything], [m.training for m in model.modules()]
+
+
+# the loss at every point
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_line_is_linear_interpolation_of_the_states(run, recompute):
+    model, states = run
+    seen = landscape_of(model, LOSS, DATA, directions=states[0], recompute=recompute, resolution=5, batch_size=8)
+    np.testing.assert_allclose(seen.axis1, [-0.2, 0.15, 0.5, 0.85, 1.2])  # a fifth beyond both ends
+    assert seen.loss.shape == (1, 5)
+    here = model.state_dict()
+    for alpha, loss in zip(seen.axis1, seen.loss[0]):
+        between = {name: torch.lerp(here[name], states[0][name], float(alpha)) for name, _ in model.named_parameters()}
+        assert loss == pytest.approx(evaluated(model, here | between, recompute), rel=1e-9)
+
+
+@pytest.mark.parametrize("directions", ["random", "hessian", "pca", "two"])
+def test_every_point_of_a_plane_is_the_loss_there(run, directions):
+    model, states = run
+    given = [states[0], states[6]] if directions == "two" else directions
+    seen = landscape_of(model, LOSS, DATA, directions=given, checkpoints=states[::4], resolution=3)
+    assert seen.loss.shape == (3, 3)
+    for row, b in enumerate(seen.axis2):
+        for column, a in enumerate(seen.axis1):
+            wanted = evaluated(model, moved(model, seen.plane, (a, b)))
+            assert seen.loss[row, column] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_statistics_taken_anew_are_those_of_update_bn(run):
+    model, states = run
+    still, anew = (
+        landscape_of(model, LOSS, DATA, checkpoints=states[:2], recompute=on, resolution=3, batch_size=8, radius=1)
+        for on in (False, True)
+    )
+    wanted = evaluated(model, moved(model, anew.plane, (anew.axis1[0], anew.axis2[2])), recompute=True)
+    assert anew.loss[2, 0] == pytest.approx(wanted, rel=1e-9)
+    assert abs(anew.loss - still.loss).max() > 1e-3
+    for state, loss in zip(states[:2], anew.trajectory.loss):
+        assert loss == pytest.approx(evaluated(model, state, recompute=True), rel=1e-9)
+
+
+# directions
+
+
+def test_random_directions_have_the_lengths_of_the_filters(run):
+    model, _ = run
+    plane = landscape_of(model, LOSS, DATA, resolution=2, seed=3).plane
+    parts = [p.numel() for p in model.parameters()]
+    for direction in plane.directions:
+        for own, part in zip(model.parameters(), direction.split(parts)):
+            if own.ndim > 1:
+                lengths = part.view_as(own).flatten(1).norm(dim=1), own.detach().flatten(1).norm(dim=1)
+                torch.testing.assert_close(*lengths)
+            else:
+                assert not part.any()
+    other = landscape_of(model, LOSS, DATA, resolution=2, seed=4).plane
+    assert not torch.equal(other.directions, plane.directions)
+
+
+def test_without_normalization_they_have_length_one_and_move_the_biases(run):
+    model, _ = run
+    plane = landscape_of(model, LOSS, DATA, resolution=2, normalization="none").plane
+    torch.testing.assert_close(plane.directions.norm(dim=1), torch.ones(2, dtype=torch.float64))
+    assert plane.directions[:, -3:].all()
+
+
+def test_the_hessians_directions_come_with_their_evidence(run):
+    model, _ = run
+    seen = landscape_of(model, LOSS, DATA, directions="hessian", resolution=3)
+
+    def loss(vector):
+        parts = vector.split([p.numel() for p in model.parameters()])
+        state = {name: part.view_as(p) for part, (name, p) in zip(parts, model.named_parameters())}
+        return LOSS(torch.func.functional_call(model, state, INPUTS.double()), LABELS)
+
+    hessian = torch.autograd.functional.hessian(loss, torch.nn.utils.parameters_to_vector(model.parameters()))
+    values, vectors = np.linalg.eigh(hessian.numpy())
+    np.testing.assert_allclose(seen.plane.pairs.values[0], values[:-3:-1], rtol=1e-8)
+    assert seen.plane.pairs.converged.all()
+    np.testing.assert_allclose(np.abs(np.sum(seen.plane.directions.numpy() * vectors.T[:-3:-1], 1)), 1, atol=1e-8)
+    assert values[-1] * seen.axis1[-1] ** 2 / 2 == pytest.approx(1)  # the quadratic has risen by one
+
+
+def test_with_statistics_taken_anew_the_hessian_is_still_that_without(run):
+    model, _ = run
+    still, anew = (
+        landscape_of(model, LOSS, DATA, directions="hessian", recompute=on, resolution=3).plane for on in (False, True)
+    )
+    assert torch.equal(still.directions, anew.directions)
+
+
+def test_three_points_make_a_plane_in_which_angles_are_true(run):
+    model, states = run
+    seen = landscape_of(
+        model, LOSS, DATA, directions=[states[0], states[6]], checkpoints=[states[0], states[6]], resolution=3
+    )
+    places = np.stack([own(model, state) for state in (states[0], states[6], model.state_dict())])
+    scale = np.linalg.norm(places[0] - places[2])
+    np.testing.assert_allclose(seen.trajectory.coordinates[[0, 2]], [[1, 0], [0, 0]], atol=1e-9)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        on_plane = np.linalg.norm(seen.trajectory.coordinates[i] - seen.trajectory.coordinates[j])
+        assert on_plane * scale == pytest.approx(np.linalg.norm(places[i] - places[j]), rel=1e-9)
+    np.testing.assert_allclose(seen.trajectory.lost, 0, atol=1e-7)
+
+
+def own(model, state):
+    return np.concatenate([state[name].numpy().ravel() for name, _ in model.named_parameters()])
+
+
+# the trajectory
+
+
+@pytest.mark.parametrize("line", [False, True])
+@pytest.mark.parametrize("directions", ["pca", "random", "hessian"])
+def test_a_trajectory_is_projected_by_least_squares_and_says_what_is_lost(run, directions, line):
+    model, states = run
+    seen = landscape_of(model, LOSS, DATA, directions=directions, checkpoints=states, line=line, resolution=2)
+    positions = np.stack([own(model, state) for state in [*states, model.state_dict()]])
+    offset = positions - positions[-1]
+    basis = seen.plane.directions.numpy()
+    assert len(basis) == (1 if line else 2)
+    assert seen.loss.shape == ((1, 2) if line else (2, 2))
+    found = np.linalg.lstsq(basis.T, offset.T)[0].T
+    np.testing.assert_allclose(seen.trajectory.coordinates, found, atol=1e-9)
+    distance = np.linalg.norm(offset, axis=1)
+    lost = np.linalg.norm(offset - found @ basis, axis=1) / np.where(distance > 0, distance, 1)
+    np.testing.assert_allclose(seen.trajectory.lost, lost, atol=1e-9)
+    for k in (0, 5, len(states)):
+        state = [*states, model.state_dict()][k]
+        assert seen.trajectory.loss[k] == pytest.approx(evaluated(model, state), rel=1e-9)  # with its own statistics
+        below = moved(model, seen.plane, found[k])
+        assert seen.trajectory.shown[k] == pytest.approx(evaluated(model, below), rel=1e-9)
+    assert (seen.axis1[0] <= found[:, 0]).all()
+    assert (found[:, 0] <= seen.axis1[-1]).all()
+
+
+def test_the_plane_of_pca_is_that_of_numpys_svd(run):
+    model, states = run
+    seen = landscape_of(model, LOSS, DATA, directions="pca", checkpoints=states, resolution=2)
+    positions = np.stack([own(model, state) for state in [*states, model.state_dict()]])
+    components = np.linalg.svd(positions - positions.mean(0), full_matrices=False)[2]
+    np.testing.assert_allclose(np.abs(np.sum(seen.plane.directions.numpy() * components[:2], 1)), 1, atol=1e-9)
+
+
+def test_files_are_read_and_so_are_states_of_a_wrapped_model(run, tmp_path):
+    model, states = run
+    torch.save(states[0], tmp_path / "first.pt")
+    wrapped = {f"module._orig_mod.{name}": value for name, value in states[1].items()}
+    given = [tmp_path / "first.pt", wrapped]
+    seen, plain = (
+        landscape_of(model, LOSS, DATA, directions="pca", checkpoints=c, resolution=2) for c in (given, states[:2])
+    )
+    for name in ("coordinates", "lost", "loss", "shown"):
+        assert np.array_equal(getattr(seen.trajectory, name), getattr(plain.trajectory, name))
+
+
+def test_only_the_named_parameters_vary(run):
+    model, states = run
+    names = ["4.*"]
+    seen = landscape_of(model, LOSS, DATA, directions=states[0], names=names, radius=1, resolution=3)
+    state = model.state_dict() | {name: states[0][name] for name in ("4.weight", "4.bias")}
+    assert seen.loss[0, 2] == pytest.approx(evaluated(model, state), rel=1e-9)
+
+
+# the model
+
+
+@pytest.mark.parametrize("options", [{"recompute": True}, {"directions": "hessian"}, {"directions": "pca"}])
+def test_the_model_is_left_bit_for_bit(options):
+    model, states = trained(network(1), steps=3)
+    model.train()
+    before, generator = bits(model), torch.get_rng_state()
+    loader = DataLoader(TensorDataset(INPUTS.double(), LABELS), batch_size=8, shuffle=True)
+    landscape_of(model, LOSS, loader, checkpoints=states, resolution=2, **options)
+    after = bits(model)
+    assert before[1] == after[1]
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_a_model_in_single_precision_is_seen_in_it():
+    model, states = trained(network(2))
+    single = deepcopy(model).float()
+    given = [{k: v.float() if v.is_floating_point() else v for k, v in s.items()} for s in states]
+    options = {"directions": "pca", "resolution": 3, "radius": 0.2}
+    exact = landscape_of(model, LOSS, DATA, checkpoints=states, **options)
+    seen = landscape_of(single, LOSS, DATA, checkpoints=given, **options)
+    assert seen.plane.origin.dtype == torch.float32
+    assert seen.loss[1, 1] == pytest.approx(exact.loss[1, 1], rel=1e-5)
+    np.testing.assert_allclose(seen.trajectory.loss, exact.trajectory.loss, rtol=1e-4)
+
+
+def test_a_function_of_a_saddle_has_a_reach():
+    model = nn.Linear(1, 2, bias=False).double()
+    seen = landscape_of(
+        model, lambda out, y: -(out**2).mean(), (torch.ones(2, 1), torch.ones(2, 2)), directions="hessian", resolution=3
+    )
+    assert seen.axis1[-1] == 1
+
+
+# what is said when something is wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"directions": "pca"}, r"checkpoints holds 0; expected 2 or more beside the model"),
+        ({"directions": "pca", "checkpoints": ["first"]}, r"checkpoints holds 1; expected 2 or more"),
+        ({"directions": "pca", "checkpoints": ["last", "last"]}, r"span no plane"),
+        ({"directions": ["first", "last"]}, r"lie on one line"),
+        ({"directions": "last"}, r"the origin itself"),
+        ({"directions": ["first", "second", "last"]}, r"directions holds 3 checkpoints; expected one .* or two"),
+        ({"directions": []}, r"directions holds 0 checkpoints"),
+        ({"directions": "randm"}, r"directions\[0\], the file randm, is not there; .*'random', 'hessian', 'pca'"),
+        ({"checkpoints": ["other"]}, r"checkpoints\[0\] does not fit: state has 4.weight of shape \(3, 2\)"),
+        ({"checkpoints": [{}]}, r"checkpoints\[0\] does not fit: state has 0.weight missing"),
+        ({"checkpoints": [{"model": {}}]}, r"state has 0.weight missing"),
+        ({"checkpoints": ["broken"]}, r"checkpoints\[0\] contains NaN"),
+        ({"checkpoints": ["buffers"]}, r"checkpoints\[0\] does not fit: .*running_mean"),
+        ({"checkpoints": [3]}, r"checkpoints\[0\] is a int; expected a state_dict"),
+        ({"checkpoints": 3}, r"a int; expected state_dicts"),
+        ({"radius": 0.0}, r"radius is 0.0"),
+        ({"resolution": 1}, r"resolution is 1"),
+        ({"normalization": "layers"}, r"normalization is 'layers'; expected 'filter' or 'none'"),
+    ],
+)
+def test_what_is_wrong_is_named(run, options, words):
+    model, states = run
+    named = {
+        "first": states[0],
+        "second": states[5],
+        "last": model.state_dict(),
+        "other": states[0] | {"4.weight": torch.zeros(3, 2)},
+        "broken": states[0] | {"0.bias": torch.full((3,), torch.nan)},
+        "buffers": states[0] | {"1.running_mean": torch.zeros(5)},
+    }
+
+    def of(value):
+        if isinstance(value, list):
+            return [of(one) for one in value]
+        return named.get(value, value) if isinstance(value, str) else value
+
+    with pytest.raises((ValueError, TypeError), match=words):
+        landscape_of(model, LOSS, DATA, **{"resolution": 2} | {name: of(value) for name, value in options.items()})
