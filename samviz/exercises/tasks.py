@@ -223,4 +223,22 @@ EXERCISES: dict[str, Exercise] = {
             ).sum(),
         },
     ),
+    "rescaled_hessian": Exercise(
+        takes="f(hessian, alpha) with the Hessian (2, 2) of L at (a, b), and returns that at (αa, b/α)",
+        solution=lambda hessian, alpha: hessian / np.outer([alpha, 1 / alpha], [alpha, 1 / alpha]),
+        hint="L(αa, b/α) = L(a, b). Differentiate both sides twice by a, twice by b, and once by each.",
+        right="λ₁ grows like α² however flat it was: as a number, flatness is one of parameters, not of the function.",
+        trials=[(f"α = {alpha:g}", (MATRIX, alpha)) for alpha in (2.0, 5.0)],
+        mistakes={
+            "The other way round: where a is larger, L changes less with it.": lambda hessian, alpha: (
+                hessian * np.outer([alpha, 1 / alpha], [alpha, 1 / alpha])
+            ),
+            "Two derivatives, so the factor comes twice: α² and 1/α² on the diagonal.": lambda hessian, alpha: (
+                hessian / np.array([[alpha, 1.0], [1.0, 1 / alpha]])
+            ),
+            "The mixed derivative is divided by α and by 1/α: it stays.": lambda hessian, alpha: (
+                hessian * np.diag([alpha**-2, alpha**2])
+            ),
+        },
+    ),
 }
