@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from samviz.problems.arguments import whole
-from samviz.problems.untouched import generators_kept, seed
+from samviz.problems.untouched import free, generators_kept, seed
 
 Batches = tuple[Any, Any] | Iterable[Any]
 
@@ -24,17 +24,12 @@ class Data:
         if samples is not None:
             whole("samples", samples, "1 or more samples to keep, or None for all", 1)
         pair = isinstance(data, tuple | list) and len(data) == 2
-        if isinstance(data, Mapping) or (pair and all(isinstance(part, Tensor | Mapping) for part in data)):
-            data = _split(data, batch_size)
-        elif isinstance(data, Iterator):
-            raise TypeError(
-                f"data is a {type(data).__name__}, which can be passed over only once; expected a DataLoader, or a "
-                "list of its batches: list(data)"
-            )
-        elif not isinstance(data, Iterable) or isinstance(data, str | Tensor):
+        if isinstance(data, Mapping) or (pair and any(isinstance(part, Tensor) for part in data)):
+            data = _split(data, batch_size)  # a tensor is no batch
+        elif isinstance(data, Iterator | str | Tensor) or not isinstance(data, Iterable):
             raise TypeError(
                 f"data is a {type(data).__name__}; expected a pair of tensors (inputs, targets), a DataLoader, or a "
-                "list of batches"
+                "list of batches, which can be passed over more than once"
             )
         self._data = data
         batching = getattr(data, "batch_sampler", None)
@@ -42,8 +37,14 @@ class Data:
         found = {getattr(holder, "generator", None) for holder in holders}
         self.generators = [generator for generator in found if isinstance(generator, torch.Generator)]
         if samples is not None:
-            with generators_kept(device, self.generators):
-                self._data = list(self._first(samples, device))
+            first: list[Any] = []
+            with generators_kept(device, self.generators), closing(self.batches(device)) as batches:
+                for batch, size in batches:
+                    first.append(_rows(batch, size, slice(samples)))
+                    samples -= size
+                    if samples <= 0:
+                        break
+            self._data = first
 
     @property
     def single(self) -> bool:
@@ -64,18 +65,12 @@ class Data:
             generator.manual_seed(0)
         # a loader whose workers persist would hand out, and so start anew, the pass that training is amid
         anew = getattr(self._data, "persistent_workers", False) and getattr(self._data, "_get_iterator", None)
+        turn = 0
         for turn, batch in enumerate(anew() if anew else self._data, 1):
             yield batch, size_of(batch)
             seed(turn, device)  # so that the next batch does not depend on what is drawn from this one
-
-    def _first(self, samples: int, device: torch.device) -> Iterator[Any]:
-        """Batches of so many samples in all, or of as many as there are."""
-        with closing(self.batches(device)) as batches:
-            for batch, size in batches:
-                yield _rows(batch, size, slice(samples))
-                samples -= size
-                if samples <= 0:
-                    return
+        if not turn:
+            raise ValueError("data has no batches in this pass; expected the same ones at every pass, one at least")
 
 
 def size_of(batch: Any) -> int:
@@ -86,11 +81,11 @@ def size_of(batch: Any) -> int:
 
 
 def placed_at(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """A batch on a device, real numbers in a precision."""
-    return _mapped(batch, lambda part: part.to(device, dtype if part.is_floating_point() else part.dtype))
+    """The tensors of a batch on a device, real numbers in a precision; without history."""
+    return _mapped(batch, lambda part: free(part).to(device, dtype if part.is_floating_point() else part.dtype))
 
 
-def call(model: Any, batch: Any) -> tuple[Any, Any]:
+def call(model: Callable[..., Any], batch: Any) -> tuple[Any, Any]:
     """A model's outputs for a batch, and what `loss_fn` compares them with.
 
     Args:
@@ -103,10 +98,9 @@ def call(model: Any, batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, Mapping):
         return model(**batch), batch
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
-        count = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
         raise TypeError(
-            f"a batch is a {type(batch).__name__}{count}; expected a pair (inputs, target), where inputs may be a "
-            "tuple, or a mapping of named inputs"
+            f"a batch is a {type(batch).__name__} of {len(batch)}; expected a pair (inputs, target), where inputs may "
+            "be a tuple, or a mapping of named inputs"
         )
     inputs, target = batch
     if isinstance(inputs, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -47,21 +48,26 @@ def averaging(module: nn.Module, buffers: dict[str, Tensor]) -> Iterator[None]:
         buffers: where the statistics are collected, by name: the module's own or others in their place; they are
             forgotten first.
     """
-    layers = set(normalizations(module))
-    momenta = {layer: layer.momentum for layer in layers}
+    momenta = {layer: layer.momentum for layer in normalizations(module)}
+    passed = Counter[nn.Module]()
+
+    def weigh(layer: nn.Module, _: object) -> None:
+        passed[layer] += 1
+        layer.momentum = 1 / passed[layer]  # type: ignore[assignment]
+
+    hooks = [layer.register_forward_pre_hook(weigh) for layer in momenta]
     try:
         for name, layer in module.named_modules():
-            if layer in layers:
+            if layer in momenta:
                 start = f"{name}." if name else ""
                 buffers[f"{start}running_mean"].zero_()
                 buffers[f"{start}running_var"].fill_(1)
                 buffers[f"{start}num_batches_tracked"].zero_()
-                # None is the plain average of all that is seen, not an exponential one
-                layer.momentum = None if isinstance(layer, nn.modules.batchnorm._BatchNorm) else 1.0
                 layer.train()
         yield
     finally:
-        for layer, momentum in momenta.items():
+        for hook, (layer, momentum) in zip(hooks, momenta.items()):
+            hook.remove()
             layer.momentum = momentum
             layer.eval()
 
@@ -135,7 +141,7 @@ def fixed(seed: int | None, device: torch.device) -> Iterator[None]:
             raise
         raise ValueError(
             "a batch of one sample has no statistics that BatchNorm could use in training mode; "
-            "expected batches of 2 or more, or from_module(..., training=False)"
+            "expected batches of 2 or more, or training=False"
         ) from error
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+CHECKPOINTING = (
+    "activation checkpointing computes the model a second time where it is, not where it is looked at; switch it off "
+    "for the model that is attached"
+)
 
 
 @contextmanager
-def untouched(model: nn.Module, training: bool, device: torch.device) -> Iterator[None]:
-    """Evaluate a model inside as if it had never been: each attribute of its modules and each switch is put back.
+def untouched(
+    model: nn.Module, training: bool, device: torch.device, own: Sequence[torch.Generator] = ()
+) -> Iterator[None]:
+    """Evaluate a model inside as if it had never been: attributes of its modules, switches and generators are put back.
 
     Inside, derivatives of any order can be taken, in full precision: inference mode, autocast and TF32 are off, what is
     compiled runs eagerly, attention is computed by its plain formula and recurrent layers by torch's own kernels.
@@ -26,6 +33,7 @@ def untouched(model: nn.Module, training: bool, device: torch.device) -> Iterato
             it other tensors.
         training: the mode inside.
         device: where it computes.
+        own: generators of random numbers that are put back beside torch's, numpy's and Python's.
     """
     attributes = [(module, dict(vars(module))) for module in model.modules()]  # of a GRU its hold on the weights, too
     switches = _exact()
@@ -39,10 +47,12 @@ def untouched(model: nn.Module, training: bool, device: torch.device) -> Iterato
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTING))
         for kind in {"cpu", device.type}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):  # torch 2.6 or newer
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(generators_kept(device, own))
         try:
             model.train(training)
             yield
@@ -53,17 +63,24 @@ def untouched(model: nn.Module, training: bool, device: torch.device) -> Iterato
                 vars(module).update(before)
 
 
+def free(tensor: Tensor) -> Tensor:
+    """A tensor without its history, that derivatives can be taken at even if it comes from inference mode."""
+    return (tensor.clone() if tensor.is_inference() else tensor).detach()
+
+
 def _exact() -> list[tuple[Any, str, Any]]:
     """Where TF32 is allowed, as it is for convolutions unless told otherwise, and what turns it off."""
     cuda: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
+    mkldnn: Any = torch.backends.mkldnn
     if hasattr(cuda, "fp32_precision"):  # torch 2.9 or newer, which takes either way of saying it but not both
-        return [(place, "fp32_precision", "ieee") for place in (cuda, cudnn.conv, cudnn.rnn)]
+        places = (cuda, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+        return [(place, "fp32_precision", "ieee") for place in places]
     return [(place, "allow_tf32", False) for place in (cuda, cudnn)]
 
 
 @contextmanager
-def generators_kept(device: torch.device, own: Iterable[torch.Generator] = ()) -> Iterator[None]:
+def generators_kept(device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
     """Random numbers may be drawn inside; torch's, numpy's and Python's generators are put back.
 
     Args:
@@ -71,9 +88,7 @@ def generators_kept(device: torch.device, own: Iterable[torch.Generator] = ()) -
         own: others.
     """
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - augmentations draw there
-    states = [(generator, generator.get_state()) for generator in (torch.default_generator, *own)]
-    there = None if device.type == "cpu" else torch.get_device_module(device)
-    state = there and there.get_rng_state(*_which(device))
+    states = [(generator, generator.get_state()) for generator in (*_torchs(device), *own)]
     try:
         yield
     finally:
@@ -81,8 +96,6 @@ def generators_kept(device: torch.device, own: Iterable[torch.Generator] = ()) -
         np.random.set_state(arrays)  # noqa: NPY002
         for generator, before in states:
             generator.set_state(before)
-        if there:
-            there.set_rng_state(state, *_which(device))
 
 
 def seed(number: int, device: torch.device) -> None:
@@ -92,14 +105,17 @@ def seed(number: int, device: torch.device) -> None:
         number: the seed, non-negative.
         device: whose generator is seeded, beside the CPU's.
     """
-    torch.default_generator.manual_seed(number)
+    for generator in _torchs(device):
+        generator.manual_seed(number)
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002
-    if device.type != "cpu":
-        state = torch.Generator(device).manual_seed(number).get_state()
-        torch.get_device_module(device).set_rng_state(state, *_which(device))
 
 
-def _which(device: torch.device) -> tuple[torch.device, ...]:
-    """How a device's random numbers are told from another's: MPS has one generator and takes no name."""
-    return () if device.type == "mps" else (device,)
+def _torchs(device: torch.device) -> list[torch.Generator]:
+    """Torch's own generators for the CPU and a device."""
+    if device.type == "cpu":
+        return [torch.default_generator]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    there = torch.get_device_module(device)
+    return [torch.default_generator, there.default_generators[torch.empty(0, device=device).device.index]]

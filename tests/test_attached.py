@@ -1,0 +1,242 @@
+"""A model looked at where it is: dense Hessians of code written here, curvlinops, finite differences, and its bits."""
+
+from copy import deepcopy
+from weakref import ref
+
+import numpy as np
+import pytest
+import torch
+from curvlinops import HessianLinearOperator
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from samviz.geometry import hessian_trace, top_eigenpairs
+from samviz.problems import attach
+
+torch.manual_seed(0)
+IMAGES, LABELS = torch.randn(20, 1, 5, 5, dtype=torch.float64), torch.randint(0, 3, (20,))
+ROWS, GOALS = torch.randn(12, 4, dtype=torch.float64), torch.randn(12, 2, dtype=torch.float64)
+LOSS = nn.CrossEntropyLoss()
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def cnn(drop=0.0, norm=nn.BatchNorm2d):
+    """A small CNN whose statistics are not those of the data."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), norm(2), nn.Tanh(), nn.Flatten(), nn.Dropout(drop), nn.Linear(18, 3))
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2)
+    return model.double()
+
+
+def mlp(*layers):
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(4, 3), *layers, nn.Linear(3, 2)).double()
+
+
+def loader(shuffle=False, batch_size=8, **options):
+    return DataLoader(TensorDataset(IMAGES, LABELS), batch_size, shuffle, **options)
+
+
+def dense(model, inputs=IMAGES, labels=LABELS):
+    """The Hessian of the mean loss by torch's own, with the CNN written out."""
+    sizes = [p.numel() for p in model.parameters()]
+
+    def loss(flat):
+        kernel, bias, gain, shift, weight, last = (
+            part.view(p.shape) for part, p in zip(flat.split(sizes), model.parameters())
+        )
+        mean, deviation = model[1].running_mean, (model[1].running_var + model[1].eps).sqrt()
+        hidden = (F.conv2d(inputs, kernel, bias) - mean[:, None, None]) / deviation[:, None, None]
+        hidden = torch.tanh(hidden * gain[:, None, None] + shift[:, None, None])
+        return F.cross_entropy(hidden.flatten(1) @ weight.T + last, labels)
+
+    return torch.autograd.functional.hessian(loss, nn.utils.parameters_to_vector(model.parameters()).detach())
+
+
+def differences(problem, x, v, step=1e-5):
+    """Hv by central differences of the gradient."""
+    ahead, behind = problem.gradient(torch.stack((x + step * v, x - step * v)))[1]
+    return (ahead - behind) / (2 * step)
+
+
+def product(problem, x, v):
+    return problem.hvp(x[None])(v[None, None])[0, 0]
+
+
+# numbers
+
+
+@pytest.mark.parametrize("batch_size", [256, 7])
+def test_the_hessian_is_the_dense_one(batch_size):
+    model = cnn()
+    problem, hessian = attach(model, LOSS, (IMAGES, LABELS), batch_size=batch_size), dense(model)
+    x, block = problem.initial()[None], torch.randn(1, 4, problem.dim, dtype=torch.float64)
+    torch.testing.assert_close(problem.hessian(x)[0], hessian, rtol=1e-9, atol=1e-13)
+    torch.testing.assert_close(problem.hvp(x)(block)[0], block[0] @ hessian, rtol=1e-9, atol=1e-12)
+    values = np.linalg.eigvalsh(hessian.numpy())
+    np.testing.assert_allclose(top_eigenpairs(problem, x, k=3).values[0], values[:-4:-1], rtol=1e-10)
+    assert hessian_trace(problem, x).value.item() == pytest.approx(values.sum(), rel=1e-10)
+
+
+def test_products_agree_with_curvlinops_on_uneven_batches():
+    model = cnn().eval()
+    batches = loader()
+    assert [len(labels) for _, labels in batches] == [8, 8, 4]
+    theirs = HessianLinearOperator(model, LOSS, list(model.parameters()), batches)
+    problem = attach(model, LOSS, batches)
+    block = torch.randn(problem.dim, 3, dtype=torch.float64)
+    ours = problem.hvp(problem.initial()[None])(block.T[None])[0]
+    torch.testing.assert_close(ours.T, theirs @ block, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_products_are_differences_of_gradients_through_batch_norm(training):
+    problem = attach(cnn(drop=0.3), LOSS, loader(shuffle=True), training=training)
+    x, v = problem.initial() + 0.1, torch.randn(problem.dim, dtype=torch.float64)
+    torch.testing.assert_close(product(problem, x, v), differences(problem, x, v), rtol=1e-6, atol=1e-8)
+    slope = problem.gradient(x[None])[1][0]
+    ahead, behind = problem.loss(torch.stack((x + 1e-5 * v, x - 1e-5 * v)))
+    assert (ahead - behind).item() / 2e-5 == pytest.approx((slope @ v).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [loader(), loader(True), list(loader(batch_size=6)), [[IMAGES[:1], LABELS[:1]], (IMAGES[1:], LABELS[1:])]],
+    ids=["loader", "shuffled", "list", "pairs"],
+)
+def test_batches_add_up_to_the_whole(data):
+    model = cnn()
+    whole, parts = attach(model, LOSS, (IMAGES, LABELS)), attach(model, LOSS, data)
+    x = torch.stack((whole.initial(), whole.initial() - 0.2))
+    for ours, theirs in zip(parts.gradient(x), whole.gradient(x)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(parts.loss(x), whole.loss(x), rtol=1e-12, atol=0)
+    torch.testing.assert_close(parts.hessian(x), whole.hessian(x), rtol=1e-9, atol=1e-12)
+    asked = x.requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(parts.loss(asked).sum(), asked)[0], whole.gradient(x)[1])
+
+
+def test_samples_are_the_first_ones():
+    model = cnn()
+    problem = attach(model, LOSS, loader(), samples=11)
+    torch.testing.assert_close(problem.hessian(problem.initial()[None])[0], dense(model, IMAGES[:11], LABELS[:11]))
+
+
+def test_named_parameters_give_a_block_of_the_hessian():
+    model = cnn()
+    problem = attach(model, LOSS, loader(), names=["1.*", "*.bias"])
+    chosen = [name in ("0.bias", "1.weight", "1.bias", "5.bias") for name, _ in model.named_parameters()]
+    rows = torch.cat([torch.full((p.numel(),), on) for p, on in zip(model.parameters(), chosen)])
+    torch.testing.assert_close(problem.hessian(problem.initial()[None])[0], dense(model)[rows][:, rows])
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, lambda c: nn.InstanceNorm2d(c, track_running_stats=True)])
+def test_recomputed_statistics_are_the_plain_average_over_the_batches(norm):
+    model = cnn(norm=norm)
+    with torch.no_grad():
+        batches = [model[0](images) for images, _ in loader()]
+    over = (0, 2, 3) if isinstance(model[1], nn.BatchNorm2d) else (2, 3)
+    plain = deepcopy(model).eval()
+    plain[1].running_mean = torch.stack([b.mean(over).view(-1, 2).mean(0) for b in batches]).mean(0)
+    plain[1].running_var = torch.stack([b.var(over).view(-1, 2).mean(0) for b in batches]).mean(0)
+    problem = attach(model, LOSS, loader(), recompute=True)
+    wanted = LOSS(plain(IMAGES), LABELS).item()
+    assert problem.loss(problem.initial()[None]).item() == pytest.approx(wanted, rel=1e-12)
+
+
+def test_checkpoints_are_read_as_points():
+    model = cnn()
+    problem, state = attach(model, LOSS, loader()), deepcopy(model.state_dict())
+    nn.utils.vector_to_parameters(problem.initial() + 1, model.parameters())
+    assert torch.equal(problem.vector(state) + 1, problem.initial())
+    with pytest.raises(ValueError, match=r"state has 0.weight missing; expected \(2, 1, 3, 3\)"):
+        problem.vector({})
+
+
+# how much is computed
+
+
+@pytest.mark.parametrize(("batch_size", "times"), [(20, 1), (5, 8)])
+def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batch_size, times):
+    graphs, alive = [], []
+
+    def loss_fn(outputs, labels):
+        alive.append(sum(graph() is not None for graph in graphs))
+        mark = outputs.grad_fn.metadata["mark"] = nn.Linear(1, 1)  # lives as long as the graph
+        graphs.append(ref(mark))
+        return LOSS(outputs, labels)
+
+    problem = attach(cnn(), loss_fn, (IMAGES, LABELS), batch_size=batch_size)
+    multiply = problem.hvp(problem.initial()[None])
+    for columns in (5, 3):
+        multiply(torch.ones(1, columns, problem.dim, dtype=torch.float64))
+    assert len(graphs) == times
+    assert not any(alive)  # one batch's graph at a time
+
+
+# refusals
+
+
+DATA, MODEL = (ROWS, GOALS), mlp()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "kind", "message"),
+    [
+        ((F.relu, F.mse_loss, DATA), {}, TypeError, "model is <function relu.*expected a torch.nn.Module"),
+        ((MODEL, "mse", DATA), {}, TypeError, "loss_fn is 'mse'; expected a function"),
+        ((MODEL, nn.MSELoss(reduction="sum"), DATA), {}, ValueError, "reduction='sum'; expected reduction='mean'"),
+        ((MODEL, F.mse_loss, DATA), {"names": ["9.*"]}, ValueError, "'9.*' fits none of 0.weight, 0.bias"),
+        ((MODEL, F.mse_loss, DATA), {"names": []}, ValueError, r"names is \[\]; '' fits none of 0.weight"),
+        ((mlp().requires_grad_(False), F.mse_loss, DATA), {}, ValueError, "no parameter with requires_grad"),
+        ((nn.Linear(2, 2).to(torch.complex64), F.mse_loss, DATA), {}, ValueError, "not real numbers: weight, bias"),
+        ((mlp(nn.Linear(3, 3, device="meta")), F.mse_loss, DATA), {}, ValueError, "lies on cpu, meta; expected one"),
+        ((MODEL, F.mse_loss, DATA), {"training": "eval"}, TypeError, "training is 'eval' and recompute False"),
+        ((MODEL, F.mse_loss, DATA), {"training": True, "recompute": True}, ValueError, "are both True"),
+        ((MODEL, F.mse_loss, DATA), {"samples": 0}, ValueError, "samples is 0; expected 1 or more"),
+        ((MODEL, F.mse_loss, DATA), {"batch_size": 2.5}, TypeError, "batch_size is 2.5; expected an integer"),
+        ((MODEL, F.mse_loss, iter([DATA])), {}, TypeError, "data is a list_iterator; expected .*more than once"),
+        ((MODEL, F.mse_loss, TensorDataset(ROWS)), {}, TypeError, "data is a TensorDataset; expected .*a DataLoader"),
+        ((MODEL, F.mse_loss, (ROWS, GOALS[:3])), {}, ValueError, r"\(12, 4\), \(3, 2\); expected the same number"),
+    ],
+)
+def test_what_cannot_be_attached_is_refused_with_the_reason(arguments, options, kind, message):
+    with pytest.raises(kind, match=message):
+        attach(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "loss_fn", "kind", "message"),
+    [
+        ([], F.mse_loss, ValueError, "data has no batches in this pass"),
+        ((ROWS.numpy(), GOALS.numpy()), F.mse_loss, TypeError, "(?s)a batch is array.*expected tensors"),
+        ([(ROWS, GOALS, ROWS)], F.mse_loss, TypeError, "a batch is a tuple of 3; expected a pair"),
+        (
+            DATA,
+            lambda out, _: out,
+            TypeError,
+            r"returned a tensor of shape \(12, 2\); expected the mean over the batch",
+        ),
+        (DATA, lambda out, _: out.sum().item(), TypeError, r"returned -?\d.*; expected the mean over the batch"),
+        (DATA, lambda out, goal: F.mse_loss(out.detach(), goal), ValueError, "the loss has no derivative"),
+    ],
+)
+def test_what_goes_wrong_in_a_pass_says_so(data, loss_fn, kind, message):
+    problem = attach(MODEL, loss_fn, data)
+    with pytest.raises(kind, match=message):
+        problem.gradient(problem.initial()[None])
+
+
+def test_what_an_attached_model_does_not_give_is_said():
+    problem = attach(cnn(), LOSS, loader(), recompute=True)
+    x = problem.initial()[None]
+    for look in (problem.gradient, problem.hvp, lambda at: problem.loss(at.requires_grad_())):
+        with pytest.raises(ValueError, match="the loss can be drawn, not differentiated"):
+            look(x)
+    with pytest.raises(ValueError, match="batch is given"):
+        problem.loss(x.detach(), torch.tensor([[0]]))
+    flat = attach(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(25)), LOSS, loader(batch_size=19), training=True)
+    with pytest.raises(ValueError, match="a batch of one sample has no statistics"):
+        flat.loss(flat.initial()[None])
