@@ -309,29 +309,10 @@ def test_what_stands_out_has_no_sampling_error():
         assert found.residuals[0][at & (found.weights[0] > 0)].max() < 1e-3 * abs(value)
 
 
-def test_pieces_add_up():
-    """Probes taken one by one, each with a seed of its own, are as good as taken together."""
-    problem = quadratic(SPECTRUM)
-    pieces = [spectral_density(problem, ZERO, probes=1, steps=s, seed=s) for s in (18, 20, 22, 24)]
-    whole = sum(pieces[1:], pieces[0])
-    single = [piece.trace() for piece in pieces]
-    assert np.isnan([error for _, error in single]).all()
-    assert np.isnan(pieces[0].standard_error).all()
-    value, error = whole.trace()
-    each = np.array([value[0] for value, _ in single])
-    assert value[0] == pytest.approx(each.mean(), rel=1e-12)
-    assert error[0] == pytest.approx(each.std(ddof=1) / 2, rel=1e-12)
-    assert (whole.products, whole.seeds) == (2 * (18 + 20 + 22 + 24), (18, 20, 22, 24))
-    at = [piece.at([0.0, 0.5], 0.2)[0] for piece in pieces]
-    np.testing.assert_allclose(whole.at([0.0, 0.5], 0.2)[0], np.mean(at, 0), rtol=1e-12)
-    assert whole.width == max(piece.width for piece in pieces)
-    ends = np.array([piece.edges[0][0] for piece in pieces])
-    np.testing.assert_array_equal(whole.edges[0][0], [ends[:, 0].min(), ends[:, 1].max()])
-
-
-def test_what_is_exact_needs_no_more():
-    exact = spectral_density(quadratic([1.0, 2.0]), torch.zeros(2))
-    assert exact + spectral_density(quadratic([1.0, 2.0]), torch.zeros(2), seed=1) is exact
+def test_one_probe_tells_no_error():
+    alone = spectral_density(quadratic(SPECTRUM), ZERO, probes=1, steps=20)
+    assert np.isnan(alone.trace()[1]).all()
+    assert np.isnan(alone.standard_error).all()
 
 
 def test_runs_do_not_change_each_other(trained):
@@ -395,15 +376,9 @@ def test_a_hessian_that_is_not_finite_is_refused(dim):
         spectral_density(problem, problem.initial())
 
 
-def test_only_probes_of_one_point_and_different_seeds_are_added():
-    one = spectral_density(quadratic(SPECTRUM), ZERO, probes=1, steps=5, seed=3)
-    with pytest.raises(ValueError, match=r"seeds \(3,\) and \(3,\)"):
-        one + one
-    other = spectral_density(quadratic(SPECTRUM[1:]), ZERO[1:], probes=1, steps=5)
-    with pytest.raises(ValueError, match="differ in runs or dim"):
-        one + other
+def test_a_density_is_not_drawn_with_a_negative_width():
     with pytest.raises(ValueError, match="width is -1"):
-        one.at([0.0], -1)
+        spectral_density(quadratic([1.0, 2.0]), torch.zeros(2)).at([0.0], -1)
 
 
 # the picture

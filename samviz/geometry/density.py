@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -32,8 +32,7 @@ class SpectralDensity:
 
     Each probe is a quadrature rule of its own, an unbiased estimate of the spectrum: eigenvalues known one by one,
     which all of them share, and the Ritz values of a random vector beside those. The density is the share of the
-    eigenvalues per unit of λ, each broadened to a Gaussian. Two densities at one and the same x, with different
-    seeds, add up to one with the probes of both.
+    eigenvalues per unit of λ, each broadened to a Gaussian.
     """
 
     nodes: Array  # (runs, probes, m), λ
@@ -42,7 +41,6 @@ class SpectralDensity:
     width: Array  # (runs,), standard deviation of the Gaussians, in units of λ
     dim: int  # number of eigenvalues
     products: int  # Hessian-vector products spent on each run
-    seeds: tuple[int, ...]  # of the probes
     exact: bool
 
     @cached_property
@@ -109,31 +107,6 @@ class SpectralDensity:
         ends = np.stack((nodes.argmin(1), nodes.argmax(1)), 1)
         return np.take_along_axis(nodes, ends, 1), np.take_along_axis(residuals, ends, 1)
 
-    def __add__(self, other: SpectralDensity) -> SpectralDensity:
-        """The probes of both, which must have been taken at one and the same x."""
-        if (len(self.nodes), self.dim) != (len(other.nodes), other.dim):
-            raise ValueError("two densities differ in runs or dim; expected two of the same problem at the same x")
-        for one in (self, other):
-            if one.exact:
-                return one
-        if set(self.seeds) & set(other.seeds):
-            raise ValueError(f"two densities have probes of seeds {self.seeds} and {other.seeds}; expected others")
-        m = max(self.nodes.shape[2], other.nodes.shape[2])
-
-        def joined(name: str, mode: str = "edge") -> Array:
-            parts = (getattr(one, name) for one in (self, other))
-            return np.concatenate([np.pad(a, ((0, 0), (0, 0), (0, m - a.shape[2])), mode) for a in parts], 1)  # type: ignore[call-overload]
-
-        return replace(
-            self,
-            nodes=joined("nodes"),
-            weights=joined("weights", "constant"),
-            residuals=joined("residuals"),
-            width=np.maximum(self.width, other.width),
-            products=self.products + other.products,
-            seeds=self.seeds + other.seeds,
-        )
-
     def _mean(self, drawn: Array) -> tuple[Array, Array]:
         """Mean over the probes of (runs, probes, ...) and its standard error."""
         value, probes = drawn.mean(1), drawn.shape[1]
@@ -195,7 +168,7 @@ def spectral_density(
         sigma = np.maximum(REACH / steps * reach, np.where(extent > 0, extent, 1) / FINE)
     else:
         sigma = np.full(len(x), float(width))
-    return SpectralDensity(nodes, weights, residuals, sigma, problem.dim, products, (seed,), exact)
+    return SpectralDensity(nodes, weights, residuals, sigma, problem.dim, products, exact)
 
 
 def _dense(problem: Problem, x: Tensor) -> Spectrum:
