@@ -1,8 +1,9 @@
 """samviz: an interactive tutorial on how Sharpness-Aware Minimization minimizes sharpness.
 
 The rooms, each looking only at those before it: `compiled` (kernels for the CPU), `problems` (what is minimized),
-`geometry` (what is measured), `dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn) and
-`lab` (what is touched). They load on first use, so that `import samviz` itself loads neither torch nor plotly.
+`geometry` (what is measured), `dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn),
+`lab` (what is touched) and `probe` (what watches a training of one's own); `optim` (SAM for one's own loop) stands
+alone. They load on first use, so that `import samviz` itself loads neither torch nor plotly.
 
 Example:
     >>> import samviz
@@ -20,23 +21,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getattr__
     from samviz.dynamics import Run
     from samviz.dynamics.sweep import sweep
+    from samviz.geometry import landscape_of
     from samviz.lab import Lab
-    from samviz.problems import from_module, mlp, quadratic, valley
+    from samviz.probe import Probe
+    from samviz.problems import attach, from_module, mlp, quadratic, valley
 
 __version__ = "0.1.0"
 
-_ROOMS = ("problems", "geometry", "dynamics", "claims", "figures", "lab")
+_ROOMS = ("problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe")
 _HOMES = {
     "Lab": "lab",
+    "Probe": "probe",
     "Run": "dynamics",
+    "attach": "problems",
     "from_module": "problems",
+    "landscape_of": "geometry",
     "mlp": "problems",
     "quadratic": "problems",
     "sweep": "dynamics",
     "valley": "problems",
 }
 
-__all__ = ["Lab", "Run", "from_module", "mlp", "quadratic", "sweep", "valley"]
+__all__ = ["Lab", "Probe", "Run", "attach", "from_module", "landscape_of", "mlp", "quadratic", "sweep", "valley"]
 
 
 def __getattr__(name: str) -> Any:

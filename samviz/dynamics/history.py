@@ -28,9 +28,8 @@ class History:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; it replaces the last one when that belongs to the same step."""
-        if self.rows and self.rows[-1]["step"] == row["step"]:
-            self.rows.pop()
-        self.rows.append(row)
+        same = bool(self.rows) and self.rows[-1]["step"] == row["step"]
+        self.rows[len(self.rows) - same :] = [row]  # at once: another thread may be reading
 
     @property
     def columns(self) -> tuple[str, ...]:

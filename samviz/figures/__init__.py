@@ -9,6 +9,7 @@ from samviz.figures.flow import Track, flow_figure
 from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.minibatch import Directions, alignment_figure
+from samviz.figures.probe import probe_figure
 from samviz.figures.scene import heights
 from samviz.figures.series import POINTS
 from samviz.figures.sharpness import Surroundings, sharpness_figure
@@ -34,6 +35,7 @@ __all__ = [
     "heights",
     "lab_figure",
     "paths_figure",
+    "probe_figure",
     "save",
     "sharpness_figure",
     "slice_figure",

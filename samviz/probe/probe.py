@@ -1,0 +1,283 @@
+"""A probe in a training loop: every so many steps it measures the model, within a share of the training time."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Real
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samviz.dynamics.history import History
+from samviz.geometry.density import SpectralDensity
+from samviz.probe.budget import Account
+from samviz.probe.measures import NUMBERS, VECTORS, Gauge
+from samviz.problems import attach
+from samviz.problems.arguments import whole
+from samviz.problems.attached import LossFunction
+from samviz.problems.batches import Batches
+from samviz.problems.untouched import untouched
+
+if TYPE_CHECKING:
+    import pandas
+
+MEASURES = ("eigenvalues", "trace", "sharpness", "density")
+MEASURED = frozenset(NUMBERS + VECTORS)
+OWN = MEASURED | {"step", "seconds", "share", "products"}  # columns that cannot be logged
+
+
+class Probe:
+    """Measures a model while it is trained, and leaves it bit for bit as it was.
+
+    Call `step` after each of the optimizer's. Every so many steps a row is added to the record: loss and gradient norm;
+    λ₁ … λ_k with their residuals, and how the gradient is aligned with them; the trace; the three sharpnesses; and
+    beside the record the spectral density. All are those of the given data, whatever batch was trained on.
+
+    Measuring takes a share of the training time, the time between calls, and no more. Training earns credit; a
+    measurement is started when the credit pays for the least of it, by what such work took before, and gets as many
+    products as there is credit for. They take turns, so that each gets the same time in the long run. What there is
+    no credit for is NaN in the row and comes later. Only where something takes more than twice as long as before may
+    the share be passed, and then nothing is measured until that is paid.
+
+    Making a probe takes two gradients and two Hessian-vector products, before training and not counted: a model that
+    cannot be probed says so there. Between measurements it keeps about 2k + 2 parameter vectors.
+
+    A loss that is not finite, or a measurement that fails, is NaN in the row and a warning; training goes on. An
+    interrupt amid a measurement leaves model and record as they were before it.
+
+    Attributes that another thread may read while training goes on: `history`, whose rows are appended whole and not
+    changed after; `densities`, `steps`, `share`.
+
+    Attributes:
+        problem: the model, its loss and the data, as everything in `samviz.geometry` takes them.
+        history: the record. Beside what was logged: step, loss, grad_norm; eigenvalues and residuals (k), converged,
+            gap, cos_v1, cos_eigenspace, rayleigh, multiplicity, closing, all of the k computed; trace and trace_error;
+            worst, with worst_residual and worst_converged, ascent, and average with average_error, the sharpnesses,
+            known to about eps·loss in the model's precision; and the row's seconds and products, and the share so far.
+        densities: (step, density) as they were measured.
+        steps: how often `step` was called.
+        on_step: called without arguments at the end of each `step`, in its thread, when it is not None. Its time
+            counts neither as training nor as measuring; what it raises comes out of `step`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        data: Batches,
+        *,
+        every: int = 100,
+        k: int = 2,
+        rho: float = 0.05,
+        measures: Sequence[str] = MEASURES,
+        budget: float | None = 0.05,
+        names: Sequence[str] | None = None,
+        samples: int | None = None,
+        batch_size: int = 256,
+        training: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """A probe of a model as it is called in training.
+
+        Args:
+            model: on its device; DistributedDataParallel and torch.compile are looked through.
+            loss_fn: outputs and target to the mean over the batch's samples.
+            data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches, as in
+                `samviz.problems.attach`.
+            every: steps from one row to the next.
+            k: how many eigenvalues.
+            rho: perturbation radius ρ > 0 of the sharpnesses, in units of the parameters.
+            measures: which of "eigenvalues", "trace", "sharpness" and "density".
+            budget: share of the training time that measuring may take: 0.05 is 5 %; None or infinity for no limit.
+            names: patterns of the parameters that are looked at, such as ["layer4.*"]; None for all that are trained.
+            samples: at most so many samples are looked at, the first ones. Fewer of them are measured more often.
+            batch_size: samples in each evaluation of a pair of tensors.
+            training: whether the model is looked at in training mode.
+            seed: of random vectors.
+
+        Raises:
+            ValueError: when an argument is out of range, or the model has no Hessian-vector products.
+            TypeError: when one is of another kind.
+
+        >>> model = nn.Linear(3, 1)
+        >>> data = torch.eye(3), torch.ones(3, 1)
+        >>> probe = Probe(model, nn.MSELoss(), data, every=10, k=1, budget=None)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> for _ in range(20):
+        ...     optimizer.zero_grad()
+        ...     nn.functional.mse_loss(model(data[0]), data[1]).backward()
+        ...     optimizer.step()
+        ...     probe.step(lr=0.1)
+        >>> probe.history["eigenvalues"].round(2)
+        array([[2.67],
+               [2.67]])
+        """
+        self.every = whole("every", every, "1 or more steps", 1)
+        self.k = whole("k", k, "1 or more eigenvalues", 1)
+        self.rho = _positive("rho", rho, torch.finfo(torch.float32).max, "a perturbation radius above 0")
+        free = budget is None or budget == math.inf
+        share = None if free else _positive("budget", budget, 1, "a share above 0 and up to 1 (5 % is 0.05), or None")
+        wanted = [measures] if isinstance(measures, str) else list(measures)
+        if odd := [name for name in wanted if name not in MEASURES]:
+            raise ValueError(f"measures holds {odd[0]!r}; expected some of {', '.join(MEASURES)}")
+        self.problem = attach(
+            model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, training=training
+        )
+        self._gauge = Gauge(self.problem, self.k, self.rho, whole("seed", seed, "0 or more", 0))
+        work = self._gauge.work()
+        self._account = Account(share, {name: work[name] for name in work if name == "gradient" or name in wanted})
+        self.history = History()
+        self.densities: list[tuple[int, SpectralDensity]] = []
+        self.steps = 0
+        self.on_step: Callable[[], object] | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """Share of the training time that measuring may take; None for no limit."""
+        return self._account.budget
+
+    @property
+    def share(self) -> float:
+        """Share of the training time that measuring took so far."""
+        return self._account.share
+
+    def step(self, **logged: Any) -> None:
+        """Say that a training step was taken; where a row is due, measure what there is credit for.
+
+        Args:
+            logged: columns of one's own for the row: numbers, tensors, or functions without arguments that give one,
+                such as the accuracy on other data. They are read or called only where a row is due, with the model in
+                evaluation mode; that time counts neither as training nor as measuring.
+
+        Raises:
+            ValueError: when a column is one of the probe's own.
+        """
+        if taken := logged.keys() & OWN:
+            name = min(taken)
+            raise ValueError(f"{name} is a column of the probe's own; log yours by another name, such as train_{name}")
+        due = (self.steps + 1) % self.every == 0
+        if due and self.problem.device.type != "cpu":  # what training has still to compute is not the probe's
+            torch.get_device_module(self.problem.device).synchronize()
+        self._account.train()
+        self.steps += 1
+        if due:
+            with untouched(self.problem.model, False, self.problem.device), torch.no_grad():
+                logged = {name: _plain(value) for name, value in logged.items()}
+            self._account.lap()
+            try:
+                self._row(self._account.affordable(), logged)
+            finally:
+                self._account.spend()
+        if self.on_step is not None:
+            self.on_step()
+            self._account.lap()
+
+    def measure(self) -> dict[str, Any]:
+        """Measure all there is to measure now, whatever the credit, and as well as it can be.
+
+        The time is counted: at the next steps nothing is measured until it is paid. In the history the row takes the
+        place of one of the same step.
+
+        Returns:
+            The row.
+        """
+        self._account.train()
+        try:
+            return self._row(list(self._account.work), {}, limited=False)
+        finally:
+            self._account.spend()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The record as a table; eigenvalues become eigenvalues_0, eigenvalues_1 and so on."""
+        return self.history.to_pandas()
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write the record as comma-separated values, with the columns of `to_pandas`.
+
+        Args:
+            path: of the file.
+        """
+        self.to_pandas().to_csv(path, index=False)
+
+    def lab(self, train: Callable[[], Any] | None = None, optimizer: Any = None) -> Any:
+        """A live panel of the record for a notebook.
+
+        Args:
+            train: the training, a function without arguments that calls `step`; it runs in the background. None where
+                it runs elsewhere.
+            optimizer: whose settings the panel offers; None for none.
+
+        Returns:
+            The panel.
+        """
+        from samviz.lab.watch import watch_panel
+
+        return watch_panel(self, train, optimizer)
+
+    def _row(self, names: list[str], logged: dict[str, Any], limited: bool = True) -> dict[str, Any]:
+        """Measure some things and append the row."""
+        account, before = self._account, self._account.spent
+        row: dict[str, Any] = {"step": self.steps} | dict.fromkeys(NUMBERS, math.nan)
+        row |= {name: np.full(min(self.k, self.problem.dim), math.nan) for name in VECTORS}
+        row |= {"seconds": 0.0, "share": 0.0, "products": 0}
+        if self.history.rows and self.history.rows[-1]["step"] == self.steps:
+            row |= {name: old for name, old in self.history.rows[-1].items() if name not in MEASURED}
+        row |= logged
+        density = None
+        planned = [name for name in account.work if name in names]
+        while planned:
+            name = planned[0]
+            units = account.units(name, planned) if limited else account.work[name].most
+            payers = planned[1:] if name == "gradient" else [name]
+            try:  # all of it in full precision, the arithmetic between two passes too
+                with untouched(self.problem.model, self.problem.training, self.problem.device):
+                    found = self._gauge.measure(name, units)
+            except (RuntimeError, ValueError) as error:
+                self._say(f"{name} could not be measured: {error}")
+                account.spend(name, 0, payers)
+            else:
+                account.spend(name, found.units, payers, found.least)
+                row |= found.columns
+                row["products"] += found.products
+                density = found.density or density
+            loss, length = row["loss"], row["grad_norm"]
+            if not (math.isfinite(loss) and math.isfinite(length)):
+                self._say(f"the loss is {loss} and its gradient's norm {length}; the rest of the row is not measured")
+                break
+            planned = planned[1:]
+        account.spend()
+        row["seconds"] += account.spent - before
+        row["share"] = account.share
+        if density is not None:
+            self.densities.append((self.steps, density))
+        if self.history.rows and row.keys() - set(self.history.columns):
+            self.history.rows = [dict.fromkeys(row, math.nan) | old for old in self.history.rows]
+        self.history.append(dict.fromkeys(self.history.columns, math.nan) | row)
+        return self.history.rows[-1]
+
+    def _say(self, what: str) -> None:
+        warnings.warn(f"probe: {what}; training goes on", RuntimeWarning, stacklevel=4)
+
+    def __repr__(self) -> str:
+        """What is probed, and what it took."""
+        return f"<Probe of {self.problem!r}: {len(self.history)} rows in {self.steps} steps, share {self.share:.1%}>"
+
+
+def _positive(name: str, value: Any, most: float, expected: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= most:
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    return float(value)
+
+
+def _plain(value: Any) -> Any:
+    """What was logged, without a hold on tensors."""
+    value = value() if callable(value) else value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return value.item() if value.numel() == 1 else value.numpy().copy()
+    return value

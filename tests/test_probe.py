@@ -1,0 +1,433 @@
+"""A probe in a training against dense float64 Hessians, on a clock that ticks as told, and against no probe at all."""
+
+import math
+import random
+import sys
+import threading
+from contextlib import contextmanager
+from copy import deepcopy
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from torch import nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from samviz.probe import MEASURES, Probe
+from samviz.probe.budget import Account, Work
+from samviz.problems.attached import Attached
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+torch.manual_seed(0)
+DATA = torch.randn(24, 1, 6, 6), torch.randint(0, 3, (24,))
+LOSS = nn.CrossEntropyLoss()
+RHO = 0.1
+
+
+def network(width=2, dtype=torch.float64):
+    torch.manual_seed(1)
+    head = [nn.Tanh(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(16 * width, 3)]
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), *head).to(dtype)
+
+
+def training(model, steps, probe=None):
+    """SGD with momentum in training mode; the optimizer and all losses."""
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), []
+    for _ in range(steps):
+        model.train()
+        optimizer.zero_grad()
+        loss = LOSS(model(DATA[0].to(next(model.parameters()).dtype)), DATA[1])
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if probe:
+            probe.step(train_loss=loss)
+    return optimizer, losses
+
+
+@pytest.fixture(scope="module", params=[(2, torch.float64), (9, torch.float64), (9, torch.float32)], ids=str)
+def measured(request):
+    """A trained network, dense or not, with all that a probe says of it and what is true of it, by plain torch."""
+    model = network(*request.param)
+    training(model, 15)
+    probe = Probe(model, LOSS, DATA, rho=RHO, budget=None, batch_size=10)
+    row = probe.measure()
+    twin = deepcopy(model).double().eval()
+    shapes = {name: p.shape for name, p in twin.named_parameters()}
+    x = nn.utils.parameters_to_vector(twin.parameters()).detach()
+
+    def loss(v):
+        parts = v.split([shape.numel() for shape in shapes.values()])
+        own = {name: part.view(shape) for part, (name, shape) in zip(parts, shapes.items())}
+        return LOSS(functional_call(twin, own, (DATA[0].double(),)), DATA[1])
+
+    hessian = torch.autograd.functional.hessian(loss, x).numpy()
+    values, vectors = np.linalg.eigh(hessian)
+    slope = torch.autograd.functional.jacobian(loss, x).numpy()
+    truth = SimpleNamespace(loss=loss, x=x, hessian=hessian, values=values[::-1], top=vectors[:, -1], slope=slope)
+    return probe, row, truth, 1e-9 if request.param[1] == torch.float64 else 1e-5
+
+
+def test_loss_gradient_eigenvalues_and_alignment_are_those_of_the_dense_hessian(measured):
+    _, row, truth, rounding = measured
+    length, first = np.linalg.norm(truth.slope), truth.values[0]
+    unit = truth.slope / length
+    assert row["loss"] == pytest.approx(float(truth.loss(truth.x)), rel=rounding)
+    assert row["grad_norm"] == pytest.approx(length, rel=10 * rounding)
+    assert (np.abs(row["eigenvalues"] - truth.values[:2]) <= row["residuals"] + rounding * first).all()
+    assert row["converged"] == 1
+    assert row["residuals"][0] < 0.02 * first
+    assert row["gap"] == pytest.approx(1 - truth.values[1] / first, abs=2e-3)
+    assert row["cos_v1"] == pytest.approx(abs(unit @ truth.top), abs=0.02)
+    assert row["multiplicity"] == (truth.values >= 0.95 * first).sum() == 1 - row["closing"]
+    assert row["cos_eigenspace"] == pytest.approx(row["cos_v1"])
+    assert row["rayleigh"] == pytest.approx(unit @ truth.hessian @ unit / first, rel=1e-3)
+
+
+def test_the_trace_and_the_density_are_those_of_the_dense_hessian_within_their_errors(measured):
+    probe, row, truth, rounding = measured
+    trace = np.trace(truth.hessian)
+    assert abs(row["trace"] - trace) <= 4 * row["trace_error"] + 10 * rounding * trace
+    rest = truth.hessian - truth.values[0] * np.outer(truth.top, truth.top)
+    spread = np.sqrt(2 * (np.linalg.norm(rest) ** 2 - np.sum(np.diag(rest) ** 2)) / 64)  # of 64 random signs
+    assert row["trace_error"] == 0 if probe.problem.dim <= 500 else 0.2 * spread < row["trace_error"] < 2 * spread
+    ((step, density),) = probe.densities
+    assert step == 0
+    for f in (np.positive, np.square):
+        value, error = density.trace(f)
+        assert abs(value[0] - f(truth.values).sum()) <= 4 * error[0] + 1e-4 * np.abs(f(truth.values)).sum()
+
+
+def test_the_sharpnesses_are_the_losses_around_and_the_highest_that_another_optimizer_climbs_to(measured):
+    _, row, truth, rounding = measured
+
+    def depth(u):
+        u = torch.tensor(u, requires_grad=True)
+        rise = truth.loss(truth.x + RHO * u / u.norm()) - truth.loss(truth.x)
+        return -float(rise.detach()), -torch.autograd.grad(rise, u)[0].numpy()
+
+    starts = [truth.top, -truth.top, truth.slope / np.linalg.norm(truth.slope)]
+    highest = max(-minimize(depth, start, jac=True, method="L-BFGS-B").fun for start in starts)
+    assert row["worst"] == pytest.approx(highest, rel=2e-3)
+    assert row["worst_converged"] == 1
+    assert 0 <= row["worst_residual"] < 1e-2
+    assert row["ascent"] == pytest.approx(-depth(truth.slope)[0], abs=rounding)
+    draws = np.random.default_rng(3).standard_normal((200, len(truth.x)))
+    around = np.array([-(depth(v)[0] + depth(-v)[0]) / 2 for v in draws])
+    assert abs(row["average"] - around.mean()) < 4 * math.hypot(row["average_error"], around.std() / 200**0.5)
+    assert 0.3 * around.std() / 4 < row["average_error"] < 3 * (around.std() / 4 + rounding)
+
+
+def state_of(model, optimizer):
+    """All that a probe might have changed, as bytes."""
+    tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    tensors += [s["momentum_buffer"] for s in optimizer.state.values()]
+    flags = [(m.training, sorted(vars(m))) for m in model.modules()]
+    flags += [(p.requires_grad, p.grad is None, id(p)) for p in model.parameters()]
+    generators = torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
+    return [t.numpy().tobytes() for t in tensors], flags, generators
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_measuring_changes_no_bit_of_model_optimizer_and_generators(mode):
+    model = network()
+    model[0].bias.requires_grad_(False)
+    optimizer, _ = training(model, 3)
+    model.train(mode)
+    before = state_of(model, optimizer)
+    Probe(model, LOSS, DATA, training=mode).measure()
+    assert state_of(model, optimizer) == before
+
+
+def test_a_training_with_a_probe_is_to_the_bit_the_one_without():
+    probed = network()
+    probe = Probe(probed, LOSS, DATA, every=4, budget=math.inf)
+    runs = []
+    for model, seen in ((network(), None), (probed, probe)):
+        torch.manual_seed(5)
+        runs.append(training(model, 8, seen)[1])
+    assert runs[0] == runs[1]
+    assert list(probe.history["step"]) == [4, 8]
+    assert list(probe.history["train_loss"]) == runs[0][3::4]
+    assert all(np.isfinite(column).all() for column in probe.history.to_dict().values())  # no limit: all in each row
+    assert len(probe.densities) == 2
+    assert probe.budget is None
+
+
+def test_what_is_measured_does_not_depend_on_autocast_and_inference_mode_around_the_step():
+    probe = Probe(network(9, torch.float32), LOSS, DATA, every=1, budget=None, measures=["trace", "sharpness"])
+    probe.step()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        probe.step()
+    assert probe.history["trace"][0] == probe.history["trace"][1]
+    assert probe.history["average"][0] == probe.history["average"][1]
+
+
+class Clock:
+    """Seconds that pass only when something is computed."""
+
+    now = 0.0
+    gradient, product = 1.0, 3.0
+    tripped = None  # what is raised at the next product
+
+    def __call__(self):
+        return self.now
+
+
+@contextmanager
+def ticking():
+    """A clock on which a gradient and a product take given times and a loss a third of the first."""
+    clock, (loss, gradient, hvp) = Clock(), (Attached.loss, Attached.gradient, Attached.hvp)
+
+    def costing(method, part):
+        def slow(problem, x, batch=None):
+            clock.now += part * clock.gradient * len(x)
+            return method(problem, x, batch)
+
+        return slow
+
+    def multiplying(problem, x, batch=None):
+        def product(v):
+            clock.now += clock.product * v.shape[1]
+            trip, clock.tripped = clock.tripped, None
+            if trip:
+                raise trip
+            return multiply(v)
+
+        multiply = hvp(problem, x, batch)
+        return product
+
+    slower = {"loss": costing(loss, 1 / 3), "gradient": costing(gradient, 1), "hvp": multiplying}
+    with mock.patch("samviz.probe.budget.perf_counter", clock), mock.patch.multiple(Attached, **slower):
+        yield clock
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    budget=st.floats(0.002, 1),
+    costs=st.lists(st.floats(0.01, 10), min_size=5, max_size=5),
+    least=st.lists(st.integers(1, 40), min_size=4, max_size=4),
+    slower=st.floats(0.5, 1.2),
+)
+def test_the_share_never_passes_the_budget_and_nothing_starves(budget, costs, least, slower):
+    work = {"gradient": Work(1, 1, costs[0])}
+    work |= {name: Work(n, 5 * n, cost) for name, n, cost in zip(MEASURES, least, costs[1:])}
+    done, dearest = dict.fromkeys(work, 0), max(w.least * w.seconds for w in work.values())
+    with mock.patch("samviz.probe.budget.perf_counter", Clock()) as clock:
+        account = Account(budget, work)
+        account.lap()
+        while account.trained * budget < 60 * (dearest + costs[0]):
+            clock.now += dearest / 3 / budget
+            account.train()
+            planned = [name for name in work if name in account.affordable()]
+            for turn, name in enumerate(planned):
+                units = account.units(name, planned[turn:])
+                assert work[name].least <= units <= work[name].most
+                clock.now += slower * units * work[name].seconds
+                account.spend(name, units, planned[1:] if name == "gradient" else [name])
+                done[name] += 1
+            assert account.share <= budget * (1 + 1e-9)
+    assert min(done.values()) >= 3
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.3])
+def test_a_probe_keeps_its_budget_and_measures_everything_in_turns(budget):
+    with ticking() as clock:
+        probe = Probe(network(9, torch.float32), LOSS, DATA, every=5, budget=budget)
+        for _ in range(300):
+            clock.now += 2 / budget  # credit for three products a row
+            probe.step()
+            assert probe.share <= budget
+    h = probe.history
+    assert list(h["step"]) == list(range(5, 301, 5))
+    assert 0.6 * budget < h["share"][-1] <= h["share"].max() <= budget
+    assert np.isfinite(h["loss"]).all()
+    assert all(2 <= np.isfinite(h[name]).sum() < len(h) for name in ("trace", "worst", "cos_v1"))
+    assert np.isnan(h["eigenvalues"][np.isnan(h["converged"])]).all()
+    assert len(probe.densities) >= 2
+    assert h["seconds"].sum() == pytest.approx(probe.share * 299 * 2 / budget)
+
+
+def test_where_all_gets_dearer_nothing_is_measured_until_that_is_paid():
+    with ticking() as clock:
+        probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures=["trace"])
+        for step in range(120):
+            clock.gradient, clock.product = (1, 3) if step < 20 else (20, 60)
+            clock.now += 700
+            spent = probe._account.spent
+            probe.step()
+            assert probe.history["seconds"][-1] == 0 or spent < 0.1 * 700 * step
+    assert probe.history["share"].max() > 0.1 >= probe.share
+    assert np.isfinite(probe.history["trace"][40:]).sum() > 2
+
+
+def test_more_credit_gives_more_products_and_smaller_errors():
+    found = []
+    for seconds in (1500, 5000):
+        with ticking() as clock:
+            probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures=["trace"])
+            probe.step()  # starts the clock
+            clock.now += seconds
+            probe.step()
+        found.append(probe.history.rows[-1])
+        assert found[-1]["seconds"] == 1 + 3 * found[-1]["products"] <= 0.5 * 0.1 * seconds
+    assert found[1]["products"] >= 2 * found[0]["products"]
+    assert found[1]["trace_error"] < found[0]["trace_error"]
+
+
+def test_eigenvectors_start_from_the_last_ones_with_more_products_until_they_have_converged():
+    with ticking() as clock:
+        probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures="eigenvalues")
+        for _ in range(12):
+            probe.step()
+            clock.now += 800  # credit for a dozen products, of the twenty or more that it takes from random vectors
+    products = probe.history["products"]
+    first, second, *_, last = np.flatnonzero(products)
+    assert list(probe.history["converged"][[first, second, last]]) == [0, 1, 1]
+    assert probe.history["residuals"][last, 0] < probe.history["residuals"][first, 0] / 10
+    assert products[first] <= 13
+    assert products[last] < 10
+
+
+def test_a_loss_that_is_not_finite_is_recorded_and_training_goes_on():
+    model = network()
+    probe = Probe(model, LOSS, DATA, every=1, budget=None, measures=["eigenvalues", "trace"])
+    good = model[-1].weight.data.clone()
+    probe.step()
+    model[-1].weight.data.fill_(math.nan)
+    with pytest.warns(RuntimeWarning, match="the loss is nan"):
+        probe.step(lr=0.1)
+    model[-1].weight.data.copy_(good)
+    probe.step()
+    assert list(np.isfinite(probe.history["trace"])) == list(np.isfinite(probe.history["loss"])) == [True, False, True]
+    assert probe.history["eigenvalues"][2] == pytest.approx(probe.history["eigenvalues"][0])
+
+
+def test_an_interrupt_amid_a_measurement_leaves_model_and_record_whole():
+    model = network(9)
+    optimizer, _ = training(model, 2)
+    with ticking() as clock:
+        probe = Probe(model, LOSS, DATA, every=1, budget=0.5)
+        probe.measure()
+        rows, before = list(probe.history.rows), state_of(model, optimizer)
+        clock.now += 1e5
+        clock.tripped = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            probe.step()
+        assert (probe.history.rows, len(probe.densities)) == (rows, 1)
+        assert state_of(model, optimizer) == before
+        clock.tripped = RuntimeError("out of memory")
+        with pytest.warns(RuntimeWarning, match="eigenvalues could not be measured: out of memory"):
+            probe.step()
+    last = probe.history.rows[-1]
+    assert (last["step"], np.isnan(last["cos_v1"]), np.isfinite(last["trace"])) == (2, True, True)
+
+
+def test_a_step_where_nothing_is_due_computes_nothing():
+    class Forbidden(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            raise AssertionError(f"{function} was called")
+
+    probe = Probe(network(), LOSS, DATA, every=3)
+    logged = torch.ones(1, requires_grad=True)
+    with Forbidden():
+        probe.step(lr=logged)
+        probe.step(lr=logged)
+        with pytest.raises(AssertionError):
+            probe.step(lr=logged)
+
+
+def test_columns_may_be_logged_later_and_the_record_is_written_out(tmp_path):
+    probe = Probe(network(), LOSS, DATA, every=1, budget=None, measures="trace")
+    probe.step()
+    probe.step(lr=torch.tensor(0.5))
+    probe.measure()  # of the same step: in place of its row
+    assert list(probe.history["step"]) == [1, 2]
+    np.testing.assert_equal(probe.history["lr"], [math.nan, 0.5])
+    probe.to_csv(tmp_path / "record.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "record.csv"), probe.to_pandas())
+    assert {"eigenvalues_0", "eigenvalues_1", "residuals_1"} <= set(probe.to_pandas())
+
+
+def test_a_function_that_is_logged_is_called_where_a_row_is_due_in_evaluation_mode_and_counts_on_neither_side():
+    model, called = network().train(), []
+
+    def accuracy():
+        clock.now += 1000
+        called.append(probe.steps)
+        return (model(DATA[0].double()).argmax(1) == DATA[1]).double().mean()
+
+    with ticking() as clock:
+        probe = Probe(model, LOSS, DATA, every=2, budget=0.1)
+        for _ in range(4):
+            clock.now += 1
+            probe.step(accuracy=accuracy)
+        assert probe.share == 0
+    assert called == [2, 4]
+    assert all(module.training for module in model.modules())
+    model.eval()
+    np.testing.assert_array_equal(probe.history["accuracy"], [float(accuracy())] * 2)
+
+
+def test_the_panel_is_asked_for_only_when_it_is_wanted():
+    probe, watch = Probe(network(), LOSS, DATA), mock.Mock()
+    with mock.patch.dict(sys.modules, {"samviz.lab.watch": watch}):
+        probe.lab(train=training, optimizer=1)
+    watch.watch_panel.assert_called_once_with(probe, training, 1)
+
+
+def test_what_follows_a_step_is_called_in_its_thread_and_counts_on_neither_side():
+    with ticking() as clock:
+        probe = Probe(network(), LOSS, DATA, every=100, budget=0.1)
+        probe.on_step = lambda: setattr(clock, "now", clock.now + 1000)
+        for _ in range(3):
+            clock.now += 6
+            probe.step()
+        assert probe.share == 0
+        spent = -clock.now
+        probe.measure()  # whatever the credit, and counted
+        assert probe.share == pytest.approx((spent + clock.now) / 12)
+    probe.on_step = mock.Mock(side_effect=StopIteration)
+    with pytest.raises(StopIteration):
+        probe.step()
+
+
+def test_another_thread_reads_whole_rows_while_training_goes_on():
+    probe = Probe(network(), LOSS, DATA, every=1, budget=None, measures=())
+    worker = threading.Thread(target=lambda: [probe.step(**{f"c{i // 10}": i}) for i in range(40)])
+    worker.start()
+    while worker.is_alive():
+        rows = list(probe.history.rows)
+        assert len({tuple(row) for row in rows}) <= 1
+        assert all(math.isfinite(row["loss"]) for row in rows)
+    assert len(probe.history) == 40
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"every": 0}, "every is 0; expected 1 or more steps"),
+        ({"k": 0}, "k is 0; expected 1 or more"),
+        ({"rho": -1}, "rho is -1; expected a perturbation radius above 0"),
+        ({"budget": 5}, r"budget is 5; expected a share above 0 and up to 1 \(5 % is 0.05\), or None"),
+        ({"budget": math.nan}, "budget is nan"),
+        ({"measures": ["hessian"]}, "measures holds 'hessian'; expected some of eigenvalues, trace"),
+        ({"seed": -1}, "seed is -1"),
+        ({"loss_fn": lambda outputs, target: outputs}, "expected the mean over the batch"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused_before_training(wrong, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Probe(network(), **{"loss_fn": LOSS, "data": DATA} | wrong)
+
+
+def test_a_column_of_the_probes_own_cannot_be_logged():
+    with pytest.raises(ValueError, match="loss is a column of the probe's own; log yours by another name"):
+        Probe(network(), LOSS, DATA).step(loss=1.0)

@@ -1,0 +1,368 @@
+"""The live panel of a probe without a browser: it trains, stops, steers and draws what was recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from samviz.dynamics import History
+from samviz.figures import figure
+from samviz.figures.probe import probe_figure
+from samviz.lab.watch import watch_panel
+from samviz.optim import SAM
+from samviz.probe import Probe
+
+X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+Y = X @ torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
+
+
+class Training:
+    """A linear model, its optimizer and its probe, and a loop that goes on until it has enough."""
+
+    def __init__(self, optimizer=None, **more):
+        torch.manual_seed(0)
+        self.model, self.loss_of = torch.nn.Linear(4, 1), torch.nn.MSELoss()
+        self.optimizer = optimizer(self.model) if optimizer else sam(self.model)
+        self.probe = Probe(self.model, self.loss_of, (X, Y), **{"every": 5, "k": 2, "budget": None} | more)
+        self.enough = 10**9
+        self.pause = 0.0
+
+    def closure(self):
+        loss = self.loss_of(self.model(X), Y)
+        loss.backward()
+        return loss
+
+    def __call__(self):
+        while self.probe.steps < self.enough:
+            self.optimizer.zero_grad()
+            loss = self.optimizer.step(self.closure)
+            time.sleep(self.pause)
+            self.probe.step(batch_loss=loss)
+
+
+def sam(model):
+    return SAM(model.parameters(), torch.optim.SGD, lr=0.05, rho=0.01)
+
+
+def wait(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)
+
+
+def over(panel):
+    """Wait for the end of the training, and of its last picture."""
+    panel._thread.join(20)
+    assert not panel.training
+
+
+def trace(drawn, name):
+    return next(t for t in drawn["data"] if t["name"] == name)
+
+
+def marks(panel):
+    words = [note["text"].strip() for note in panel.figure["layout"]["annotations"]]
+    return [text for text in words if "→" in text]
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch):
+    monkeypatch.setenv("SAMVIZ_STATIC", "0")
+
+
+@pytest.fixture
+def training():
+    made = Training()
+    yield made
+    made.enough = 0  # what a test has left running comes to its end
+
+
+# the panel
+
+
+def test_before_the_first_step_there_is_nothing_to_see_and_it_says_so(training):
+    panel = training.probe.lab(training, training.optimizer)
+    figure(panel.figure)
+    notes = [note["text"] for note in panel.figure["layout"]["annotations"]]
+    assert notes.count("not measured yet") == 6
+    assert panel.sentence == "Press Start · step 0"
+    assert list(panel.values) == ["start", "stop", "lr", "rho"]
+    assert (panel.values["lr"], panel.values["rho"]) == (0.05, 0.01)
+
+
+def test_start_trains_in_the_background_until_the_end(training):
+    training.enough = 50
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel.set(start=1)
+    over(panel)
+    assert panel.sentence.startswith("Finished · step 50 · loss ")
+    first = training.probe.history["eigenvalues"][-1, 0]
+    assert f"at step 50 λ₁ = {first:.3g} with a residual of" in panel.sentence
+    assert f"ηλ₁ = {0.05 * first:.2f}" in panel.sentence
+    figure(panel.figure)
+    np.testing.assert_array_equal(trace(panel.figure, "λ₁")["y"], training.probe.history["eigenvalues"][:, 0])
+    np.testing.assert_allclose(trace(panel.figure, "2/η")["y"], 40.0)
+    np.testing.assert_array_equal(trace(panel.figure, "batch loss")["x"], np.arange(5, 51, 5))
+    assert panel.error is None
+
+
+def test_stop_ends_it_at_the_next_step_and_start_goes_on(training):
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel.start()
+    assert panel._thread is not threading.current_thread()
+    wait(lambda: training.probe.steps > 20)
+    panel.set(stop=1)
+    over(panel)
+    stopped, rows = training.probe.steps, len(training.probe.history)
+    assert panel.sentence.startswith(f"Stopped · step {stopped:,}")
+    assert (panel.error, panel.view.alert) == (None, "")
+    panel.set(start=1)
+    wait(lambda: len(training.probe.history) > rows + 2)
+    panel.stop()
+    over(panel)
+    assert training.probe.steps > stopped
+
+
+def test_an_error_is_told_with_its_step_and_the_record_is_kept(training):
+    def train():
+        training()
+        if training.probe.steps == 23:
+            raise RuntimeError("the data ran out")
+
+    training.enough = 23
+
+    panel = watch_panel(training.probe, train, training.optimizer)
+    panel.start()
+    over(panel)
+    assert panel.view.alert.startswith("RuntimeError at step 23, in train, line ")
+    assert 'raise RuntimeError("the data ran out")\nthe data ran out' in panel.view.alert
+    assert isinstance(panel.error, RuntimeError)
+    assert panel.sentence.startswith("Failed · step 23")
+    assert len(training.probe.history) == 4
+    panel.set(rho=0.02)
+    assert "the data ran out" in panel.view.alert  # until it is started anew
+    training.enough = 25
+    panel.start()
+    over(panel)
+    assert panel.view.alert == ""
+
+
+def test_a_keyboard_interrupt_of_the_trainings_own_is_an_error(training):
+    def train():
+        raise KeyboardInterrupt
+
+    panel = watch_panel(training.probe, train)
+    panel.start()
+    over(panel)
+    assert isinstance(panel.error, KeyboardInterrupt)
+
+
+def test_sliders_steer_the_running_optimizer_and_are_marked(training):
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel.start()
+    wait(lambda: training.probe.steps > 10)
+    panel.set(rho=0.1)
+    wait(lambda: training.probe.steps > 30)
+    for lr in (0.02, 0.01):  # a drag
+        panel.set(lr=lr)
+    panel.stop()
+    over(panel)
+    training.enough = training.probe.steps + 10
+    panel.start()
+    over(panel)
+    group = training.optimizer.param_groups[0]
+    assert (group["rho"], group["lr"]) == (0.1, 0.01)
+    assert marks(panel) == ["ρ 0.01 → 0.1", "η 0.05 → 0.01"]
+    edge = trace(panel.figure, "2/η")["y"]
+    assert edge[0] == pytest.approx(40)
+    assert edge[-1] == pytest.approx(200)
+
+
+def test_a_setting_before_the_first_step_is_no_change(training):
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel.set(rho=0.5)
+    assert training.optimizer.param_groups[0]["rho"] == 0.5
+    assert marks(panel) == []
+
+
+def test_parameter_groups_keep_their_ratios():
+    def two(model):
+        return torch.optim.SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.02}])
+
+    made = Training(two)
+    panel = watch_panel(made.probe, made, made.optimizer)
+    assert list(panel.values) == ["start", "stop", "lr"]
+    panel.set(lr=0.0)
+    panel.set(lr=0.05)
+    assert [group["lr"] for group in made.optimizer.param_groups] == pytest.approx([0.05, 0.01])
+
+
+def test_a_rho_that_is_no_radius_gets_no_slider():
+    made = Training(lambda model: torch.optim.Adadelta(model.parameters(), lr=0.5))
+    assert list(watch_panel(made.probe, None, made.optimizer).values) == ["lr"]
+
+
+def test_what_a_scheduler_has_set_is_told(training):
+    panel = watch_panel(training.probe, training, training.optimizer)
+    training.optimizer.param_groups[0]["lr"] = 0.003
+    panel.stop()
+    assert panel.sentence.endswith("the training itself has set η to 0.003")
+
+
+def test_without_a_training_it_only_shows(training):
+    panel = training.probe.lab()
+    assert panel.values == {}
+    with pytest.raises(ValueError, match="there is no training to start"):
+        panel.start()
+    training.enough = 10
+    training()
+    panel.stop()
+    assert panel.sentence.startswith("Watching · step 10 · loss")
+    assert len(trace(panel.figure, "λ₁")["x"]) == 2
+
+
+def test_a_second_panel_of_a_training_that_goes_on_is_the_first_one(training):
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel.start()
+    assert watch_panel(training.probe, training, training.optimizer) is panel
+    panel.stop()
+    over(panel)
+    assert watch_panel(training.probe, training, training.optimizer) is not panel
+
+
+def test_a_callback_of_ones_own_is_still_called_once(training):
+    calls = []
+    training.probe.on_step = lambda: calls.append(training.probe.steps)
+    for _ in range(2):
+        watch_panel(training.probe, training)
+    training.enough = 3
+    training()
+    assert calls == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("train", "optimizer", "message"),
+    [
+        ("train", None, "train is 'train'; expected a function"),
+        (None, 0.1, "optimizer is 0.1; expected one with param_groups"),
+    ],
+)
+def test_what_cannot_be_is_refused(training, train, optimizer, message):
+    with pytest.raises(TypeError, match=message):
+        watch_panel(training.probe, train, optimizer)
+
+
+def test_without_a_reader_it_trains_when_shown_and_only_once(training, monkeypatch):
+    monkeypatch.setenv("SAMVIZ_STATIC", "1")
+    shown = []
+    monkeypatch.setattr("samviz.lab.watch.Panel._ipython_display_", lambda panel: shown.append(panel.sentence))
+    training.enough = 12
+    panel = watch_panel(training.probe, training, training.optimizer)
+    panel._ipython_display_()
+    training.enough = 20
+    panel._ipython_display_()
+    assert training.probe.steps == 12
+    assert shown[-1].startswith("Finished · step 12 · loss")
+
+
+def test_in_a_kernel_the_picture_follows_and_other_work_goes_on(training):
+    async def story():
+        panel = watch_panel(training.probe, training, training.optimizer)
+        panel.view._ack = 10**9  # a browser that is always ready
+        panel.start()
+        pictures, turns = set(), 0
+        end = time.monotonic() + 20
+        while len(pictures) < 4:
+            assert time.monotonic() < end
+            pictures.add(panel.view._seq)
+            turns += 1
+            await asyncio.sleep(0.005)
+        assert turns > 20
+        panel.view.set_state({"values": panel.view.values | {"stop": 1, "rho": 0.3}})
+        while panel.training:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)
+        assert panel.view.sentence.startswith("Stopped")
+        assert training.optimizer.param_groups[0]["rho"] == 0.3
+
+    training.pause = 0.001
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_a_training_in_a_cell_of_its_own_is_seen_while_the_kernel_is_busy(training):
+    async def story():
+        panel = watch_panel(training.probe, None, training.optimizer)
+        training.enough, training.pause = 24, 0.05
+        before = panel.view._seq
+        training()  # the loop is not heard meanwhile
+        assert panel.view._seq > before
+        assert not panel.view.sentence.endswith("step 0")
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+# its figure
+
+
+def record(rows):
+    history = History()
+    for row in rows:
+        history.append({"loss": 1.0, "eigenvalues": np.array([3.0, 1.0]), "residuals": np.array([0.1, 0.2])} | row)
+    return history
+
+
+def test_an_eigenvalue_that_has_not_converged_is_open_and_has_its_residual():
+    drawn = probe_figure(record([{"step": 0, "converged": True}, {"step": 10, "converged": False}]))
+    assert trace(drawn, "λ₁ open")["x"].tolist() == [10]
+    np.testing.assert_allclose(trace(drawn, "λ₁ residual")["y"][:2], [2.9, 3.1])
+    names = {t["name"] for t in probe_figure(record([{"step": 0, "converged": True}]))["data"]}
+    assert "λ₁ open" not in names
+
+
+def test_the_bands_are_two_standard_errors():
+    drawn = probe_figure(record([{"step": 0, "trace": 5.0, "trace_error": 0.5}]))
+    assert trace(drawn, "trace ± 2 s.e.")["y"].tolist() == [6.0, 4.0]
+
+
+def test_rows_without_a_number_are_joined_across():
+    rows = [{"step": s, "trace": np.nan if s % 2 else 1.0 * s, "trace_error": 0.1} for s in range(6)]
+    assert trace(probe_figure(record(rows)), "trace")["x"].tolist() == [0, 2, 4]
+
+
+def test_the_time_taken_is_told_beside_the_budget():
+    drawn = probe_figure(record([{"step": 0, "share": 0.0312}]), budget=0.05)
+    assert "measuring took 3.1 % of the time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
+
+
+def test_logged_columns_go_where_they_can_be_read():
+    rows = [{"step": s, "test_loss": 2.0, "accuracy": 0.9, "weight_norm": 7.0, "note": "a"} for s in (0, 1)]
+    drawn = probe_figure(record(rows))
+    assert trace(drawn, "test loss")["yaxis"] == "y"
+    assert trace(drawn, "accuracy")["yaxis"] == "y7"
+    assert not {"weight norm", "note"} & {t["name"] for t in drawn["data"]}
+
+
+def test_what_lies_beyond_the_panel_is_told_with_its_value():
+    words = [t["text"] for t in probe_figure(record([{"step": 0, "lr": 0.01}]))["data"] if t["name"] == "names"]
+    assert any(" 2/η = 200 ↑" in text for text in words)
+
+
+def test_a_long_record_is_thinned_and_keeps_its_last_row():
+    drawn = probe_figure(record([{"step": s} for s in range(2999)]))
+    shown = trace(drawn, "λ₁")["x"]
+    assert 400 < len(shown) < 600
+    assert shown[-1] == 2998
+
+
+def test_an_early_peak_does_not_flatten_the_rest():
+    rows = [{"step": s, "trace": 1000.0 if s == 0 else 2.0, "trace_error": 0.1} for s in range(9)]
+    assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] == pytest.approx(25, rel=0.1)
+    rows[0]["trace"] = 12.0
+    assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] > 12
