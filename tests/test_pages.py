@@ -1,0 +1,432 @@
+"""The pages of reference: links lead somewhere, code runs as shown, names exist, and no public name is left out."""
+
+import ast
+import inspect
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from samviz.claims import CLAIMS
+from samviz.optim import SAM
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks" / "pages"
+PAGES = sorted(FOLDER.glob("*.md"))
+REFERENCE = ("glossary", "numerics", "symbols")  # whose every word in code type is one of samviz
+ROOMS = ("problems", "geometry", "dynamics", "claims", "figures", "optim", "probe")
+FRAMEWORKS = ("lightning", "transformers")  # that samviz does not need; their blocks run where they are installed
+of_each = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# What the paper numbers, as far as samviz speaks of it.
+PAPER = {
+    "Assumption": {"3.3", "4.4"},
+    "Corollary": {"4.6", "4.7", "5.6", "5.7"},
+    "Definition": {"4.1", "4.3"},
+    "Eq": {"1", "2", "3", "4", "7", "17", "18"},
+    "Example": {"5.8"},
+    "Figure": {"1"},
+    "Lemma": {"3.2", "3.5", "5.5"},
+    "Section": {"3", "4", "5"},
+    "Setting": {"5.1"},
+    "Table": {"1"},
+    "Theorem": {"4.2", "4.5", "4.8", "5.3", "5.4"},
+}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+CITED = re.compile(rf"\b({'|'.join(PAPER)}|Corollaries)s?\.? ((?:[\d.]*\d(?:, | and |–)?)+)")
+
+
+def read(name):
+    return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+
+
+def prose(text):
+    return FENCE.sub("", text)
+
+
+# links
+
+
+@cache
+def anchors(path):
+    """What may follow a # in a link to a file: headings, as GitHub names them in Markdown and Jupyter in notebooks."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "markdown")
+        return {title.replace(" ", "-") for title in re.findall(r"^#+ (.+)$", lines, re.M)}
+    titles = re.findall(r"^#+ (.+)$", prose(path.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def link_faults(text, page):
+    """Links of a page that lead nowhere, or to a source file that does not define what they name."""
+    for label, target in LINK.findall(prose(text)):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.is_file() or not path.is_relative_to(ROOT):
+            yield f"{target} is not there"
+        elif anchor and anchor not in anchors(path):
+            yield f"{target}: no such heading"
+        elif path.suffix == ".py":
+            module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            yield from (f"{path.name}: {fault}" for code in CODE.findall(label) for fault in unresolved(code, module))
+
+
+# names
+
+
+def unresolved(code, module):
+    """Why an expression such as f(a=1) or A.b does not stand for something that a module defines; [] if it does."""
+    node = ast.parse(code.replace("…", ""), mode="eval").body
+    keywords = [keyword.arg for keyword in node.keywords] if isinstance(node, ast.Call) else []
+    first, *rest = ast.unparse(node.func if isinstance(node, ast.Call) else node).split(".")
+    if not hasattr(module, first):
+        return [f"no {first}"]
+    thing = getattr(module, first)
+    if getattr(thing, "__module__", module.__name__) != module.__name__:
+        return [f"{first} is defined in {thing.__module__}"]
+    if not set(rest) <= held(thing):
+        return [f"{first} has no {'.'.join(rest)}"]
+    return [f"{first} takes no {k}" for k in keywords if k not in inspect.signature(thing).parameters]
+
+
+def held(thing):
+    """What a class holds, fields without a value as well; nothing for what is no class."""
+    if not inspect.isclass(thing):
+        return set()
+    return {*dir(thing)} | {name for each in thing.__mro__ for name in vars(each).get("__annotations__", {})}
+
+
+@cache
+def public():
+    """All public names of the rooms, with what they stand for."""
+    modules = [import_module(f"samviz.{room}") for room in ROOMS]
+    return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+@cache
+def vocabulary():
+    """All words that a reader may meet: public names, what their classes hold, what functions take; claims."""
+    words = {*ROOMS, *CLAIMS, *public()}
+    for thing in public().values():
+        words |= held(thing)
+        for function in [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]:
+            words |= {*inspect.signature(function).parameters} if inspect.isfunction(function) else set()
+    return words
+
+
+def dotted(name):
+    """Whether samviz.a.b leads to something."""
+    parts = name.split(".")
+    thing = import_module("samviz")
+    for at, part in enumerate(parts[1:], start=2):
+        if isinstance(thing, ModuleType) and not hasattr(thing, part) and find_spec(".".join(parts[:at])):
+            import_module(".".join(parts[:at]))
+        if not hasattr(thing, part):
+            return False
+        thing = getattr(thing, part)
+    return True
+
+
+def name_faults(text, strict):
+    """Names of samviz in code type that do not exist; if strict, any names that are not samviz's."""
+    for code in CODE.findall(LINK.sub("", prose(text))):  # `link_faults` looks at those in links
+        told = re.match(r"[A-Za-z_][\w.]*+(?! )", code)
+        if re.fullmatch(r"samviz(\.\w+)+", code):
+            known = dotted(code)
+        elif strict and told:
+            first, *rest = told[0].split(".")
+            known = {*rest} <= held(public()[first]) if rest and first in public() else first in vocabulary()
+        else:
+            known = True
+        if not known:
+            yield code
+
+
+# code
+
+
+def blocks(text):
+    """The Python blocks of a page, each with its line and what it shall print (None for whatever it likes)."""
+    fences = list(FENCE.finditer(text))
+    for fence, after in zip(fences, [*fences[1:], None]):
+        if fence[1] == "python":
+            follows = after is not None and after[1] == "text" and not text[fence.end() : after.start()].strip()
+            yield text.count("\n", 0, fence.start()) + 1, fence[2], after[2] if follows else None
+
+
+def imported(code):
+    """The packages that a block imports, and torch.distributed as if it were one."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name if name == "torch.distributed" else name.partition(".")[0] for name in names}
+
+
+@cache
+def run(text, name, needs=frozenset()):
+    """Run a page's blocks one after another and compare what they print.
+
+    Args:
+        text: the page.
+        name: what it is called in a traceback.
+        needs: of the blocks that need more than samviz, those with just this are run, beside the page's first block.
+
+    Returns:
+        What the blocks defined.
+    """
+    space = {"__name__": name}
+    for turn, (line, code, expected) in enumerate(blocks(text)):
+        extra = imported(code) & {*FRAMEWORKS, "torch.distributed"}
+        if extra != needs and (turn or extra):
+            continue
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile("\n" * line + code, name, "exec"), space)
+        if expected is not None:
+            assert printed.getvalue() == expected, f"{name}, line {line}"
+    return space
+
+
+# recipes
+
+
+def steps_of_sam(model, base, closure, steps, **options):
+    """A model's parameters after some steps of SAM in a plain loop, which leaves the model at its start."""
+    start = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    optimizer = SAM(model.parameters(), base, **options)
+    for _ in range(steps):
+        optimizer.step(closure)
+    end = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    nn.utils.vector_to_parameters(start, model.parameters())
+    assert (end - start).norm() > 0.01
+    return end
+
+
+def at(model):
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+# citations
+
+
+def citation_faults(text):
+    """Theorems, equations and so on that the paper does not have, or that samviz has not spoken of so far."""
+    for kind, numbers in CITED.findall(text):
+        kind = {"Corollaries": "Corollary"}.get(kind, kind)
+        yield from (f"{kind} {n}" for n in re.findall(r"[\d.]*\d", numbers) if n not in PAPER[kind])
+
+
+# the pages
+
+
+def test_the_reference_is_there():
+    assert {*REFERENCE, "your_training_loop"} <= {path.stem for path in PAGES}
+
+
+@of_each
+def test_links_lead_somewhere(path):
+    assert list(link_faults(path.read_text(encoding="utf-8"), path)) == []
+
+
+@of_each
+def test_names_exist(path):
+    assert list(name_faults(path.read_text(encoding="utf-8"), path.stem in REFERENCE)) == []
+
+
+@of_each
+def test_code_runs_and_prints_what_is_shown(path):
+    run(path.read_text(encoding="utf-8"), path.name)
+
+
+def test_the_recipes_of_plain_torch_train_and_measure():
+    space = run(read("your_training_loop"), "your_training_loop.md")
+    model, X, Y = (space[name] for name in ("model", "X", "Y"))
+    assert space["loss_fn"](model(X), Y) < 0.9 * Y.var()
+    assert not any(space["optimizer"].skipped.values())
+    assert space["row"]["converged"]
+    assert {"train_loss", "worst", "trace"} <= {*space["probe"].to_pandas()}
+
+
+def test_the_recipe_for_lightning_takes_the_steps_of_a_plain_loop():
+    lightning = pytest.importorskip("lightning", reason="Lightning is not a dependency; its recipe runs where it is")
+    space = run(read("your_training_loop"), "your_training_loop.md", frozenset({"lightning"}))
+    model, X, Y = (space[name] for name in ("model", "X", "Y"))
+    assert space["watch"].probe.steps == 16
+
+    def closure():
+        (loss := space["loss_fn"](model(X), Y)).backward()
+        return loss
+
+    expected = steps_of_sam(model, torch.optim.SGD, closure, 5, rho=0.05, lr=0.1)
+    whole = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=len(X))
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    lightning.Trainer(max_epochs=5, accelerator="cpu", **quiet).fit(space["Regression"](model), whole)
+    torch.testing.assert_close(at(model), expected)
+
+
+def test_the_recipe_for_hugging_face_takes_the_steps_of_a_plain_loop(tmp_path, monkeypatch):
+    package = pytest.importorskip("transformers", reason="it is not a dependency; its recipe runs where it is")
+    monkeypatch.chdir(tmp_path)
+    space = run(read("your_training_loop"), "your_training_loop.md", frozenset({"transformers"}))
+    assert space["watch"].probe.steps == 48
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    torch.manual_seed(0)
+    model = package.BertForSequenceClassification(package.BertConfig(vocab_size=30, **space["config"], **still)).train()
+    batch = package.default_data_collator(space["rows"])
+
+    def closure():
+        (loss := model(**batch).loss).backward()
+        return loss
+
+    expected = steps_of_sam(model, torch.optim.SGD, closure, 5, rho=0.5, lr=0.5)
+    quiet = {"use_cpu": True, "report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    plain = {"lr_scheduler_type": "constant", "max_grad_norm": 0.0, "max_steps": 5, "per_device_train_batch_size": 128}
+    space["SharpnessAwareTrainer"](
+        model,
+        package.TrainingArguments("run", **quiet, **plain),
+        train_dataset=space["rows"],
+        optimizer_cls_and_kwargs=(space["LastStep"], {"base_optimizer": torch.optim.SGD, "rho": 0.5, "lr": 0.5}),
+    ).train()
+    torch.testing.assert_close(at(model), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_recipe_for_several_processes_keeps_their_weights_equal(tmp_path):
+    first, *rest = [code for _, code, _ in blocks(read("your_training_loop"))]
+    (recipe,) = [code for code in rest if "torch.distributed" in imported(code)]
+    check = """
+weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+both = [torch.empty_like(weights) for _ in range(2)]
+dist.all_gather(both, weights)
+assert torch.equal(*both)
+assert loss_fn(model(X), Y) < Y.var()
+assert probe is None or probe.steps == 10
+"""
+    script = tmp_path / "script.py"
+    script.write_text(first + recipe + check, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(torchrun, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@of_each
+def test_an_output_belongs_to_a_block(path):
+    text = path.read_text(encoding="utf-8")
+    shown = [expected for _, _, expected in blocks(text) if expected is not None]
+    assert len(shown) == sum(fence[1] == "text" for fence in FENCE.finditer(text))
+
+
+@of_each
+def test_citations_are_of_the_paper(path):
+    assert list(citation_faults(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
+def test_each_claim_is_in_the_table_of_symbols(claim):
+    rows = [line for line in read("symbols").splitlines() if f"`{claim.name}`" in line]
+    assert rows
+    assert list(citation_faults(claim.source)) == []
+
+
+@pytest.mark.parametrize("room", ["problems", "geometry", "dynamics", "optim", "probe"])
+def test_no_public_name_is_left_out(room):
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    spans = [span for text in texts for span in CODE.findall(prose(text))]
+    code = " ".join([*spans, *(fence[2] for text in texts for fence in FENCE.finditer(text))])
+    assert {*import_module(f"samviz.{room}").__all__} - {*re.findall(r"\w+", code)} == set()
+
+
+def entries():
+    parts = re.split(r"^### (.+)\n", read("glossary"), flags=re.M)[1:]
+    return list(zip(parts[::2], parts[1::2]))
+
+
+def test_the_glossary_is_in_order():
+    terms = [term.casefold() for term, _ in entries()]
+    assert len(terms) >= 40
+    assert terms == sorted(set(terms))
+
+
+def test_each_term_is_explained_in_a_line_that_leads_on():
+    for term, text in entries():
+        assert 40 < len(text.strip()) < 320, term
+        assert LINK.search(text), term
+
+
+# that all of these can fail
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[a](nowhere.md)", "nowhere.md is not there"),
+        ("[a](numerics.md#nothing)", "numerics.md#nothing: no such heading"),
+        ("[a](../04_limiting_flow.ipynb#5.-No)", "../04_limiting_flow.ipynb#5.-No: no such heading"),
+        ("[`no`](../../samviz/geometry/trace.py)", "trace.py: no no"),
+        ("[`Problem`](../../samviz/geometry/trace.py)", "trace.py: Problem is defined in samviz.problems.problem"),
+        ("[`Trace.size`](../../samviz/geometry/trace.py)", "trace.py: Trace has no size"),
+        ("[`hessian_trace(probes=3)`](../../samviz/geometry/trace.py)", "trace.py: hessian_trace takes no probes"),
+    ],
+)
+def test_a_link_to_nothing_is_found(text, fault):
+    assert list(link_faults(text, FOLDER / "symbols.md")) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("`samviz.geometry.hessian_trace` `samviz.geometry.trace.Trace` `Run.measure` `close=` `Trace(…)`", []),
+        ("`samviz.geometry.nothing`", ["samviz.geometry.nothing"]),
+        ("`Run.measured`", ["Run.measured"]),
+        ("`hesian_trace(…)`", ["hesian_trace(…)"]),
+    ],
+)
+def test_a_name_of_nothing_is_found(text, found):
+    assert list(name_faults(text, strict=True)) == found
+
+
+def test_a_citation_of_nothing_is_found():
+    text = "Theorem 4.5, Theorems 4.2 and 4.9, Eqs. 1–4, Eq. 8, Corollaries 5.6 and 5.8"
+    assert list(citation_faults(text)) == ["Theorem 4.9", "Eq 8", "Corollary 5.8"]
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", AssertionError),
+        ("```python\nnobody\n```\n", NameError),
+        ("```python\na = 1\n```\n\n```python\nprint(a)\n```\n\n```text\n1\n```\n", None),
+    ],
+)
+def test_a_block_that_fails_is_found(page, error):
+    if error is None:
+        run(page, "page")
+    else:
+        with pytest.raises(error):
+            run(page, "page")
+
+
+@pytest.mark.parametrize(("needs", "ran"), [((), ["here", "last"]), (["lightning"], ["here", "there"])])
+def test_a_block_of_a_framework_runs_only_when_it_is_asked_for(needs, ran, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
+    page = "```python\nhere = 1\n```\n```python\nimport lightning\nthere = 1\n```\n```python\nlast = 1\n```\n"
+    assert [name for name in ("here", "there", "last") if name in run(page, "page", frozenset(needs))] == ran
