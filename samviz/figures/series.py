@@ -122,7 +122,9 @@ def series(
         axes[f"yaxis{name[1:]}"] = axis(domain, x)
     axes["xaxis3"] |= {"title": {"text": "step", "standoff": 4}}
     del axes["xaxis3"]["matches"]
-    axes["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "range": _decades(h["loss"], ghost)}
+    low, high = _decades(h["loss"], ghost)
+    axes["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": max(1, round((high - low) / 4))}
+    axes["yaxis"]["range"] = [low, high]
     axes["yaxis2"] |= (
         {"type": "log", "tickvals": [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]}
         if log
