@@ -268,6 +268,21 @@ def test_where_all_gets_dearer_nothing_is_measured_until_that_is_paid():
     assert np.isfinite(probe.history["trace"][40:]).sum() > 2
 
 
+def test_it_tells_how_much_training_pays_for_the_next_measurement():
+    with ticking() as clock:
+        clock.gradient, clock.product = 2, 3
+        probe = Probe(network(), LOSS, DATA, every=1, k=1, budget=0.1, measures="trace")
+        price = 2 + 3 * (probe.problem.dim + 1)  # of the gradient and of the whole Hessian, as D + 1 products
+        assert f"the next measurement after {20 * price:.2g} s of training" in repr(probe)
+        probe.step()
+        clock.now += 20 * price - 1
+        probe.step()
+        assert np.isnan(probe.history["trace"]).all()
+        clock.now += 22  # the loss alone was measured, and is to be paid as well
+        probe.step()
+        assert probe.history["trace"][-1] > 0
+
+
 def test_more_credit_gives_more_products_and_smaller_errors():
     found = []
     for seconds in (1500, 5000):

@@ -101,6 +101,14 @@ class Account:
         alone = self.budget is None or gradient <= self.budget * fresh / len(self.work)
         return ["gradient", *names] if names or (alone and left > 0) else []
 
+    @property
+    def wait(self) -> float:
+        """Seconds of training until the next measurement can be paid, by what such work took before; 0 for now."""
+        if self.budget is None or not self._served:
+            return 0.0
+        price = self._least("gradient") + self._least(min(self._served, key=self._served.__getitem__))
+        return max((price / MARGIN - self.credit) / self.budget, 0.0)
+
     def units(self, name: str, planned: Sequence[str]) -> float:
         """How much work a measurement may do now: the least, and an equal part of what is left over.
 

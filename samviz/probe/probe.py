@@ -264,8 +264,11 @@ class Probe:
         warnings.warn(f"probe: {what}; training goes on", RuntimeWarning, stacklevel=4)
 
     def __repr__(self) -> str:
-        """What is probed, and what it took."""
-        return f"<Probe of {self.problem!r}: {len(self.history)} rows in {self.steps} steps, share {self.share:.1%}>"
+        """What is probed, what it took, and what training has to earn for the next measurement."""
+        told = f"{len(self.history)} rows in {self.steps} steps, share {self.share:.1%}"
+        if self._account.wait:
+            told += f", the next measurement after {self._account.wait:.2g} s of training"
+        return f"<Probe of {self.problem!r}: {told}>"
 
 
 def _positive(name: str, value: Any, most: float, expected: str) -> float:
