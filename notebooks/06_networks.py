@@ -184,3 +184,5 @@ panel
 # 3. When the eigengap closes, measure against the eigenspace.
 # 4. Batch size 1 lowers the trace; in between, nobody has a theorem (Example 5.8).
 # 5. For small η, curvature falls by τ = ηρ²t alone; a flatter minimum helped here where labels were wrong, and nowhere else.
+#
+# Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures themselves: what they show, and how they lie.
