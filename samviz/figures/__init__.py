@@ -11,6 +11,7 @@ from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.probe import probe_figure
 from samviz.figures.scene import heights
+from samviz.figures.seeds import seeds_figure
 from samviz.figures.series import POINTS
 from samviz.figures.sharpness import Surroundings, sharpness_figure
 from samviz.figures.slice import slice_figure
@@ -37,6 +38,7 @@ __all__ = [
     "paths_figure",
     "probe_figure",
     "save",
+    "seeds_figure",
     "sharpness_figure",
     "slice_figure",
     "surfaces_figure",
