@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-UNITS = {"ns": 1e-9, "µs": 1e-6, "HVPs": 1.0}  # of targets for our side alone; in seconds, but for the count
+UNITS = {"ns": 1e-9, "µs": 1e-6, "HVPs": 1.0, "%": 0.01}  # of targets for our side alone; seconds, a count, a share
 
 
 class Measured(NamedTuple):
-    """What a comparison gives: seconds of one unit of work (or a count), and whether each side was right."""
+    """What a comparison gives: seconds of one unit of work, or a count or share; whether each side was right."""
 
     ours: float
-    peer: float | None  # None where the target speaks of our side alone
+    peer: float | None  # None where there is none; with a unit the target speaks of our side alone
     ours_correct: bool
     peer_correct: bool | None
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import cuda, landscapes, spectra, startup, steps, tracking, valley
+from benchmarks import any_module, cuda, landscapes, probe, spectra, startup, steps, tracking, valley
 from benchmarks.row import Row, Target
 from benchmarks.subjects import t2, t3
 
@@ -77,11 +77,47 @@ LANDSCAPES = [
     for precision, dtype, bound in (("float32", torch.float32, bounds[0]), ("float64", torch.float64, bounds[1]))
 ]
 
+TASKS = (("transformer", probe.TRANSFORMER), ("CNN", probe.CNN))
+
+PROBE = [
+    *(Row(f"share of a probe, {name}", at_most(5, "%"), partial(probe.share, task=task)) for name, task in TASKS),
+    Row("call of a probe, nothing due", at_most(5, "µs"), probe.idle),
+]
+
+cnn = partial(any_module.network, probe.CNN)
+own_step = partial(any_module.step, subject=lambda _: t2(), dtype=torch.float64)
+pairs = partial(spectra.compared, subject=cnn, k=2, peer=spectra.pyhessian, tol=6e-2, least=2, units=1)
+
+ANY_MODULE = [
+    Row("step of samviz.optim.SAM, T2, against pytorch_optimizer", at_least(0.9), own_step),
+    Row(
+        "step of samviz.optim.SAM, CNN, float32, against pytorch_optimizer",
+        at_least(0.9),
+        partial(any_module.step, subject=cnn, dtype=torch.float32),
+    ),
+    *(
+        Row(
+            f"product with the Hessian, {name}, float32, {data}, against curvlinops",
+            at_least(1),
+            partial(any_module.product, task=task, batches=batches),
+        )
+        for (name, task), data, batches in zip(TASKS, ("one batch", "two batches"), (1, 2))
+    ),
+    Row("top 2 eigenpairs, CNN, float32, against pyhessian", at_least(2), pairs),
+    Row(
+        "spectral density, CNN, float32, against hessian-eigenthings",
+        at_least(1.2),
+        partial(any_module.density, task=probe.CNN),
+    ),
+]
+
 ROWS = [
     *STEPS,
     *(CUDA if torch.cuda.is_available() else []),
     *SPECTRA,
     *TRACKING,
     *LANDSCAPES,
+    *PROBE,
+    *ANY_MODULE,
     Row("import samviz, against import torch", at_most(0.35), startup.imports),
 ]

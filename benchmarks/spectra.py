@@ -43,7 +43,7 @@ def samviz(subject: Subject, k: int, seed: int, tol: float) -> Pairs:
 def pyhessian(subject: Subject, k: int, seed: int) -> Pairs:
     """Power iteration with deflation, as its defaults are."""
     torch.manual_seed(seed)
-    torch.set_default_dtype(torch.float64)  # of its random vectors
+    torch.set_default_dtype(subject.trained.dtype)  # of its random vectors
     try:
         data = (subject.inputs, subject.targets)
         values, vectors = hessian(subject.at_hand, subject.criterion, data=data, cuda=False).eigenvalues(top_n=k)
@@ -73,15 +73,17 @@ def eigenthings(subject: Subject, k: int, seed: int) -> Pairs:
     return Pairs(found.eigenvalues, found.eigenvectors)
 
 
-def compared(seconds: float, subject: Callable[[], Subject], k: int, peer: Solver, tol: float) -> Measured:
-    """Ours against a peer's; ours count as right only where their residual is no larger.
+def compared(
+    seconds: float, subject: Callable[[], Subject], k: int, peer: Solver, tol: float, **rounds: int
+) -> Measured:
+    """Ours against a peer's, in rounds as in `alternate`; ours count as right only where their residual is no larger.
 
     Every call starts from other random vectors; residuals and errors are medians over the timed calls.
     """
     at = subject()
     right = at.top(at.trained, k)
     ours = _side(at, k, partial(samviz, tol=tol))
-    timed = alternate(ours, _side(at, k, peer), seconds=seconds, most=15)
+    timed = alternate(ours, _side(at, k, peer), seconds=seconds, **{"most": 15} | rounds)
     residuals, errors = [], []
     for side in timed:
         residuals.append(median(at.residual(at.trained, *pairs) for pairs in side.results))

@@ -5,12 +5,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from torch import nn
 
-from benchmarks import report, scaling, timing
+from benchmarks import probe, report, scaling, timing
 from benchmarks.row import Measured, Result, Row, Target
 from benchmarks.timing import alternate, fresh
+from samviz.probe import MEASURES, Probe
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {"name", "ours", "peer", "ratio", "target", "met", "ours_correct", "peer_correct"}
@@ -32,6 +35,9 @@ def result(target, *measured):
         (Target("≤", 60, "ns"), (26e-9, None, True, None), 26, True),
         (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, False),
         (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, True),
+        (Target("≤", 5, "%"), (0.04, 0.06, True, False), 4, True),  # a unit bounds our side, whatever stands beside it
+        (Target("≤", 5, "%"), (0.06, 0.04, True, True), 6, False),
+        (Target("≤", 5, "%"), (0.0, 0.0, False, True), 0, False),  # a probe that measured nothing
     ],
 )
 def test_a_target_bounds_its_ratio(target, measured, ratio, met):
@@ -74,6 +80,8 @@ def test_a_line_marks_who_was_wrong():
     assert wrong == "| a row | 1 ms | 9 ms ✗ | 9× | ≥ 7× | met |"
     alone = report.line(result(Target("≤", 5, "HVPs"), 6.0, None, True, None))
     assert alone == "| a row | 6 HVPs | – | – | ≤ 5 HVPs | **missed** |"
+    share = report.line(result(Target("≤", 5, "%"), 0.0312, 0.0666, True, False))
+    assert share == "| a row | 3.12 % | 6.66 % ✗ | – | ≤ 5 % | met |"
 
 
 def test_every_line_of_the_table_has_as_many_cells():
@@ -127,6 +135,19 @@ def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
     assert made[1].seconds == pytest.approx(0.6)
     assert made[0].results == [3, 3, 3]
     assert made[1].results == [1, 1, 1]
+
+
+@pytest.mark.parametrize("left_out", [None, *MEASURES])
+def test_a_probe_is_complete_when_it_measured_everything(left_out):
+    torch.manual_seed(0)
+    data = torch.randn(8, 3), torch.randint(2, (8,))
+    measures = [name for name in MEASURES if name != left_out]
+    probed = Probe(nn.Linear(3, 2), nn.CrossEntropyLoss(), data, measures=measures, budget=None)
+    assert not probe.is_complete(probed)
+    probed.measure()
+    assert probe.is_complete(probed) is (left_out is None)
+    probed.history.rows[0]["converged"] = 0.0
+    assert not probe.is_complete(probed)
 
 
 def test_a_fresh_process_can_be_without_numba():
