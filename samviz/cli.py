@@ -98,8 +98,8 @@ def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = F
 def copy_notebooks(source: Path, folder: Path) -> None:
     """Bring a learner's folder up to date, without losing what the learner wrote in it.
 
-    A notebook that is as we left it is refreshed. One that was edited is kept; where we have something newer, the
-    learner is asked, if there is a terminal to ask on.
+    A notebook, or a page beside them, that is as we left it is refreshed. One that was edited is kept; where we have
+    something newer, the learner is asked, if there is a terminal to ask on.
 
     Args:
         source: folder of the originals.
@@ -116,8 +116,10 @@ def copy_notebooks(source: Path, folder: Path) -> None:
         known = dict(json.loads(record.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # none yet, or spoilt: then nothing counts as unedited
         known = {}
-    for original in sorted(source.glob("*.ipynb")):
-        name, copy = original.name, folder / original.name
+    (folder / "pages").mkdir(exist_ok=True)
+    for original in sorted([*source.glob("*.ipynb"), *source.glob("pages/*.md")]):
+        name = original.relative_to(source).as_posix()
+        copy = folder / name
         ours, theirs = _hash(original), _hash(copy) if copy.exists() else None
         if theirs in (None, known.get(name)) and theirs != ours:
             shutil.copyfile(original, copy)
@@ -140,9 +142,9 @@ def _settle(original: Path, copy: Path) -> None:
     if answer.strip().lower() in ("o", "overwrite"):
         shutil.copyfile(original, copy)
     elif answer.strip().lower() in ("n", "new"):
-        beside = copy.with_suffix(".new.ipynb")
+        beside = copy.with_suffix(f".new{copy.suffix}")
         while beside.exists():  # that one may have been edited too
-            beside = beside.with_suffix(".new.ipynb")
+            beside = beside.with_suffix(f".new{copy.suffix}")
         shutil.copyfile(original, beside)
         print(f"Saved {beside}")
 

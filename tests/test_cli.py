@@ -191,6 +191,22 @@ def test_copies_notebooks_only(originals, tmp_path):
     assert not list((tmp_path / "deep" / "mine").glob("*.py"))
 
 
+def test_pages_are_copied_and_kept_like_notebooks(originals, tmp_path, answers):
+    (originals / "pages").mkdir()
+    page, mine = originals / "pages" / "glossary.md", tmp_path / "mine"
+    page.write_text("words 1")
+    cli.copy_notebooks(originals, mine)
+    page.write_text("words 2")
+    cli.copy_notebooks(originals, mine)
+    assert (mine / "pages" / "glossary.md").read_text() == "words 2"
+    (mine / "pages" / "glossary.md").write_text("my words")
+    page.write_text("words 3")
+    answers.append("n")
+    cli.copy_notebooks(originals, mine)
+    assert (mine / "pages" / "glossary.md").read_text() == "my words"
+    assert (mine / "pages" / "glossary.new.md").read_text() == "words 3"
+
+
 def test_the_originals_themselves_are_left_alone(originals):
     before = sorted(originals.iterdir())
     cli.copy_notebooks(originals, originals)

@@ -43,6 +43,11 @@ def wheel(tmp_path_factory):
     return path
 
 
+def carried():
+    """The notebooks and the pages beside them."""
+    return [path for pattern in ("*.ipynb", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
+
+
 def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
@@ -50,10 +55,10 @@ def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
         for pattern in ("*.py", "*.npz", "*.js", "*.css", "py.typed")
         for path in (ROOT / "samviz").rglob(pattern)
     }
-    notebooks = {f"samviz/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    notebooks = {f"samviz/{path.relative_to(ROOT).as_posix()}" for path in carried()}
     assert {"samviz/problems/digits.npz", "samviz/py.typed"} <= ours
     assert any(name.endswith(".js") for name in ours)
-    assert "samviz/notebooks/00_start_here.ipynb" in notebooks
+    assert {"samviz/notebooks/00_start_here.ipynb", "samviz/notebooks/pages/glossary.md"} <= notebooks
     assert {name for name in names if ".dist-info/" not in name} == ours | notebooks
     assert any(name.endswith("/LICENSE") for name in names)
 
@@ -75,9 +80,9 @@ def test_the_installed_wheel_answers_and_carries_its_notebooks(wheel, tmp_path):
 
     copied = python(command, "lab", "--copy-only", cwd=desk, env=environment)
     assert copied.returncode == 0, copied.stderr
-    assert {path.name for path in (desk / "samviz-notebooks").glob("*.ipynb")} == {
-        path.name for path in (ROOT / "notebooks").glob("*.ipynb")
-    }
+    for path in carried():
+        copy = desk / "samviz-notebooks" / path.relative_to(ROOT / "notebooks")
+        assert copy.read_bytes() == path.read_bytes()
 
     loaded = "import samviz.problems as p; print(p.__file__, len(p.load('digits')[0]))"
     found = python("-c", loaded, cwd=desk, env=environment)
