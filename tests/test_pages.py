@@ -321,7 +321,9 @@ assert loss_fn(model(X), Y) < Y.var()
 assert probe is None or probe.steps == 10
 """
     script = tmp_path / "script.py"
-    script.write_text(first + recipe + check, encoding="utf-8")
+    end = "dist.destroy_process_group()"
+    assert recipe.count(end) == 1
+    script.write_text(first + recipe.replace(end, check + end), encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(torchrun, env=environment, capture_output=True, text=True, timeout=120)
