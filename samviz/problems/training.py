@@ -11,6 +11,8 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from samviz.problems.untouched import states_kept, torchs
+
 
 def in_training(module: nn.Module) -> nn.Module:
     """A copy in training mode that normalizes by the batch's statistics and stores none.
@@ -148,14 +150,8 @@ def fixed(seed: int | None, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from torch's generators as if just seeded; their states are put back."""
-    there = None if device.type == "cpu" else torch.get_device_module(device)
-    states = torch.get_rng_state(), there and there.get_rng_state(device)
-    try:
-        torch.default_generator.manual_seed(seed)
-        if there:
-            there.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
+    generators = torchs(device)
+    with states_kept(generators):
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
-    finally:
-        torch.set_rng_state(states[0])
-        if there:
-            there.set_rng_state(states[1], device)

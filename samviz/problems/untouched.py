@@ -88,13 +88,22 @@ def generators_kept(device: torch.device, own: Sequence[torch.Generator] = ()) -
         own: others.
     """
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - augmentations draw there
-    states = [(generator, generator.get_state()) for generator in (*_torchs(device), *own)]
     try:
-        yield
+        with states_kept((*torchs(device), *own)):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(arrays)  # noqa: NPY002
-        for generator, before in states:
+
+
+@contextmanager
+def states_kept(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Some of torch's generators may be moved inside; they are put back."""
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield
+    finally:
+        for generator, before in zip(generators, states):
             generator.set_state(before)
 
 
@@ -105,13 +114,13 @@ def seed(number: int, device: torch.device) -> None:
         number: the seed, non-negative.
         device: whose generator is seeded, beside the CPU's.
     """
-    for generator in _torchs(device):
+    for generator in torchs(device):
         generator.manual_seed(number)
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002
 
 
-def _torchs(device: torch.device) -> list[torch.Generator]:
+def torchs(device: torch.device) -> list[torch.Generator]:
     """Torch's own generators for the CPU and a device."""
     if device.type == "cpu":
         return [torch.default_generator]
