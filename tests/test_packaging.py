@@ -104,7 +104,14 @@ def test_each_constraint_is_a_plain_pin():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("requirement", [*CORE, *EXTRAS["lab"], *EXTRAS["test"]], ids=str)
+def installed_by_make():
+    """The core, and the extras lab and test with those that test names."""
+    extras = [*EXTRAS["lab"], *EXTRAS["test"]]
+    named = [more for each in extras if each.name == "samviz" for extra in each.extras for more in EXTRAS[extra]]
+    return [*CORE, *named, *(each for each in extras if each.name != "samviz")]
+
+
+@pytest.mark.parametrize("requirement", installed_by_make(), ids=str)
 def test_what_make_installs_is_pinned_to_what_is_tested(requirement):
     pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins()}
     version = pinned[canonicalize_name(requirement.name)]
@@ -120,7 +127,7 @@ def test_the_core_leaves_colab_as_it_is():
 
 
 def test_extras_are_those_announced():
-    assert set(EXTRAS) == {"lab", "test", "bench"}
+    assert set(EXTRAS) == {"app", "bench", "book", "lab", "test"}
     peers = {"pytorch-optimizer", "pyhessian", "hessian-eigenthings", "curvlinops-for-pytorch", "loss-landscapes"}
     assert {canonicalize_name(each.name) for each in EXTRAS["bench"]} == peers
 
