@@ -20,7 +20,7 @@ lint: $(STAMP) ## style, format and types
 	$(BIN)/mypy
 
 unit: $(STAMP) ## unit tests and doctests
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser and not install"
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks

@@ -1,0 +1,83 @@
+"""A new user's first minutes: the wheel in a new environment, with nothing of this tree on its path."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.install, pytest.mark.timeout(1500)]
+
+
+def run(*command, **options):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=1400, **options)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the wheel installed in `venv`, with the extra lab."""
+    place = tmp_path_factory.mktemp("user")
+    built = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", place, cwd=ROOT)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = place.glob("*.whl")
+    assert run(sys.executable, "-m", "venv", place / "venv").returncode == 0
+    pip = [bin_of(place) / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    installed = run(*pip, f"{wheel}[lab]", cwd=place, env=clean())
+    assert installed.returncode == 0, installed.stderr
+    return place
+
+
+def bin_of(place):
+    return place / "venv" / ("Scripts" if os.name == "nt" else "bin")
+
+
+def clean():
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def test_the_doctor_finds_it_well(place):
+    found = run(bin_of(place) / "samviz", "doctor", cwd=place, env=clean())
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.rstrip().endswith("The lab can run here.")
+
+
+def test_the_paper_is_verified(place):
+    found = run(bin_of(place) / "samviz", "verify", "--quick", "--json", cwd=place, env=clean())
+    assert found.returncode == 0, found.stdout[-2000:] + found.stderr
+    claims = json.loads(found.stdout)["claims"]
+    assert len(claims) >= 25
+
+
+def test_the_lab_serves_its_notebooks(place):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = clean() | {
+        "JUPYTER_CONFIG_DIR": str(place / "config"),
+        "JUPYTER_TOKEN": "word",
+        "JUPYTER_PORT": str(port),
+    }
+    with (place / "log").open("w") as log:
+        command = [bin_of(place) / "samviz", "lab", "--no-browser"]
+        process = subprocess.Popen(command, cwd=place, env=settings, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                address = f"http://127.0.0.1:{port}/api/contents/00_start_here.ipynb?token=word"
+                notebook = json.load(urllib.request.urlopen(address, timeout=20))
+                break
+            except OSError:
+                assert process.poll() is None, (place / "log").read_text()
+                assert time.monotonic() < deadline, (place / "log").read_text()
+                time.sleep(0.5)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert notebook["content"]["cells"]
