@@ -23,6 +23,13 @@
 # Wen, Ma and Li (ICLR 2023) ask what this does after the loss is already small. Their answer: the gradient turns until it points along $v_1$, the top eigenvector of the Hessian, and from then on every step lowers $\lambda_1$, the sharpness. You can watch it happen.
 
 # %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %%
 from samviz.lab import Lab
 from samviz.problems import mlp
 
@@ -46,6 +53,7 @@ lab
 # | preset | four settings worth knowing |
 # | plane, Re-centre | the slice of the loss that the landscape shows; Re-centre puts the iterate in its middle |
 # | ghost of the last run | keeps the run before the last Reset in grey |
+# | Share | this run as one line of text; paste another's there and press Enter to get the same run |
 #
 # Left, on one step axis: the loss, the Hessian's eigenvalues and trace, and how well the gradient points along the top of the spectrum. A dashed mark is a change that you made. Right: the loss in the plane of $v_1$ and $v_2$ with the last 40 steps, and what the network computes.
 
@@ -87,6 +95,16 @@ run.step(2000)
 predicted = 0.1 * 0.05 * 3.0 / (2 - 0.1 * 3.0)
 print(f"predicted {predicted:.8f}, measured {run.x.norm():.8f}")
 print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
+
+# %% [markdown]
+# ## Quiz
+#
+# Three questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("start")
 
 # %% [markdown]
 # Next: [01_three_sharpnesses](01_three_sharpnesses.ipynb) asks what sharpness is: there are three answers. To see a static picture instead of the lab, run `lab.run(500).static()`.

@@ -21,6 +21,13 @@
 #
 # Before each experiment there is a question. Write your answer down first.
 
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
 # %% [markdown]
 # ## 1. Where each one looks
 #
@@ -191,4 +198,14 @@ check("ascent_sharpness", ascent_sharpness)
 # 2. On a slope the ascent direction is nearly the worst one. At a minimum it is not, and there the bias is decided.
 # 3. A fixed number of ascent steps measures nothing in particular; stop by gain.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("sharpnesses")
+
+# %% [markdown]
 # If the ascent direction is so poor, how can SAM lower $\lambda_1$? Because SAM does not stay where its gradient is poor: [02_alignment](02_alignment.ipynb).

@@ -21,6 +21,13 @@
 #
 # Before each experiment there is a question. Write your answer down first.
 
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
 # %% [markdown]
 # ## 1. SAM never arrives
 #
@@ -211,4 +218,14 @@ print(f"‖∇L‖: predicted {0.05 * 0.005 * top**2 / (2 - 0.05 * top):.3f}, me
 # 3. Gradient descent aligns with the other end of the spectrum.
 # 4. On a network the gradient plays the part of $x$.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("alignment")
+
+# %% [markdown]
 # Now the gradient points along $v_1$. What that does to $\lambda_1$ comes next: [03_two_wrongs_make_a_right](03_two_wrongs_make_a_right.ipynb).

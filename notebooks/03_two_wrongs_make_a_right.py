@@ -25,7 +25,15 @@
 #
 # 1. the ascent direction $u=\nabla L/\lVert\nabla L\rVert$ takes the place of the worst direction $v$: that is $L_\mathrm{Asc}$;
 # 2. the gradient of $L_\mathrm{Asc}$ is taken as if $u$ did not depend on $x$: that is SAM (Eq. 3).
-#
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %% [markdown]
 # ## 1. A valley with three best places
 #
 # $L=F_1x_3^2+F_2x_4^2$ with $F_1=x_1^2+6x_2^2+8$ and $F_2=4(1-x_1)^2+(1-x_2)^2+1$ (Figure 1). Every point with $x_3=x_4=0$ is a minimizer. There the non-zero eigenvalues are $\lambda_1=2F_1$ and $\lambda_M=2F_2$.
@@ -176,7 +184,7 @@ from samviz.dynamics import Run
 run = Run(valley(), "ascent", lr=[0.004, 0.002, 0.001], rho=1.0, x0=[[0.3, 0.6, 0.1, 0.1]] * 3, device="cpu")
 run.step(2000)
 for lr, x in zip(run.settings.lr, run.x):
-    print(f"η = {lr}: rests at ({x[0]:.1f}, {x[1]:.1f}), from (1, 1) {(x[:2] - 1).norm():.1f}")
+    print(f"η = {lr}: rests {(x[:2] - 1).norm():.1f} away from (1, 1)")
 
 # %% [markdown]
 # It moves closer, slowly. The steps bounce, and a bouncing iterate is no minimizer: an explicit bias belongs to the minimizer, and a discrete step keeps the iterate from it. At ρ = 0.1 it takes η = 0.0001 to reach (0.97, 0.55). The implicit bias of SAM comes from its update rule and needs no such patience.
@@ -209,4 +217,14 @@ for lr, x in zip((0.02, 0.005), mean):
 # 3. An explicit bias speaks of minimizers. A run with a finite η may rest elsewhere.
 # 4. One sample at a time, the same rule lowers the trace.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("two_wrongs")
+
+# %% [markdown]
 # Next: [04_limiting_flow](04_limiting_flow.ipynb) shows where the λ₁ comes from, in three lines.

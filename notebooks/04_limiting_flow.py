@@ -25,7 +25,15 @@
 # $$\frac{dX}{d\tau}=-\tfrac12\,\partial\Phi(X)\,\nabla\lambda_1(\nabla^2L(X)),\qquad \tau=\eta\rho^2t\qquad\text{(Eq. 7)}$$
 #
 # Φ(x) is where gradient flow from $x$ ends; on Γ, ∂Φ projects on the tangent space (Lemma 3.5).
-#
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %% [markdown]
 # ## 1. The flow in closed form
 #
 # On the floor of the valley λ₁ is $2(x_1^2+6x_2^2+8)$. **Solve Eq. 7 by hand.**
@@ -195,4 +203,14 @@ for lr, rho in ((0.1, 0.02), (0.05, 0.01), (0.025, 0.005)):
 # 2. The first two orders of the Taylor expansion cannot move the shadow on Γ. The third does, and it is a gradient of λ₁ because the perturbation points along $v_1$.
 # 3. A finite η makes SAM faster than Eq. 7 by $(2/(2-\eta\lambda_1))^2$.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("flow")
+
+# %% [markdown]
 # Next: [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb): why the alignment comes for free there, and why the trace takes the place of λ₁.

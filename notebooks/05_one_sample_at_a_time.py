@@ -24,6 +24,13 @@
 # Before each experiment there is a question. Write your answer down first.
 
 # %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %%
 import numpy as np
 import torch
 
@@ -263,4 +270,14 @@ check("trace", trace_from_slopes)
 # 3. η counts: a sample's pull is stronger by $(2/(2-\eta\lambda_k))^2$.
 # 4. In between, the gradient is not aligned, however small ρ is. Nobody has a theorem there (Example 5.8).
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("one_sample")
+
+# %% [markdown]
 # Next: [06_networks](06_networks.ipynb), where SAM finds what gradient descent hides.

@@ -25,6 +25,13 @@
 # Before each experiment there is a question. Write your answer down first.
 
 # %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %%
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.lab import Lab
 from samviz.problems import load, mlp
@@ -185,4 +192,14 @@ panel
 # 4. Batch size 1 lowers the trace; in between, nobody has a theorem (Example 5.8).
 # 5. For small η, curvature falls by τ = ηρ²t alone; a flatter minimum helped here where labels were wrong, and nowhere else.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("networks")
+
+# %% [markdown]
 # Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures themselves: what they show, and how they lie.

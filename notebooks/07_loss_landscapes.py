@@ -23,6 +23,13 @@
 #
 # Before each experiment there is a question. Write your answer down first.
 
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
 # %% [markdown]
 # ## 1. Two minima, four planes
 #
@@ -230,4 +237,14 @@ check("rescaled_hessian", rescaled_hessian)
 # 3. A random plane holds nothing of the path, and its own PCA holds most of any path, even of a random walk.
 # 4. Take BatchNorm's statistics anew where the parameters are others.
 #
+# ## Quiz
+#
+# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("landscapes")
+
+# %% [markdown]
 # Next: [08_your_own_model](08_your_own_model.ipynb).

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
     from samviz.dynamics.sweep import sweep
     from samviz.geometry import landscape_of
     from samviz.lab import Lab
+    from samviz.machine import lite
     from samviz.probe import Probe
     from samviz.problems import attach, from_module, mlp, quadratic, valley
 
@@ -36,13 +37,26 @@ _HOMES = {
     "attach": "problems",
     "from_module": "problems",
     "landscape_of": "geometry",
+    "lite": "machine",
     "mlp": "problems",
     "quadratic": "problems",
     "sweep": "dynamics",
     "valley": "problems",
 }
 
-__all__ = ["Lab", "Probe", "Run", "attach", "from_module", "landscape_of", "mlp", "quadratic", "sweep", "valley"]
+__all__ = [
+    "Lab",
+    "Probe",
+    "Run",
+    "attach",
+    "from_module",
+    "landscape_of",
+    "lite",
+    "mlp",
+    "quadratic",
+    "sweep",
+    "valley",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,17 +6,19 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from samviz import __version__
 from samviz.doctor import doctor
+from samviz.files import write
 
 FIRST = "00_start_here.ipynb"
 # compiles, the first time on a machine, what the first lab would wait for, while JupyterLab starts
 PREPARE = "from samviz import Run, mlp; Run(mlp([1, 2, 1]), device='cpu').prepare()"
+# Voila's page asks for icons from another host, which it does not need
+SAME_HOST = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 RECORD = ".samviz.json"  # in a learner's folder: the hash of each notebook of ours, as last copied or offered
 
 
@@ -47,10 +49,21 @@ def main(argv: list[str] | None = None) -> int:
     checking.add_argument("--quick", action="store_true", help="fewer and coarser scales: seconds instead of minutes")
     checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
     checking.add_argument("--report", type=Path, metavar="FILE", help="write one page with a picture per claim")
+    serving = commands.add_parser("app", help="serve the lab alone, as a web page without code (Voila)")
+    serving.add_argument("--no-browser", action="store_true", help="serve it, but open no browser")
+    serving.add_argument("--port", type=int, default=8866, help="where it is served (default: 8866)")
     commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")
+    commands.add_parser("answers", help="print the answer key of the exercises and quizzes, for teachers")
     asked = parser.parse_args(argv)
     if asked.command == "doctor":
         return doctor()
+    if asked.command == "answers":
+        from samviz.exercises import answer_key
+
+        print(answer_key())
+        return 0
+    if asked.command == "app":
+        return app(asked.port, browser=not asked.no_browser)
     if asked.command == "verify":
         from samviz.verify import run_claims
 
@@ -95,6 +108,26 @@ def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = F
     return 0
 
 
+def app(port: int, *, browser: bool = True) -> int:
+    """Serve the lab alone as a web page, a kernel for each reader, and stay until it is shut down.
+
+    Args:
+        port: on this machine.
+        browser: whether a browser is opened on it.
+
+    Returns:
+        The exit status: 1 if Voila is missing.
+    """
+    try:
+        from voila.app import Voila
+    except ImportError as error:
+        return _fail(f"Voila cannot be loaded ({error})", 'pip install "samviz[app]"')
+    options = [str(Path(__file__).resolve().parent / "lab" / "app.ipynb"), f"--port={port}"]
+    headers = {"Content-Security-Policy": SAME_HOST}
+    Voila.launch_instance(options if browser else [*options, "--no-browser"], tornado_settings={"headers": headers})
+    return 0
+
+
 def copy_notebooks(source: Path, folder: Path) -> None:
     """Bring a learner's folder up to date, without losing what the learner wrote in it.
 
@@ -122,7 +155,7 @@ def copy_notebooks(source: Path, folder: Path) -> None:
         copy = folder / name
         ours, theirs = _hash(original), _hash(copy) if copy.exists() else None
         if theirs in (None, known.get(name)) and theirs != ours:
-            shutil.copyfile(original, copy)
+            write(copy, original.read_bytes())
         elif theirs != ours:  # edited
             if known.get(name) != ours and sys.stdin.isatty():
                 _settle(original, copy)
@@ -130,7 +163,7 @@ def copy_notebooks(source: Path, folder: Path) -> None:
                 print(f"Kept {copy}, which you edited; delete it to get the original back.")
                 continue
         known[name] = ours
-    record.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    write(record, json.dumps(known, indent=1).encode())
 
 
 def _settle(original: Path, copy: Path) -> None:
@@ -140,12 +173,12 @@ def _settle(original: Path, copy: Path) -> None:
     except EOFError:
         answer = ""
     if answer.strip().lower() in ("o", "overwrite"):
-        shutil.copyfile(original, copy)
+        write(copy, original.read_bytes())
     elif answer.strip().lower() in ("n", "new"):
         beside = copy.with_suffix(f".new{copy.suffix}")
         while beside.exists():  # that one may have been edited too
             beside = beside.with_suffix(f".new{copy.suffix}")
-        shutil.copyfile(original, beside)
+        write(beside, original.read_bytes())
         print(f"Saved {beside}")
 
 

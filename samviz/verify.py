@@ -14,6 +14,7 @@ from typing import Any
 
 from samviz import __version__
 from samviz.claims import CLAIMS, Check, Verdict, verify
+from samviz.files import write
 
 BAR = 24  # characters of the progress bar
 
@@ -50,7 +51,7 @@ def run_claims(
         held = sum(verdict.holds for verdict in verdicts)
         print(f"{held} of {len(verdicts)} claims hold; {sum(v.seconds for v in verdicts):.0f} s")
     if report is not None:
-        report.write_text(page(verdicts, quick=quick), encoding="utf-8")
+        write(report, page(verdicts, quick=quick).encode())
         print(f"The report is in {report}", file=sys.stderr)
     return int(not all(verdict.holds for verdict in verdicts))
 

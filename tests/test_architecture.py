@@ -11,21 +11,23 @@ PACKAGE = Path(__file__).parents[1] / "samviz"
 
 # Each room may look into those below it.
 BELOW = {
+    "files": set(),
     "compiled": set(),
     "problems": {"compiled"},
     "geometry": {"problems"},
-    "dynamics": {"compiled", "problems", "geometry"},
+    "dynamics": {"files", "compiled", "problems", "geometry"},
     "optim": set(),
     "claims": {"problems", "geometry", "dynamics"},
-    "figures": {"problems", "geometry", "dynamics", "claims"},
-    "lab": {"problems", "geometry", "dynamics", "claims", "figures"},
+    "figures": {"files", "problems", "geometry", "dynamics", "claims"},
+    "lab": {"files", "problems", "geometry", "dynamics", "claims", "figures", "exercises"},
     "probe": {"problems", "geometry", "dynamics", "lab"},
-    "doctor": {"problems", "dynamics"},
+    "machine": set(),
+    "doctor": {"machine", "problems", "dynamics"},
     "exercises": set(),
-    "verify": {"claims", "figures"},
-    "cli": {"doctor", "verify"},
+    "verify": {"files", "claims", "figures"},
+    "cli": {"files", "doctor", "verify", "exercises"},
     # samviz/__init__.py, which loads them when asked
-    "": {"problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe"},
+    "": {"machine", "problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe"},
 }
 # Tools, and the rooms that may hold them.
 KEPT = {
@@ -40,6 +42,7 @@ KEPT = {
     "plotly": {"figures", "lab", "verify"},
     "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "probe", "doctor"},
     "jupyterlab": {"cli"},
+    "voila": {"cli"},
     "argparse": {"cli"},
     "numba": {"compiled"},
     "llvmlite": {"compiled"},

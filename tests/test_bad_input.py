@@ -39,7 +39,10 @@ def case(function, words):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        case(lambda: quadratic([]), r"spectrum has shape \(0,\); expected eigenvalues \(dim,\), or matrices"),
+        case(
+            lambda: quadratic([]),
+            r"spectrum has shape \(0,\); expected finite real numbers, eigenvalues",
+        ),
         case(lambda: quadratic(3.0), r"spectrum has shape \(\)"),
         case(lambda: quadratic(None), r"spectrum has shape \(\)|spectrum is None"),
         case(lambda: quadratic(np.ones((2, 3))), r"spectrum has shape \(2, 3\)"),
@@ -280,7 +283,7 @@ def test_measuring_sharpness(measure, x, rho, options, words):
             for t in (0, 0.0, 1, 1.0, -0.1, NAN, True, "small", None)
         ),
         case(lambda: normal_space(flat, torch.zeros(3)), r"x has shape \(3,\)"),
-        case(lambda: third_derivative(flat, here, torch.zeros(2)), r"v has shape \(2,\); expected \(1, m, 2\)"),
+        case(lambda: third_derivative(flat, here, torch.zeros(2)), r"v has shape \(2,\); expected .*\(1, m, 2\)"),
         case(lambda: third_derivative(flat, here, torch.zeros(1, 1, 3)), r"v has shape \(1, 1, 3\)"),
         case(lambda: third_derivative(flat, here, torch.zeros(2, 1, 2)), r"v has shape \(2, 1, 2\)"),
         case(lambda: third_derivative(flat, torch.zeros(3), torch.zeros(1, 1, 2)), r"x has shape \(3,\)"),

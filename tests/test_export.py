@@ -164,22 +164,6 @@ def test_without_kaleido_or_chrome_the_remedy_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fails_halfway_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "line.html"
-    file.write_text("old")
-
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as half:
-            half.write(content[:10])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="no space left"):
-        save(LINE, file)
-    assert [path.name for path in tmp_path.iterdir()] == ["line.html"]
-    assert file.read_text() == "old"
-
-
 def picture(**more: Any) -> dict[str, Any]:
     """A picture of a dot, with more in its trace, and annotations and a range in its layout."""
     layout = {name: more.pop(name) for name in ("annotations", "shapes", "xaxis") if name in more}

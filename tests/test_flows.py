@@ -168,7 +168,7 @@ def test_a_flow_without_an_end_has_not_converged():
         (lambda: gradient_flow_limit(valley(), torch.ones(4), tol=float("nan")), "tol is nan"),
         (lambda: gradient_flow_limit(valley(), torch.ones(3)), "x has shape"),
         (lambda: limiting_flow(valley(), torch.ones(4), "ascent", times=[1.0]), "kind is 'ascent'; expected 'worst'"),
-        (lambda: limiting_flow(valley(), torch.ones(5), times=[1.0]), "x has shape"),
+        (lambda: limiting_flow(valley(), torch.ones(5), times=[1.0]), "x0 has shape"),
         (lambda: limiting_flow(valley(), torch.ones(4), times=[1.0, 0.5]), "times is .*increasing"),
         (lambda: limiting_flow(valley(), torch.ones(4), times=[-1.0, 0.5]), "times is .*τ ≥ 0"),
         (lambda: limiting_flow(valley(), torch.ones(4), times=[0.0, float("inf")]), "times is"),

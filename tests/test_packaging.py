@@ -52,7 +52,7 @@ def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.npz", "*.js", "*.css", "py.typed")
+        for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.ipynb", "py.typed")
         for path in (ROOT / "samviz").rglob(pattern)
     }
     notebooks = {f"samviz/{path.relative_to(ROOT).as_posix()}" for path in carried()}
@@ -178,7 +178,7 @@ def texts():
         pytest.skip("not a git checkout")
     for name in listed.stdout.decode().split("\n")[:-1]:
         path = ROOT / name
-        if path.suffix not in {".npz", ".png"} and path.is_file():
+        if path.suffix not in {".npz", ".png", ".webp"} and path.is_file():
             yield name, path.read_text(encoding="utf-8")
 
 
@@ -187,3 +187,8 @@ def test_nothing_names_the_machine_it_was_written_on():
     for name, text in texts():
         if name != Path(__file__).relative_to(ROOT).as_posix():
             assert of_one_machine.search(text) is None, name
+
+
+def test_conda_and_binder_compute_on_one_thread():
+    variables = yaml.safe_load((ROOT / "environment.yml").read_text())["variables"]
+    assert variables == dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -119,5 +119,5 @@ def test_too_little_is_refused(records, columns, match):
 
 
 def test_a_column_that_is_not_there_is_named(three):
-    with pytest.raises(KeyError, match="no column 'accuracy'"):
+    with pytest.raises(ValueError, match="columns holds 'accuracy'"):
         seeds_figure({"SGD": three}, ["accuracy"])

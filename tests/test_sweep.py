@@ -482,7 +482,7 @@ def test_dask_survives_the_death_of_a_worker(tmp_path):
         ({"seeds": 0}, ValueError, "seeds is 0; expected 1 or more"),
         ({"seeds": [0, -1]}, ValueError, "seeds is -1"),
         ({"seeds": 2.5}, TypeError, "seeds is 2.5; expected an integer"),
-        ({"seeds": []}, ValueError, "seed is"),
+        ({"seeds": []}, ValueError, "seeds is"),
         ({"steps": -1}, ValueError, "0 or more steps"),
         ({"k": 0}, ValueError, "k is 0"),
         ({"x0": np.zeros((2, 19))}, ValueError, r"x0 has shape \(2, 19\); expected \(19,\)"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from samviz.lab.view import LabView
-from samviz.lab.wire import PlotView, plotly_js, to_wire
+from samviz.lab.wire import PlotView, plotly_js, script, to_wire
 
 
 class Recorded(LabView):
@@ -43,6 +43,13 @@ def unpacked(message, buffers):
         key: np.frombuffer(buffer, dtype).reshape(shape)
         for (key, dtype, shape), buffer in zip(message["arrays"], buffers, strict=True)
     }
+
+
+@pytest.mark.parametrize("name", ["view.js", "panel.js"])
+def test_a_module_holds_what_it_uses_once_and_exports_one_thing(name):
+    text = script(name)
+    assert [text.count(f"function {used}(") for used in ("recolour", "createParts", "createGraph")] == [1, 1, 1]
+    assert text.count("\nexport ") == 1
 
 
 def test_arrays_travel_as_binary_and_the_rest_as_json(view):

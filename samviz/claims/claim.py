@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samviz.problems.arguments import flag, instance
+
 Array = NDArray[np.float64]
 
 
@@ -117,6 +119,7 @@ def claim(source: str) -> Callable[[Callable[[bool], Finding]], Callable[[bool],
     Returns:
         A decorator for functions from `quick` (fewer and coarser scales, seconds instead of minutes) to a finding.
     """
+    instance("source", source, str, "the theorem, equation or figure")
 
     def register(find: Callable[[bool], Finding]) -> Callable[[bool], Finding]:
         name = find.__name__
@@ -143,10 +146,12 @@ def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdic
     >>> [verdict.holds for verdict in verify(["two_cycle"], quick=True)]
     [True]
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"names is {names!r}; expected several names of claims, as in [{next(iter(CLAIMS))!r}]")
+    flag("quick", quick)
     chosen = list(names) or list(CLAIMS)
-    unknown = [name for name in chosen if name not in CLAIMS]
-    if unknown:
-        raise ValueError(f"no claim is called {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")
+    if unknown := [str(name) for name in chosen if name not in CLAIMS]:
+        raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")
     for name in chosen:
         began = perf_counter()
         finding, problem = None, ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samviz import __version__
+from samviz.files import write
 from samviz.problems import Problem
 
 Arrays = dict[str, NDArray[Any]]
@@ -40,11 +41,11 @@ class Checkpoint:
         manifest = json.loads(json.dumps({"samviz": __version__} | manifest))  # tuples become lists
         file = folder / "manifest.json"
         if not file.exists():
-            self._write(file, json.dumps(manifest, indent=1).encode())
+            write(file, json.dumps(manifest, indent=1).encode())
             return
         try:
             there = dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{file} is no manifest of a sweep; choose another path, or delete that folder") from error
         changed = [name for name in {**there, **manifest} if there.get(name) != manifest.get(name)]
         if changed:
@@ -75,20 +76,12 @@ class Checkpoint:
             number: of the row.
             arrays: its arrays.
         """
-        self._write(self._file(number), arrays)
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+        write(self._file(number), content.getvalue())
 
     def _file(self, number: int) -> Path:
         return self.folder / f"row_{number:05d}.npz"
-
-    @staticmethod
-    def _write(file: Path, content: bytes | Arrays) -> None:
-        part = file.with_suffix(".part")  # the same name each time: a kill leaves no litter behind
-        with part.open("wb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                np.savez(stream, **content)  # type: ignore[arg-type]
-        os.replace(part, file)
 
 
 def fingerprint(problem: Problem) -> str:

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samviz.geometry import normal_space, third_derivative
-from samviz.geometry.eigenpairs import check, located
-from samviz.geometry.manifold import RANK_TOL
+from samviz.geometry.eigenpairs import located
+from samviz.geometry.manifold import RANK_TOL, check_share
 from samviz.problems import Problem, Valley
+from samviz.problems.arguments import check, instance, real, reals
 from samviz.problems.device import one_thread
 
 TOGETHER = 1000  # unknowns that one solver is given: a gradient of many runs costs as much as one
@@ -63,7 +64,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
         that does not interpolate: it creeps on along flat directions.
 
     Raises:
-        ValueError: when tol is not positive or x does not fit the problem.
+        ValueError: when tol is not positive and below 1, or x does not fit the problem.
 
     Source: Section 3, Φ; Petzold (1983) for LSODA.
 
@@ -73,8 +74,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     """
     from scipy.integrate import solve_ivp
 
-    if not tol > 0:
-        raise ValueError(f"tol is {tol}; expected a positive number")
+    real("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
     problem, x = located(problem, x)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,11 +140,14 @@ def limiting_flow(
     """
     if kind not in ("worst", "average"):
         raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
-    problem, x0 = located(problem, x0)
-    clock = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    finite = clock.ndim == 1 and len(clock) > 0 and bool(np.isfinite(clock).all())
-    if not finite or clock[0] < 0 or (np.diff(clock) < 0).any():
-        raise ValueError(f"times is {times!r}; expected numbers τ ≥ 0, increasing")
+    check_share(rank_tol)
+    problem, x0 = located(problem, x0, "x0")
+    clock = np.atleast_1d(reals("times", times, expected := "numbers τ ≥ 0, increasing", finite=False)).astype(
+        np.float64
+    )
+    ordered = clock.ndim == 1 and clock.size > 0 and clock[0] >= 0 and (np.diff(clock) >= 0).all()
+    if not ordered or not np.isfinite(clock[-1]):
+        raise ValueError(f"times is {times!r}; expected {expected}")
     start = gradient_flow_limit(problem, x0).x
     tau = torch.as_tensor(clock, dtype=x0.dtype, device=x0.device)
     if isinstance(problem, Valley):
@@ -216,6 +219,8 @@ def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
     tensor([[0.1000],
             [0.1000]], dtype=torch.float64)
     """
+    instance("problem", problem, Problem, "one from samviz.problems")
+    instance("flow", flow, LimitingFlow, "what limiting_flow gives")
     times, runs, dim = flow.x.shape
     check("x", x, (times, -1 if runs == 1 else runs, dim))
     shadow = gradient_flow_limit(problem, x.reshape(-1, x.shape[2])).x.view(x.shape)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.problems.arguments import whole
+
 if TYPE_CHECKING:
     import pandas
 
@@ -27,7 +29,16 @@ class History:
         self.rows: list[dict[str, Any]] = []
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row; it replaces the last one when that belongs to the same step."""
+        """Add a row; it replaces the last one when that belongs to the same step.
+
+        Args:
+            row: values by column; one of them is the step.
+
+        Raises:
+            TypeError: when it is no dictionary with a step.
+        """
+        if not isinstance(row, dict) or "step" not in row:
+            raise TypeError(f"row is {row!r:.200}; expected a dictionary with a step")
         same = bool(self.rows) and self.rows[-1]["step"] == row["step"]
         self.rows[len(self.rows) - same :] = [row]  # at once: another thread may be reading
 
@@ -60,7 +71,12 @@ class History:
 
         Returns:
             A record that shares its rows with this one.
+
+        Raises:
+            TypeError: when the limit is no integer.
+            ValueError: when it is below 2.
         """
+        limit = whole("limit", limit, "2 or more rows", 2)
         stride = 1
         while len(self.rows) > limit * stride:
             stride *= 2

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Network, Problem
+from samviz.problems.arguments import instance, seeded
 from samviz.problems.device import one_thread
 
 MOMENTUM = 0.9
@@ -34,6 +35,10 @@ def gradient_descent_minimum(problem: Problem, *, seed: int = 0) -> Tensor:
     Returns:
         (dim,), on the problem's device.
 
+    Raises:
+        ValueError: when the seed is negative.
+        TypeError: when the problem is none, or the seed no integer.
+
     >>> from samviz.problems import mlp
     >>> problem = mlp([1, 24, 24, 1], data="sine")
     >>> bool(problem.loss(gradient_descent_minimum(problem)[None]) < 1e-5)
@@ -53,6 +58,8 @@ def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]
     Yields:
         The fraction done, in (0, 1], and the point so far, (dim,).
     """
+    instance("problem", problem, Problem, "one from samviz.problems")
+    seeded(seed)  # refuses a bad one also where nothing is drawn
     start = problem.initial(seed)
     shipped = _shipped(problem) if seed == 0 and isinstance(problem, Network) else None
     if shipped is not None or not isinstance(problem, Network):
@@ -79,6 +86,6 @@ def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]
 
 def _shipped(problem: Network) -> Tensor | None:
     """The minimum that comes with the package for this very network, if there is one."""
-    with np.load(str(files("samviz.problems") / "minima.npz")) as minima:
+    with np.load(str(files("samviz.problems") / "minima.npz"), allow_pickle=False) as minima:
         key = f"{problem.name}, {problem.loss_name}"
         return problem.points(minima[key])[0] if key in minima else None

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.dynamics.history import History
+from samviz.problems.arguments import instance
 
 REACH = 2.0  # phase II begins this many lengths of the 2-cycle's gradient from Γ
 
@@ -33,9 +34,12 @@ def phase_boundary(history: History) -> NDArray[np.float64]:
     >>> phase_boundary(run.history)
     array(23.)
     """
-    rows = len(history)
-    if rows == 0:
+    instance("history", history, History, "the history of a run")
+    if not len(history):
         raise ValueError("history has no rows; measure the run first")
+    if lost := {"step", "grad_norm", "lr", "rho", "eigenvalues"} - set(history.columns):
+        raise ValueError(f"history has no {', '.join(sorted(lost))}; measure the run first")
+    rows = len(history)
     slope, lr, rho = (history[name].reshape(rows, -1) for name in ("grad_norm", "lr", "rho"))  # (rows, runs or 1)
     top = history["eigenvalues"].reshape(*slope.shape, -1)[..., 0]
     cycle = np.where(lr * top < 2, lr * rho * top**2 / np.maximum(2 - lr * top, 1e-12), 0)

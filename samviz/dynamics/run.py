@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from samviz.dynamics.measurement import measurement
 from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import one_thread, placed
 
 BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
@@ -77,16 +77,15 @@ class Run:
         0.0088
         """
         where, precision = placed(device, dtype)
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problem is {problem!r}; expected one from samviz.problems")
+        instance("problem", problem, Problem, "one from samviz.problems")
         whole("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
         each = seed if isinstance(seed, tuple | list) else (seed,)
         seeds = tuple(whole("seed", s, "an integer of 0 or more, below 2⁶², or one per run", 0, 2**62) for s in each)
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
-        self.single = (start.ndim if isinstance(start, Tensor) else np.ndim(start)) == 1
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
+        self.single = np.ndim(start) == 1
         if each is seed and len(seeds) != len(self.x):
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
         self.seeds = seeds if each is seed else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
@@ -109,8 +108,7 @@ class Run:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings is {settings!r}; expected Settings, or use set(lr=..., rho=...)")
+        instance("settings", settings, Settings, "Settings, or use set(lr=..., rho=...)")
         settings = settings.fit(len(self.x), self.problem)
         if settings == self._settings:
             return
@@ -137,6 +135,8 @@ class Run:
 
     def set(self, **changes: Any) -> None:
         """Change some settings from the next step on: `run.set(rho=0.1, lr=0.05)`."""
+        if unknown := changes.keys() - self._settings.row().keys():
+            raise TypeError(f"{min(unknown)} is no setting; expected some of {', '.join(self._settings.row())}")
         self.settings = replace(self._settings, **changes)
 
     def prepare(self) -> None:
@@ -200,6 +200,7 @@ class Run:
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""
+        whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         measured = [row for row in self.history.rows if "eigenvalues" in row]
@@ -227,7 +228,7 @@ class Run:
             trace with its standard error, the alignment measures, and the settings.
         """
         measured, self._warm, self._width = measurement(
-            self.problem, self.x, k, trace=trace, start=self._warm, width=self._width
+            self.problem, self.x, k, trace=flag("trace", trace), start=self._warm, width=self._width
         )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():
@@ -264,22 +265,29 @@ class Run:
 
         Raises:
             ValueError: when the state's parameters do not fit the problem; the run is left as it was.
+            TypeError: when it is no such state.
         """
+        if not isinstance(state, Mapping) or (lost := self.state_dict().keys() - state.keys()):
+            lacks = f"lacks {', '.join(sorted(lost))}" if isinstance(state, Mapping) else f"is {state!r:.200}"
+            raise TypeError(f"state {lacks}; expected what state_dict() of a run on the same problem gave")
         x = self.problem.points(state["x"], "state['x']").clone()
         settings = Settings(**state["settings"]).fit(len(x), self.problem)
 
         def tensor(array: ArrayLike) -> Tensor:
             return torch.tensor(array, device=x.device, dtype=x.dtype)
 
-        self.x, self._settings = x, settings
-        self.steps, self.seed, self.single = state["steps"], state["seed"], state["single"]
-        self.seeds = tuple(state["seeds"])
-        self.changes = [(step, Settings(**row)) for step, row in state["changes"]]
-        self.diverged_at = torch.as_tensor(state["diverged_at"]).clone()
-        self._before = tensor(state["before"])
-        self._bound = tensor(state["bound"])
-        self._warm = None if state["warm"] is None else tensor(state["warm"])
-        self._width = state["width"]
-        self.trail = deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen)
-        self.history = History()
-        self.history.rows = [dict(row) for row in state["history"]]
+        read: dict[str, Any] = {  # all of it before any is taken over
+            "x": x,
+            "_settings": settings,
+            "seeds": tuple(state["seeds"]),
+            "changes": [(step, Settings(**row)) for step, row in state["changes"]],
+            "diverged_at": torch.as_tensor(state["diverged_at"]).clone(),
+            "_before": tensor(state["before"]),
+            "_bound": tensor(state["bound"]),
+            "_warm": None if state["warm"] is None else tensor(state["warm"]),
+            "_width": state["width"],
+            "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),
+            "history": History(),
+        }
+        read["history"].rows = [dict(row) for row in state["history"]]
+        vars(self).update(read, steps=state["steps"], seed=state["seed"], single=state["single"])

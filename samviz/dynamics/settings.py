@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from samviz.dynamics.rules import RULES
 from samviz.problems import Problem
+from samviz.problems.arguments import instance, number
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Settings:
         Raises:
             ValueError: when they do not fit.
         """
+        instance("problem", problem, Problem, "one from samviz.problems")
         for name in ("lr", "rho"):
             given = len(_tuple(getattr(self, name)))
             if given not in (1, runs):
@@ -106,6 +107,6 @@ def _numbers(name: str, value: object) -> float | tuple[float, ...]:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}; expected a number, or one per run")
-    if not math.isfinite(value):
+    if not number(value):
         raise ValueError(f"{name} is {value}; expected a finite number")
     return float(value)

@@ -10,6 +10,7 @@ from itertools import product
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from samviz.dynamics.grid import Sweep
 from samviz.dynamics.rows import Row, finished
 from samviz.dynamics.settings import Settings
 from samviz.problems import Network, Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import placed
 
 ROW, GPU_ROW = 32, 256  # runs of a row at most: more make a step of each no cheaper, and a kill loses more
@@ -86,8 +87,11 @@ def sweep(
     array([[0.0243, 0.0486],
            [0.0529, 0.1059]])
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem is {problem!r}; expected one from samviz.problems")
+    instance("problem", problem, Problem, "one from samviz.problems")
+    instance("path", path, (str, PathLike, NoneType), "a folder, or None")
+    flag("progress", progress)
+    if executor is not None and not hasattr(executor, "submit"):
+        raise TypeError(f"executor is {executor!r:.200}; expected one of concurrent.futures, or None")
     where, precision = placed(device, dtype)
     whole("steps", steps, "0 or more steps", 0)
     whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
@@ -106,7 +110,8 @@ def sweep(
     axes["seed"] = tuple(whole("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
     for name, values in axes.items():
         if len(set(values)) < len(values) or not values:
-            raise ValueError(f"{name} is {list(values)}; expected one value or more, each once")
+            named = "seeds" if name == "seed" else name
+            raise ValueError(f"{named} is {list(values)}; expected one value or more, each once")
 
     most = max(1, min(problem.at_once, ROW if where.type == "cpu" else GPU_ROW))
     rows = [

@@ -1,13 +1,17 @@
-"""Exercises that check themselves: they say what is wrong and why it may be, never only that it is wrong."""
+"""Exercises and quizzes that check themselves: they say what is wrong and why it may be, never only that it is."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from samviz.exercises.judge import Exercise, judged
+from samviz.exercises.answers import answer_key
+from samviz.exercises.judge import Exercise, fault
+from samviz.exercises.quiz import Option, Question, Quiz
+from samviz.exercises.quizzes import QUIZZES
+from samviz.exercises.seen import note, progress
 from samviz.exercises.tasks import EXERCISES
 
-__all__ = ["EXERCISES", "Exercise", "check"]
+__all__ = ["EXERCISES", "QUIZZES", "Exercise", "Option", "Question", "Quiz", "answer_key", "check", "note", "progress"]
 
 
 def check(name: str, answer: Any) -> None:
@@ -15,7 +19,7 @@ def check(name: str, answer: Any) -> None:
 
     Args:
         name: of the exercise.
-        answer: the learner's function, or value.
+        answer: the learner's function, or value; None or ... asks for the hint.
 
     Raises:
         ValueError: when there is no such exercise.
@@ -27,4 +31,6 @@ def check(name: str, answer: Any) -> None:
     """
     if name not in EXERCISES:
         raise ValueError(f"exercise is {name!r}; expected one of {', '.join(EXERCISES)}")
-    print(judged(EXERCISES[name], answer))
+    wrong = fault(EXERCISES[name], answer)
+    note(name, int(not wrong), 1)
+    print(wrong or f"Right. {EXERCISES[name].right}")

@@ -23,15 +23,15 @@ class Exercise:
     mistakes: Mapping[str, Any] | None = None  # what went wrong: a function, or a value, that goes wrong like that
 
 
-def judged(exercise: Exercise, answer: Any) -> str:
-    """What to tell the learner.
+def fault(exercise: Exercise, answer: Any) -> str:
+    """What is wrong with an answer.
 
     Args:
         exercise: the task.
         answer: the learner's function, or value.
 
     Returns:
-        One sentence or two.
+        One sentence or two; "" if the answer is right.
     """
     if answer is None or answer is ...:
         return f"Nothing to check yet. Hint: {exercise.hint}"
@@ -57,7 +57,7 @@ def judged(exercise: Exercise, answer: Any) -> str:
         given.append((told, array))
         wanted.append(expected)
     if _same([array for _, array in given], wanted):
-        return f"Right. {exercise.right}"
+        return ""
     for remark, mistake in (exercise.mistakes or {}).items():
         if _same([array for _, array in given], [_call(mistake, arguments) for _, arguments in exercise.trials]):
             return f"Not yet. {remark}"

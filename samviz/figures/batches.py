@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.style import (
     BLUE,
     GREEN,
@@ -16,6 +17,7 @@ from samviz.figures.style import (
     ORANGE,
     PLUM,
     VERMILION,
+    WORDS,
     Layout,
     Trace,
     apart,
@@ -55,6 +57,7 @@ def paths_figure(paths: Paths) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}.
     """
+    given("paths", paths, "Paths", "figures")
     end = paths.step[-1]
     ahead = paths.flow[:, :, paths.times <= max(LOOK * paths.pace * end, paths.times[1])]  # (2, 2, times)
     shown = np.stack((ahead[:, 0], ahead[:, 1], ahead[:, 1] - ahead[:, 0]))  # λ₁, trace and the rest
@@ -160,6 +163,6 @@ def _dashed(dash: str) -> dict[str, Any]:
 
 
 def _words(on: Trace, x: Any, y: Any, texts: list[str], colors: Any, name: str) -> Trace:
-    font = {"color": colors, "size": 12}
+    font = {"color": [WORDS.get(color, color) for color in colors], "size": 12}
     where = {"x": x, "y": y, "text": texts, "textposition": "middle right", "textfont": font, "cliponaxis": False}
     return on | {"mode": "text", "name": name} | where

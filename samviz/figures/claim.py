@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samviz.figures.arguments import given
 from samviz.figures.style import (
     BLUE,
     GREEN,
@@ -45,6 +46,7 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}.
     """
+    given("plot", plot, "Plot", "claims")
     traces: list[Trace] = []
     labels: list[tuple[float, str, str]] = []  # height of the last point in axis units, text, colour
     number = -1

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION, Trace, apart, axis, layout, title
 
 Array = NDArray[np.float64]
@@ -46,6 +47,7 @@ def cycle_figure(seen: Cycle) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}; the trace "x" is the start, to drag.
     """
+    given("seen", seen, "Cycle", "figures")
     whole = layout(HEIGHT, margin={"l": 52, "r": 10, "t": 30, "b": 44})
     whole["xaxis"] = axis(LEFT, "y", range=[-REACH, REACH], title={"text": "along v₁", "standoff": 2})
     whole["xaxis"] |= {"constrain": "domain", "constraintoward": "left"}

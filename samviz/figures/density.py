@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samviz.figures.arguments import given, index
 from samviz.figures.series import SUBSCRIPTS
-from samviz.figures.style import BLUE, GHOST, GREY, HALO, ORANGE, VERMILION, Layout, Trace, axis, layout, title
+from samviz.figures.style import BLUE, GHOST, GREY, HALO, ORANGE, VERMILION, WORDS, Layout, Trace, axis, layout, title
 
 if TYPE_CHECKING:
     from samviz.geometry import Eigenpairs, SpectralDensity
@@ -37,21 +38,26 @@ def density_figure(density: SpectralDensity, top: Eigenpairs | None = None, *, r
     >>> [trace["name"] for trace in density_figure(found)["data"]]
     ['± 1 s.e.', 'density', 'one eigenvalue', 'ends']
     """
+    given("density", density, "SpectralDensity", "geometry")
+    if top is not None:
+        given("top", top, "Eigenpairs", "geometry")
+    index("run", run, len(density.nodes))
     traces, across, up = spectrum(density, run)
     if top is not None:
         parts = (part[run, : len(SUBSCRIPTS)].tolist() for part in (top.values, top.residuals, top.converged))
         values, residuals, converged = parts
         colors = [VERMILION, ORANGE, *[GREY] * len(values)][: len(values)]
+        words = [WORDS.get(color, color) for color in colors]
         marks = _marks("top eigenvalues", values, _height(density, run), residuals)
         marks["marker"] = {"color": colors, "size": 8, "symbol": ["circle" if c else "circle-open" for c in converged]}
-        marks |= {"mode": "markers+text", "textposition": "top center", "textfont": {"color": colors, "shadow": HALO}}
+        marks |= {"mode": "markers+text", "textposition": "top center", "textfont": {"color": words, "shadow": HALO}}
         traces.append(marks | {"text": [f"λ{i}" for i in SUBSCRIPTS[: len(values)]]})
     probes = density.nodes.shape[1]
     sure = "exact" if density.exact else f"± 1 s.e. over {probes} probes" if probes > 1 else "one probe, error unknown"
-    words = f"of {density.dim:,}, each a Gaussian of width {density.width[run]:.2g}; {sure}"
+    detail = f"of {density.dim:,}, each a Gaussian of width {density.width[run]:.2g}; {sure}"
     whole = layout(HEIGHT, margin={"l": 64, "r": 20, "t": 34, "b": 46})
     whole |= {"xaxis": axis((0, 1), "y", **across), "yaxis": axis((0, 1), "x", **up)}
-    return {"data": traces, "layout": whole | {"annotations": [title("eigenvalue density", words, 0, 1.02)]}}
+    return {"data": traces, "layout": whole | {"annotations": [title("eigenvalue density", detail, 0, 1.02)]}}
 
 
 def spectrum(density: SpectralDensity, run: int = 0) -> tuple[list[Trace], Layout, Layout]:
@@ -62,7 +68,7 @@ def spectrum(density: SpectralDensity, run: int = 0) -> tuple[list[Trace], Layou
     up, low = (np.maximum(y + side * error, floor / 10) for side in (1, -1))
     line: Trace = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
     ring = {"x": np.concatenate((x, x[::-1])), "y": np.concatenate((up, low[::-1])), "name": "± 1 s.e."}
-    fill = {"fill": "toself", "fillcolor": "rgba(86,180,233,0.3)", "line": {"width": 0}}
+    fill = {"fill": "toself", "fillcolor": "rgba(58,155,217,0.3)", "line": {"width": 0}}
     curve = {"x": x, "y": np.maximum(y, floor / 10), "name": "density"}
     curve["line"] = {"color": BLUE, "width": 1.8, "simplify": False}  # or its tops are cut
     single = {"x": x[[0, -1]], "y": np.full(2, one), "line": {"color": GREY, "width": 1, "dash": "dot"}}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samviz.figures.page import SIZE, coded, page
+from samviz.files import write
 
 REMEDY = "run `pip install kaleido` and install Chrome or Chromium; a .html needs neither"
 
@@ -79,23 +80,15 @@ def place(path: str | os.PathLike[str], *suffixes: str) -> Path:
         The path.
 
     Raises:
+        TypeError: when it is no path.
         ValueError: when it ends otherwise or is a folder.
         FileNotFoundError: when its folder is not there.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {path!r}; expected a file that ends in {' or '.join(suffixes)}")
     file = Path(path)
     if file.suffix not in suffixes or file.is_dir():
         raise ValueError(f"path is {str(file)!r}; expected a file that ends in {' or '.join(suffixes)}")
     if not file.parent.is_dir():
         raise FileNotFoundError(f"path is {str(file)!r}, but there is no folder {str(file.parent)!r}; make it first")
-    return file
-
-
-def write(file: Path, content: bytes) -> Path:
-    """Put a file in its place, or leave what is there as it is; returns the file."""
-    part = file.with_name(f"{file.name}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
     return file

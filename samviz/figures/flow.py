@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.style import (
     BLUE,
     GREEN,
@@ -70,6 +71,7 @@ def flow_figure(
     Returns:
         {"data": traces, "layout": layout}.
     """
+    given("track", track, "Track", "figures")
     whole = layout(HEIGHT, margin={"l": 44, "r": 10, "t": 46, "b": 48})
     whole["annotations"] = [
         title("the floor", f"<br>— iterate, - - {equation}; ○ drag", FLOOR[0], 1.005) | {"align": "left"},
@@ -123,7 +125,7 @@ def _time(track: Track, whole: Layout) -> list[Trace]:
     whole["yaxis2"] = axis((0, 1), "x2", range=[-0.06, 1.06], tickvals=[0, 0.5, 1])
     ends = [float(track.x[-1, 0]), float(track.x[-1, 1]), float(away[-1])]
     at = float(np.log10(t[-1]))
-    texts = zip(apart(ends, 0.06, -0.03), ("x₁", "x₂", "off Γ"), (VERMILION, BLUE, "#5b6876"))
+    texts = zip(apart(ends, 0.06, -0.03), ("x₁", "x₂", "off Γ"), (VERMILION, BLUE, GREY))
     whole["annotations"] += [note(name, at, y, "x2", "y2", color, xshift=5) for y, name, color in texts]
     begun = track.boundary
     mark = [begun, begun] if np.isfinite(begun) and begun > 1 else [np.nan, np.nan]
@@ -157,7 +159,7 @@ def _errors(errors: Mapping[float, tuple[Array, Array]], own: Array, slope: floa
     ]
     word = "∝ η" if slope == 1 else "∝ √η"
     whole["annotations"].append(
-        note(word, float(np.log10(high)), float(np.log10(anchor[1])), "x3", "y3", "#5b6876", xshift=3)
+        note(word, float(np.log10(high)), float(np.log10(anchor[1])), "x3", "y3", GREY, xshift=3)
     )
     ends = [float(np.log10(max(e[np.argmax(h)], 1e-9))) if len(e) else np.nan for h, e in errors.values()]
     places = iter(apart([e for e in ends if np.isfinite(e)], 0.17, ERRORS[0]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given, index
 from samviz.figures.style import BLUES, GHOST, INK, ORANGE, Layout, Trace, axis, layout, note, title
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
 
     Source: Theorems 4.5 and 5.4 for τ.
     """
+    given("found", found, "Sweep", "dynamics")
+    index("rule", rule, len(found.rule))
+    index("batch_size", batch_size, len(found.batch_size))
     lr, rho = np.sort(found.lr), np.sort(found.rho)
 
     def of(array: NDArray[Any]) -> Array:

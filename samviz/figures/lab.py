@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.scene import landscape_panel, picture_panel
 from samviz.figures.series import series
 from samviz.figures.style import layout
@@ -54,6 +55,7 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}; `figure` turns it into a `plotly.graph_objects.Figure`.
     """
+    given("frame", frame, "Frame", "figures")
     left, right = SPLIT
     lines, axes = series(
         frame.history,

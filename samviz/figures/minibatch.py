@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.style import BLUE, GREY, INK, VERMILION, Trace, axis, layout, title
 
 Array = NDArray[np.float64]
@@ -37,6 +38,7 @@ def alignment_figure(found: Directions) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}.
     """
+    given("found", found, "Directions", "figures")
     n = len(found.angles)
     whole = layout(HEIGHT, margin={"l": 58, "r": 14, "t": 30, "b": 44})
     where = "direction of v₁ of ∇²L<sub>B</sub> (grey ticks: of the single samples)"

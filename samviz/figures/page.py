@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from samviz.figures.dark import recolour_js
+
 SIZE = 1100, 450  # pixels, of a figure that does not say
 
 
 def page(title: str, plain: dict[str, Any], *, before: str = "", after: str = "") -> str:
     """A figure as a page, with a play button and a slider when it has named frames and no controls of its own.
+
+    It is dark where its reader's system is.
 
     Args:
         title: plain text; also what those who cannot see the figure are told.
@@ -31,11 +35,12 @@ def page(title: str, plain: dict[str, Any], *, before: str = "", after: str = ""
     names = [frame["name"] for frame in plain.get("frames", []) if frame.get("name")]
     if layout.get("sliders") or layout.get("updatemenus"):
         names = []
+    play = PLAY.replace("{names}", json.dumps(names).replace("<", "\\u003c")) if names else ""
     drawn = to_html(
         coded(plain),
-        config={"displaylogo": False},
+        config={"displaylogo": False, "showSendToCloud": False},
         auto_play=False,
-        post_script=PLAY.replace("{names}", json.dumps(names).replace("<", "\\u003c")) if names else None,
+        post_script=recolour_js() + PAINT + play,
         full_html=False,
         default_height=f"{SIZE[1]}px",
         validate=False,
@@ -43,13 +48,15 @@ def page(title: str, plain: dict[str, Any], *, before: str = "", after: str = ""
     last = len(names) - 1
     controls = (
         '<div class="play"><button type="button">▶ Play</button>'
-        f'<input type="range" max="{last}" value="{last}" aria-label="picture"><output></output></div>'
+        f'<input type="range" max="{last}" value="{last}" aria-label="picture">'
+        '<output id="told" aria-live="off"></output></div>'
     )
     return PAGE.format(
         title=escape(title),
         before=before,
         after=after,
         controls=controls if names else "",
+        described=' aria-describedby="told"' if names else "",
         drawn=drawn,
         width=layout.get("width") or SIZE[0],
     )
@@ -73,23 +80,36 @@ def coded(node: Any) -> Any:
     return {"dtype": kind, "bdata": base64.b64encode(node.astype(f"<{kind}").tobytes()).decode(), **more}
 
 
+PAINT = """
+const graph = document.getElementById("{plot_id}"), dark = matchMedia("(prefers-color-scheme: dark)");
+const light = structuredClone({ data: graph.data, layout: graph.layout, frames: graph._transitionData._frames });
+const paint = () => { // a copy, since plotly.js writes into what it draws
+  const fresh = structuredClone(light);
+  return Plotly.react(graph, dark.matches ? recolour(fresh) : fresh);
+};
+let painting = dark.matches ? paint() : Promise.resolve();
+dark.addEventListener("change", () => { painting = paint(); });
+"""
 PLAY = (Path(__file__).parent / "replay.js").read_text(encoding="utf-8")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b2733; background: white; color-scheme: light }}
-body {{ max-width: {width}px; margin: 2em auto; padding: 0 1em }} .fails {{ color: #b3261e; font-weight: bold }}
-table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
-figure {{ margin: 1em 0; color: #1b2733; background: white }} .play {{ padding: 4px 0 }}
-.play {{ display: flex; align-items: center; gap: 16px }} .play input {{ flex: 1; height: 28px; accent-color: #0072b2 }}
-.play button {{ font: inherit; font-weight: 600; width: 7em; min-height: 36px; border: 0; border-radius: 6px }}
-.play button {{ color: white; background: #0072b2; cursor: pointer }}
-.play output {{ min-width: 7em; font-weight: 600 }} :focus-visible {{ outline: 3px solid #0072b2; outline-offset: 2px }}
+:root {{ --ink: #1b2733; --ground: white; --accent: #0072b2; --wrong: #b3261e; color-scheme: light dark }}
 @media (prefers-color-scheme: dark) {{
-  body {{ color: #dfe6ee; background: #14191f }} figure {{ margin: 32px 0; box-shadow: 0 0 0 14px white }}
-  .fails {{ color: #ff8a80 }}
+  :root {{ --ink: #dfe6ee; --ground: #14191f; --accent: #3f97e8; --wrong: #ff8a80 }}
 }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground) }}
+body {{ max-width: {width}px; margin: 2em auto; padding: 0 1em }} .fails {{ color: var(--wrong); font-weight: bold }}
+table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
+figure {{ margin: 1em 0 }} .graph {{ overflow-x: auto }} .plotly-graph-div {{ min-width: 560px }}
+:focus-visible {{ outline: 3px solid var(--accent); outline-offset: 2px }}
+.modebar:focus-within {{ opacity: 1 !important }}
+.play {{ display: flex; align-items: center; flex-wrap: wrap; gap: 4px 16px; padding: 4px 0 }}
+.play input {{ flex: 1 1 8em; min-width: 0; height: 28px; accent-color: var(--accent) }}
+.play button {{ font: inherit; font-weight: 600; width: 7em; min-height: 36px; border: 0; border-radius: 6px }}
+.play button {{ color: var(--ground); background: var(--accent); cursor: pointer }}
+.play output {{ min-width: 7em; font-weight: 600 }}
 </style></head><body>
-{before}<figure>{controls}<div role="img" aria-label="{title}">{drawn}</div></figure>{after}
+{before}<figure aria-label="{title}"{described}>{controls}<div class="graph">{drawn}</div></figure>{after}
 </body></html>
 """

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures import style
+from samviz.figures.arguments import given
 from samviz.figures.density import spectrum
 from samviz.figures.series import POINTS, SUBSCRIPTS
 from samviz.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PLUM, PURPLE, SKY, VERMILION, Layout, Trace
@@ -77,6 +78,7 @@ def probe_figure(
     >>> [trace["name"] for trace in probe_figure(history)["data"] if trace["mode"] != "text"]
     ['loss', 'λ₂', 'λ₁']
     """
+    given("history", history, "History", "dynamics")
     table = {"step": np.empty(0)} | history.to_dict()
     h = {name: column.astype(float) for name, column in table.items() if column.dtype.kind in "biuf"}
     step = h["step"]
@@ -233,7 +235,7 @@ def _names(ends: list[tuple[Line, Span, bool]], step: Array, span: Span, log: bo
         words.append(f" {line.label} = {value:.3g} {beyond}" if beyond else f" {line.label}")
         heights.append(float(np.clip((place - low) / (high - low), 0.05, 0.95)))
     places = span[0] + (span[1] - span[0]) * np.array(style.apart(heights, 0.085, 0.05))
-    colors = [PLUM if line.color == PURPLE else line.color for line, _, _ in ends]
+    colors = [style.WORDS.get(line.color, line.color) for line, _, _ in ends]
     look = {"text": words, "textposition": "middle right", "textfont": {"color": colors, "size": 12}}
     where = {"x": step[last], "y": 10**places if log else places, "cliponaxis": False}
     return {"type": "scatter", "mode": "text", "name": "names", "hoverinfo": "skip"} | look | where

@@ -217,7 +217,7 @@ def _floor(picture: Any, start: Any, path: Array) -> Any:
             "mode": "markers",
             "x": np.array([p[0] for p, _ in corners], float),
             "y": np.array([p[1] for p, _ in corners], float),
-            "marker": {"color": "white", "symbol": "x", "size": 8},
+            "marker": {"color": "white", "symbol": "x", "size": 9, "line": {"color": INK, "width": 1}},
             "text": [t for _, t in corners],
             "cliponaxis": False,
         },

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samviz.figures.style import BLUE, GREEN, ORANGE, PLUM, VERMILION, Trace, apart, axis, layout, title
+from samviz.figures.arguments import given
+from samviz.figures.style import BLUE, GREEN, ORANGE, PLUM, VERMILION, WORDS, Trace, apart, axis, layout, title
 
 if TYPE_CHECKING:
     from samviz.dynamics import History
@@ -45,9 +46,19 @@ def seeds_figure(records: Mapping[str, Sequence[History]], columns: Sequence[str
     >>> [trace["name"] for trace in seeds_figure({"SGD": [run, run]}, ["loss"])["data"]]
     ['SGD band', 'SGD', 'SGD end', 'SGD label']
     """
+    if not isinstance(records, Mapping) or isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise TypeError(
+            f"records is {records!r:.99} and columns {columns!r:.99}; expected a mapping, and a list of names"
+        )
     if not 1 <= len(records) <= len(COLORS) or not columns:
-        raise ValueError(f"{len(records)} methods and {len(columns)} columns; expected 1 to {len(COLORS)}, 1 or more")
+        raise ValueError(
+            f"records: {len(records)} methods and {len(columns)} columns; expected 1 to {len(COLORS)}, 1 or more"
+        )
     for name, runs in records.items():
+        for run in runs:
+            given(f"records[{name!r}]", run, "History", "dynamics")
+            if len(run) and (lost := {"step", *columns} - set(run.columns)):
+                raise ValueError(f"columns holds {min(lost)!r}; expected some of {', '.join(run.columns)}")
         if len(runs) < 2 or any(not len(run) or list(run["step"]) != list(runs[0]["step"]) for run in runs):
             raise ValueError(f"{name!r} has {len(runs)} records; expected 2 or more, with the same steps, 1 or more")
     area = (len(columns) + 1) // 2 * (TALL + GAP) - GAP
@@ -86,7 +97,7 @@ def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -
         end = {"x": np.full(len(step[-1:]), (1.04 + 0.04 * i) * last), "y": mean[-1:], "error_y": whisker}
         words = [f"{name} {_told(*mean[-1:], *error[-1:])}" if len(step) else f"{name}: not measured in all"]
         label = {"x": [(1.07 + 0.04 * len(records)) * last], "y": [heights[i]], "text": words, "mode": "text"}
-        mark, font = {"color": color, "symbol": SYMBOLS[i], "size": 8}, {"color": color, "size": 12}
+        mark, font = {"color": color, "symbol": SYMBOLS[i], "size": 8}, {"color": WORDS.get(color, color), "size": 12}
         traces += [
             ring | fill | {"name": f"{name} band"},
             {"x": step, "y": mean, "mode": "lines", "line": {"color": color, "width": 2}, "name": name},

@@ -20,6 +20,7 @@ from samviz.figures.style import (
     PURPLE,
     SKY,
     VERMILION,
+    WORDS,
     Layout,
     Trace,
     apart,
@@ -80,7 +81,7 @@ def series(
     for name, panel in (("loss", "y"), ("eigenvalues", "y2"), ("cos_eigenspace", "y3")):
         old = ghost.to_dict() if ghost is not None and len(ghost) else {"step": step[:0], name: h[name][:0]}
         y = old[name] if old[name].ndim == 1 else old[name][:, 0]
-        curve(y, panel, GHOST, f"last run: {name}", 2, x=old["step"].astype(float))
+        curve(y, panel, GHOST, f"last run: {name}", 3, x=old["step"].astype(float))
     curve(h["loss"], "y", INK, "loss")
     known = np.isfinite(h["trace"])
     trace, error = h["trace"][known], h["trace_error"][known]
@@ -94,7 +95,7 @@ def series(
         0,
         x=ring,
         fill="toself",
-        fillcolor="rgba(0,158,115,0.15)",
+        fillcolor="rgba(0,129,94,0.15)",
         hoverinfo="skip",
     )
     curve(trace, "y2", GREEN, "trace", 1.5, x=step[known], line={"dash": "dot"})
@@ -208,7 +209,7 @@ def _texts(labels: list[tuple[float, str, str]], heights: Array, last: float, pa
         "y": heights,
         "text": [f" {text}" for _, text, _ in labels],
         "textposition": "middle right",
-        "textfont": {"color": [color for _, _, color in labels], "size": 12},
+        "textfont": {"color": [WORDS.get(color, color) for _, _, color in labels], "size": 12},
         "cliponaxis": False,
         "hoverinfo": "skip",
         "xaxis": panel.replace("y", "x"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures.arguments import given
 from samviz.figures.style import (
     BLUE,
     GREEN,
@@ -70,6 +71,7 @@ def sharpness_figure(seen: Surroundings) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}; the trace "x" is the point to drag.
     """
+    given("seen", seen, "Surroundings", "figures")
     high = _round_up(max(float(seen.rise.max()), 1e-12))
     low = -_round_up(max(-float(seen.rise.min()), high / 10))
     whole = layout(HEIGHT, margin={"l": 52, "r": 10, "t": 30, "b": 44})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samviz.figures.arguments import given
 from samviz.figures.scene import heights
 from samviz.figures.style import (
     BLUE,
@@ -57,6 +58,10 @@ def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
     >>> [trace["name"] for trace in slice_figure({"bowl": seen})["data"]]
     ['bowl slice', 'bowl path', 'bowl here', 'bowl along d₁']
     """
+    if not isinstance(named, Mapping):
+        raise TypeError(f"named is {named!r:.200}; expected slices by what they are called")
+    for name, seen in named.items():
+        given(f"named[{name!r}]", seen, "Landscape", "geometry")
     if not 1 <= len(named) <= len(LINES):
         raise ValueError(f"named holds {len(named)} slices; expected 1 to {len(LINES)}")
     planes = {name: seen for name, seen in named.items() if len(seen.axis2) > 1}

@@ -16,10 +16,10 @@ from samviz.figures.style import (
     INK,
     ORANGE,
     PALE,
-    PLUM,
     PURPLE,
     SKY,
     VERMILION,
+    WORDS,
     Layout,
     Trace,
     axis,
@@ -51,9 +51,8 @@ LOOKS = {
     "sam": Look("SAM", "1 and 2: drop the derivative, too", "top", CORNERS["top"], VERMILION, "circle"),
     "one": Look("1-SAM", "SAM, one sample a step", "trace", CORNERS["trace"], PURPLE, "triangle-up"),
     "average": Look("exact L_Avg", "the third notion", "trace", CORNERS["trace"], ORANGE, "cross"),
-    "gd": Look("gradient descent", "no perturbation", "", None, "#5b6876", "x"),
+    "gd": Look("gradient descent", "no perturbation", "", None, GREY, "x"),
 }
-DARK = {SKY: "#2b7fb8", GREEN: "#00785a", PURPLE: PLUM, ORANGE: "#a66f00"}  # for words: these are pale on white
 BESIDE = {  # the corners' words
     "top": {"xanchor": "left", "xshift": -14, "yanchor": "bottom", "yshift": 12},
     "low": {"xanchor": "right", "xshift": -10, "yanchor": "middle"},
@@ -137,7 +136,7 @@ def _corners(shown: str) -> list[Layout]:
 def _table(paths: Mapping[str, Path], start: Path, least: tuple[float, ...]) -> list[Trace]:
     """Columns of words beside the floor."""
     rows: list[tuple[str, list[str], str]] = [
-        ("", ["now at", "aims at", *LEVELS.values()], "#5b6876"),
+        ("", ["now at", "aims at", *LEVELS.values()], GREY),
         ("○ the start", [_point(start.x[0]), "", *(f"{v:.1f}" for v in start.levels)], INK),
     ]
     best = [min((p.levels[i] for p in paths.values() if not p.stopped), default=np.nan) for i in range(3)]
@@ -152,8 +151,8 @@ def _table(paths: Mapping[str, Path], start: Path, least: tuple[float, ...]) -> 
         numbers = [f"{v:.1f}" for v in path.levels]
         numbers = [f"<b>{t}</b>" if t == f"{best[i]:.1f}" else t for i, t in enumerate(numbers)]
         cells = [path.stopped, goal, "", "", ""] if path.stopped else [_point(path.x[-1]), goal, *numbers]
-        rows.append((f"{signs[look.symbol]} <b>{look.name}</b>", cells, DARK.get(look.color, look.color)))
-    rows.append(("least on this floor", ["", "", *(f"{v:.1f}" for v in least)], "#5b6876"))
+        rows.append((f"{signs[look.symbol]} <b>{look.name}</b>", cells, WORDS.get(look.color, look.color)))
+    rows.append(("least on this floor", ["", "", *(f"{v:.1f}" for v in least)], GREY))
     heights = [float(i) for i in range(len(rows))]
     heights[-1] = 8.2
     base = {"type": "scatter", "mode": "text", "xaxis": "x2", "yaxis": "y2", "hoverinfo": "skip", "cliponaxis": False}

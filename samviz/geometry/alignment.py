@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import Eigenpairs, check, located, top_eigenpairs
+from samviz.geometry.eigenpairs import Eigenpairs, check_batch, located, top_eigenpairs
 from samviz.problems import Problem
+from samviz.problems.arguments import check, instance, real
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -54,7 +55,7 @@ def alignment(
         The three measures and the state of the eigengap; NaN where the gradient is zero.
 
     Raises:
-        ValueError: when x does not fit the problem.
+        ValueError: when x, batch, gradient or eigenpairs do not fit the problem.
 
     Source: Theorem 4.5, phase II: the angle between ∇L(x(t)) and the top eigenspace is O(ρ).
 
@@ -64,16 +65,20 @@ def alignment(
     tensor([1.], dtype=torch.float64)
     """
     problem, x = located(problem, x)
+    check_batch(problem, batch, len(x))
+    real("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
+    if eigenpairs is not None:
+        instance("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
+        check("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
     if gradient is None:
         gradient = problem.gradient(x, batch)[1]
-    gradient = torch.atleast_2d(gradient)
-    check("gradient", gradient, tuple(x.shape))
-    if not 0 <= close <= 1:
-        raise ValueError(f"close is {close}; expected a share of λ₁, 0 to 1")
+    else:
+        alone = isinstance(gradient, Tensor) and gradient.ndim == 1
+        check("gradient", gradient[None] if alone else gradient, tuple(x.shape))
     with one_thread(problem):
-        return _aligned(problem.hvp(x, batch), gradient, eigenpairs, close)
+        return _aligned(problem.hvp(x, batch), torch.atleast_2d(gradient).to(x), eigenpairs, close)
 
 
 def _aligned(hvp: Operator, gradient: Tensor, eigenpairs: Eigenpairs, close: float) -> Alignment:

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import DENSE, located
+from samviz.geometry.eigenpairs import DENSE, finite, located
 from samviz.geometry.lanczos import lanczos, ritz
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import real, reals, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -74,11 +74,14 @@ class SpectralDensity:
             The density (runs, m) and its standard error over the probes (runs, m).
 
         Raises:
-            ValueError: when the width is not positive.
+            ValueError: when the width is not positive, or the points have another shape.
         """
         _check(width)
         sigma = np.broadcast_to(self.width if width is None else width, len(self.nodes))
-        points = np.broadcast_to(np.asarray(points, dtype=np.float64), (len(sigma), np.shape(points)[-1]))
+        where = reals("points", points, expected := f"real numbers, (m,) or ({len(sigma)}, m)")
+        if where.ndim not in (1, 2) or where.size == 0 or where.shape[:-1] not in ((), (len(sigma),)):
+            raise ValueError(f"points has shape {where.shape}; expected {expected}")
+        points = np.broadcast_to(where.astype(np.float64), (len(sigma), where.shape[-1]))
         each = np.empty((*self.nodes.shape[:2], points.shape[1]))
         for r, p in np.ndindex(each.shape[:2]):  # one by one: nodes times points are many numbers
             away = (points[r] - self.nodes[r, p, :, None]) / sigma[r]
@@ -93,8 +96,16 @@ class SpectralDensity:
 
         Returns:
             The trace (runs,) and its standard error over the probes (runs,).
+
+        Raises:
+            ValueError: when f does not give a number for each.
         """
-        return self._mean(self.dim * (self.weights * f(self.nodes)).sum(2))
+        if not callable(f):
+            raise TypeError(f"f is {f!r:.200}; expected a function of an array of eigenvalues")
+        values = f(self.nodes)
+        if np.shape(values) != self.nodes.shape:
+            raise ValueError(f"f returned {values!r:.200}; expected f(λ) of each, {self.nodes.shape} as it was given")
+        return self._mean(self.dim * (self.weights * values).sum(2))
 
     @property
     def edges(self) -> tuple[Array, Array]:
@@ -159,6 +170,7 @@ def spectral_density(
     whole("probes", probes, "at least 1", 1)
     whole("steps", steps, "at least 2", 2)
     _check(width)
+    seeded(seed)
     exact = problem.dim <= max(DENSE, steps)
     with one_thread(problem):
         found = _dense(problem, x) if exact else _sampled(problem, x, probes, steps, seed)
@@ -181,7 +193,7 @@ def _dense(problem: Problem, x: Tensor) -> Spectrum:
 def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, seed: int) -> Spectrum:
     runs, dim = x.shape
     hvp = problem.hvp(x)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
 
     def draw(count: int) -> Tensor:  # one by one, or the vectors would depend on how many are drawn at once
         rows = [torch.randn(dim, generator=generator, dtype=torch.float64) for _ in range(count)]
@@ -218,12 +230,10 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, seed: int) ->
 
 
 def _check(width: float | None) -> None:
-    if width is not None and not 0 < width < np.inf:
-        raise ValueError(f"width is {width}; expected a positive number in units of the eigenvalues, or None")
+    if width is not None:
+        real("width", width, "a positive number in units of the eigenvalues, or None", lambda w: w > 0)
 
 
 def _finite(problem: Problem, products: Tensor) -> Array:
     """What Hessian-vector products gave, on the host in float64."""
-    if not bool(products.isfinite().all()):
-        raise ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
-    return products.cpu().double().numpy()
+    return finite(problem, products).cpu().double().numpy()

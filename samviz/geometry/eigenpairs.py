@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.geometry.krylov import Subspace, orthonormal
+from samviz.geometry.krylov import NotFinite, Subspace, orthonormal
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import check, flag, instance, real, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -73,7 +73,7 @@ def top_eigenpairs(
         The eigenpairs with residuals, gaps and `converged`.
 
     Raises:
-        ValueError: when k is not between 1 and dim, or x does not fit the problem.
+        ValueError: when k is not between 1 and dim, x does not fit the problem, or the Hessian there is not finite.
 
     Source: Knyazev, LOBPCG (2001); Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
 
@@ -83,34 +83,66 @@ def top_eigenpairs(
     """
     problem, x = located(problem, x)
     whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
-    check("start", start, (len(x), -1, problem.dim))
-    if tol is not None and not tol > 0:
-        raise ValueError(f"tol is {tol}; expected a positive number")
-    if tol is None:
-        tol = 1e-6 if x.dtype == torch.float64 else 1e-3
+    check_batch(problem, batch, len(x))
+    if start is not None:
+        check("start", start, (len(x), -1, problem.dim))
+    usual = 1e-6 if x.dtype == torch.float64 else 1e-3
+    tol = usual if tol is None else real("tol", tol, "a positive number, or None", lambda t: t > 0)
+    whole("max_products", max_products, "1 or more", 1)
+    seeded(seed)  # refuses a bad one also where nothing is drawn
     with one_thread(problem):
         if problem.dim <= DENSE:
-            return _dense(problem.hessian(x, batch), k, tol)
-        return _krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed)
+            return _dense(finite(problem, problem.hessian(x, batch)), k, tol)
+        try:
+            return _krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed)
+        except NotFinite as error:
+            raise _nowhere(problem) from error
 
 
-def located(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
-    """The problem on x's device and in x's precision, and x as checked (runs, dim)."""
-    if isinstance(x, Tensor) and x.is_floating_point():
+def located(problem: Problem, x: Tensor, name: str = "x") -> tuple[Problem, Tensor]:
+    """The problem on x's device and in x's precision, and x, called by its name, as checked (runs, dim)."""
+    instance("problem", problem, Problem, "one from samviz.problems")
+    if isinstance(x, Tensor) and x.is_floating_point() and not x.is_meta:
         dtype = x.dtype if x.device.type != "cpu" or x.dtype == torch.float64 else problem.dtype
         problem = problem.to(x.device, dtype)
-    return problem, problem.points(x)
+    return problem, problem.points(x, name)
 
 
-def check(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
-    """Say so when a tensor that was given has another shape; −1 is any length."""
-    if tensor is not None and (tensor.ndim != len(shape) or any(e not in (-1, n) for n, e in zip(tensor.shape, shape))):
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}".replace("-1", "m"))
+def point(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
+    """The problem where x is, and x as the one point (dim,) that it should be."""
+    problem, points = located(problem, x)
+    if len(points) > 1:
+        raise ValueError(f"x has shape {tuple(points.shape)}; expected one point, ({problem.dim},), such as x[0]")
+    return problem, points[0]
+
+
+def finite(problem: Problem, products: Tensor) -> Tensor:
+    """A Hessian, or its products with vectors, if all its numbers are finite."""
+    if not bool(products.isfinite().all()):
+        raise _nowhere(problem)
+    return products
+
+
+def _nowhere(problem: Problem) -> ValueError:
+    return ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
+
+
+def check_batch(problem: Problem, batch: Tensor | None, runs: int) -> None:
+    """Refuse what is no batch of the problem's samples for each run."""
+    if batch is None:
+        return
+    expected = f"int64 indices ({runs}, b) of the samples 0 to {problem.samples - 1}, or None for all"
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.is_meta:
+        raise TypeError(f"batch is {batch!r:.200}; expected {expected}")
+    if batch.ndim != 2 or len(batch) != runs or batch.shape[1] == 0:
+        raise ValueError(f"batch has shape {tuple(batch.shape)}; expected {expected}")
+    if bool((batch < 0).any()) or bool((batch >= problem.samples).any()):
+        raise ValueError(f"batch holds {int(batch.min())} to {int(batch.max())}; expected {expected}")
 
 
 def check_samples(problem: Problem, stochastic: bool) -> None:
-    """Say so when single samples are asked of a loss that has none."""
-    if stochastic and problem.samples == 0:
+    """Refuse to look at single samples of a loss that has none."""
+    if flag("stochastic", stochastic) and problem.samples == 0:
         raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
 
 
@@ -152,7 +184,7 @@ def _krylov(
     half of a period-two orbit at the edge of stability; then the residuals of what has not converged.
     """
     runs, dim = x.shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
 
     def noise(rows: int) -> Tensor:  # unit rows, the same for every run: a run does not depend on its company
         draw = torch.rand(rows, dim, generator=generator, dtype=torch.float64) - 0.5

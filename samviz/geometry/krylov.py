@@ -12,6 +12,10 @@ from samviz.problems.problem import Operator
 NEAR = 1e-5  # what is taken off a unit vector once more without changing its length
 
 
+class NotFinite(ArithmeticError):
+    """A product with the operator holds NaN or infinity."""
+
+
 class Subspace:
     """Orthonormal rows, their products with a symmetric operator, and the operator as seen inside them.
 
@@ -59,6 +63,8 @@ class Subspace:
         self._image[:, old:new] = image = self.product(self._basis[:, old:new])
         self._inside[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
         self.rows = new
+        if not bool(self._inside[:, old:new, :new].isfinite().all()):  # or the search for a fresh direction never ends
+            raise NotFinite
 
     def ritz(self, count: int) -> tuple[NDArray[np.float64], Tensor, Tensor]:
         """Ritz pairs, largest first.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import Eigenpairs, located, top_eigenpairs
+from samviz.geometry.eigenpairs import Eigenpairs, located, point, top_eigenpairs
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import check, instance, real, reals, seeded, whole
 from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
@@ -38,7 +38,11 @@ class Plane:
         Returns:
             Coordinates (steps, 2), or (steps, 1) on a line, and the lost fraction (steps,): the share of the distance
             from the origin that is off the plane, in [0, 1]; 0 at the origin itself.
+
+        Raises:
+            ValueError: when the shape does not fit.
         """
+        check("positions", positions, (-1, len(self.origin)))
         offset = positions.to(self.origin) - self.origin
         gram = self.directions @ self.directions.mT
         coordinates = torch.linalg.solve(gram, self.directions @ offset.mT).mT
@@ -78,12 +82,16 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
 
     Returns:
         The plane.
+
+    Raises:
+        ValueError: when x is no point of the problem, or the vectors do not fit.
     """
-    problem, points = located(problem, x)
-    pairs = top_eigenpairs(problem, points, 2) if vectors is None else None
-    vectors = vectors if pairs is None else pairs.vectors[0]
-    assert vectors is not None, "given or found"
-    return Plane("hessian", points[0], vectors[:2].to(points), ("v₁", "v₂"), pairs)
+    problem, origin = point(problem, x)
+    pairs = top_eigenpairs(problem, origin, 2) if vectors is None else None
+    two: Any = vectors if pairs is None else pairs.vectors[0]
+    two = two[:2] if isinstance(two, Tensor) else two
+    check("vectors", two, (2, problem.dim))
+    return Plane("hessian", origin, two.to(origin), ("v₁", "v₂"), pairs)
 
 
 def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: str = "filter") -> Plane:
@@ -106,10 +114,9 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
     """
     if normalization not in ("filter", "none"):
         raise ValueError(f"normalization is {normalization!r}; expected 'filter' or 'none'")
-    problem, points = located(problem, x)
-    origin, filters = points[0], problem.filters.to(points.device)
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(2, problem.dim, generator=generator, dtype=torch.float64).to(points)
+    problem, origin = point(problem, x)
+    filters = problem.filters.to(origin.device)
+    directions = torch.randn(2, problem.dim, generator=seeded(seed), dtype=torch.float64).to(origin)
     labels = "random 1", "random 2"
     if normalization == "none":
         return Plane("random", origin, torch.nn.functional.normalize(directions), labels)
@@ -119,7 +126,7 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
     def lengths(v: Tensor) -> Tensor:  # (dim,) -> (filters,)
         return v.new_zeros(count).index_add(0, index, v**2 * (filters >= 0)).sqrt()
 
-    tiny = torch.finfo(points.dtype).tiny
+    tiny = torch.finfo(origin.dtype).tiny
     scaled = [d * (lengths(origin) / lengths(d).clamp_min(tiny))[index] for d in directions]
     return Plane("random", origin, torch.stack(scaled), labels)
 
@@ -136,6 +143,7 @@ def pca_plane(positions: Tensor) -> Plane:
     Raises:
         ValueError: when the trajectory has too few points to span a plane.
     """
+    check("positions", positions, (-1, -1))
     centred = positions - positions.mean(0)
     _, strengths, components = torch.linalg.svd(centred, full_matrices=False)
     if len(positions) < 3 or len(strengths) < 2 or strengths[1] <= 1e-12 * strengths[0]:
@@ -164,16 +172,20 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
     tensor([[2., 0.],
             [0., 2.]])
     """
+    check("origin", origin, (-1,))
+    check("first", first, tuple(origin.shape))
+    if second is not None:
+        check("second", second, tuple(origin.shape))
     origin = origin.to(first)
     along = first - origin
     if not along.norm() > 0:
-        raise ValueError("the first point is the origin itself; expected another one")
+        raise ValueError("first is the origin itself; expected another point")
     if second is None:
         return Plane("through", origin, along[None], ("to the first point",))
     offset = second.to(first) - origin
     across = offset - (offset @ along) / (along @ along) * along
     if not across.norm() > torch.finfo(across.dtype).eps ** 0.5 * offset.norm():
-        raise ValueError("the three points lie on one line; expected a second point off the line through the others")
+        raise ValueError("origin, first and second lie on one line; expected a second point off that of the others")
     across = across * (along.norm() / across.norm())
     return Plane("through", origin, torch.stack((along, across)), ("to the first point", "to the second"))
 
@@ -195,7 +207,10 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
     >>> projected(problem, plane_through(torch.zeros(3), *points[:2]), points[2:] + points[0])
     Trajectory(coordinates=array([[1., 0.]]), lost=array([0.70710678]), loss=array([5.]), shown=array([1.]))
     """
-    problem, points = located(problem, positions)
+    problem, points = located(problem, positions, "positions")
+    instance("plane", plane, Plane, "a Plane")
+    if loss is not None:
+        check("loss", loss, (len(points),))
     coordinates, lost = plane.project(points)
     on_plane = plane.origin.to(points) + torch.from_numpy(coordinates).to(points) @ plane.directions.to(points)
     with one_thread(problem), torch.no_grad():
@@ -259,26 +274,27 @@ def slices(
     Yields:
         The fraction done, in (0, 1], and with the last one the landscape.
     """
-    if not isinstance(plane, Plane):
-        raise TypeError(f"plane is {plane!r}; expected a Plane, or a point (dim,)")
-    if not isinstance(radius, Real) or not 0 < radius < float("inf"):
-        raise ValueError(f"radius is {radius!r}; expected a positive number")
+    instance("plane", plane, Plane, "a Plane, or a point (dim,)")
+    real("radius", radius, "a positive number", lambda r: r > 0)
     whole("resolution", resolution, "2 or more points", 2)
-    problem, origin = located(problem, plane.origin)
+    problem, origin = located(problem, plane.origin, "plane.origin")
+    lengths = {(2,), (len(plane.directions),)}
+    if (middle := reals("center", center, "two finite numbers, or one for a line")).shape not in lengths:
+        raise ValueError(f"center is {center!r:.200}; expected two finite numbers, or one for a line")
     directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
-    axes = [axis + middle for middle, _ in zip(center, directions)]
+    axes = [axis + float(at) for at, _ in zip(middle, directions)]
     if len(directions) == 1:  # a line is a plane that does not leave it
         axes, directions = [*axes, axis.new_zeros(1)], torch.cat((directions, torch.zeros_like(directions)))
     grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2), or a line's points
-    rows = problem.at_once
     on_plane = problem.slice(origin[0], directions)
     losses: list[Tensor] = []
-    for done, part in enumerate(pieces := grid.split(rows), start=1):
+    for done, part in enumerate(pieces := grid.split(problem.at_once), start=1):
         with one_thread(problem):
             losses.append(on_plane(part))
         result = None
         if done == len(pieces):
             loss = torch.cat(losses).view(-1, resolution).double().cpu().numpy()
-            result = Landscape(plane, *(axis.double().cpu().numpy() for axis in axes), loss)
+            first, second = (axis.double().cpu().numpy() for axis in axes)
+            result = Landscape(plane, first, second, loss)
         yield done / len(pieces), result

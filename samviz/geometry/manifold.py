@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import check, located
+from samviz.geometry.eigenpairs import finite, located
 from samviz.problems import Problem
+from samviz.problems.arguments import check, real
 from samviz.problems.device import one_thread
 
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ is not zero
@@ -41,6 +41,8 @@ class NormalSpace:
 
     def tangent(self, v: Tensor) -> Tensor:
         """The part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
+        check("v", v, (len(self.values), -1, self.values.shape[1]))
+        v = v.to(self.vectors)
         normal = self.vectors * self.inside[..., None]
         return v - (v @ normal.mT) @ normal
 
@@ -66,14 +68,18 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
     >>> space.rank, space.smallest
     (tensor([2]), tensor([12.], dtype=torch.float64))
     """
-    if not isinstance(rank_tol, Real) or not 0 < rank_tol < 1:
-        raise ValueError(f"rank_tol is {rank_tol!r}; expected a share of λ₁ between 0 and 1")
+    check_share(rank_tol)
     problem, x = located(problem, x)
     with one_thread(problem):
-        spectrum, basis = torch.linalg.eigh(problem.hessian(x))
+        spectrum, basis = torch.linalg.eigh(finite(problem, problem.hessian(x)))
     values, vectors = spectrum.flip(1), basis.flip(2).mT
     rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
     return NormalSpace(values, vectors, rank)
+
+
+def check_share(rank_tol: float) -> None:
+    """Refuse what is no share of λ₁ above which an eigenvalue may count as non-zero."""
+    real("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
 
 
 def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from os import PathLike, fspath
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from samviz.geometry.landscape import (
     projected,
     random_plane,
 )
+from samviz.problems.arguments import flag, real, seeded
 from samviz.problems.attached import Attached, LossFunction, attach
 from samviz.problems.batches import Batches
 
@@ -97,6 +99,10 @@ def landscape_of(
     def attached(anew: bool) -> Attached:
         return attach(model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, recompute=anew)
 
+    flag("line", line)
+    seeded(seed)
+    if radius is not None:
+        real("radius", radius, "a positive number, or None", lambda r: r > 0)
     problem = attached(recompute)
     x = problem.initial()
     ends: list[Tensor] = []
@@ -160,6 +166,8 @@ def _read(checkpoint: Any, name: str, problem: Attached) -> tuple[State, Tensor]
         except FileNotFoundError as error:
             known = ", ".join(map(repr, KINDS))
             raise ValueError(f"{name} is not there; expected the path of a checkpoint, or one of {known}") from error
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{name} holds no plain tensors; expected a state_dict saved by torch.save") from error
     if not isinstance(checkpoint, Mapping):
         raise TypeError(f"{name} is a {type(checkpoint).__name__}; expected a state_dict, or the path of one")
     state = dict(checkpoint)

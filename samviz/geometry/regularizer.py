@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samviz.geometry.eigenpairs import check_samples, located, top_eigenpairs
-from samviz.geometry.manifold import RANK_TOL, normal_space
+from samviz.geometry.manifold import RANK_TOL, check_share, normal_space
 from samviz.geometry.trace import hessian_trace
 from samviz.problems import Problem
 
@@ -61,8 +61,9 @@ def limiting_regularizer(
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
-    check_samples(problem, stochastic)
     problem, x = located(problem, x)
+    check_samples(problem, stochastic)
+    check_share(rank_tol)
     if kind == "average" or stochastic:
         trace = hessian_trace(problem, x)
         share = 2 * problem.dim if kind == "average" else 2

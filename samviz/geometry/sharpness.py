@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
 from samviz.geometry.ascent import climb, trust_region
-from samviz.geometry.eigenpairs import DENSE, check_samples, located, top_eigenpairs
+from samviz.geometry.eigenpairs import DENSE, check_samples, finite, located, top_eigenpairs
 from samviz.problems import Problem, Quadratic
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import real, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -126,7 +125,7 @@ def average_direction_sharpness(
     """
     problem, x, _ = _prepared(problem, x, rho, stochastic)
     whole("frames", frames, "2 or more, for a standard error", 2)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     with one_thread(problem):
         base = problem.loss(x).detach()
         means = []
@@ -149,8 +148,7 @@ def _prepared(
 ) -> tuple[Problem, Tensor, Iterator[tuple[Tensor, Tensor | None]]]:
     """Checked arguments, and the points with their batches in pieces that fit into memory."""
     problem, x = located(problem, x)
-    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 < rho < torch.inf:
-        raise ValueError(f"rho is {rho!r}; expected a perturbation radius above 0")
+    real("rho", rho, "a perturbation radius above 0", lambda r: r > 0)
     check_samples(problem, stochastic)
 
     def pieces() -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -186,12 +184,12 @@ def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:
 
 def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: int) -> Sharpness:
     gradient = problem.gradient(x, batch)[1]
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     random = torch.randn(2, problem.dim, generator=generator, dtype=torch.float64).to(x)
     others = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
     others = torch.nn.functional.normalize(others, dim=2, eps=1e-30)
     if problem.dim <= DENSE:
-        spectrum, basis = torch.linalg.eigh(problem.hessian(x, batch))
+        spectrum, basis = torch.linalg.eigh(finite(problem, problem.hessian(x, batch)))
         values, vectors = spectrum.flip(1), basis.flip(2).mT
         first = trust_region(rho * gradient, rho**2 * values, vectors)
         if isinstance(problem, Quadratic):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import DENSE, check, located
+from samviz.geometry.eigenpairs import DENSE, finite, located
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import check, seeded, whole
 from samviz.problems.device import one_thread
 
 
@@ -61,6 +61,7 @@ def hessian_trace(
     tensor([4.], dtype=torch.float64)
     """
     problem, x = located(problem, x)
+    seeded(seed)  # refuses a bad one also where nothing is drawn
     with one_thread(problem):
         return _trace(problem, x, products, subspace, known, seed)
 
@@ -69,13 +70,15 @@ def _trace(
     problem: Problem, x: Tensor, products: int | None, subspace: Tensor | None, known: Tensor | None, seed: int
 ) -> Trace:
     if products is None and problem.dim <= DENSE:
-        value = problem.hessian(x).diagonal(dim1=1, dim2=2).sum(1)
+        value = finite(problem, problem.hessian(x)).diagonal(dim1=1, dim2=2).sum(1)
         return Trace(value, torch.zeros_like(value), problem.dim, True)
     products = whole("products", 96 if products is None else products, "at least 6, for a standard error", 6)
-    check("subspace", subspace, (len(x), -1, problem.dim))
-    check("known", known, (len(x), -1))
+    if subspace is not None:
+        check("subspace", subspace, (len(x), -1, problem.dim))
+    if known is not None:
+        check("known", known, (len(x), -1))
     hvp = problem.hvp(x)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
 
     def signs(rows: int) -> Tensor:
         draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
@@ -85,7 +88,8 @@ def _trace(
     if subspace is None:
         spent = products // 3
         subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT
-    known = x[:, :0] if known is None else known
+    subspace = subspace.to(x)
+    known = x[:, :0] if known is None else known.to(x)
     rest = subspace[:, known.shape[1] :]
     inside = known.sum(1)
     if rest.shape[1]:

@@ -11,6 +11,7 @@ from samviz.lab.experiments.sharpness import sharpness_panel
 from samviz.lab.experiments.sweep import sweep_panel
 from samviz.lab.lab import Lab
 from samviz.lab.panel import Panel
+from samviz.lab.quiz import quiz
 
 __all__ = [
     "Button",
@@ -27,6 +28,7 @@ __all__ = [
     "figure_one_panel",
     "flow_panel",
     "landscapes_panel",
+    "quiz",
     "sharpness_panel",
     "slice_panel",
     "sweep_panel",

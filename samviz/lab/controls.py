@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from samviz.problems.arguments import flag, instance, number, reals, whole
 
 ROUND = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
 
 def decades(low: int, high: int) -> list[float]:
-    """Round numbers about 10 % apart, from 10^low to 10^high.
+    """Round numbers about 10 % apart, from 10^low to 10^high, both whole numbers.
 
     >>> len(decades(-2, 0)), decades(-2, 0)[:3], decades(-2, 0)[-1]
     (49, [0.01, 0.011, 0.012], 1.0)
     """
+    whole("low", low, "a whole number, from 10^low on", -300)
+    whole("high", high, f"a whole number above low, {low}", low + 1, 300)
     return [*(float(f"{m}e{e}") for e in range(low, high) for m in ROUND), float(f"1e{high}")]
 
 
@@ -39,13 +41,17 @@ class Slider:
     whole: bool = False
 
     def __post_init__(self) -> None:
+        flag("whole", self.whole)
+        expected = f"two or more increasing numbers, where {self.label!r} stops"
+        if reals("notches", self.notches, expected).ndim != 1:
+            raise TypeError(f"notches is {self.notches!r:.200}; expected {expected}")
         exact = [int(notch) if self.whole else float(f"{notch:.12g}") for notch in self.notches]  # 0.3, not 0.1 + 0.2
         if len(exact) < 2 or any(a >= b for a, b in pairwise(exact)):
             raise ValueError(f"notches of {self.label!r} are {exact}; expected two or more increasing numbers")
-        low, high = (
-            end if limit is None else float(limit) for limit, end in ((self.low, exact[0]), (self.high, exact[-1]))
-        )
-        for name, value in (("notches", tuple(exact)), ("low", low), ("high", high)):
+        ends = [end if limit is None else limit for limit, end in ((self.low, exact[0]), (self.high, exact[-1]))]
+        if not (all(map(number, ends)) and ends[0] <= ends[1]):
+            raise ValueError(f"low is {self.low!r} and high {self.high!r}; expected finite numbers, low first, or None")
+        for name, value in (("notches", tuple(exact)), ("low", float(ends[0])), ("high", float(ends[1]))):
             object.__setattr__(self, name, value)
 
     def take(self, name: str, value: Any) -> float:
@@ -61,7 +67,7 @@ class Slider:
         Raises:
             ValueError: when the control cannot have this value.
         """
-        if _number(value) and self.low <= value <= self.high and not (self.whole and value % 1):
+        if number(value) and self.low <= value <= self.high and not (self.whole and value % 1):
             return int(value) if self.whole else float(value)
         kind = "a whole number" if self.whole else "a number"
         raise ValueError(f"{name} is {value!r}; expected {kind} from {self.low:g} to {self.high:g}")
@@ -105,7 +111,7 @@ class Button:
 
     def take(self, name: str, value: Any) -> int:
         """As in `Slider.take`."""
-        if _number(value) and value >= 0 and value % 1 == 0:
+        if number(value) and value >= 0 and value % 1 == 0:
             return int(value)
         raise ValueError(f"{name} is {value!r}; expected a count of presses, 0 or more")
 
@@ -123,16 +129,12 @@ class Point:
             x, y = value
         except (TypeError, ValueError):
             x = y = None
-        if _number(x) and _number(y):
+        if number(x) and number(y):
             return float(x), float(y)
         raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
 
 
 Control = Slider | Choice | Switch | Button | Point
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, float]]) -> dict[str, Control]:
@@ -148,6 +150,10 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
     Raises:
         ValueError: when a name stands twice, or a control starts at a value that it cannot have.
     """
+    for name, given in (("controls", controls), ("drag", drag)):
+        instance(name, given, Mapping, "a mapping from names")
+    for name, control in controls.items():
+        instance(f"controls[{name!r}]", control, Control, "a Slider, Choice, Switch or Button")  # type: ignore[arg-type]
     if twice := controls.keys() & drag.keys():
         raise ValueError(f"{', '.join(sorted(twice))}: both a control and a draggable point; expected different names")
     everything = dict(controls) | {name: Point(name, at) for name, at in drag.items()}

@@ -2,8 +2,12 @@
 // A widget's own file follows in the same module and holds its only export.
 
 const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
-const CONFIG = { displaylogo: false, doubleClick: false, toImageButtonOptions: { filename: "samviz", scale: 2 } };
+const CONFIG = {
+  displaylogo: false, showSendToCloud: false, plotlyServerURL: "", doubleClick: false, toImageButtonOptions: { filename: "samviz", scale: 2 },
+};
+const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolor: "rgba(0,0,0,0)", color: "#5b6876", activecolor: "#1b2733" } };
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
+const PAUSE = 800; // ms that words must stand still before they are spoken
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
 const page = Math.random().toString(36).slice(2); // each widget loads this module of its own: ids need more than a count
 let nodes = 0;
@@ -26,7 +30,11 @@ async function load(gzip) {
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore() {
   const graphs = new Set();
-  let model, last, drawn, acked, busy = false, held = false, arrays = new Map();
+  let model, last, drawn, acked, greeted = 0, busy = false, held = false, arrays = new Map();
+  const greet = () => { // the answer is the whole figure
+    greeted = performance.now();
+    model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
+  };
 
   const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
     Array.isArray(node) ? node.map((child) => walk(child, array))
@@ -47,7 +55,10 @@ function createStore() {
       message.arrays.forEach((header, i) => unpack(header, buffers[i]));
       const used = new Map();
       walk(message.figure, (key) => used.set(key, arrays.get(key)));
-      if ([...used.values()].includes(undefined)) return; // begun before this page was: the answer to its hello will come
+      if ([...used.values()].includes(undefined)) { // begun before this page was, or some were lost with a broken connection
+        if (performance.now() - greeted > 3000) greet();
+        return;
+      }
       [arrays, last] = [used, message];
     }
     pump();
@@ -84,7 +95,7 @@ function createStore() {
     open(m) {
       model = m;
       model.on("msg:custom", receive);
-      model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
+      greet();
     },
   };
 }
@@ -116,14 +127,15 @@ function createParts({ model }, what) {
   const reach = (send) => {
     try { send(); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
   };
-  let saving = 0, unsaved = false;
+  let saving = 0, unsaved = {};
   const save = () => { // at once, and then at most one message an animation frame
-    if (saving) { unsaved = true; return; }
-    unsaved = false;
-    saving = requestAnimationFrame(() => { saving = 0; if (unsaved) save(); });
-    reach(() => model.save_changes());
+    if (saving || !Object.keys(unsaved).length) return;
+    saving = requestAnimationFrame(() => { saving = 0; save(); });
+    const state = unsaved;
+    unsaved = {};
+    reach(() => model.send({ state })); // save_changes would wait for ever for the answer to a message that was lost
   };
-  const put = (name, value) => { model.set(name, value); save(); };
+  const put = (name, value) => { model.set(name, value); unsaved[name] = value; save(); };
   undo.push(() => cancelAnimationFrame(saving));
 
   const field = (text, control, ...more) => {
@@ -191,9 +203,17 @@ const webgl = () => { // asked once, and given back: a page has few contexts
   return deepens;
 };
 
-function createGraph(store, { undo, get, alert }, placed = () => {}) { // placed: called when axes or points may have moved
-  const graph = make("div", { className: "samviz-graph", role: "group", ariaLabel: get("description") });
-  let width = 0, shown = null, zooms = 1, failed = false, purge = null;
+// Gives the box in which the graph lies, and scrolls where there is little room. `words` is the element that tells what
+// the picture shows; `placed` is called when axes or points may have moved.
+function createGraph(store, { undo, get, alert }, { words, placed = () => {} } = {}) {
+  const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
+  if (words) graph.setAttribute("aria-describedby", (words.id ||= nextId()));
+  let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
+  const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // view.css knows which pages are
+  const painted = ({ data, layout }) => {
+    const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
+    return dark ? recolour(ground) : ground;
+  };
   const unzoom = () => { // to the newest ranges: plotly itself would go back to its first ones
     [shown, zooms] = [null, zooms + 1];
     store.redraw();
@@ -205,8 +225,10 @@ function createGraph(store, { undo, get, alert }, placed = () => {}) { // placed
     return (configs[deep] ??= { ...CONFIG, modeBarButtons: [["toImage", ...moves, home]] });
   };
   undo.push(store.join({
-    async draw(Plotly, { data, layout }, still) {
+    async draw(Plotly, figure, still) {
       if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it when it is not
+      if (dark !== isDark()) [dark, shown] = [!dark, null];
+      const { data, layout } = painted(figure);
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
       const moved = shown === still && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
       [shown, width] = [null, graph.clientWidth];
@@ -234,10 +256,12 @@ function createGraph(store, { undo, get, alert }, placed = () => {}) { // placed
       alert.textContent = `The picture cannot be drawn (${error.message}). ${error.remedy ?? "Reload the page and run the cell again."}`;
     },
   }));
-  const observer = new ResizeObserver(() => { if (graph.clientWidth && graph.clientWidth !== width) store.redraw(); });
-  observer.observe(graph);
-  undo.push(() => observer.disconnect(), () => purge?.());
-  return graph;
+  const size = new ResizeObserver(() => { if (graph.clientWidth && graph.clientWidth !== width) store.redraw(); });
+  const theme = new MutationObserver(() => { if (dark !== isDark()) store.redraw(); });
+  size.observe(graph);
+  [document.documentElement, document.body].forEach((host) => theme.observe(host, { attributes: true }));
+  undo.push(() => size.disconnect(), () => theme.disconnect(), () => purge?.());
+  return make("div", { className: "samviz-stage" }, graph);
 }
 
 const widget = (createView) => () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,21 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from samviz.dynamics import RULES, History, Settings
-from samviz.figures.export import place, write
-from samviz.lab import words
+from samviz.dynamics import History, Settings
+from samviz.figures.export import place
+from samviz.files import write
 from samviz.lab.attended import attended, present, static_picture
-from samviz.lab.player import Player
 from samviz.lab.presets import THEOREM, pace, presets
 from samviz.lab.record import run_page
-from samviz.lab.scene import PLANES
 from samviz.lab.session import Session
-from samviz.lab.view import LabView
+from samviz.lab.share import read, refuse_other, share_text
+from samviz.lab.stage import Stage
+from samviz.lab.view import KNOBS, MOST
 from samviz.problems import Problem
+from samviz.problems.arguments import instance, whole
 from samviz.problems.device import placed
 
+BUTTONS = "play", "pause", "step", "reset", "recenter"
 BURST = 100, 500  # steps at ρ = 0 and then of SAM that are run when nobody is there to press play
 
 
@@ -69,43 +70,59 @@ class Lab:
 
         Raises:
             ValueError: when an argument is out of range, named with what was expected.
-            TypeError: when a number is not a number.
+            TypeError: when a number is not a number, or the problem none of samviz.problems.
         """
-        if steps_per_frame is not None and steps_per_frame < 1:
-            raise ValueError(f"steps_per_frame is {steps_per_frame}; expected 1 or more")
+        instance("problem", problem, Problem, "one from samviz.problems")
+        if steps_per_frame is not None:
+            steps_per_frame = whole("steps_per_frame", steps_per_frame, "1 or more steps, at most 2⁶²", 1, MOST)
+        self._given = problem
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
-        self.session = Session(self.problem, Settings(rule, 1.0 if lr is None else lr, rho, batch_size), seed, start)
-        self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
+        session = Session(self.problem, Settings(rule, 1.0 if lr is None else lr, rho, batch_size), seed, start)
+        self.presets = presets(self.problem, float(session.run.history["eigenvalues"][0, 0]))
         if lr is None:
-            run = self.session.run
-            self.session.begin(replace(run.settings, lr=self.presets[THEOREM]["lr"]), seed, run.x[0])
-        settings, samples = self.session.run.settings, problem.samples
-        self.view = LabView(
-            rules=[[n, words.RULE_NAMES[n]] for n in RULES if n != "label_noise" or problem.square_targets],
-            planes=[[kind, label] for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"],
-            presets=list(self.presets),
-            samples=samples,
-            rule=settings.rule,
-            rho=settings.rho,
-            lr=settings.lr,
-            batch_size=settings.batch_size or max(samples, 1),
-            seed=seed,
-            steps_per_frame=steps_per_frame or pace(problem),
-            plane="hessian",
-        )
-        self.player = Player(more=self._more, draw=self._draw, ready=lambda: self.view.ready, fail=self._fail)
+            session.begin(replace(session.run.settings, lr=self.presets[THEOREM]["lr"]), seed, session.start)
+        self.stage = Stage(session, list(self.presets), steps_per_frame or pace(problem))
+        self.view, self.player = self.stage.view, self.stage.player
+        self._taken = self.view.knobs()
         self.view.on_action(lambda name, value: self.player.post(self._act, name, value))
         for names, react in (
-            (("rule", "rho", "lr", "batch_size"), self._steer),
+            (KNOBS, self._steer),
             (("plane",), self._replane),
             (("compare", "seed"), self.player.redraw),
         ):
             self.view.observe(lambda _, react=react: self.player.post(react), names)
-        self.session.run.prepare()
-        self.player.finish(self._shown(self.session.look()))
+        session.run.prepare()
+        self.player.finish(self.stage.shown(session.look()))
+
+    @classmethod
+    def from_share(cls, text: str, device: str | torch.device = "cpu") -> Lab:
+        """The lab of a shared text, with the same run: bit for bit where samviz, engine and processor are the same.
+
+        Args:
+            text: from `share`. It is data: nothing in it is evaluated.
+            device: as above.
+
+        Raises:
+            ValueError: when the text is damaged, of another format, or asks for too much.
+
+        >>> from samviz.problems import valley
+        >>> text = Lab(valley(), lr=0.01, rho=0.1, device="cpu").run(100).share()
+        >>> Lab.from_share(text).session.run.steps
+        100
+        """
+        shared = read(text)
+        first, precision = shared.changes[0][1].row(), getattr(torch, shared.dtype)
+        lab = cls(shared.problem, **first, x0=shared.x0, seed=shared.seed, device=device, dtype=precision)
+        lab.load(text)
+        return lab
 
     # what a person or a script can do
+
+    @property
+    def session(self) -> Session:
+        """What the lab runs."""
+        return self.stage.session
 
     @property
     def history(self) -> History:
@@ -122,16 +139,17 @@ class Lab:
             The lab itself.
 
         Raises:
-            ValueError: when n is negative.
+            ValueError, TypeError: when n is no integer of 0 or more.
         """
-        if n < 0:
-            raise ValueError(f"n is {n}; expected 0 or more steps")
+        n = whole("n", n, "0 or more steps", 0)
+        if self.player.work is not None:  # a Reset or a shared run, which come first
+            self.player.finish(self.player.work)
         while n and not self.session.stopped:
             steps = min(n, self.view.steps_per_frame)
-            for _ in self._shown(self.session.frame(steps)):
+            for _ in self.stage.shown(self.session.frame(steps)):
                 pass
             n -= steps
-        self.player.finish(self._shown(self.session.look(now=np.inf)))
+        self.player.finish(self.stage.shown(self.session.look(now=np.inf)))
         return self
 
     def play(self) -> None:
@@ -150,24 +168,23 @@ class Lab:
     def pause(self) -> None:
         """Stop after the piece of work under way."""
         self.view.playing = False
-        self._begin(self.session.look())
+        self.stage.begin(self.session.look())
 
     def step(self) -> None:
         """Take one step and look."""
         self.view.playing = False
-        self._begin(self.session.frame(0 if self.session.stopped else 1))
+        self.stage.begin(self.session.frame(0 if self.session.stopped else 1))
 
     def reset(self) -> None:
         """Start again from the start with the settings of the controls; the run so far becomes the ghost."""
-        self.view.playing = False
-        self.view.alert = ""
-        self._begin(self.session.restart(self._settings(), self.view.seed))
+        self.view.playing, self.view.alert = False, ""
+        self.stage.begin(self.session.restart(self._settings(), self.view.seed))
 
     def recenter(self) -> None:
         """Slice the landscape anew around the present iterate."""
         self.session.scene.wanted = True
         if not self.view.playing:
-            self._begin(self.session.look())
+            self.stage.begin(self.session.look())
 
     def preset(self, name: str) -> None:
         """Set the controls to a named setting; the run goes on with it.
@@ -178,11 +195,9 @@ class Lab:
         Raises:
             ValueError: when there is no such preset.
         """
-        if name not in self.presets:
+        if not isinstance(name, str) or name not in self.presets:
             raise ValueError(f"preset is {name!r}; expected one of {', '.join(self.presets)}")
-        with self.view.hold_trait_notifications():
-            for control, value in self.presets[name].items():
-                setattr(self.view, control, value)
+        self.view.put(self.presets[name])
 
     @property
     def figure(self) -> dict[str, Any]:
@@ -205,12 +220,34 @@ class Lab:
         """
         return write(place(path, ".html"), run_page(self.session, frames).encode())
 
+    def share(self) -> str:
+        """The run so far as one line of text, from which `Lab.from_share` or the share field of a lab makes it again.
+
+        Raises:
+            ValueError: when the problem or the start cannot be told in a few numbers, with what to do.
+        """
+        return share_text(self.session, self._given)
+
+    def load(self, text: str) -> None:
+        """Put a shared run on the lab's own problem in place of the run on show, which becomes the ghost.
+
+        Args:
+            text: from `share`. In a kernel its steps are taken beside other work; what cuts them short loses nothing.
+
+        Raises:
+            ValueError: when the text is damaged, of another format, or of another problem, with what to do.
+        """
+        shared = read(text)
+        refuse_other(shared, text, self._given, self.problem.dtype)
+        self.view.playing, self.view.alert = False, ""
+        self.stage.begin(self.stage.replay(shared))
+
     def static(self) -> Any:
         """The present picture as something that shows without a kernel: a PNG where one can be drawn."""
         return static_picture(self.figure, f"samviz lab: {self.view.status}")
 
     def _ipython_display_(self) -> None:
-        if not attended() and self.session.run.steps == 0:
+        if not attended() and self.run(0).session.run.steps == 0:
             still, moving = BURST
             self.run(still)
             if self.view.rho == 0:
@@ -222,27 +259,37 @@ class Lab:
     # how controls reach the run
 
     def _act(self, name: str, value: Any) -> None:
-        """A button or a preset, by the name that the browser sends."""
-        if name == "preset":
-            self.preset(value)
-        else:
-            press = {"play": self.play, "pause": self.pause, "step": self.step}
-            press |= {"reset": self.reset, "recenter": self.recenter}
-            press[name]()
+        """A button, a preset or a pasted text, by the name that the browser sends."""
+        try:
+            if name in ("preset", "load"):
+                getattr(self, name)(value)
+            elif name == "share":
+                self.view.shared = ""  # so that the same text is news as well
+                self.view.shared = self.share()
+            elif name in BUTTONS:
+                getattr(self, name)()
+            else:
+                raise ValueError(f"action is {name!r:.100}; expected one of {', '.join(BUTTONS)}, share, preset, load")
+        except (ValueError, TypeError) as error:
+            self.view.alert = f"{error}."
 
     def _settings(self) -> Settings:
-        view = self.view
-        return Settings(view.rule, view.lr, view.rho, view.batch_size if self.problem.samples else None)
+        knobs = self.view.knobs() | ({} if self.problem.samples else {"batch_size": None})
+        return Settings(**knobs).fit(1, self.problem)
 
     def _steer(self) -> None:
-        """Hand the controls' values to the running run."""
-        try:
-            self.session.run.settings = self._settings()
-        except (ValueError, TypeError) as error:
-            self.view.alert = f"{error}. The run goes on with the old value."
+        """Hand the controls' values to the running run; where they cannot be had, put all back."""
+        if (wanted := self.view.knobs()) == self._taken:
             return
-        if not self.session.stopped:
-            self.view.alert = ""
+        try:
+            settings = self._settings()
+        except (ValueError, TypeError) as error:
+            self.view.put(self._taken)
+            self.view.alert = f"{error}. The old value is kept."
+            return
+        self._taken = wanted
+        if not self.session.stopped:  # else Reset takes them: the run keeps those that it fell under
+            self.session.run.settings, self.view.alert = settings, ""
         self.player.redraw()
 
     def _replane(self) -> None:
@@ -250,51 +297,4 @@ class Lab:
         if scene.kind != self.view.plane:
             scene.kind, scene.wanted = self.view.plane, True
             if not self.view.playing:
-                self._begin(self.session.look())
-
-    # how work reaches the screen
-
-    def _more(self) -> Iterator[None] | None:
-        return self._shown(self.session.frame(self.view.steps_per_frame, live=True)) if self.view.playing else None
-
-    def _begin(self, work: Iterator[None]) -> None:
-        self.player.begin(self._shown(work))
-
-    def _shown(self, work: Iterator[None]) -> Iterator[None]:
-        """The work, with its progress, its notices and its end shown in the view."""
-        view, session = self.view, self.session
-        for piece in work:
-            view.progress, view.progress_label = session.progress or (-1.0, view.progress_label)
-            yield piece
-        view.progress = -1.0
-        view.plane = session.scene.kind
-        if session.notice:
-            view.alert, session.notice = session.notice, ""
-        if session.stopped:
-            view.playing = False
-            view.alert = f"{session.stopped} The history is kept; lower η and press Reset."
-
-    def _draw(self) -> None:
-        session, view = self.session, self.view
-        precision = str(self.problem.dtype).removeprefix("torch.")
-        line = words.status(
-            session.now(),
-            self.problem.samples,
-            step=session.run.steps,
-            speed=session.clock(),
-            place=f"{self.problem.device.type.upper()} {precision}, {session.run.engine}",
-            playing=view.playing,
-            stopped=bool(session.stopped),
-            falling=session.falling(),
-        )
-        view.status = line + (f" Seed {view.seed} starts at Reset." if view.seed != session.run.seed else "")
-        view.show(self.figure)
-
-    def _fail(self, error: BaseException) -> None:
-        """An exception in the work: say so, stop, and stay usable."""
-        self.view.playing = False
-        self.view.progress = -1.0
-        if isinstance(error, KeyboardInterrupt):
-            self.view.alert = "Interrupted; press Play to go on."
-        else:
-            self.view.alert = f"{type(error).__name__}: {error}. The history is kept; press Reset to start again."
+                self.stage.begin(self.session.look())

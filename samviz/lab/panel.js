@@ -1,6 +1,5 @@
 // The panel in the browser: declared controls, a sentence and points to drag, over graph.js. The kernel's half is panel.py.
 
-const PAUSE = 800; // ms that the sentence must stand still before it is spoken
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -93,12 +92,12 @@ function createPanel(context, store) {
   });
   undo.push(() => clearTimeout(speaking));
 
-  const graph = createGraph(store, parts, () => handles.forEach(({ place }) => place()));
+  const stage = createGraph(store, parts, { words: sentence, placed: () => handles.forEach(({ place }) => place()) });
   const hint = make("span", { className: "samviz-spoken", id: nextId(), textContent: "Arrow keys move it; with Shift, farther." });
-  const handles = get("controls").filter(({ kind }) => kind === "point").map(({ name }) => createHandle(graph, name, cell(name), hint));
+  const handles = get("controls").filter(({ kind }) => kind === "point").map(({ name }) => createHandle(stage.firstChild, name, cell(name), hint));
+  stage.append(...handles.map(({ handle }) => handle), ...(handles.length ? [hint] : []));
   context.el.append(make("div", { className: "samviz-card samviz-panel", role: "group", ariaLabel: get("description") },
-    ...(thumbs.length ? [sliders(...thumbs)] : []), ...(others.length ? [row(...others)] : []), sentence, spoken, alert,
-    make("div", { className: "samviz-stage" }, graph, ...handles.map(({ handle }) => handle), ...(handles.length ? [hint] : []))));
+    ...(thumbs.length ? [sliders(...thumbs)] : []), ...(others.length ? [row(...others)] : []), sentence, spoken, alert, stage));
   return () => undo.forEach((undone) => undone());
 }
 

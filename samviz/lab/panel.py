@@ -65,8 +65,11 @@ class Panel:
             description: what the graph shows, for those who cannot see it.
 
         Raises:
+            TypeError: when `draw` is no function, or a control none of samviz.lab.
             ValueError: when a control starts at a value that it cannot have, or a name stands twice.
         """
+        if not callable(draw):
+            raise TypeError(f"draw is {draw!r}; expected a function of the values")
         self.controls = declared(controls, drag or {})
         self.figure: dict[str, Any] = {}
         self.sentence = ""
@@ -83,7 +86,7 @@ class Panel:
         next(work)  # a mistake in `draw` is the cell's own error
         self._draw()
         self.player.begin(work)
-        self.view.observe(lambda _: self.player.post(self._restart), "values")
+        self.view.observe(lambda change: self.player.post(self._heed, change.old), "values")
 
     # what a person or a script can do
 
@@ -119,6 +122,15 @@ class Panel:
         present(self.view, self.static)
 
     # how work reaches the screen
+
+    def _heed(self, before: dict[str, Any]) -> None:
+        """Controls have moved; where one went to what it cannot have, all go back."""
+        try:
+            self.values  # noqa: B018
+        except ValueError:
+            self.view.values = before
+            raise
+        self._restart()
 
     def _restart(self) -> None:
         """Draw for the present values, instead of for those before."""

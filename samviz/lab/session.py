@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from math import isfinite
 from time import monotonic
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, lab_figure
+from samviz.lab import words
 from samviz.lab.scene import Scene
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
@@ -29,6 +30,8 @@ class Session:
 
     Attributes:
         run: the run on show.
+        start: where it began, (dim,).
+        x0: where every run begins, (dim,); None for a gradient-descent minimum.
         scene: its slice of the landscape.
         ghost: the record of the run before, or None.
         stopped: why the run cannot go on; empty while it can.
@@ -38,17 +41,20 @@ class Session:
         speed: steps per second lately, 0 while unknown.
     """
 
-    def __init__(self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None) -> None:
-        """Begin at x0, (dim,), or where it is None at a gradient-descent minimum."""
-        self.problem, self._x0 = problem, x0
+    def __init__(
+        self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None, minimum: Tensor | None = None
+    ) -> None:
+        """Begin at x0, (dim,), or where it is None at a gradient-descent minimum, which may be known already."""
+        self.problem, self.x0 = problem, x0
         self.ghost: History | None = None
         self.notice = ""
         self.progress: tuple[float, str] | None = None
-        self.begin(settings, seed, gradient_descent_minimum(problem, seed=seed) if x0 is None else x0)
+        start = minimum if x0 is None else x0
+        self.begin(settings, seed, gradient_descent_minimum(problem, seed=seed) if start is None else start)
 
     def begin(self, settings: Settings, seed: int, start: Tensor) -> None:
         """Put a new run at its start, measured but not yet sliced."""
-        problem = self.problem
+        problem, self.start = self.problem, start
         knobs = settings.rule, settings.lr, settings.rho, settings.batch_size
         self.run = Run(
             problem, *knobs, x0=start, seed=seed, device=problem.device, dtype=problem.dtype, trail=TRAIL + 1
@@ -76,17 +82,31 @@ class Session:
         """
         if len(self.run.history) > 1:
             self.ghost = self.run.history
-        start = self._x0
-        if start is None:
-            for fraction, point in descent(self.problem, seed=seed):
-                start, self.progress = point, (fraction, "finding the minimum")
-                yield
-        assert start is not None, "a descent yields at least once"
+        start = (yield from self.minimum(seed)) if self.x0 is None else self.x0
         kind = self.scene.kind
         self.begin(settings, seed, start)
         self.scene.kind = kind if kind != "pca" else "hessian"  # no trajectory yet
         self.progress = None
         yield from self.look()
+
+    def minimum(self, seed: int) -> Generator[None, None, Tensor]:
+        """A gradient-descent minimum; that of the run on show where it has the seed.
+
+        Args:
+            seed: of the descent's start.
+
+        Yields:
+            Nothing, between pieces.
+
+        Returns:
+            (dim,).
+        """
+        found = self.start
+        if self.x0 is not None or seed != self.run.seed:
+            for fraction, point in descent(self.problem, seed=seed):
+                found, self.progress = point, (fraction, "finding the minimum")
+                yield
+        return found
 
     def frame(self, steps: int, *, live: bool = False) -> Iterator[None]:
         """The steps of one frame, a measurement, and a slice when the landscape has gone stale.
@@ -95,6 +115,18 @@ class Session:
             steps: how many.
             live: True leaves the measurement out as long as less time has passed since the last one than that took, so
                 that measuring takes half of the time at most. What is measured then depends on the clock.
+
+        Yields:
+            Nothing, between pieces of about 5 ms.
+        """
+        yield from self.advance(steps)
+        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost)
+
+    def advance(self, steps: int) -> Iterator[None]:
+        """Steps without a look; a divergence ends them.
+
+        Args:
+            steps: how many.
 
         Yields:
             Nothing, between pieces of about 5 ms.
@@ -114,7 +146,6 @@ class Session:
                 self.estimates.append({"step": self.run.steps, "curvature": curvature})
                 _bound(self.estimates)
             yield
-        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost)
 
     def look(self, now: float | None = None, measure: bool = True) -> Iterator[None]:
         """Measure, and slice when the landscape has gone stale.
@@ -127,13 +158,7 @@ class Session:
             Nothing, between pieces.
         """
         if measure and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
-            began = monotonic()
-            self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
-            self._rows += 1
-            self._measured = monotonic()
-            self._row_cost = self._measured - began
-            _bound(self.run.history)
-            self.scene.remember()
+            self.measure()
             yield
         if not self.scene.stale(monotonic() if now is None else now):
             return
@@ -148,6 +173,16 @@ class Session:
             self.scene.kind, self.scene.wanted = "hessian", True
             yield from self.look(now, measure)
         self.progress = None
+
+    def measure(self) -> None:
+        """Add a row to the history, without the trace in three of four where that is dear."""
+        began = monotonic()
+        self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
+        self._rows += 1
+        self._measured = monotonic()
+        self._row_cost = self._measured - began
+        _bound(self.run.history)
+        self.scene.remember()
 
     def figure(self, compare: bool) -> dict[str, Any]:
         """The picture of things as they are, as plain plotly JSON.
@@ -190,6 +225,20 @@ class Session:
         settings = self.run.settings
         knobs = settings.row() | {"batch_size": settings.batch_size or self.problem.samples}
         return self.run.history.rows[-1] | knobs
+
+    def status(self, playing: bool) -> str:
+        """The line under the controls: the step, the engine, and what is happening."""
+        run, precision = self.run, str(self.problem.dtype).removeprefix("torch.")
+        return words.status(
+            self.now(),
+            self.problem.samples,
+            step=run.steps,
+            speed=self.clock(),
+            place=f"{self.problem.device.type.upper()} {precision}, {run.engine}",
+            playing=playing,
+            stopped=bool(self.stopped),
+            falling=self.falling(),
+        )
 
     def falling(self) -> bool:
         """Whether the loss fell by a fifth over the last twenty measurements."""

@@ -29,18 +29,43 @@ function createLab(context, store) {
   const preset = make("select", { onchange: () => act("preset", preset.value) },
     make("option", { value: "", textContent: "choose…", disabled: true, selected: true }),
     ...get("presets").map((name) => make("option", { value: name, textContent: name })));
+  const text = make("input", { // holds the run, or another that is pasted
+    type: "text", className: "samviz-typed", style: "flex: 1; width: auto; font-weight: 400", autocomplete: "off", spellcheck: false,
+    onkeydown: ({ key }) => { if (key === "Enter" && text.value.trim()) act("load", text.value); },
+  });
+  const copied = make("span", { role: "status" });
+  const sharing = field("this run as text; or paste another, then Enter", text, copied);
+  Object.assign(sharing, { hidden: true, style: "flex: 1 1 100%", id: nextId() });
+  const share = button("Share", () => {
+    sharing.hidden = !sharing.hidden;
+    share.setAttribute("aria-expanded", !sharing.hidden);
+    if (!sharing.hidden) act("share");
+  });
+  share.setAttribute("aria-expanded", false);
+  share.setAttribute("aria-controls", sharing.id);
+  follow("shared", () => {
+    [text.value, copied.textContent] = [get("shared"), ""];
+    if (sharing.hidden || !text.value) return;
+    text.focus();
+    text.select();
+    navigator.clipboard?.writeText(text.value).then(() => { copied.textContent = "copied"; }, () => {}); // not every page may
+  });
   const n = get("samples");
   const limits = { low: 1, high: n, whole: true, show: (value) => (value === n ? `${value} (full)` : String(value)) };
 
   // words
   const status = make("p", { className: "samviz-status", ariaHidden: "true" });
-  const spoken = make("p", { className: "samviz-spoken", role: "status" }); // the same at every start and stop, else every 10 s
-  let said = -Infinity, playing = null;
+  const spoken = make("p", { className: "samviz-spoken", role: "status" }); // the same soon after a start or a stop, else every 10 s
+  let said = -Infinity, playing = null, speaking = 0;
+  const say = () => { [said, speaking, spoken.textContent] = [performance.now(), 0, get("status")]; };
   follow("status playing", () => {
     status.textContent = get("status");
-    if (playing === get("playing") && performance.now() - said < 1e4) return;
-    [said, playing, spoken.textContent] = [performance.now(), get("playing"), get("status")];
+    if (playing !== get("playing")) [playing, said] = [get("playing"), -Infinity];
+    if (playing && (speaking || performance.now() - said < 1e4)) return;
+    clearTimeout(speaking);
+    speaking = setTimeout(say, PAUSE); // the kernel's words come after its `playing`
   });
+  undo.push(() => clearTimeout(speaking));
   const bar = make("progress", { max: 1, id: nextId() });
   const doing = make("label", { htmlFor: bar.id });
   const progress = make("span", { className: "samviz-field samviz-progress" }, doing, bar);
@@ -60,8 +85,8 @@ function createLab(context, store) {
     row(choice(trait("rule"), "rule", get("rules")), choice(trait("steps_per_frame"), "steps per frame", SPEEDS),
       field("seed", typed(trait("seed"), { low: 0, high: 2 ** 31 - 1, whole: true })),
       choice(trait("plane"), "plane", get("planes")), button("Re-centre", () => act("recenter")),
-      checkbox(trait("compare"), "ghost of the last run")),
-    alert, createGraph(store, parts)));
+      checkbox(trait("compare"), "ghost of the last run"), share, sharing),
+    alert, createGraph(store, parts, { words: status })));
   return () => undo.forEach((undone) => undone());
 }
 

@@ -18,6 +18,8 @@ import anywidget
 import numpy as np
 import traitlets as t
 
+from samviz.figures.dark import recolour_js
+
 HERE = Path(__file__).parent
 IN_FLIGHT = 2
 """Frames that may be on their way to the browser before `PlotView.ready` turns false."""
@@ -78,11 +80,15 @@ def script(name: str) -> str:
     >>> script("panel.js").rstrip().endswith("export default widget(createPanel);")
     True
     """
-    return "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("graph.js", name))
+    own = [(HERE / part).read_text(encoding="utf-8") for part in ("graph.js", name)]
+    return "\n".join([recolour_js(), *own])
 
 
-class PlotView(anywidget.AnyWidget):
-    """A widget with one Plotly graph: frames by `show`, and when the browser is ready for another.
+class View(anywidget.AnyWidget):
+    """A widget whose settings come from the browser as messages of their own.
+
+    ipywidgets' own way waits for an answer before it sends the next one: once an answer is lost with a broken
+    connection, no setting would ever arrive again.
 
     Args:
         kwargs: initial values of the traits.
@@ -90,8 +96,42 @@ class PlotView(anywidget.AnyWidget):
 
     _css = (HERE / "view.css").read_text(encoding="utf-8")
 
-    description = t.Unicode(help="what the graph shows, for screen readers").tag(sync=True)
     alert = t.Unicode(help="an error with its reason and remedy; empty: none").tag(sync=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_msg(self._receive)
+
+    def _receive(self, widget: object, message: Any, buffers: object) -> None:
+        match message:
+            case {"state": dict(state)} if state.keys() <= self.traits(sync=True, echo_update=False).keys():
+                self._set(state)
+            case _:
+                self.alert = f"The page sent {message!r:.100}; expected a setting or an action. Nothing was changed."
+
+    def _set(self, state: dict[str, Any]) -> None:
+        """Take settings all together; where one is refused, by its trait or by an observer, none."""
+        before = {name: getattr(self, name) for name in state}
+        try:
+            for name, value in state.items():
+                if isinstance(value, bool) != isinstance(before[name], bool):  # traitlets reads True as 1
+                    raise t.TraitError(f"{name} is {value!r:.100}; expected {type(before[name]).__name__}")
+            self.set_state({name: value for name, value in state.items() if value != before[name]})  # True is 1, too
+        except (t.TraitError, ValueError, OverflowError) as error:
+            for name, value in before.items():
+                setattr(self, name, value)
+            self.send_state(list(before))  # the page shows what was refused
+            self.alert = f"The page sent {state!r:.100}: {error}".rstrip(".") + ". The old value is kept."
+
+
+class PlotView(View):
+    """A widget with one Plotly graph: frames by `show`, and when the browser is ready for another.
+
+    Args:
+        kwargs: initial values of the traits.
+    """
+
+    description = t.Unicode(help="what the graph shows, for screen readers").tag(sync=True)
     _plotly = t.Unicode(help="version under which a page keeps plotly.js").tag(sync=True)
 
     _pushed_plotly = False  # by the first widget of this process
@@ -102,7 +142,6 @@ class PlotView(anywidget.AnyWidget):
         self._held: dict[int, tuple[int, Any, Any]] = {}  # id: (key, the caller's array, as sent) of that figure
         self._seq = self._ack = self._keys = 0
         super().__init__(_plotly=plotly_js()[0], **kwargs)
-        self.on_msg(self._receive)
         if not PlotView._pushed_plotly:  # unasked, so that "Run all" need not be over before the first picture
             PlotView._pushed_plotly = True
             self._send_plotly()
@@ -159,12 +198,15 @@ class PlotView(anywidget.AnyWidget):
     def _send_plotly(self) -> None:
         self.send({"plotly": True}, buffers=[plotly_js()[1]])
 
-    def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
-        if "ack" in message:
-            self._ack = max(self._ack, int(message["ack"]))
-        elif "hello" in message:
-            if message["hello"] == "no plotly":
-                self._send_plotly()
-            with self._lock:
-                if self._figure is not None:
-                    self._send_frame(list(self._held.values()))
+    def _receive(self, widget: object, message: Any, buffers: object) -> None:
+        match message:
+            case {"ack": int(seq)} if seq <= self._seq:
+                self._ack = max(self._ack, seq)
+            case {"hello": has}:
+                if has == "no plotly":
+                    self._send_plotly()
+                with self._lock:
+                    if self._figure is not None:
+                        self._send_frame(list(self._held.values()))
+            case _:
+                super()._receive(widget, message, buffers)

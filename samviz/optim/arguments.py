@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -31,11 +31,23 @@ def rows(name: str, value: Any) -> int:
 def radius(group: dict[str, Any]) -> float:
     """The perturbation radius ρ of a parameter group, in units of ‖w‖, or of |w| where it is adaptive."""
     rho, adaptive = group["rho"], group["adaptive"]
-    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= float(rho) < math.inf:
+    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= group["rho"] <= sys.float_info.max:
         raise ValueError(f"rho is {rho!r}; expected a number of 0 or more")
     if not isinstance(adaptive, bool):
         raise TypeError(f"adaptive is {adaptive!r}; expected True or False")
     return float(rho)
+
+
+def listed(params: Any) -> Any:
+    """Parameters, or groups of them, that can be gone through more than once."""
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        raise TypeError(f"params is {params!r:.200}; expected parameters or groups of them: model.parameters()")
+    given = list(params) if isinstance(params, Iterator) else params
+    if odd := [each for each in given if not isinstance(each, Tensor | dict | tuple)]:
+        raise TypeError(f"params holds {odd[0]!r:.200}; expected parameters or groups of them: model.parameters()")
+    if not given:
+        raise ValueError(f"params is {given!r}; expected one parameter at least: a model with something to train")
+    return given
 
 
 def base_of(base_optimizer: Any, params: Iterable[Any], options: dict[str, Any]) -> Optimizer:
@@ -61,11 +73,17 @@ def check_real(parameters: list[Tensor], group: int) -> None:
     for i, p in enumerate(parameters):
         if not p.is_floating_point():
             raise ValueError(
-                f"parameter {i} of group {group} is {p.dtype}; expected real floating-point numbers. Leave it out, or "
-                "make it real: torch.view_as_real gives the two parts of complex numbers"
+                f"parameter {i} of group {group} is {p.dtype}; expected real floating-point numbers in params. Leave "
+                "it out, or make it real: torch.view_as_real gives the two parts of complex numbers"
             )
     if len(set(parameters)) < len(parameters):
         raise ValueError(f"group {group} has a parameter twice; expected each once")
+
+
+def check_scaler(scaler: Any) -> None:
+    """Refuse what cannot unscale gradients."""
+    if scaler is not None and not hasattr(scaler, "unscale_"):
+        raise TypeError(f"scaler is {scaler!r:.200}; expected a torch.amp.GradScaler, or None")
 
 
 def loss_of(returned: Any) -> Any:

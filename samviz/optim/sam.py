@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from samviz.optim.arguments import SKIPS, base_of, check_real, loss_of, radius, rows
+from samviz.optim.arguments import SKIPS, base_of, check_real, check_scaler, listed, loss_of, radius, rows
 from samviz.optim.passes import States, buffers_kept, random_states, replayed
 from samviz.optim.perturbation import Stash, graded, length, perturb, put_back, tilted
 
@@ -102,13 +102,15 @@ class SAM(Optimizer):
         self._random: States = {}  # where the first pass began, until the second ends
         self._lost = False  # whether the first gradient was not finite
         radius({"rho": rho, "adaptive": adaptive})
-        self.base = base_of(base_optimizer, params, options)
+        self.base = base_of(base_optimizer, listed(params), options)
         self.base.defaults.update(rho=rho, adaptive=adaptive)
         super().__init__(self.base.param_groups, self.base.defaults)
         self.param_groups, self.state = self.base.param_groups, self.base.state
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, {"params": ..., "rho": ..., "lr": ...}, as to any optimizer of torch."""
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"param_group is {param_group!r:.200}; expected a dictionary with params, as any group")
         if self.param_groups is self.base.param_groups:
             self.base.add_param_group(param_group)
         else:  # torch's constructor goes through the groups that the base has already
@@ -142,11 +144,13 @@ class SAM(Optimizer):
             ValueError: when only one of m and samples is given.
             RuntimeError: when no parameter has a gradient after the closure.
         """
-        if closure is None:
+        if not callable(closure):
             expected = "a function that runs forward and backward and returns the loss"
-            raise TypeError(f"step() got no closure; expected {expected}. Or call first_step() and second_step()")
+            given = "got no closure" if closure is None else f"got {closure!r:.200} for closure"
+            raise TypeError(f"step() {given}; expected {expected}. Or call first_step() and second_step()")
+        check_scaler(scaler)
         if (samples is None) != (self.m is None):
-            raise ValueError(f"m is {self.m} and samples is {samples}; expected both or neither: m=16 and samples=64")
+            raise ValueError(f"m is {self.m} and samples is {samples!r}; expected both or neither: m=16 and samples=64")
         loss = self._both(closure) if self.m is None else self._average(closure, rows("samples", samples), self.m)
         self._descend(scaler)
         return loss
@@ -234,6 +238,7 @@ class SAM(Optimizer):
         Raises:
             RuntimeError: when first_step was not called, no parameter has a gradient, or m is set.
         """
+        check_scaler(scaler)
         if self._stash is None:
             raise RuntimeError("second_step() was called before first_step(); call that at the first gradient")
         self._restore()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from samviz.geometry.density import SpectralDensity
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
 from samviz.problems import attach
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import instance, real, whole
 from samviz.problems.attached import LossFunction
 from samviz.problems.batches import Batches
 from samviz.problems.untouched import untouched
@@ -119,16 +119,19 @@ class Probe:
         """
         self.every = whole("every", every, "1 or more steps", 1)
         self.k = whole("k", k, "1 or more eigenvalues", 1)
-        self.rho = _positive("rho", rho, torch.finfo(torch.float32).max, "a perturbation radius above 0")
+        most = torch.finfo(torch.float32).max
+        self.rho = real("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
         free = budget is None or budget == math.inf
-        share = None if free else _positive("budget", budget, 1, "a share above 0 and up to 1 (5 % is 0.05), or None")
-        wanted = [measures] if isinstance(measures, str) else list(measures)
+        expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
+        share = None if free else real("budget", budget, expected, lambda share: 0 < share <= 1)
+        wanted = [measures] if isinstance(measures, str) else measures
+        instance("measures", wanted, Collection, f"some of {', '.join(MEASURES)}")
         if odd := [name for name in wanted if name not in MEASURES]:
             raise ValueError(f"measures holds {odd[0]!r}; expected some of {', '.join(MEASURES)}")
         self.problem = attach(
             model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, training=training
         )
-        self._gauge = Gauge(self.problem, self.k, self.rho, whole("seed", seed, "0 or more", 0))
+        self._gauge = Gauge(self.problem, self.k, self.rho, whole("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
         work = self._gauge.work()
         self._account = Account(share, {name: work[name] for name in work if name == "gradient" or name in wanted})
         self.history = History()
@@ -201,7 +204,13 @@ class Probe:
 
         Args:
             path: of the file.
+
+        Raises:
+            FileNotFoundError: when its folder is not there.
         """
+        instance("path", path, (str, PathLike), "the path of a file")
+        if not (folder := Path(path).parent).is_dir():
+            raise FileNotFoundError(f"path is {str(path)!r}, but there is no folder {str(folder)!r}; make it first")
         self.to_pandas().to_csv(path, index=False)
 
     def lab(self, train: Callable[[], Any] | None = None, optimizer: Any = None) -> Any:
@@ -269,12 +278,6 @@ class Probe:
         if self._account.wait:
             told += f", the next measurement after {self._account.wait:.2g} s of training"
         return f"<Probe of {self.problem!r}: {told}>"
-
-
-def _positive(name: str, value: Any, most: float, expected: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= most:
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
-    return float(value)
 
 
 def _plain(value: Any) -> Any:

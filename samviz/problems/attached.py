@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
 
+from samviz.problems.arguments import instance
 from samviz.problems.batches import Batches, Data, call, placed_at
 from samviz.problems.network import filters_of
 from samviz.problems.problem import Operator, Problem
@@ -41,16 +42,13 @@ class Attached(Problem):
         loss_fn: outputs and target to the mean over the batch's samples, a tensor of one number. Where a batch is a
             mapping, it takes the place of the target.
         data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches; each batch a pair (inputs,
-            target) or a mapping of named inputs. Every pass sees the same batches: shuffling and augmentation start
-            from the same seed each time.
+            target) or a mapping of named inputs. Every pass sees the same batches: shuffling and augmentation alike.
         names: patterns of the parameters that vary, such as ["layer4.*", "*.bias"]; None for all that are trained.
-        samples: at most so many samples, the first ones, are kept in memory; None for all, taken from data anew
-            at each pass.
+        samples: so many samples at most, the first, are kept in memory; None for all, taken from data at each pass.
         batch_size: samples in each evaluation of a pair of tensors.
-        training: whether the model is in training mode: BatchNorm by the batch, dropout with the same masks at each
-            pass.
-        recompute: whether BatchNorm's statistics are taken from the data anew at every point, as the plain average over
-            its batches. The loss can then be drawn, but not differentiated.
+        training: whether the model is in training mode: BatchNorm by the batch, dropout alike at each pass.
+        recompute: whether BatchNorm's statistics are averaged anew over the batches of the data at every point. The
+            loss can then be drawn, but not differentiated.
 
     Raises:
         ValueError: when nothing varies, names fit nothing, or the model lies on several devices.
@@ -79,8 +77,7 @@ class Attached(Problem):
         training: bool = False,
         recompute: bool = False,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model is {model!r:.200}; expected a torch.nn.Module")
+        instance("model", model, nn.Module, "a torch.nn.Module")
         if not callable(loss_fn):
             raise TypeError(f"loss_fn is {loss_fn!r:.200}; expected a function of outputs and target")
         if getattr(loss_fn, "reduction", "mean") not in ("mean", "batchmean"):
@@ -125,9 +122,10 @@ class Attached(Problem):
         Raises:
             ValueError: when a parameter is missing or has another shape.
         """
+        instance("state", state, Mapping, "a state_dict of the model")
         for name, shape in self.shapes.items():
-            if name not in state or state[name].shape != shape:
-                found = f"of shape {tuple(state[name].shape)}" if name in state else "missing"
+            if getattr(state.get(name), "shape", None) != shape:
+                found = f"of shape {tuple(getattr(state[name], 'shape', ()))}" if name in state else "missing"
                 raise ValueError(f"state has {name} {found}; expected {tuple(shape)}, as in {self.name}.state_dict()")
         return torch.cat([state[name].detach().to(self.device, self.dtype).flatten() for name in self.shapes])
 
@@ -250,11 +248,13 @@ def _chosen(model: nn.Module, names: Sequence[str] | None) -> Mapping[str, Tenso
     """The parameters that vary, by name, in the model's order."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
-        raise ValueError("model has no parameter with requires_grad; there is nothing to look at")
-    patterns = ["*"] if names is None else [names] if isinstance(names, str) else list(names)
+        raise ValueError("model has no parameter with requires_grad; there is nothing to look at: make one require it")
+    patterns = ["*"] if names is None else [names] if isinstance(names, str) else names
+    instance("names", patterns, Collection, "patterns of parameters' names, or None")
     for pattern in patterns or [""]:
-        if not any(fnmatchcase(name, pattern) for name in trainable):
-            raise ValueError(f"names is {names!r:.200}; {pattern!r} fits none of {', '.join(trainable):.500}")
+        if not any(isinstance(pattern, str) and fnmatchcase(name, pattern) for name in trainable):
+            known = ", ".join(trainable)
+            raise ValueError(f"names is {names!r:.200}; {pattern!r} fits none of {known:.500}: use some of these")
     chosen = {name: p for name, p in trainable.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
     odd = [name for name, p in chosen.items() if not p.is_floating_point()]
     if odd:

@@ -28,8 +28,8 @@ class Data:
             data = _split(data, batch_size)  # a tensor is no batch
         elif isinstance(data, Iterator | str | Tensor) or not isinstance(data, Iterable):
             raise TypeError(
-                f"data is a {type(data).__name__}; expected a pair of tensors (inputs, targets), a DataLoader, or a "
-                "list of batches, which can be passed over more than once"
+                f"data is a {type(data).__name__}; expected a pair of tensors (inputs, targets), "
+                "a DataLoader, or a list of batches, which can be passed over more than once"
             )
         self._data = data
         batching = getattr(data, "batch_sampler", None)
@@ -77,7 +77,7 @@ def size_of(batch: Any) -> int:
     """Number of samples of a batch: the length of the first tensor in it."""
     for part in _tensors(batch):
         return len(part) if part.ndim else 1
-    raise TypeError(f"a batch is {batch!r:.200}; expected tensors, as a pair (inputs, target) or by name")
+    raise TypeError(f"data: a batch is {batch!r:.200}; expected tensors, as a pair (inputs, target) or by name")
 
 
 def placed_at(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -99,8 +99,8 @@ def call(model: Callable[..., Any], batch: Any) -> tuple[Any, Any]:
         return model(**batch), batch
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         raise TypeError(
-            f"a batch is a {type(batch).__name__} of {len(batch)}; expected a pair (inputs, target), where inputs may "
-            "be a tuple, or a mapping of named inputs"
+            f"data: a batch is a {type(batch).__name__} of {len(batch)}; expected a pair (inputs, target), where "
+            "inputs may be a tuple, or a mapping of named inputs"
         )
     inputs, target = batch
     if isinstance(inputs, Mapping):

@@ -41,7 +41,7 @@ def load(name: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
         ((1797, 64), (1797,))
     """
     if name not in DATASETS:
-        raise ValueError(f"data={name!r} is not a data set; choose one of {', '.join(map(repr, DATASETS))}")
+        raise ValueError(f"data={name!r} is the name of no data set; choose one of {', '.join(map(repr, DATASETS))}")
     with np.load(Path(__file__).with_name(f"{name}.npz"), allow_pickle=False) as stored:
         features, targets = stored["features"], stored["targets"]
     if features.dtype == np.uint8:  # grey levels 0 to 16

@@ -59,10 +59,12 @@ def placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch
         torch.empty(0, device=where)
     except (TypeError, RuntimeError, AssertionError) as error:  # no such name, or none on this machine
         raise ValueError(f"device is {device!r}; expected 'auto', 'cpu', or a device that torch finds here") from error
+    if where.type == "meta":
+        raise ValueError(f"device is {device!r}, which holds no numbers; expected 'auto', 'cpu' or another")
     if dtype is None:
         dtype = torch.float32 if where.type == "mps" else torch.float64
     if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype is {dtype}; expected torch.float64 or torch.float32")
+        raise ValueError(f"dtype is {dtype!r}; expected torch.float64 or torch.float32")
     if where.type == "mps" and dtype == torch.float64:
         raise ValueError("dtype is torch.float64 but the MPS device has none; use dtype=torch.float32 or device='cpu'")
     return where, dtype

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samviz.problems.arguments import whole
+from samviz.problems.arguments import seeded, whole
 from samviz.problems.data import load
+from samviz.problems.device import placed
 
 Labelled = tuple[Tensor, Tensor]  # images, float32 (n, channels, height, width), and labels, int64 (n,)
 
@@ -36,7 +37,7 @@ def images(
         Images, float32 (n, channels, height, width), in [0, 1], and labels, int64 (n,): to train on, and to test on.
 
     Raises:
-        ValueError: when there is no such set, or not so many images.
+        ValueError: when there is no such set, device or seed, or not so many images.
         ImportError: when torchvision is not installed, or does not fit torch.
 
     Example:
@@ -44,6 +45,7 @@ def images(
         >>> inputs.shape, labels.shape, len(others)
         (torch.Size([300, 1, 8, 8]), torch.Size([300]), 1497)
     """
+    where, single = placed(device, torch.float32)
     if name == "digits":
         features, targets = load("digits")
         every, labels, top = torch.from_numpy(features).view(-1, 1, 8, 8), torch.from_numpy(targets), 1
@@ -54,9 +56,9 @@ def images(
     whole("train", train, f"1 to {len(every) - 1} images, of {len(every)}", 1, len(every) - 1)
     if test is not None:
         whole("test", test, f"1 to {len(every) - train} images, all that are left", 1, len(every) - train)
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(every), generator=seeded(seed))
     rows = order[:train], order[train:][:test]
-    ours, others = ((every[part].to(device, torch.float32) / top, labels[part].to(device)) for part in rows)
+    ours, others = ((every[part].to(where, single) / top, labels[part].to(where)) for part in rows)
     return ours, others
 
 

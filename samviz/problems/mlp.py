@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz.problems.arguments import seeded
 from samviz.problems.device import compiles
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss, filters_of
 from samviz.problems.problem import Operator
@@ -49,15 +50,15 @@ class MLP(Network):
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         given = list(widths) if isinstance(widths, Iterable) else widths
-        whole = isinstance(given, list) and all(isinstance(w, Integral) and w >= 1 for w in given)
+        whole = isinstance(given, list) and all(isinstance(w, Integral) and w >= 1 and w is not True for w in given)
         if not whole or len(given) < 2:
             raise ValueError(f"widths is {given!r}; expected two or more positive integers, inputs to outputs")
         self.widths = tuple(map(int, given))
         super().__init__(data, loss)
         self.inputs = self.inputs.reshape(self.samples, -1)
-        if self.inputs.shape[1] != self.widths[0]:
-            raise ValueError(f"widths[0] is {self.widths[0]} but the data has {self.inputs.shape[1]} inputs")
-        self._fit_targets(self.widths[-1])
+        if (inputs := self.inputs.shape[1]) != self.widths[0]:
+            raise ValueError(f"widths[0] is {self.widths[0]} but the data has {inputs} inputs; expected {inputs}")
+        self._fit_targets(self.widths[-1], "widths that end in")
         self.activation = activation
         self.layers = list(zip(self.widths[:-1], self.widths[1:]))  # (in, out)
         self.dim = sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
@@ -180,7 +181,7 @@ class MLP(Network):
 
     def initial(self, seed: int = 0) -> Tensor:
         """Weights and biases uniform on ±1/√fan_in, torch's default for linear layers."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         parts = [
             (2 * torch.rand((fan_in + 1) * fan_out, generator=generator, dtype=torch.float64) - 1) / math.sqrt(fan_in)
             for fan_in, fan_out in self.layers

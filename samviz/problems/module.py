@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from samviz.problems.arguments import flag, instance
 from samviz.problems.buffer import Buffer
 from samviz.problems.network import Data, Network, SampleLoss, filters_of
 from samviz.problems.training import calibrate, draws, fixed, in_training, seed_of
@@ -28,14 +29,15 @@ class Module(Network):
 
     def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss, training: bool) -> None:
         """Arguments as in `from_module`."""
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"module is {module!r}; expected a torch.nn.Module")
-        if not isinstance(training, bool):
-            raise TypeError(f"training is {training!r}; expected True or False")
+        instance("module", module, nn.Module, "a torch.nn.Module")
+        training = flag("training", training)
         super().__init__(data, loss)
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not named:
-            raise ValueError("module has no parameter with requires_grad; there is nothing to minimize")
+            raise ValueError(
+                "module has no parameter with requires_grad; there is nothing to minimize: give it one, or call "
+                "requires_grad_()"
+            )
         odd = [name for name, p in named if not p.is_floating_point()]
         if odd:
             raise ValueError(
@@ -52,10 +54,21 @@ class Module(Network):
         self.start = torch.cat([p.detach().flatten() for p in self._varied(self.module)])
         self._buffer: Buffer | None = None
         self.random = True  # until it is known
-        with torch.no_grad():
-            self._fit_targets(self._answer(self.module, self.inputs[:1], None).shape[1])
+        self._fit_targets(self._width(), "a module that gives")
         with fixed(0, self.device):
             self.random = draws(self.fitted, self.inputs[:2])
+
+    def _width(self) -> int:
+        """How many outputs the module has for a sample."""
+        first = self.inputs[:1]
+        try:
+            with torch.no_grad():
+                return self._answer(self.module, first, None).shape[1]
+        except (RuntimeError, AttributeError, TypeError, IndexError) as error:  # shapes do not fit, or no tensor
+            raise ValueError(
+                f"module cannot be evaluated on inputs of shape {tuple(first.shape)}: {error}; expected one that takes "
+                "those of data and gives a tensor (n, ...)"
+            ) from error
 
     def _varied(self, module: nn.Module) -> list[Tensor]:
         """The parameters of a copy of the module that x holds, in its order."""

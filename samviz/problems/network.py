@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz.problems.arguments import reals
 from samviz.problems.data import load
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
@@ -41,22 +42,19 @@ class Network(Problem):
         if isinstance(data, str):
             inputs, targets = load(data)
         elif isinstance(data, tuple | list) and len(data) == 2:
-            inputs, targets = np.asarray(data[0]), np.asarray(data[1])
+            inputs, targets = (reals("data", part, "arrays (n, ...) of real numbers", finite=False) for part in data)
         else:
             given = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
             raise TypeError(f"data is {given}; expected the name of a data set, or a pair (inputs, targets)")
-        if min(inputs.ndim, targets.ndim) == 0 or {inputs.dtype.kind, targets.dtype.kind} - set("fiub"):
-            raise TypeError(
-                f"data holds {inputs.dtype} {inputs.shape} and {targets.dtype} {targets.shape}; "
-                "expected arrays (n, ...) of real numbers"
-            )
+        if min(inputs.ndim, targets.ndim) == 0:
+            raise TypeError(f"data holds {inputs!r} and {targets!r:.200}; expected arrays (n, ...) of real numbers")
         if len(inputs) == 0 or len(inputs) != len(targets):
             raise ValueError(
                 f"data has {len(inputs)} inputs and {len(targets)} targets; expected the same number, at least one"
             )
         if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
             raise ValueError("data contains NaN or infinity; drop or repair those samples")
-        if not callable(loss) and loss not in LOSSES:
+        if not callable(loss) and (not isinstance(loss, str) or loss not in LOSSES):
             raise ValueError(
                 f"loss is {loss!r}; expected one of {', '.join(LOSSES)}, or a function of outputs, targets"
             )
@@ -71,8 +69,11 @@ class Network(Problem):
             self.targets = (self.targets + 1) // 2  # −1 and 1 are two classes as well
         self.labels = self.targets if integer and targets.ndim == 1 else None  # int64 (n,), for pictures
 
-    def _fit_targets(self, width: int) -> None:
-        """Bring the targets into the form that the loss takes, or say why that cannot be."""
+    def _fit_targets(self, width: int, remedy: str) -> None:
+        """Bring the targets into the form that the loss takes, or say why that cannot be.
+
+        The remedy goes before the width that there should be.
+        """
         if self.loss_name == "mse":
             if self.labels is not None:  # classes become ±1, or one-hot vectors
                 classes = int(self.labels.max()) + 1
@@ -85,11 +86,15 @@ class Network(Problem):
                 elif width >= classes:
                     self.targets = F.one_hot(self.labels, width).double()
                 else:
-                    raise ValueError(f"the network has {width} outputs for {classes} classes; give it {classes}")
+                    raise ValueError(
+                        f"the network has {width} outputs for {classes} classes; expected {remedy} {classes}"
+                    )
             else:
                 self.targets = self.targets.reshape(self.samples, -1).double()
-            if self.targets[0].numel() != width:
-                raise ValueError(f"the network has {width} outputs but a target has {self.targets[0].numel()} numbers")
+            if (numbers := self.targets[0].numel()) != width:
+                raise ValueError(
+                    f"the network has {width} outputs but a target has {numbers} numbers; expected {remedy} {numbers}"
+                )
             self.square_targets = width
         elif self.loss_name == "cross_entropy":
             if self.labels is None:
@@ -99,6 +104,18 @@ class Network(Problem):
                     f"labels run from {int(self.labels.min())} to {int(self.labels.max())}; "
                     f"expected 0 to {width - 1} for {width} outputs"
                 )
+        else:
+            self._try_loss(width)
+
+    def _try_loss(self, width: int) -> None:
+        """Refuse a function of one's own that gives no loss for each sample, or none that can be differentiated."""
+        outputs = torch.zeros(min(2, self.samples), width, dtype=torch.float64, requires_grad=True)
+        losses = self.sample_loss(outputs, self.targets[: len(outputs)])
+        told = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
+        if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
+            raise TypeError(f"loss returned {told} for {len(outputs)} samples; expected the loss of each, (samples,)")
+        if not losses.requires_grad:
+            raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
 
     @abstractmethod
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.problems.arguments import reals
+
 if TYPE_CHECKING:
     from samviz.compiled.arrays import Compiled
 
@@ -183,8 +185,11 @@ class Problem(ABC):
         return None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """The same problem on another device or in another precision; itself when nothing changes."""
-        device = torch.device(device)
+        """The same problem on another device, in float64 or float32; itself when nothing changes."""
+        if device != self.device or dtype != self.dtype:
+            from samviz.problems.device import placed  # which knows problems
+
+            device, dtype = placed(device, dtype)
         if device == self.device and dtype == self.dtype:
             return self
         moved = copy(self)
@@ -208,10 +213,13 @@ class Problem(ABC):
             ValueError: when the shape does not fit or a number is not finite.
             TypeError: when they are no real numbers.
         """
-        array = x if isinstance(x, Tensor) else np.asarray(x)
-        if array.is_complex() if isinstance(array, Tensor) else array.dtype.kind not in "fiub":
-            raise TypeError(f"{name} is {x!r}; expected real numbers, ({self.dim},) or (runs, {self.dim})")
-        given = array if isinstance(array, Tensor) else torch.as_tensor(np.asarray(array, dtype=np.float64))
+        expected = f"real numbers, ({self.dim},) or (runs, {self.dim})"
+        if not isinstance(x, Tensor):
+            given = torch.as_tensor(reals(name, x, expected, finite=False).astype(np.float64))
+        elif x.is_complex() or x.is_meta:
+            raise TypeError(f"{name} is {x!r:.200}; expected {expected}")
+        else:
+            given = x
         points: Tensor = torch.atleast_2d(given.detach().to(self.device, self.dtype))
         if points.ndim != 2 or points.shape[1] != self.dim or len(points) == 0:
             raise ValueError(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.problems.arguments import reals, seeded
 from samviz.problems.device import compiles
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
@@ -65,8 +66,7 @@ class Quadratic(Problem):
 
     def initial(self, seed: int = 0) -> Tensor:
         """A standard Gaussian point, (dim,)."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(self.dim, dtype=torch.float64, generator=generator).to(self.device, self.dtype)
+        return torch.randn(self.dim, dtype=torch.float64, generator=seeded(seed)).to(self.device, self.dtype)
 
     def picture(self, x: Tensor) -> Coordinates:
         """How far the point lies along each eigenvector."""
@@ -93,16 +93,11 @@ def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
     >>> quadratic([3.0, 1.0]).loss(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
     tensor([2.], dtype=torch.float64)
     """
-    array = spectrum.detach().cpu().numpy() if isinstance(spectrum, Tensor) else np.asarray(spectrum)
+    expected = "finite real numbers, eigenvalues (dim,), or matrices (dim, dim) or (n, dim, dim)"
+    array = reals("spectrum", spectrum, expected)
     if array.ndim not in (1, 2, 3) or array.size == 0 or (array.ndim > 1 and array.shape[-2] != array.shape[-1]):
-        raise ValueError(
-            f"spectrum has shape {array.shape}; expected eigenvalues (dim,), or matrices (dim, dim) or (n, dim, dim)"
-        )
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"spectrum is {spectrum!r}; expected real numbers")
+        raise ValueError(f"spectrum has shape {array.shape}; expected {expected}")
     values = torch.from_numpy(np.array(array, dtype=np.float64))  # a copy: the problem owns its numbers
-    if not bool(values.isfinite().all()):
-        raise ValueError("spectrum contains NaN or infinity; pass finite numbers")
     if values.ndim == 1:
         values = torch.diag(values)
     if bool((values - values.mT).abs().max() > 1e-5 * values.abs().max()):

@@ -1,0 +1,322 @@
+"""Lab, panels and exported pages by keyboard, for a screen reader, in a narrow window, on a dark page (WCAG 2.2 AA)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samviz.figures import save
+from samviz.figures.replay import replay
+
+CELLS = {
+    "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
+    "lab = Lab(mlp([1, 12, 12, 1], data='sine'), rho=0.005, device='cpu').run(200)\nlab",
+    "cycle": "from samviz.lab.experiments.cycle import cycle_panel\npanel = cycle_panel()\npanel",
+    "sharpness": "from samviz.lab.experiments.sharpness import sharpness_panel\nbowl = sharpness_panel()\nbowl",
+}
+CARD = ".samviz-card"
+DRAWN = f"() => document.querySelectorAll('.samviz-graph .main-svg').length >= {len(CELLS)}"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def violations(page: Any, selector: str) -> list[str]:
+    """What axe-core finds wrong within an element, of moderate impact or more."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context=selector, options={"runOnly": LEVELS, "resultTypes": ["violations"]})
+    return [
+        f"{each['impact']} {each['id']}: {node['html'][:200]}"
+        for each in found.response["violations"]
+        if each["impact"] != "minor"
+        for node in each["nodes"]
+    ]
+
+
+def themed(notebook: Any, name: str) -> None:
+    """Set JupyterLab's theme, and wait for the page to follow."""
+    notebook.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+    dark = str(name.endswith("Light")).lower()
+    notebook.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{dark}'")
+
+
+@pytest.fixture(scope="module")
+def kept(keep_notebook: Any) -> Any:
+    """A lab and two panels on one page, drawn."""
+    notebook = keep_notebook("accessible.ipynb", list(CELLS.values()))
+    notebook.run_all(240)
+    notebook.page.wait_for_function(DRAWN, timeout=60_000)
+    return notebook
+
+
+@pytest.fixture
+def notebook(kept: Any) -> Iterator[Any]:
+    yield kept
+    themed(kept, "JupyterLab Light")
+    kept.page.set_viewport_size({"width": 1440, "height": 1100})
+    assert kept.errors == []
+
+
+@pytest.fixture(params=["JupyterLab Light", "JupyterLab Dark"])
+def theme(request: pytest.FixtureRequest, notebook: Any) -> str:
+    themed(notebook, request.param)
+    notebook.page.wait_for_timeout(1500)  # the pictures follow
+    return request.param
+
+
+def test_axe_finds_nothing_in_the_notebook(notebook: Any, theme: str) -> None:
+    for number in range(len(CELLS)):
+        notebook.page.locator(CARD).nth(number).scroll_into_view_if_needed()
+    notebook.screenshot(f"cards_{theme.split()[-1].lower()}")
+    assert violations(notebook.page, CARD) == []
+
+
+CONTRASTS = """(nodes) => nodes.filter(node => node.getClientRects().length).map(node => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d');
+    const rgb = (colour) => { // whatever CSS writes, as three numbers
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255);
+    };
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const light = (colour) => rgb(colour).map(linear).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = getComputedStyle(node.closest('.samviz-card')).backgroundColor;
+    const [low, high] = [getComputedStyle(node).fill, ground].map(light).sort((a, b) => a - b);
+    return [node.textContent, (high + 0.05) / (low + 0.05)];
+})"""
+
+
+def test_words_in_the_pictures_stand_out_from_the_ground(notebook: Any, theme: str) -> None:
+    words = notebook.page.locator(".samviz-graph :is(.xtick, .ytick, .xtitle, .ytitle) text")
+    for text, contrast in words.evaluate_all(CONTRASTS):
+        assert contrast >= 4.5, (theme, text)
+
+
+def test_the_picture_follows_the_page_and_back(notebook: Any) -> None:
+    papers = "() => [...document.querySelectorAll('.samviz-graph')].map(graph => graph.layout.paper_bgcolor)"
+    assert notebook.page.evaluate(papers) == ["white"] * len(CELLS)
+    themed(notebook, "JupyterLab Dark")
+    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === '#14191f')")
+    card = notebook.page.locator(CARD).first
+    assert card.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 25, 31)"
+    themed(notebook, "JupyterLab Light")
+    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === 'white')")
+
+
+def test_a_white_page_stays_white_where_the_system_is_dark(notebook: Any) -> None:
+    notebook.page.emulate_media(color_scheme="dark")
+    notebook.page.wait_for_timeout(300)
+    ground = notebook.page.locator(CARD).first.evaluate("node => getComputedStyle(node).backgroundColor")
+    notebook.page.emulate_media(color_scheme="light")
+    assert ground == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize(
+    ("put", "take"),
+    [
+        ("body.classList.add('vscode-dark')", "body.classList.remove('vscode-dark')"),
+        ("documentElement.setAttribute('theme', 'dark')", "documentElement.removeAttribute('theme')"),
+    ],
+    ids=["VS Code", "Colab"],
+)
+def test_dark_hosts_other_than_jupyter_are_known(notebook: Any, put: str, take: str) -> None:
+    """They cannot be run here; what they put on their pages can."""
+    paper = "() => document.querySelector('.samviz-graph').layout.paper_bgcolor"
+    notebook.page.evaluate(f"document.{put}")
+    notebook.page.wait_for_function(f"() => ({paper})() === '#14191f'")
+    notebook.page.evaluate(f"document.{take}")
+    notebook.page.wait_for_function(f"() => ({paper})() === 'white'")
+
+
+FOCUSABLE = """card => [...card.querySelectorAll('button, input, select, a[href], [tabindex="0"]')]
+    .filter(node => !node.disabled && node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden')"""
+HERE = "() => [...document.querySelectorAll('.samviz-card *')].indexOf(document.activeElement)"
+LOOK = """() => {
+    const node = document.activeElement, look = getComputedStyle(node), bar = node.closest('.modebar');
+    const seen = look.outlineStyle !== 'none' && (!bar || getComputedStyle(bar).opacity > 0.9);
+    const target = (node.type === 'checkbox' ? node.labels[0] : node).getBoundingClientRect();
+    const [ring, size] = [seen ? parseFloat(look.outlineWidth) : 0, Math.min(target.width, target.height)];
+    return { ring, size, html: node.outerHTML.slice(0, 120) };
+}"""
+
+
+@pytest.mark.parametrize("number", range(len(CELLS)), ids=list(CELLS))
+def test_tab_reaches_every_control_in_order_and_leaves(notebook: Any, number: int) -> None:
+    page, card = notebook.page, notebook.page.locator(CARD).nth(number)
+    everything = "document.querySelectorAll('.samviz-card *')"
+    wanted = card.evaluate(f"card => ({FOCUSABLE})(card).map(node => [...{everything}].indexOf(node))")
+    assert len(wanted) > 5
+    page.evaluate(f"(index) => {everything}[index].focus()", wanted[0])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    passed, looks = [], []
+    while page.evaluate(HERE) in wanted[len(passed) :]:
+        page.wait_for_timeout(400)  # plotly fades its buttons in
+        passed.append(page.evaluate(HERE))
+        looks.append(page.evaluate(LOOK))
+        page.keyboard.press("Tab")
+    assert passed == wanted
+    assert page.evaluate(HERE) not in wanted
+    assert [look for look in looks if look["ring"] < 2] == []
+    assert [look for look in looks if look["size"] < 24] == []
+
+
+def test_each_control_says_its_name_and_the_figure_what_it_shows(notebook: Any) -> None:
+    for number in range(len(CELLS)):
+        card = notebook.page.locator(CARD).nth(number)
+        tree = card.aria_snapshot()
+        assert not re.search(r"^\s*- (button|textbox|slider|combobox|checkbox)(:| \[|$)", tree, re.M), tree
+        figure = card.locator(".samviz-graph")
+        assert figure.get_attribute("aria-label")
+        words = "node => document.getElementById(node.getAttribute('aria-describedby'))?.textContent"
+        assert re.search(r"step 200|steps|ρ", figure.evaluate(words) or ""), number
+
+
+def test_the_words_about_a_picture_change_with_it(notebook: Any) -> None:
+    figure = notebook.page.get_by_role("figure").nth(1)
+    words = "node => document.getElementById(node.getAttribute('aria-describedby')).textContent"
+    before = figure.evaluate(words)
+    notebook.page.get_by_role("slider", name="η (λ₁ = 2)", exact=True).press("ArrowLeft")
+    notebook.until("panel.player.work is None and panel.view._seq == panel.view._ack", seconds=60)
+    after = figure.evaluate(words)
+    assert after != before
+    spoken = notebook.page.locator(CARD).nth(1).get_by_role("status")
+    spoken.filter(has_text=after).wait_for()
+
+
+def test_the_status_is_not_chatty_while_it_plays(notebook: Any) -> None:
+    card = notebook.page.locator(".samviz-lab")
+    card.evaluate("""card => {
+        window.seen = 0;
+        window.spoken = 0;
+        const count = (node, name) => new MutationObserver(() => window[name]++).observe(node, { childList: true });
+        count(card.querySelector('.samviz-status'), 'seen');
+        count(card.querySelector('[role=status]'), 'spoken');
+    }""")
+    card.get_by_role("button", name="Play", exact=True).click()
+    notebook.page.wait_for_timeout(8000)
+    assert notebook.page.evaluate("window.seen") > 8
+    assert 1 <= notebook.page.evaluate("window.spoken") <= 2  # that it plays, and where it is
+    card.get_by_role("button", name="Pause", exact=True).click()
+    card.get_by_role("status").filter(has_text="paused").wait_for()
+
+
+def test_points_are_moved_without_dragging(notebook: Any) -> None:
+    """With arrow keys and by typing (WCAG 2.5.7)."""
+    handle = notebook.page.get_by_role("button", name=re.compile("^point ")).first
+    name = handle.get_attribute("aria-label").removeprefix("point ")
+    before = notebook.kernel(f"panel.values[{name!r}]")
+    handle.focus()
+    notebook.page.keyboard.press("ArrowRight")
+    moved = notebook.until(f"panel.values[{name!r}]", lambda at: at != before)
+    assert moved[0] > before[0]
+    field = notebook.page.get_by_role("textbox", name=f"{name}₁").first
+    field.fill("0.25")
+    field.press("Enter")
+    notebook.until(f"panel.values[{name!r}]", lambda at: at[0] == 0.25)
+
+
+def test_a_narrow_window_loses_nothing(notebook: Any) -> None:
+    """At 320 px, which is 400 % of 1280: controls stack, and only the graph scrolls sideways (WCAG 1.4.10)."""
+    for number in range(len(CELLS)):
+        card = notebook.page.locator(CARD).nth(number)
+        card.evaluate("card => { card.style.width = '320px' }")
+        notebook.page.wait_for_timeout(1000)
+        outside = card.evaluate("""card => {
+            const edge = card.getBoundingClientRect();
+            return [...card.querySelectorAll('button, input, select, label, p')]
+                .filter(node => !node.closest('.samviz-stage, .samviz-spoken') && node.getClientRects().length)
+                .map(node => [node, node.getBoundingClientRect()])
+                .filter(([, box]) => box.right > edge.right || box.left < edge.left)
+                .map(([node]) => node.outerHTML.slice(0, 120));
+        }""")
+        card.scroll_into_view_if_needed()
+        notebook.screenshot(f"narrow_{list(CELLS)[number]}")
+        stage = card.locator(".samviz-stage")
+        wide, room = stage.evaluate("stage => [stage.scrollWidth, stage.clientWidth]")
+        card.evaluate("card => { card.style.width = '' }")
+        assert outside == []
+        assert room < 320 < wide
+    notebook.page.wait_for_timeout(1000)
+
+
+def test_nothing_fades_where_less_motion_is_wanted(notebook: Any) -> None:
+    fading = """() => [...document.querySelectorAll('.samviz-card, .samviz-card *')].filter(node => {
+        const { transitionDuration, animationName } = getComputedStyle(node);
+        return parseFloat(transitionDuration) > 0 || animationName !== 'none';
+    }).length"""
+    assert notebook.page.evaluate(fading) > 0  # plotly's buttons
+    notebook.page.emulate_media(reduced_motion="reduce")
+    assert notebook.page.evaluate(fading) == 0
+    notebook.page.emulate_media(reduced_motion="no-preference")
+
+
+def titles(page: Any) -> set[str]:
+    """What plotly's buttons are called."""
+    names = page.locator(".modebar-btn").evaluate_all("nodes => nodes.map(node => node.dataset.title)")
+    return {name.lower() for name in names}
+
+
+def test_no_button_sends_the_picture_anywhere(notebook: Any) -> None:
+    assert titles(notebook.page) == {"download plot as a png", "zoom", "pan", "reset axes"}
+    logos = notebook.page.locator(".modebar-btn--logo, a[href*='plotly']")
+    assert logos.count() == 0
+
+
+@pytest.fixture
+def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page with three pictures that play, in a system of the theme that the test asks for."""
+    pictures = [
+        {
+            "data": [{"type": "scatter", "mode": "lines", "name": "loss", "y": [0, n], "line": {"color": "#0072B2"}}],
+            "layout": {"paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": "#1b2733"}}
+            | {"annotations": [{"text": f"n = {n}", "x": 0, "y": n / 2, "font": {"color": "#1b2733"}}]},
+        }
+        for n in (1, 2, 3)
+    ]
+    file = save(replay(pictures, ["step 1", "step 2", "step 3"]), tmp_path / "steps.html")
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1000, "height": 700})
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(file.as_uri())
+    page.locator(".annotation").wait_for()
+    page.wait_for_timeout(500)
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.mark.parametrize("exported", ["light", "dark"], indirect=True)
+def test_axe_finds_nothing_in_an_exported_page(exported: Any) -> None:
+    assert violations(exported, "figure") == []
+
+
+@pytest.mark.parametrize("exported", ["dark"], indirect=True)
+def test_an_exported_page_is_dark_where_the_system_is(exported: Any) -> None:
+    graph = "document.querySelector('.js-plotly-plot')"
+    look = f"() => [{graph}.layout.paper_bgcolor, {graph}.data[0].line.color, {graph}.layout.annotations[0].font.color]"
+    assert exported.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
+    slider = exported.get_by_role("slider", name="picture")
+    slider.press("Home")  # a frame, which holds the annotation as well
+    exported.wait_for_function(f"() => {graph}.data[0].y[1] === 1")
+    assert exported.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
+    exported.emulate_media(color_scheme="light")
+    exported.wait_for_function(f"() => {graph}.layout.paper_bgcolor === 'white' && {graph}.data[0].y[1] === 1")
+    assert exported.evaluate(look) == ["white", "#0072B2", "#1b2733"]
+    assert exported.locator("output").inner_text() == "step 1"
+
+
+@pytest.mark.parametrize("exported", ["light"], indirect=True)
+def test_an_exported_page_speaks_at_the_end_and_uploads_nothing(exported: Any) -> None:
+    assert not any("share" in title or "cloud" in title or "studio" in title for title in titles(exported))
+    output = exported.locator("output")
+    assert output.get_attribute("aria-live") == "off"
+    exported.get_by_role("slider", name="picture").press("Home")
+    exported.get_by_role("button", name="Play").click()
+    assert output.get_attribute("aria-live") == "off"
+    exported.locator("output", has_text="step 3").wait_for()
+    exported.get_by_role("button", name="Play").wait_for()
+    assert output.get_attribute("aria-live") == "polite"
+    assert "told" in exported.get_by_role("figure").get_attribute("aria-describedby")

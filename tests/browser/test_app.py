@@ -1,0 +1,146 @@
+"""The lab as an app: `samviz app` serves it alone, under Voila, and each reader steers a run of their own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samviz
+
+from .test_accessible import violations
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the app is served, by a process that knows no Jupyter session."""
+    pytest.importorskip("voila")
+    home = tmp_path_factory.mktemp("app")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
+    same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    environment |= {"PYTHONPATH": same, "IPYTHONDIR": str(home / "ipython")}
+    command = [sys.executable, "-m", "samviz.cli", "app", "--no-browser", "--port", str(port)]
+    log = home / "voila.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home)
+    url, deadline = f"http://localhost:{port}/", time.monotonic() + 240
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
+            except urllib.error.HTTPError:  # it answers
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"the app did not start; its log ends with:\n{log.read_text()[-2000:]}")
+                time.sleep(0.3)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Give `visit(query="", **settings)`, a page with the lab drawn; nothing may fail in it or go to another host."""
+    contexts, faults = [], []
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((address, "blob:", "data:")) and request.failure != "csp":
+            faults.append((request.url, request.failure))
+
+    def open_page(query: str = "", **settings: Any) -> Any:
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 1000}, **settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(180_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("requestfinished", asked)
+        page.on("requestfailed", asked)
+        page.goto(f"{address}{query}")
+        page.locator(".samviz-graph .main-svg").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def photographed(page: Any, name: str) -> None:
+    """Take a picture of the page, where pictures are asked for."""
+    if folder := os.environ.get("SAMVIZ_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def steps(page: Any) -> int:
+    """How far the run is, as the status says."""
+    return int(page.locator(".samviz-status").inner_text().split()[1].replace(",", ""))
+
+
+def pressed(page: Any, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def test_a_reader_steers_the_lab_and_sees_no_code(visit: Callable[..., Any]) -> None:
+    page = visit()
+    assert page.title() == "samviz: SAM, live"
+    assert page.get_by_role("heading", level=1).inner_text().startswith("SAM, live")
+    status = page.locator(".samviz-status")
+    assert status.inner_text().startswith("step 0 · paused")  # live, at its start: nobody played it beforehand
+    assert page.locator(".jp-Cell img, .jp-InputArea-editor").count() == 0  # neither a still picture nor code
+    pressed(page, "Play")
+    status.filter(has_text="steps/s").wait_for()
+    slider = page.get_by_role("slider", name="ρ radius")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(40)
+    assert float(slider.get_attribute("aria-valuetext")) > 0
+    status.filter(has_text="phase II").wait_for()
+    photographed(page, "app")
+    assert violations(page, ".samviz-card") == []
+    pressed(page, "Pause")
+    status.filter(has_text="paused").wait_for()
+    assert steps(page) > 0
+    pressed(page, "Reset")
+    status.filter(has_text="step 0 ·").wait_for()
+
+
+def test_two_readers_do_not_disturb_each_other(visit: Callable[..., Any]) -> None:
+    one, other = visit(), visit()
+    pressed(one, "Play")
+    one.locator(".samviz-status").filter(has_text="steps/s").wait_for()
+    field = one.get_by_role("textbox", name="ρ radius, typed")
+    field.fill("0.0123")
+    field.press("Enter")
+    one.wait_for_timeout(1500)
+    assert steps(one) > 0
+    assert steps(other) == 0
+    assert other.get_by_role("textbox", name="ρ radius, typed").input_value() == "0"
+    pressed(other, "Step")
+    other.locator(".samviz-status").filter(has_text="step 1 ·").wait_for()
+
+
+def test_it_is_dark_in_the_dark_theme_alone(visit: Callable[..., Any]) -> None:
+    """Which Voila sets for the page; a reader's dark system leaves the page white, and so the card."""
+    ground = "() => getComputedStyle(document.querySelector('.samviz-card')).backgroundColor"
+    assert visit(color_scheme="dark").evaluate(ground) == "rgb(255, 255, 255)"
+    dark = visit("?theme=dark")
+    assert dark.evaluate(ground) == "rgb(20, 25, 31)"
+    assert dark.evaluate("() => document.querySelector('.samviz-graph').layout.paper_bgcolor") == "#14191f"
+    photographed(dark, "app_dark")

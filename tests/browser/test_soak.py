@@ -1,0 +1,230 @@
+"""A seeded monkey plays two labs in a real JupyterLab: nothing fails, nothing grows, nothing queues.
+
+SAMVIZ_SOAK_SECONDS is how long, 60 unless it is set; `make soak` takes ten minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from statistics import median
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from .conftest import Notebook
+from .panels import GRAPH, wait
+
+SECONDS = float(os.environ.get("SAMVIZ_SOAK_SECONDS", "60"))
+WARM = min(60.0, SECONDS / 3)  # when the measuring begins
+GROWTH = 0.05
+NAMES = ("lab", "other")
+CELLS = [
+    "import threading, psutil\nfrom samviz.lab import Lab\nfrom samviz.problems import mlp\nme = psutil.Process()",
+    # in one cell, since JupyterLab itself leaks 810 listeners whenever another cell becomes the active one
+    "lab = Lab(mlp([1, 8, 8, 1], data='sine'), rho=0.01)\n"
+    "other = Lab(mlp([2, 12, 12, 1], data='spirals'), rho=0.01)\ndisplay(lab, other)",
+]
+SAMPLE = (
+    "(me.memory_info().rss, threading.active_count(), me.num_threads(),"
+    " [view._ack for view in (lab.view, other.view)], [it.session.run.steps for it in (lab, other)])"
+)
+IN_FLIGHT = "[view._seq - view._ack for view in (lab.view, other.view)]"
+FAILED = re.compile(r"\w*(Error|Exception)|Interrupted|The picture cannot|The kernel of")
+SLIDERS = "ρ radius", "η learning rate", "batch size"
+TEXTS = "0", "0.005", "0.02", "0.1", "1", "3", "7", "abc", "-1", "1e9", ""
+KEYS = "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"
+BUTTONS = "Step", "Reset", "Re-centre"
+
+
+class Monkey:
+    """Makes moves at random, as a learner might, and notes what it sees."""
+
+    def __init__(self, notebook: Notebook, seed: int) -> None:
+        self.page, self.random = notebook.page, Random(seed)
+        self.labs = [self.page.locator(".samviz-lab").nth(number) for number in range(len(NAMES))]
+        self.moves: Counter[str] = Counter()
+        self.alerts: set[str] = set()
+
+    def move(self) -> None:
+        """One move in one of the labs; first what an alert asks for."""
+        lab, random = self.random.choice(self.labs), self.random
+        alert = lab.locator(".samviz-alert").inner_text()
+        if alert:
+            self.alerts.add(alert)
+        if "press Reset" in alert:
+            self.moves["reset after divergence"] += 1
+            lab.get_by_label("preset").select_option(index=1)
+            lab.get_by_role("button", name="Reset", exact=True).click()
+            lab.locator(".samviz-play").click()
+            return
+        names = ["keys", "drag", "drag", "typed", "typed", "choice", "button", "play", "ghost", "scroll"]
+        name = random.choice(names)
+        self.moves[name] += 1
+        getattr(self, name)(lab)
+
+    def keys(self, lab: Any) -> None:
+        slider = lab.get_by_role("slider", name=self.random.choice(SLIDERS), exact=True)
+        slider.focus()
+        for key in self.random.choices(KEYS, weights=[8, 8, 4, 4, 2, 2, 1, 0.2], k=self.random.randint(1, 8)):
+            self.page.keyboard.press(key)
+
+    def drag(self, lab: Any) -> None:
+        slider = lab.get_by_role("slider", name=self.random.choice(SLIDERS), exact=True)
+        slider.evaluate("node => node.scrollIntoView({ block: 'center' })")  # which waits for nothing to stand still
+        box = slider.bounding_box()
+        x, y = box["x"], box["y"] + box["height"] / 2
+        start, end = (x + box["width"] * self.random.uniform(0.05, 0.85) for _ in range(2))
+        self.page.mouse.move(start, y)
+        self.page.mouse.down()
+        self.page.mouse.move(end, y, steps=self.random.randint(3, 30))
+        self.page.mouse.up()
+
+    def typed(self, lab: Any) -> None:
+        name = self.random.choice([*(f"{slider}, typed" for slider in SLIDERS), "seed"])
+        field = lab.get_by_label(name, exact=True)
+        field.fill(self.random.choice(TEXTS))
+        field.press(self.random.choice(["Enter", "Tab"]))
+
+    def choice(self, lab: Any) -> None:
+        select = lab.get_by_label(self.random.choice(["rule", "plane", "preset", "steps per frame"]), exact=True)
+        count = select.locator("option:not([disabled])").count()
+        first = select.locator("option[disabled]").count()
+        select.select_option(index=first + self.random.randrange(count))
+
+    def button(self, lab: Any) -> None:
+        lab.get_by_role("button", name=self.random.choice(BUTTONS), exact=True).click()
+
+    def play(self, lab: Any) -> None:
+        lab.locator(".samviz-play").click()
+
+    def ghost(self, lab: Any) -> None:
+        lab.get_by_label("ghost of the last run").click()
+
+    def scroll(self, lab: Any) -> None:
+        self.page.locator(".jp-Cell").first.evaluate("node => node.scrollIntoView()")  # the labs leave the view
+        self.page.wait_for_timeout(self.random.randint(100, 1500))
+        lab.evaluate("node => node.scrollIntoView()")
+
+
+class Watch:
+    """Measures the kernel and the page as they go."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook, self.began = notebook, monotonic()
+        self.cdp = notebook.page.context.new_cdp_session(notebook.page)
+        self.cdp.send("Performance.enable")
+        self.samples: list[dict[str, float]] = []
+        self.in_flight: Counter[int] = Counter()
+
+    def seconds(self) -> float:
+        return monotonic() - self.began
+
+    def sample(self) -> None:
+        """What must not grow: the kernel's memory and threads, the page's heap, nodes and listeners."""
+        self.cdp.send("HeapProfiler.collectGarbage")
+        page = {metric["name"]: metric["value"] for metric in self.cdp.send("Performance.getMetrics")["metrics"]}
+        rss, python, threads, frames, steps = self.notebook.kernel(SAMPLE, 60)
+        self.samples.append(
+            {
+                "at": self.seconds(),
+                "kernel RSS, MB": rss / 1e6,
+                "JS heap, MB": page["JSHeapUsedSize"] / 1e6,
+                "DOM nodes": page["Nodes"],
+                "event listeners": page["JSEventListeners"],
+                "threads of Python": python,
+                "threads": threads,
+                "frames": sum(frames),
+                "steps": sum(steps),
+            }
+        )
+        print({name: round(value, 1) for name, value in self.samples[-1].items()}, flush=True)
+
+    def ends(self, name: str) -> tuple[float, float]:
+        """The medians of the first and of the last quarter of what was measured: a single sample says little."""
+        measured = [sample[name] for sample in self.samples if sample["at"] >= WARM]
+        quarter = max(1, len(measured) // 4)
+        early, late = measured[:quarter], measured[-quarter:]
+        return median(early), median(late)
+
+
+def try_everything(notebook: Notebook, monkey: Monkey) -> None:
+    """Use every rule, plane and preset once: what is compiled or loaded for them is no leak."""
+    for lab in monkey.labs:
+        lab.locator(".samviz-play").click()
+        for name in ("rule", "plane", "preset"):
+            select = lab.get_by_label(name, exact=True)
+            for value in select.locator("option:not([disabled])").evaluate_all("nodes => nodes.map(o => o.value)"):
+                select.select_option(value)
+                notebook.page.wait_for_timeout(300)
+
+
+def answers(notebook: Notebook, number: int) -> None:
+    """A lab resets, plays, and shows the mark of a slider that moves."""
+    lab, name = notebook.page.locator(".samviz-lab").nth(number), NAMES[number]
+    if notebook.kernel(f"{name}.view.playing"):
+        lab.get_by_role("button", name="Pause", exact=True).click()
+    lab.get_by_role("button", name="Play", exact=True).wait_for()
+    lab.get_by_label("rule", exact=True).select_option("sam")
+    for control, value in (("η learning rate", "0.05"), ("ρ radius", "0.01")):
+        field = lab.get_by_label(f"{control}, typed")
+        field.fill(value)
+        field.press("Enter")
+    lab.get_by_role("button", name="Reset", exact=True).click()
+    notebook.until(f"{name}.session.run.steps", lambda steps: steps == 0, seconds=60)
+    lab.get_by_role("button", name="Play", exact=True).click()
+    notebook.until(f"{name}.session.run.steps", lambda steps: steps > 20, seconds=60)
+    lab.get_by_role("slider", name="ρ radius", exact=True).press("ArrowRight")
+    marks = f"{GRAPH.format(number)}.data.find(trace => trace.name === 'changes').text"
+    wait(notebook, f"{marks}.some(text => text.includes('0.01 → 0.011'))")
+    lab.get_by_role("button", name="Pause", exact=True).click()
+    lab.locator(".samviz-status").filter(has_text="paused").wait_for()
+    notebook.until(f"{name}.view._seq == {name}.view._ack", seconds=60)
+
+
+@pytest.mark.timeout(4 * SECONDS + 300)
+def test_a_monkey_plays_two_labs(
+    open_notebook: Callable[..., Notebook], record_property: Callable[[str, object], None]
+) -> None:
+    notebook = open_notebook("soak.ipynb", CELLS)
+    said: list[str] = []
+    notebook.page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    notebook.run_all()
+    wait(notebook, "[0, 1].every(i => document.querySelectorAll('.samviz-graph')[i]?.data?.length > 3)")
+    monkey = Monkey(notebook, 0)
+    try_everything(notebook, monkey)
+    watch = Watch(notebook)
+    next_sample = 0.0
+    while watch.seconds() < SECONDS:
+        monkey.move()
+        watch.in_flight.update(notebook.kernel(IN_FLIGHT, 60))
+        if watch.seconds() >= next_sample:
+            watch.sample()
+            next_sample = watch.seconds() + min(5.0, SECONDS / 40)
+        notebook.page.wait_for_timeout(monkey.random.randint(100, 600))
+    watch.sample()
+    for number in range(len(NAMES)):
+        answers(notebook, number)
+
+    last = watch.samples[-1]
+    figures: dict[str, Any] = {"moves": sum(monkey.moves.values()), "frames": last["frames"]}
+    figures |= {name: watch.ends(name) for name in last if name not in ("at", "frames", "steps")}
+    figures |= {"in flight": dict(watch.in_flight), "kinds of move": dict(monkey.moves)}
+    figures |= {"alerts": sorted(monkey.alerts), "console": said}
+    for name, value in figures.items():
+        record_property(name, str(value))
+        print(f"{name}: {value}")
+    assert notebook.errors == []
+    assert said == []
+    assert [alert for alert in monkey.alerts if FAILED.match(alert)] == []
+    for name in ("kernel RSS, MB", "JS heap, MB", "DOM nodes", "event listeners"):
+        early, late = watch.ends(name)
+        assert late <= early * (1 + GROWTH), f"{name} grew from {early:.1f} to {late:.1f}"
+    for name in ("threads of Python", "threads"):
+        early, late = watch.ends(name)
+        assert late <= early, f"{name}: {early:.0f}, and then {late:.0f}"
+    assert max(watch.in_flight) <= 2

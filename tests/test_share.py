@@ -1,0 +1,472 @@
+"""A lab's run as text and back: the same bits, nothing evaluated, nothing lost, limits to what a text may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import pickle
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from samviz import __version__
+from samviz.lab import Lab
+from samviz.lab.share import STEPS, named, read
+from samviz.problems import from_module, load, mlp, quadratic, valley
+
+SINE = mlp([1, 24, 24, 1], data="sine")
+SMALL = mlp([1, 3, 1], data="sine")  # 10 parameters: small enough for a start of one's own
+START = np.linspace(-1, 1, 10)
+
+
+def press(lab: Lab, name: str, value: Any = None) -> None:
+    """What the browser sends when a button is pressed or a text is pasted."""
+    lab.view._handle_custom_msg({"action": name, "value": value}, [])
+
+
+def plain(text: str) -> list[Any]:
+    """The values in a text, unpacked by code of this test's own."""
+    body = text.split(":")[2]
+    return json.loads(zlib.decompress(base64.b64decode(body + "=" * (-len(body) % 4))))
+
+
+def packed(content: bytes | list[Any]) -> str:
+    """A text that holds something."""
+    content = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return f"samviz1:{__version__}:{base64.b64encode(zlib.compress(content, 9)).decode().rstrip('=')}"
+
+
+def same(one: Lab, two: Lab) -> bool:
+    """Whether two labs stand at the same bits, with the same settings and past."""
+    a, b = one.session.run, two.session.run
+    return (
+        a.x.numpy().tobytes() == b.x.numpy().tobytes()
+        and a.x.dtype == b.x.dtype
+        and (a.steps, a.seed, a.settings, a.changes) == (b.steps, b.seed, b.settings, b.changes)
+        and bool(one.session.stopped) == bool(two.session.stopped)
+    )
+
+
+def steered() -> Lab:
+    lab = Lab(SINE, device="cpu").run(60)
+    lab.view.rho = 0.005
+    lab.run(70)
+    lab.view.batch_size = 3
+    return lab.run(45)
+
+
+def reset() -> Lab:
+    lab = steered()
+    lab.preset("1-SAM")
+    lab.reset()
+    return lab.run(33)
+
+
+def reseeded() -> Lab:
+    lab = Lab(SMALL, lr=0.05, rho=0.1, batch_size=2, device="cpu").run(20)
+    lab.view.seed = 5
+    lab.reset()
+    return lab.run(130)
+
+
+def noisy() -> Lab:
+    lab = Lab(SMALL, rule="label_noise", lr=0.05, rho=0.3, x0=START, seed=2**40, device="cpu").run(50)
+    lab.view.rule = "random"
+    return lab.run(50)
+
+
+def diverged() -> Lab:
+    lab = Lab(SINE, device="cpu").run(30)
+    lab.view.lr = 5.0
+    lab.run(1000)
+    assert lab.session.stopped
+    lab.view.lr = 0.01  # for the next run
+    return lab
+
+
+def changed_where_it_fell() -> Lab:
+    """Settings that change after the last step whose loss was within bounds, so that the run goes back beyond them."""
+    lab = Lab(valley(), rule="gd", lr=1.0, x0=[1.0, 1.0, 0.1, 0.1], device="cpu")
+    while not lab.session.stopped:
+        lab.run(1)
+        lab.view.lr = 1.0 + 0.001 * (lab.session.run.steps + 1)
+    return lab
+
+
+STORIES: dict[str, Callable[[], Lab]] = {
+    "steered": steered,
+    "reset": reset,
+    "reseeded": reseeded,
+    "noisy": noisy,
+    "diverged": diverged,
+    "changed where it fell": changed_where_it_fell,
+    "no step": lambda: Lab(valley(), lr=0.01, device="cpu"),
+    "mean": lambda: Lab(valley(mean=True), lr=0.01, rho=0.1, batch_size=1, device="cpu").run(5000),
+    "single": lambda: Lab(SMALL, lr=0.05, rho=0.1, x0=START, dtype=torch.float32, device="cpu").run(75),
+    "spectrum": lambda: Lab(quadratic([3.0, 1.5, 1.0]), lr=0.1, rho=0.05, device="cpu").run(99),
+    "matrices": lambda: Lab(
+        quadratic([[[2.0, 0.3], [0.3, 1.0]], [[1.0, 0.1], [0.1, 0.7]], [[0.4, 0.0], [0.0, 1.0]]]),
+        lr=0.1,
+        rho=0.05,
+        batch_size=1,
+        dtype=torch.float32,
+        device="cpu",
+    ).run(99),
+}
+FRESH = """
+import json, sys
+from samviz.lab import Lab
+for text in json.load(sys.stdin):
+    lab = Lab.from_share(text)
+    run, stopped = lab.session.run, bool(lab.session.stopped)
+    print(run.x.numpy().tobytes().hex(), run.steps, run.seed, run.changes, stopped, lab.view.alert[:20])
+"""
+
+
+def test_the_same_bits_in_a_fresh_process() -> None:
+    labs = [story() for story in STORIES.values()]
+    texts = [lab.share() for lab in labs]
+    ran = subprocess.run([sys.executable, "-c", FRESH], input=json.dumps(texts), capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    there = dict(zip(STORIES, ran.stdout.splitlines(), strict=True))
+    here = {}
+    for name, lab in zip(STORIES, labs):
+        run, stopped = lab.session.run, bool(lab.session.stopped)
+        bits = run.x.numpy().tobytes().hex()
+        here[name] = (
+            f"{bits} {run.steps} {run.seed} {run.changes} {stopped} {'The run diverged at ' if stopped else ''}"
+        )
+    assert there == here
+
+
+CONTROLS = st.one_of(
+    st.tuples(st.just("run"), st.integers(0, 70)),
+    st.tuples(st.just("rule"), st.sampled_from(["sam", "gd", "usam", "label_noise", "average", "random"])),
+    st.tuples(st.just("rho"), st.sampled_from([0.0, 0.005, 0.1]) | st.floats(0, 1)),
+    st.tuples(st.just("lr"), st.sampled_from([0.01, 0.05, 30.0]) | st.floats(1e-6, 1)),
+    st.tuples(st.just("batch_size"), st.integers(1, 20)),
+    st.tuples(st.just("seed"), st.integers(0, 2**31 - 1)),
+    st.tuples(st.just("preset"), st.sampled_from(["gradient descent", "1-SAM", "SAM, large ρ (its edge)"])),
+    st.just(("reset", None)),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(CONTROLS, max_size=12))
+@example([("run", 3), ("lr", 1e3), ("run", 70), ("lr", 0.01), ("rho", 0.5), ("run", 5)])
+def test_whatever_is_done_to_a_lab_its_text_gives_the_same_bits(story: list[tuple[str, Any]]) -> None:
+    lab = Lab(SMALL, x0=START, device="cpu")
+    for name, value in story:
+        if name == "run":
+            lab.run(value)
+        elif name == "reset":
+            lab.reset()
+        elif name == "preset":
+            lab.preset(value)
+        else:
+            setattr(lab.view, name, value)
+    again = Lab.from_share(lab.share())
+    assert same(lab, again)
+    assert again.view.seed == again.session.run.seed
+    if not lab.session.stopped:
+        assert again.view.alert == ""
+        assert same(lab.run(9), again.run(9))  # and they stay together
+
+
+def test_a_text_is_short_and_survives_a_chat() -> None:
+    text = steered().share()
+    print(f"{len(text)} letters: {text}")
+    assert len(text) <= 200
+    assert text.startswith(f"samviz1:{__version__}:")
+    assert not set(text) & set("*_~`<>&|\\ \n\t'\"")
+    wrapped = "\n".join(f"  {text[i : i + 20]} " for i in range(0, len(text), 20))
+    assert read(wrapped).steps == 175
+    assert plain(text)[4] == [
+        [0, "sam", 0.05, 0.0, None],
+        [60, "sam", 0.05, 0.005, None],
+        [130, "sam", 0.05, 0.005, 3],
+    ]
+
+
+def test_a_damaged_text_is_refused_at_whatever_letter() -> None:
+    text = Lab(SMALL, lr=0.05, x0=START, device="cpu").run(5).share()
+    start = text.rindex(":") + 1
+    whole = plain(text)
+    for i in range(start, len(text)):
+        for wrong in (text[:i], text[:i] + ("A" if text[i] != "A" else "B") + text[i + 1 :], text[:i] + text[i + 1 :]):
+            try:
+                told = read(wrong)
+            except ValueError as error:
+                assert "samviz1:" in str(error)  # noqa: PT017 - what may come instead is not an error
+            else:  # the last letter holds bits that mean nothing
+                assert i == len(text) - 1
+                assert [told.steps, told.end] == whole[5:7]
+
+
+def test_a_text_of_another_format_says_which_version_it_needs() -> None:
+    with pytest.raises(ValueError, match=rf"samviz2, written by samviz 9\.1\.0; this is samviz {__version__}.*pip"):
+        read("samviz2:9.1.0:eJw")
+    for wrong in ("", "hello", "samviz1:", "samviz1:0.1.0", "samvizx:0.1.0:eJw", "https://example.org/samviz1:0.1:a"):
+        with pytest.raises(ValueError, match="which begins with 'samviz1:'"):
+            read(wrong)
+    with pytest.raises(TypeError, match="expected the text that"):
+        read(7)  # type: ignore[arg-type]
+
+
+GOOD = [["mlp", [1, 3, 1], "tanh", "sine", "mse"], "float64", 0, None, [[0, "sam", 0.1, 0.0, None]], 10, "0", "x"]
+
+
+def but(place: int, value: Any) -> list[Any]:
+    return [value if i == place else kept for i, kept in enumerate(GOOD)]
+
+
+DEEP = b"[" * 100_000
+CRAFTED: dict[str, tuple[bytes | list[Any], str]] = {
+    "steps": (but(5, 10**15), "expected 0 to 10,000,000 steps"),
+    "negative steps": (but(5, -1), "expected 0 to"),
+    "true steps": (but(5, True), "expected an integer"),
+    "a huge layer": (but(0, ["mlp", [1, 10**9, 1], "tanh", "sine", "mse"]), "widths is 1000000000"),
+    "many layers": (but(0, ["mlp", [1, *[300] * 900, 1], "tanh", "sine", "mse"]), "at most 100,000 parameters"),
+    "another file": (but(0, ["mlp", [1, 3, 1], "tanh", "../../../etc/passwd", "mse"]), "holds no run"),
+    "another function": (but(0, ["eval", "__import__('os').system('true')"]), "expected mlp, valley or quadratic"),
+    "a module": (but(0, ["os.system", "true"]), "expected mlp, valley or quadratic"),
+    "a large quadratic": (but(0, ["quadratic", [1.0] * 65]), "with up to 64 numbers"),
+    "a quadratic of words": (but(0, ["quadratic", ["a", "b"]]), "spectrum is"),
+    "loss": (but(0, ["mlp", [1, 3, 1], "tanh", "sine", "eval"]), "loss is 'eval'"),
+    "seed": (but(2, 2**62 + 1), "below 2"),
+    "x0": (but(3, [0.0] * 11), "x0 has shape"),
+    "x0 of words": (but(3, ["a"] * 10), "expected real numbers"),
+    "batch size": (but(4, [[0, "sam", 0.1, 0.0, 10**12]]), "batch_size is 1000000000000"),
+    "rule": (but(4, [[0, "exec", 0.1, 0.0, None]]), "rule is 'exec'"),
+    "lr": (but(4, [[0, "sam", 10**400, 0.0, None]]), "holds no run"),
+    "NaN": (but(4, [[0, "sam", float("nan"), 0.0, None]]), "lr is nan"),
+    "several lr": (but(4, [[0, "sam", [0.1], 0.0, None]]), "expected a number each"),
+    "no settings": (but(4, []), "holds no run"),
+    "late settings": (but(4, [[0, "sam", 0.1, 0.0, None], [11, "gd", 0.1, 0.0, None]]), "later ones up to 10"),
+    "settings in disorder": (
+        but(4, [[0, "gd", 1, 0, None], [5, "gd", 2, 0, None], [3, "gd", 1, 0, None]]),
+        "change at",
+    ),
+    "dtype": (but(1, "object"), "dtype is 'object'"),
+    "an object": (b'{"problem": 1}', "holds no run"),
+    "a number": (b"7", "holds no run"),
+    "too few": (b"[]", "holds no run"),
+    "too many": ([*GOOD, 1], "holds no run"),
+    "depth": (DEEP, "holds no run"),
+    "digits": (b"9" * 100_000, "holds no run"),
+    "a bomb": (b" " * 40_000_000, "cut short, or too long"),
+    "no text": (b"\xff\xfe", "holds no run"),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_text_is_refused_at_once(name: str) -> None:
+    content, message = CRAFTED[name]
+    text = packed(content)
+    del content
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(ValueError, match=message):
+            read(text)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - began < 20
+
+
+def test_the_crafted_texts_differ_from_a_good_one() -> None:
+    assert read(packed(GOOD)).steps == 10
+    with pytest.raises(ValueError, match="letters; expected at most"):
+        read(f"samviz1:{__version__}:{'A' * 100_000}")
+
+
+class Plants:
+    """What a pickle can do to whoever loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("import pathlib; pathlib.Path('planted').touch()",)
+
+
+def test_a_pickle_is_no_text(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = pickle.dumps(Plants(), 0)
+    for text in (packed(bad), f"samviz1:{__version__}:{base64.b64encode(bad).decode()}"):
+        with pytest.raises(ValueError, match="holds no run"):
+            read(text)
+    assert list(tmp_path.iterdir()) == []
+    pickle.loads(bad)
+    assert [file.name for file in tmp_path.iterdir()] == ["planted"]  # it would have
+
+
+def unshareable() -> dict[str, Lab]:
+    own = load("sine")
+
+    def half(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return ((outputs - targets) ** 2).mean(1) / 2
+
+    module = from_module(torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)), own)
+    return {
+        "module": Lab(module, lr=0.1, x0=np.zeros(7), device="cpu"),
+        "data": Lab(mlp([1, 2, 1], data=own), lr=0.1, x0=np.zeros(7), device="cpu"),
+        "loss": Lab(mlp([1, 2, 1], data="sine", loss=half), lr=0.1, x0=np.zeros(7), device="cpu"),
+        "quadratic": Lab(quadratic(np.ones(65)), lr=0.1, device="cpu"),
+        "start": Lab(SINE, lr=0.1, x0=SINE.initial(3), device="cpu"),
+    }
+
+
+def test_what_cannot_be_told_in_a_text_says_what_to_do() -> None:
+    for name, lab in unshareable().items():
+        told = (
+            "x0 has 673 numbers; a text takes at most 64" if name == "start" else "cannot be told in a text; expected"
+        )
+        with pytest.raises(ValueError, match=rf"{told}.*lab\.export"):
+            lab.share()
+        press(lab, "share")
+        assert "lab.export" in lab.view.alert
+        assert lab.view.shared == ""
+        assert lab.run(2).session.run.steps == 2
+
+
+def test_a_run_too_long_to_replay_is_not_shared() -> None:
+    lab = Lab(valley(), lr=0.001, device="cpu")
+    lab.session.run.steps = STEPS + 2
+    with pytest.raises(ValueError, match="expected 0 to 10,000,000 steps"):
+        lab.share()
+
+
+def test_another_rounding_is_told() -> None:
+    text = steered().share()
+    values = plain(text)
+    values[6], values[7] = "00000000", "Python cuda"
+    lab = Lab.from_share(packed(values))
+    assert f"from samviz {__version__} Python cuda, this is samviz {__version__} compiled cpu" in lab.view.alert
+    assert lab.session.run.steps == 175
+
+
+def test_a_pasted_text_takes_the_place_of_the_run_and_its_controls() -> None:
+    text = steered().share()
+    lab = Lab(SINE, rho=0.02, seed=0, device="cpu").run(100)
+    before = lab.history
+    press(lab, "load", f" {text}\n")
+    assert lab.session.run.steps == 175
+    assert lab.session.ghost is before
+    assert (lab.view.rho, lab.view.batch_size, lab.view.alert) == (0.005, 3, "")
+    assert lab.history["step"][[0, -1]].tolist() == [0, 175]
+    assert len(lab.history) > 50
+    assert np.isfinite(lab.history["eigenvalues"]).all()
+    lab.reset()
+    assert lab.session.run.steps == 0
+    press(lab, "share")
+    assert lab.view.shared == lab.share()
+
+
+def test_the_replayed_run_is_measured_as_its_first_self() -> None:
+    lab = steered()
+    again = Lab.from_share(lab.share())
+    at = again.history["step"].tolist()
+    rows = [row for row in lab.history.rows if row["step"] in at]
+    assert len(rows) > 2
+    for row in rows:
+        other = again.history.rows[at.index(row["step"])]
+        assert (other["loss"], other["grad_norm"], other["rho"]) == (row["loss"], row["grad_norm"], row["rho"])
+        np.testing.assert_allclose(other["eigenvalues"], row["eigenvalues"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("paste", ["", "nonsense", "samviz2:1.0:eJw", "other", "single", "damaged"])
+def test_what_cannot_be_loaded_loses_nothing(paste: str) -> None:
+    lab = Lab(SMALL, lr=0.05, rho=0.1, x0=START, device="cpu").run(30)
+    texts = {
+        "other": Lab(valley(), lr=0.01, device="cpu").share(),
+        "single": Lab(SMALL, lr=0.05, x0=START, dtype=torch.float32, device="cpu").share(),
+        "damaged": lab.share()[:-7],
+    }
+    session, x, rows = lab.session, lab.session.run.x, len(lab.history)
+    press(lab, "load", texts.get(paste, paste))
+    assert lab.view.alert
+    if paste in ("other", "single"):
+        assert f'Lab.from_share("{texts[paste]}")' in lab.view.alert
+    assert lab.session is session
+    assert lab.session.run.x is x
+    assert len(lab.history) == rows
+    assert lab.run(1).session.run.steps == 31
+
+
+def test_a_lab_without_a_name_refuses_with_the_call_to_make() -> None:
+    text = Lab(valley(), lr=0.01, device="cpu").share()
+    with pytest.raises(ValueError, match=r"text is of valley\(False\) in float64, this lab of .*Lab\.from_share"):
+        unshareable()["module"].load(text)
+
+
+def test_names_make_the_problems_they_name() -> None:
+    assert named(SINE) == ["mlp", [1, 24, 24, 1], "tanh", "sine", "mse"]
+    assert named(quadratic([[2.0, 1.0], [1.0, 2.0]])) == ["quadratic", [[2.0, 1.0], [1.0, 2.0]]]
+    assert named(quadratic([2.0, -1.0])) == ["quadratic", [2.0, -1.0]]
+
+
+def in_kernel(story: Any) -> None:
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.002)
+
+
+def long() -> str:
+    """The text of a run of a million steps, which is not taken here."""
+    values = plain(Lab(SINE, device="cpu").share())
+    values[4], values[5] = [[0, "sam", 0.05, 0.005, 1]], 1_000_000
+    return packed(values)
+
+
+def test_a_long_replay_leaves_the_kernel_free_and_may_be_cut_short() -> None:
+    text = long()
+
+    async def story() -> None:
+        lab = Lab(SINE, device="cpu").run(20)
+        session, waits, shown = lab.session, [], []
+        press(lab, "load", text)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            waits.append(time.monotonic() - began)
+            shown.append(lab.view.progress)
+        assert np.median([wait for wait in waits if wait > 1e-4]) < 0.1
+        assert 0 < max(shown) < 1
+        assert lab.view.progress_label == "replaying the shared run"
+        assert lab.session is session  # the run on show is the old one until all is done
+        lab.step()
+        await until(lambda: lab.session.run.steps == 21 and lab.player.work is None)
+        assert lab.session is session
+        assert lab.view.progress < 0
+
+    in_kernel(story)
+
+
+def test_in_a_kernel_a_shared_lab_is_there_at_once_and_what_follows_waits() -> None:
+    text = steered().share()
+
+    async def story() -> None:
+        played, stepped = Lab.from_share(text), Lab.from_share(text)
+        assert stepped.run(5).session.run.steps == 180
+        played.play()
+        await until(lambda: played.session.run.steps > 175)
+        played.pause()
+        assert played.session.run.changes == stepped.session.run.changes
+
+    in_kernel(story)
