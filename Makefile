@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 BENCH := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit notebooks browser verify bench pictures clean
+.PHONY: help lab app test lint unit notebooks browser soak verify bench book pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
@@ -12,7 +12,11 @@ help: ## list the targets
 lab: $(STAMP) ## set up .venv and open the tutorial in JupyterLab
 	$(BIN)/samviz lab
 
-test: lint unit notebooks browser ## set up .venv and run everything
+app: $(STAMP) ## serve the lab alone, as a web page without code
+	$(BIN)/samviz app
+
+test: export SAMVIZ_BOOK = $(CURDIR)/build/book
+test: lint book unit notebooks browser ## set up .venv and run everything
 
 lint: $(STAMP) ## style, format and types
 	$(BIN)/ruff check .
@@ -28,11 +32,17 @@ notebooks: $(STAMP) ## run every notebook from top to bottom
 browser: $(STAMP) ## drive the lab in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
 
+soak: $(STAMP) ## play two labs for ten minutes in a real browser
+	SAMVIZ_SOAK_SECONDS=600 $(BIN)/python -m pytest -m browser -s tests/browser/test_soak.py
+
 verify: $(STAMP) ## run every claim in full and write report.html
 	$(BIN)/samviz verify --report report.html
 
 bench: $(BENCH) ## set up .venv-bench, measure samviz against its peers, write the table in README
 	.venv-bench/bin/python -m benchmarks
+
+book: $(STAMP) ## build the offline HTML book in build/book
+	$(BIN)/python notebooks/book/build.py build/book
 
 pictures: $(STAMP) ## write the notebooks from their scripts, with static pictures
 	$(BIN)/python notebooks/render.py

@@ -1,0 +1,167 @@
+"""Build the book: `python notebooks/book/build.py [OUT] [--coarse]` writes HTML that is read from the disk, offline."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import plotly
+from myst_parser.slugs import github_slugify
+from panels import PLACES, SETS, Frames
+from sphinx.cmd.build import build_main
+from tqdm import tqdm
+
+from samviz.figures.frames import frames_data, frames_figure, frames_js
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE.parent
+ROOT = NOTEBOOKS.parent
+LIMIT = 25e6  # bytes of the whole book
+LINK = re.compile(r"\]\(((?:\.\./)*)([\w./-]+\.\w+)(#[^)\s]+)?\)")
+
+
+def main(out: Path, coarse: bool) -> None:
+    """Build into a folder, which is emptied first."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        pictures = gather(source, coarse)
+        shutil.rmtree(out, ignore_errors=True)
+        if build_main(["-q", "-W", "--keep-going", "-E", "-d", str(source / ".doctrees"), str(source), str(out)]):
+            sys.exit("the book was not built: the warnings above are errors")
+    prune(out)
+    size, took = weighed(out), time.monotonic() - began
+    print(f"{out / 'index.html'}: {size / 1e6:.1f} MB, {pictures:,} pictures behind sliders, {took:.0f} s")
+
+
+def weighed(out: Path) -> int:
+    """The size of all files in bytes, which ends the program when it is too much."""
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    if size > LIMIT:
+        sys.exit(
+            f"the book has {size / 1e6:.1f} MB; expected {LIMIT / 1e6:.0f} or less: make fewer pictures in panels.py"
+        )
+    return size
+
+
+def gather(source: Path, coarse: bool) -> int:
+    """Put what Sphinx reads into a folder.
+
+    Args:
+        source: an empty folder.
+        coarse: whether to make only a few pictures, for a look at the whole.
+
+    Returns:
+        How many pictures stand behind sliders.
+    """
+    static = source / "static"
+    (static / "frames").mkdir(parents=True)
+    (source / "pages").mkdir()
+    shutil.copy(HERE / "conf.py", source)
+    shutil.copy(HERE / "book.css", static)
+    shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static)
+    (static / "book.js").write_text(frames_js(), encoding="utf-8")
+    front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")
+    (source / "index.md").write_text(front, encoding="utf-8")
+    (source / "secret.html").write_text(moving(), encoding="utf-8")
+    for page in NOTEBOOKS.glob("pages/*.md"):
+        (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
+    sets = {name: Frames(name, coarse) for name in tqdm(SETS, "panels")}
+    for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        illustrate(notebook, path.stem, sets)
+        nbformat.write(notebook, source / path.name)
+    count = 0
+    for name, frames in tqdm(sets.items(), "pictures"):
+        drawings = list(frames.drawings())
+        (static / f"frames/{name}.js").write_text(frames_data(name, frames.dials({}), drawings), encoding="utf-8")
+        count += len(drawings)
+    return count
+
+
+def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frames]) -> None:
+    """Give a notebook's links the book's anchors, its pictures their words, and its panels their sliders."""
+    places = dict(PLACES.get(stem, {}))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = linked(cell.source)
+            continue
+        line = next((line for line in cell.source.splitlines() if line in places), None)
+        for output in cell.outputs:
+            if "image/png" not in output.get("data", {}):
+                continue
+            words = output.metadata["image/png"]["alt"]
+            if line is None:
+                cell.metadata["mystnb"] = {"image": {"alt": words}}
+                continue
+            name, start = places.pop(line)
+            frames, png = sets[name], "".join(output.data["image/png"].split())
+            still = f'<img src="data:image/png;base64,{png}" alt="{escape(words)}">'
+            about, height = frames.panel.view.description, frames.panel.figure["layout"]["height"]
+            output.data = {"text/html": frames_figure(name, frames.dials(start), about, still, height)}
+    if places:
+        raise ValueError(
+            f"{stem} has no cell with a picture and the line {', '.join(map(repr, places))}: mend panels.py"
+        )
+
+
+def linked(text: str) -> str:
+    """Markdown whose links to sources lead to the repository, and those to headings to the book's anchors.
+
+    >>> linked("[02](../02_alignment.ipynb#1.-Two-cycles)")
+    '[02](../02_alignment.ipynb#1-two-cycles)'
+    """
+
+    def target(match: re.Match[str]) -> str:
+        up, path, anchor = match[1], match[2], match[3] or ""
+        if not path.endswith((".ipynb", ".md")):
+            return f"]({repository()}/blob/HEAD/{path}{anchor})"
+        return f"]({up}{path}{anchor and '#' + github_slugify(anchor[1:].replace('-', ' '))})"
+
+    return LINK.sub(target, text)
+
+
+def repository() -> str:
+    """Where the sources are, as pyproject.toml says."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return f"https://github.com/{settings['tool']['samviz']['repository']}"
+
+
+def moving() -> str:
+    """The front page's moving picture, as HTML."""
+    if find_spec("secret") is None:
+        return ""
+    from secret import secret
+
+    return secret()
+
+
+def prune(out: Path) -> None:
+    """Keep of MathJax the one file that the pages load, and of Sphinx nothing that only serves another build."""
+    mathjax = out / "_static/mathjax"
+    for path in mathjax.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "tex-svg.js":
+            path.unlink()
+    for name in (".buildinfo", "objects.inv"):
+        (out / name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    os.environ["SAMVIZ_STATIC"] = "1"  # nobody waits: panels come to their end at once
+    parser = argparse.ArgumentParser(description="Build the offline book.")
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "build/book", help="folder, emptied first")
+    parser.add_argument("--coarse", action="store_true", help="few pictures: for a look at the whole")
+    given = parser.parse_args()
+    main(given.out, given.coarse)

@@ -1,0 +1,25 @@
+"""How Sphinx makes the book: from notebooks as they were run, with all that it needs beside it."""
+
+project = "samviz"
+html_title = "How SAM minimizes sharpness"
+language = "en"
+extensions = ["myst_nb", "sphinx-mathjax-offline"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4
+myst_heading_slug_func = "myst_parser.slugs.github_slugify"
+# The glossary goes from its title to ###, which Sphinx sets as second level; the tests look at the headings that come out.
+suppress_warnings = ["myst.header"]
+
+html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["book.css"]
+html_js_files = [("book.js", {"defer": "defer"})]
+html_copy_source = html_show_sourcelink = html_use_index = html_show_copyright = False
+html_show_search_summary = False  # it would fetch the pages, which a page from the disk may not
+# SVG brings its glyphs along: browsers do not load fonts from a folder on the disk. The menu would load more of MathJax.
+mathjax3_config = {"options": {"enableMenu": False}}
+
+
+def setup(app):
+    app.config.mathjax_path = "mathjax/tex-svg.js"
