@@ -188,7 +188,7 @@ for words, seen in (("all runs", pairs), ("seeds of one method", within)):
     print(f"{words}: correlation {torch.corrcoef(seen.transpose(0, 1).flatten(1))[0, 1]:.2f}")
 
 # %% [markdown]
-# Over all runs almost perfectly (−0.95); within a method −0.56, of 12 points with four means removed: a hint at most. What the methods do to λ₁ and what they do to the accuracy go together; that does not make one the cause of the other. SAM could as well resist wrong labels by what its second gradient weighs, early in training (Baek et al. 2024).
+# Over all runs very well (−0.91); within a method −0.52, of 12 points with four means removed: a hint at most. What the methods do to λ₁ and what they do to the accuracy go together; that does not make one the cause of the other. SAM could as well resist wrong labels by what its second gradient weighs, early in training (Baek et al. 2024).
 #
 # ## 3. Alignment, and the batch
 #

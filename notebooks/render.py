@@ -53,6 +53,6 @@ def smaller(png: str) -> str:
 
 
 if __name__ == "__main__":
-    os.environ["SAMVIZ_STATIC"] = "1"
+    os.environ |= {"SAMVIZ_STATIC": "1", "SAMVIZ_LITE": "0"}
     for path in map(Path, sys.argv[1:]) if sys.argv[1:] else sorted(HERE.glob("[0-9]*.py")):
         render(path)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from samviz import __version__
 
-NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.11", "tqdm": "4.66"}
+NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.16", "tqdm": "4.66"}
 NEEDED |= {"ipywidgets": "7.7", "anywidget": "0.9"}
 WITH_LAB = 'pip install "samviz[lab]"'
 OTHER_HOST = f"{WITH_LAB}, unless VS Code, Colab or the like opens your notebooks"
@@ -34,7 +34,7 @@ def doctor() -> int:
         The exit status: 1 if the lab cannot run here.
     """
     failed = False
-    for check in (_system, _packages, _widget_manager, _memory, _device, _speed):
+    for check in (_system, _packages, _widget_manager, _memory, _device, _speed, _mode):
         for verdict, about, facts, remedy in check():
             print(f"{verdict:8}{about:20}{facts}", flush=True)
             if verdict != "ok":
@@ -119,6 +119,15 @@ def _speed() -> Iterator[Finding]:
     remedy = "stop what else keeps this machine busy; the lab runs, but slowly"
     facts = f"{speed:,.0f} steps of SAM a second (MLP 1-24-24-1)"
     yield Finding("ok" if speed >= LEAST_SPEED else "warning", "speed", facts, remedy)
+
+
+def _mode() -> Iterator[Finding]:
+    try:
+        from samviz.machine import lite
+    except ImportError:  # said above
+        return
+    facts = "lite: they compute less here; SAMVIZ_LITE=0 for all" if lite() else "in full; SAMVIZ_LITE=1 for less"
+    yield Finding("ok", "notebooks", facts)
 
 
 def _sam() -> Callable[[], object]:

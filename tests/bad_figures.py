@@ -123,7 +123,8 @@ FIGURES: dict[str, Case] = {
     "lab.Lab.from_share": Case(
         Lab.from_share, fixed(text=SHARED), {"text": NO_SHARE, "device": ("gpu", 2.5, None, "", "meta")}
     ),
-    "lab.quiz": Case(quiz, fixed(name="alignment"), {"name": ("unknown", "", None, 3, bad.NAN)}, said="quiz"),
+    "lab.quiz": Case(quiz, fixed(name="alignment"), {"name": bad.NAME}, said="quiz"),
+    "lab.quiz, text": Case(quiz, fixed(name="alignment"), {"answers": (None, 3, ["b"], "?" * 100)}),
     "lab.quiz, answers": Case(quiz, fixed(name="alignment"), {"answers": ("z", "B", "1", " b")}, said="answer 1"),
     "lab.Lab.export": Case(
         lambda **given: Lab(FLAT, device="cpu").run(5).export(**({"path": "page.html"} | given)),

@@ -62,8 +62,11 @@ class Quiz:
             One for each question; None where there is no answer yet.
 
         Raises:
+            TypeError: when they are no text.
             ValueError: when there are more answers than questions, or one is none of its options' letters.
         """
+        if not isinstance(answers, str):
+            raise TypeError(f"answers is {answers!r}; expected a text, a letter for each question")
         if len(answers) > len(self.questions):
             raise ValueError(f"answers is {answers!r}; expected at most {len(self.questions)} letters, one a question")
         found: list[Option | None] = []

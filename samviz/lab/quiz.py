@@ -49,7 +49,7 @@ def quiz(name: str, answers: str = "") -> None:
     """
     from IPython.display import Markdown, display
 
-    if name not in QUIZZES:
+    if not isinstance(name, str) or name not in QUIZZES:
         raise ValueError(f"quiz is {name!r}; expected one of {', '.join(QUIZZES)}")
     asked = QUIZZES[name]
     view = QuizView(name=name, questions=[_spec(question) for question in asked.questions])

@@ -1,0 +1,280 @@
+"""The places where the notebooks run: what is installed there, and what is shown where no widget comes up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import jupytext
+import nbformat
+import plotly.graph_objects as go
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import HTML, Image
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from samviz.lab import attended
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CORE = [Requirement(each) for each in PYPROJECT["project"]["dependencies"]]
+LAB = [Requirement(each) for each in PYPROJECT["project"]["optional-dependencies"]["lab"]]
+COLAB = {"torch": "2.11.0", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9.21"}
+COLAB |= {"ipykernel": "6.17.1", "ipython": "7.34.0"}
+
+
+def pins(name):
+    """Version by package, of a file of constraints."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    return dict(line.split("==") for line in lines if line)
+
+
+def bound(requirement):
+    """The lowest version that a requirement allows."""
+    (only,) = requirement.specifier
+    assert only.operator == ">="
+    return Version(only.version)
+
+
+def test_the_oldest_stack_is_the_lower_bounds_and_nothing_else():
+    lowest = {each.name: max(bound(other) for other in [*CORE, *LAB] if other.name == each.name) for each in CORE + LAB}
+    assert {name: Version(version) for name, version in pins("constraints-min.txt").items()} == lowest
+
+
+def test_the_stack_of_colab_is_colabs():
+    found = pins("constraints-colab.txt")
+    assert {name: found[name] for name in COLAB} == COLAB
+
+
+@pytest.mark.parametrize("requirement", CORE, ids=str)
+def test_installing_leaves_colabs_stack_as_it_is(requirement):
+    assert pins("constraints-colab.txt")[requirement.name] in requirement.specifier
+
+
+# the first cell of each notebook
+
+
+def first_cell(path):
+    return next(cell.source for cell in jupytext.read(path, fmt="py:percent").cells if cell.cell_type == "code")
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+
+
+def test_all_notebooks_begin_with_the_same_cell():
+    assert len({first_cell(path) for path in NOTEBOOKS}) == 1
+
+
+def run_first_cell():
+    """Run it in a shell whose %pip writes down what it is told."""
+    shell, told = InteractiveShell(), []
+    shell.register_magic_function(told.append, magic_name="pip")
+    shell.run_cell(first_cell(NOTEBOOKS[0])).raise_error()
+    return told
+
+
+def test_the_first_cell_installs_on_colab(colab, capsys):
+    (told,) = run_first_cell()
+    *options, source = told.split()
+    assert options == ["install", "--quiet"]
+    assert source == f"git+https://github.com/{PYPROJECT['tool']['samviz']['repository']}"
+    assert "is installed" in capsys.readouterr().out
+
+
+def test_the_first_cell_does_nothing_elsewhere(capsys):
+    assert run_first_cell() == []
+    assert capsys.readouterr().out == ""
+
+
+# what is shown
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """Modules under Colab's names; what its widget manager was asked is in `asked`."""
+    package, output = ModuleType("google.colab"), ModuleType("google.colab.output")
+    output.asked = []
+    output.enable_custom_widget_manager = lambda: output.asked.append("enable")
+    for module in (ModuleType("google"), package, output):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.delenv("SAMVIZ_STATIC", raising=False)
+    return output
+
+
+class View:
+    """Stands for a widget; `attended` once a browser has answered."""
+
+    attended = False
+
+
+class Shell:
+    """Stands for IPython's shell."""
+
+    execution_count = 1
+
+
+class Screen:
+    """Stands for what `display` writes to: everything shown, and the place whose content changes."""
+
+    def __init__(self, monkeypatch):
+        self.shown, self.beside, self.shell = [], [], Shell()
+        monkeypatch.setattr("IPython.display.display", self.display)
+        monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: self.shell)
+        monkeypatch.setattr(attended, "PATIENCE", 0.05)
+
+    def display(self, what, display_id=False):
+        if display_id:
+            self.update(what)
+            return self
+        return self.shown.append(what)
+
+    def update(self, what):
+        assert isinstance(what, HTML)
+        self.beside.append(what.data)
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    monkeypatch.setenv("SAMVIZ_STATIC", "0")
+    return Screen(monkeypatch)
+
+
+def a_picture():
+    return go.Figure({"data": [{"y": [1, 2]}], "layout": {"title": {"text": "the picture itself"}}})
+
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_colab_is_told_to_load_widgets_before_the_first_is_shown(colab, screen, monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: colab.asked.append("display"))
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: None)
+    attended.present(View(), a_picture)
+    assert colab.asked == ["enable", "display"]
+
+
+def test_colab_counts_as_attended_and_its_picture_is_plotly_itself(colab, monkeypatch, capsys):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert attended.attended()
+    assert isinstance(attended.static_picture({"data": [], "layout": {}}, "nothing"), go.Figure)
+    assert capsys.readouterr().out == ""  # no advice to install Chrome there
+
+
+def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
+    async def story():
+        view = View()
+        attended.present(view, a_picture)
+        assert screen.shown == [view]
+        assert screen.beside == [""]
+        await until(lambda: len(screen.beside) == 2)
+        assert "no widget has come up" in screen.beside[1]
+        assert "the picture itself" in screen.beside[1]
+        view.attended = True
+        await until(lambda: screen.beside[2:] == [""])
+
+    asyncio.run(story())
+
+
+def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
+    async def story():
+        view = View()
+        attended.present(view, lambda: pytest.fail("drawn"))
+        view.attended = True
+        await until(lambda: not attended._doubts)
+        assert screen.beside == [""]
+
+    asyncio.run(story())
+
+
+def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkeypatch):
+    monkeypatch.setattr(attended, "PATIENCE", 0.3)
+
+    async def story():
+        attended.present(View(), a_picture)
+        for _ in range(10):  # a long Run all: each cell ends before the patience does
+            await asyncio.sleep(0.1)
+            screen.shell.execution_count += 1
+        assert screen.beside == [""]
+        await until(lambda: len(screen.beside) == 2)
+
+    asyncio.run(story())
+
+
+def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen, monkeypatch):
+    monkeypatch.setattr(attended, "PATIENCE", 1e6)
+
+    def refuse():
+        raise RuntimeError("not <today>")
+
+    colab.enable_custom_widget_manager = refuse
+
+    async def story():
+        attended.present(View(), a_picture)
+        await until(lambda: len(screen.beside) == 2)
+        assert "RuntimeError: not &lt;today&gt;" in screen.beside[1]
+        assert "the picture itself" in screen.beside[1]
+
+    asyncio.run(story())
+
+
+def test_an_image_is_put_in_the_page_with_its_words(screen):
+    async def story():
+        attended.present(View(), lambda: Image(b"\x89PNG\r\n\x1a\n", format="png", alt='a "line"'))
+        await until(lambda: len(screen.beside) == 2)
+        assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.beside[1]
+
+    asyncio.run(story())
+
+
+# what a notebook's kernel may take
+
+
+def run_measured(folder, source, *limits):
+    """Run a notebook of one cell by nbval, with the plugin of tests/kernels.py."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbformat.write(notebook, folder / "small.ipynb")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.kernels", "--nbval-lax", "--nbval-current-env", *limits]
+    command += ["-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", str(folder / "small.ipynb")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
+
+
+def table(told):
+    """Seconds by the clock and of the processor, and MB, from what pytest printed."""
+    (line,) = [line.split() for line in told.stdout.splitlines() if line.startswith("small ")]
+    return [float(number) for number in line[1:]]
+
+
+WORK = """
+import subprocess, sys, time
+code = "import time; block = bytes([1]) * 200_000_000; time.sleep(1)"
+subprocess.run([sys.executable, "-c", code])
+while time.process_time() < 3:
+    pass
+"""
+
+
+def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
+    told = run_measured(tmp_path, WORK)
+    assert told.returncode == 0, told.stdout + told.stderr
+    clock, processor, megabytes = table(told)
+    assert 3 <= processor <= clock + 1
+    assert 230 < megabytes < 500
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
+)
+def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, words):
+    told = run_measured(tmp_path, WORK, *limit)
+    assert told.returncode == 1
+    assert f"small.ipynb: {table(told)[2 if 'MB' in words else 1]:.0f} " in told.stdout
+    assert words in told.stdout
