@@ -162,7 +162,7 @@ def test_the_figures_start_where_the_notebooks_do(pages):
 
 def test_the_size_is_bounded(book, monkeypatch):
     size = sum(path.stat().st_size for path in book.rglob("*") if path.is_file())
-    assert size < LIMIT / 2  # with few pictures
+    assert size <= LIMIT
     monkeypatch.syspath_prepend(BUILD.parent)
     module = __import__("build")
     assert module.LIMIT == LIMIT

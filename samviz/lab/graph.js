@@ -69,6 +69,7 @@ function createStore() {
     busy = true;
     try {
       const Plotly = await library[model.get("_plotly")];
+      if (!drawn) await new Promise((then) => (window.requestIdleCallback ?? setTimeout)(then, { timeout: 1500 })); // anywidget gives each widget of the page 2 s to begin
       while (last !== drawn && graphs.size && !held) {
         const { seq, figure } = (drawn = last);
         const free = (axis) => !figure.layout[axis.replace(/^./, "$&axis")]?.range; // it follows its points

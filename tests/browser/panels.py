@@ -22,7 +22,7 @@ def open_panels(keep_notebook: Callable[..., Any], name: str) -> Any:
 def without_errors(notebook: Any) -> Iterator[Any]:
     """A notebook in which nothing may go wrong meanwhile: no error in the page, no alert."""
     yield notebook
-    assert notebook.errors == []
+    assert notebook.errors == [], notebook.errors
     assert all(text == "" for text in notebook.page.get_by_role("alert").all_inner_texts())
 
 

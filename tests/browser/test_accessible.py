@@ -96,7 +96,8 @@ def test_words_in_the_pictures_stand_out_from_the_ground(notebook: Any, theme: s
 
 def test_the_picture_follows_the_page_and_back(notebook: Any) -> None:
     papers = "() => [...document.querySelectorAll('.samviz-graph')].map(graph => graph.layout.paper_bgcolor)"
-    assert notebook.page.evaluate(papers) == ["white"] * len(CELLS)
+    themed(notebook, "JupyterLab Light")
+    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === 'white')")
     themed(notebook, "JupyterLab Dark")
     notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === '#14191f')")
     card = notebook.page.locator(CARD).first
