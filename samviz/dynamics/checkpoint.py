@@ -20,7 +20,8 @@ from samviz.files import write
 from samviz.problems import Problem
 
 Arrays = dict[str, NDArray[Any]]
-UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+NAMES = "names of the arrays"  # an array of its own: a damaged directory of a zip file may leave some out
 
 
 class Checkpoint:
@@ -65,9 +66,10 @@ class Checkpoint:
         try:
             with np.load(self._file(number), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}  # reading checks the sums of the zip file
+            whole = list(arrays.pop(NAMES)) == list(arrays)
         except UNREADABLE:
             return None
-        return arrays if arrays and all(array.shape[:1] == (runs,) for array in arrays.values()) else None
+        return arrays if whole and all(array.shape[:1] == (runs,) for array in arrays.values()) else None
 
     def save(self, number: int, arrays: Arrays) -> None:
         """Keep a finished row: all of it or, when the process is killed meanwhile, nothing.
@@ -77,7 +79,7 @@ class Checkpoint:
             arrays: its arrays.
         """
         content = io.BytesIO()
-        np.savez(content, **arrays)  # type: ignore[arg-type]
+        np.savez(content, **arrays, **{NAMES: np.array(list(arrays))})  # type: ignore[arg-type]
         write(self._file(number), content.getvalue())
 
     def _file(self, number: int) -> Path:
