@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import stories
 import torch
+from stories import in_kernel
 
 from samviz.dynamics import RULES
 from samviz.figures import figure
@@ -26,17 +28,7 @@ def press(lab: Lab, name: str, value: Any = None) -> None:
     lab.view._handle_custom_msg({"action": name, "value": value}, [])
 
 
-def in_kernel(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story on an asyncio loop, as a cell in a kernel does."""
-    asyncio.run(asyncio.wait_for(story(), 60))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something, with the loop running."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.005)
+until = partial(stories.until, seconds=20)
 
 
 def test_starts_at_a_minimum_with_the_gradient_across_v1() -> None:

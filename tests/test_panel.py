@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import stories
+from stories import in_kernel
 
 from samviz.lab import Button, Choice, Panel, Slider, Switch, decades
 from samviz.lab.controls import spec
@@ -42,15 +45,7 @@ def move(panel: Panel, **values: Any) -> None:
     panel.view.set_state({"values": panel.view.values | values})
 
 
-def in_kernel(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.005)
+until = partial(stories.until, seconds=10)
 
 
 @pytest.fixture

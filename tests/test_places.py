@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import jupytext
 import nbformat
 import plotly.graph_objects as go
 import pytest
+import stories
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML, Image
 from packaging.requirements import Requirement
@@ -149,10 +151,7 @@ def a_picture():
     return go.Figure({"data": [{"y": [1, 2]}], "layout": {"title": {"text": "the picture itself"}}})
 
 
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+until = partial(stories.until, seconds=30)
 
 
 def test_colab_is_told_to_load_widgets_before_the_first_is_shown(colab, screen, monkeypatch):

@@ -12,10 +12,12 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import stories
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -415,15 +417,8 @@ def test_names_make_the_problems_they_name() -> None:
     assert named(quadratic([2.0, -1.0])) == ["quadratic", [2.0, -1.0]]
 
 
-def in_kernel(story: Any) -> None:
-    asyncio.run(asyncio.wait_for(story(), 120))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.002)
+in_kernel = partial(stories.in_kernel, seconds=120)
+until = partial(stories.until, seconds=60)
 
 
 def long() -> str:

@@ -10,8 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from serving import free_port, served
 
 import samviz
 
@@ -101,9 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(16), root, home / "runtime")
     options = {
         "ServerApp.ip": "127.0.0.1",
@@ -120,29 +117,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
     # the kernel imports the samviz that is under test
     same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    environment = (
-        os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": same}
-    )  # the samviz under test
-    log = home / "server.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                server.rest("status")
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"jupyter lab did not start; its log {log} ends with:\n{log.read_text()[-2000:]}")
-                time.sleep(0.2)
+    environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": same}
+    with served(command, home / "server.log", lambda: server.rest("status"), 60, env=environment, cwd=home):
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def write_notebook(path: Path, cells: list[str]) -> None:

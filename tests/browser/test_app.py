@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import free_port, served
 
 import samviz
 
@@ -25,34 +24,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the app is served, by a process that knows no Jupyter session."""
     pytest.importorskip("voila")
     home = tmp_path_factory.mktemp("app")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
     same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     environment |= {"PYTHONPATH": same, "IPYTHONDIR": str(home / "ipython")}
     command = [sys.executable, "-m", "samviz.cli", "app", "--no-browser", "--port", str(port)]
-    log = home / "voila.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=home)
-    url, deadline = f"http://localhost:{port}/", time.monotonic() + 240
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
-            except urllib.error.HTTPError:  # it answers
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"the app did not start; its log ends with:\n{log.read_text()[-2000:]}")
-                time.sleep(0.3)
+    url = f"http://localhost:{port}/"
+
+    def ask() -> None:
+        with suppress(urllib.error.HTTPError):  # it answers
+            urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
+
+    with served(command, home / "voila.log", ask, 240, env=environment, cwd=home):
         yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+from serving import free_port, served
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.install, pytest.mark.timeout(1500)]
@@ -55,29 +54,17 @@ def test_the_paper_is_verified(place):
 
 
 def test_the_lab_serves_its_notebooks(place):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = clean() | {
         "JUPYTER_CONFIG_DIR": str(place / "config"),
         "JUPYTER_TOKEN": "word",
         "JUPYTER_PORT": str(port),
     }
-    with (place / "log").open("w") as log:
-        command = [bin_of(place) / "samviz", "lab", "--no-browser"]
-        process = subprocess.Popen(command, cwd=place, env=settings, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                address = f"http://127.0.0.1:{port}/api/contents/00_start_here.ipynb?token=word"
-                notebook = json.load(urllib.request.urlopen(address, timeout=20))
-                break
-            except OSError:
-                assert process.poll() is None, (place / "log").read_text()
-                assert time.monotonic() < deadline, (place / "log").read_text()
-                time.sleep(0.5)
-    finally:
-        process.terminate()
-        process.wait(30)
-    assert notebook["content"]["cells"]
+
+    def ask():
+        address = f"http://127.0.0.1:{port}/api/contents/00_start_here.ipynb?token=word"
+        return json.load(urllib.request.urlopen(address, timeout=20))
+
+    command = [bin_of(place) / "samviz", "lab", "--no-browser"]
+    with served(command, place / "log", ask, 120, cwd=place, env=settings):
+        assert ask()["content"]["cells"]

@@ -1,0 +1,46 @@
+"""A server for a test: on a free port, waited for, and ended with the test."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(
+    command: Sequence[Any], log: Path, ask: Callable[[], object], seconds: float, **options: Any
+) -> Iterator[None]:
+    """Run a server until the block ends; it is there once `ask` raises no OSError."""
+    with log.open("w") as out:
+        process = subprocess.Popen([*map(str, command)], stdout=out, stderr=subprocess.STDOUT, **options)
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                ask()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"the server did not start; its log {log} ends with:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
