@@ -42,9 +42,8 @@ def peer(subject: Subject, plane: Plane, resolution: int) -> Side:
     x, (first, second) = plane.origin, plane.directions
     corner, side = x - RADIUS * (first + second), 2 * RADIUS * resolution / (resolution - 1)
     models = [subject.module(at, x.dtype) for at in (corner, corner + side * second, corner + side * first)]
-    criterion = torch.nn.functional.cross_entropy if subject.targets.ndim == 1 else subject.criterion
     targets = subject.targets.to(x.dtype) if subject.targets.is_floating_point() else subject.targets
-    metric = Loss(criterion, subject.inputs.to(x.dtype), targets)
+    metric = Loss(subject.criterion, subject.inputs.to(x.dtype), targets)
 
     return lambda _: planar_interpolation(*models, metric, resolution, deepcopy_model=True)
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+VOCABULARY, TOKENS, WIDTH, HEADS, BLOCKS = 64, 32, 128, 4, 5  # of the GPT and its sentences
+CLASSES, SIZE, CHANNELS = 10, 8, 39  # of the ResNet and its pictures
+
 
 class Block(nn.Module):
     """Attention and a perceptron, each on what LayerNorm leaves and added to what came in."""
@@ -29,12 +32,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A GPT: next-token logits (batch, tokens, vocabulary) of tokens (batch, tokens)."""
 
-    def __init__(self, vocabulary: int = 64, tokens: int = 32, width: int = 128, layers: int = 5) -> None:
-        """Its size; a million parameters."""
+    def __init__(self) -> None:
+        """A million parameters."""
         super().__init__()
-        self.token, self.place = nn.Embedding(vocabulary, width), nn.Embedding(tokens, width)
-        self.blocks = nn.Sequential(*(Block(width, 4) for _ in range(layers)))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, vocabulary))
+        self.token, self.place = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(TOKENS, WIDTH)
+        self.blocks = nn.Sequential(*(Block(WIDTH, HEADS) for _ in range(BLOCKS)))
+        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Of int64 tokens."""
@@ -65,34 +68,37 @@ class Residual(nn.Module):
 class ResNet(nn.Sequential):
     """A residual network: logits (batch, classes) of pictures (batch, 3, height, width)."""
 
-    def __init__(self, classes: int = 10, width: int = 39) -> None:
-        """Its size; a million parameters."""
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1)]
+    def __init__(self) -> None:
+        """A million parameters."""
+        layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, 1, 1)]
         for inside, outside, stride in ((1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1)):
-            layers.append(Residual(inside * width, outside * width, stride))
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes))
+            layers.append(Residual(inside * CHANNELS, outside * CHANNELS, stride))
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * CHANNELS, CLASSES))
 
 
-def sentences(count: int, tokens: int = 32, vocabulary: int = 64, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Tokens (count, tokens) of a Markov chain with four successors each, and the tokens that follow."""
-    generator = torch.Generator().manual_seed(seed)
-    successors = torch.randint(vocabulary, (vocabulary, 4), generator=torch.Generator().manual_seed(0))
-    chain = [torch.randint(vocabulary, (count,), generator=generator)]
-    for _ in range(tokens):
+def sentences(count: int) -> tuple[Tensor, Tensor]:
+    """Tokens (count, TOKENS) of a Markov chain with four successors each, and the tokens that follow."""
+    generator = torch.Generator().manual_seed(0)
+    successors = torch.randint(VOCABULARY, (VOCABULARY, 4), generator=torch.Generator().manual_seed(0))
+    chain = [torch.randint(VOCABULARY, (count,), generator=generator)]
+    for _ in range(TOKENS):
         chain.append(successors[chain[-1], torch.randint(4, (count,), generator=generator)])
     line = torch.stack(chain, 1)
     return line[:, :-1].contiguous(), line[:, 1:].contiguous()
 
 
-def pictures(count: int, size: int = 16, classes: int = 10, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Pictures (count, 3, size, size), each its class's own under noise, and labels (count,); some are wrong."""
-    generator = torch.Generator().manual_seed(seed)
-    own = torch.randn(classes, 3, size, size, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(classes, (count,), generator=generator)
-    noisy = 0.3 * own[labels] + torch.randn(count, 3, size, size, generator=generator)
+def pictures(count: int) -> tuple[Tensor, Tensor]:
+    """Pictures (count, 3, SIZE, SIZE), each its class's own under noise, and labels (count,); some are wrong."""
+    generator = torch.Generator().manual_seed(0)
+    own = torch.randn(CLASSES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    noisy = 0.3 * own[labels] + torch.randn(count, 3, SIZE, SIZE, generator=generator)
     return noisy, torch.where(torch.rand(count, generator=generator) < 0.1, labels.roll(1), labels)
 
 
-def next_token(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy over all tokens, of logits (batch, tokens, vocabulary)."""
-    return functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+class NextToken(nn.CrossEntropyLoss):
+    """Mean cross-entropy over all tokens, as a module: curvlinops asks for one."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Of logits (batch, tokens, vocabulary)."""
+        return super().forward(outputs.flatten(0, 1), targets.flatten())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.models import GPT, ResNet, next_token, pictures, sentences
+from benchmarks.models import GPT, NextToken, ResNet, pictures, sentences
 from benchmarks.row import Measured
 from benchmarks.timing import alternate
 from samviz import Probe
@@ -24,14 +23,6 @@ EVERY, PROBED, BARE = 4, 64, 8  # steps from row to row, and in turn with a prob
 AGREED = 0.02  # of the training time: how far the wall clock may be from what the probe says it took
 
 
-class NextToken(nn.CrossEntropyLoss):
-    """Mean cross-entropy over all tokens, as a module: curvlinops asks for one."""
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """A number."""
-        return next_token(outputs, targets)
-
-
 class Task(NamedTuple):
     """What is trained, by which loss, on which samples, so many of them."""
 
@@ -41,7 +32,7 @@ class Task(NamedTuple):
 
 
 TRANSFORMER = Task(GPT, NextToken, sentences)
-CNN = Task(ResNet, nn.CrossEntropyLoss, partial(pictures, size=8))
+CNN = Task(ResNet, nn.CrossEntropyLoss, pictures)
 
 
 def share(seconds: float, task: Task) -> Measured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def line(result: Result) -> str:
 
 def as_json(results: Sequence[Result], machine: str, scaling: dict[str, Any]) -> str:
     """results.json: {"machine", "rows", "scaling"}; times in seconds."""
-    content = {"machine": machine, "rows": [result.as_json() for result in results], "scaling": scaling}
+    content = {"machine": machine, "rows": [asdict(result) for result in results], "scaling": scaling}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 UNITS = {"ns": 1e-9, "µs": 1e-6, "HVPs": 1.0, "%": 0.01}  # of targets for our side alone; seconds, a count, a share
 
@@ -73,7 +73,3 @@ class Result:
         met = row.target.met(ratio) and measured.ours_correct
         ours, peer, *correct = measured
         return cls(row.name, ours, peer, ratio, str(row.target), met, *correct)
-
-    def as_json(self) -> dict[str, Any]:
-        """Its fields by name."""
-        return asdict(self)

@@ -8,10 +8,8 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
-CORES = 2
-"""With fewer, the browser and the kernel wait for each other."""
-SPEED = 30_000
-"""Small steps a second on one core: a third of what the two-core server does on which each notebook takes a minute."""
+CORES = 2  # with fewer, the browser and the kernel wait for each other
+SPEED = 30_000  # small steps a second: a third of what a core does of the server on which a notebook takes a minute
 PATIENCE = 0.15  # seconds by the clock that the measurement may take
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import metadata
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from samviz import __version__
 from samviz.claims import CLAIMS, Check, Verdict, verify
@@ -56,16 +55,15 @@ def run_claims(
     return int(not all(verdict.holds for verdict in verdicts))
 
 
-def _shown(verdicts: Any, names: list[str]) -> Any:
+def _shown(verdicts: Iterator[Verdict], names: list[str]) -> Iterator[Verdict]:
     """The verdicts, with a progress bar where there is a terminal to show it."""
     if not sys.stderr.isatty():
         yield from verdicts
         return
-    total = len(names)
-    for done in range(total + 1):
-        share = BAR * done // total
-        now = names[done] if done < total else ""
-        print(f"\r\x1b[K{'█' * share}{'░' * (BAR - share)} {done}/{total} {now}", end="", file=sys.stderr, flush=True)
+    for done, name in enumerate([*names, ""]):
+        share = BAR * done // len(names)
+        told = f"{'█' * share}{'░' * (BAR - share)} {done}/{len(names)} {name}"
+        print(f"\r\x1b[K{told}", end="", file=sys.stderr, flush=True)
         verdict = next(verdicts, None)
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         if verdict is not None:
@@ -78,13 +76,12 @@ def _lines(verdict: Verdict) -> str:
     head = f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"
     if verdict.finding is None:
         return f"{head}\n       {verdict.problem}"
-    lines = [f"     {'' if c.holds else '!'}{'  ' if c.holds else ' '}{_told(c)}" for c in verdict.finding.checks]
+    lines = [
+        f"     {' ' if c.holds else '!'} {c.quantity}: "
+        f"measured {_measured(c)}, predicted {c.predicted:.4g}, claimed {_interval(c)}"
+        for c in verdict.finding.checks
+    ]
     return "\n".join([head, *lines])
-
-
-def _told(check: Check) -> str:
-    """A check in one line."""
-    return f"{check.quantity}: measured {_measured(check)}, predicted {check.predicted:.4g}, claimed {_interval(check)}"
 
 
 def _measured(check: Check) -> str:
@@ -111,54 +108,65 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
     Returns:
         HTML that needs no network.
     """
-    from plotly.io import to_html
+    rows = "".join(
+        f"<tr class={_word(v)}><td>{_word(v)}</td><td><a href='#{v.claim.name}'>{v.claim.name}</a></td>"
+        f"<td>{escape(v.claim.source)}</td><td>{v.seconds:.1f} s</td></tr>"
+        for v in verdicts
+    )
+    from samviz.figures.style import FONT
 
-    from samviz.figures import claim_figure, figure
-
-    rows, sections, library = [], [], True
-    for verdict in verdicts:
-        claim, finding = verdict.claim, verdict.finding
-        word = "holds" if verdict.holds else "fails"
-        cells = f"<a href='#{claim.name}'>{claim.name}</a>", escape(claim.source), f"{verdict.seconds:.1f} s"
-        rows.append(f"<tr class={word}><td>{word}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        body = f"<p class=fails>{escape(verdict.problem)}</p>" if finding is None else ""
-        if finding is not None:
-            drawn = figure(claim_figure(finding.plot))
-            picture = to_html(
-                drawn,
-                full_html=False,
-                include_plotlyjs=library,
-                default_height="360px",
-                config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]},
-            )
-            library = False
-            checks = "".join(
-                f"<tr class={'holds' if c.holds else 'fails'}><td>{escape(c.quantity)}</td><td>{c.predicted:.4g}</td>"
-                f"<td>{_measured(c)}</td><td>{_interval(c)}</td></tr>"
-                for c in finding.checks
-            )
-            body = (
-                f"<table><tr><th>quantity</th><th>predicted</th><th>measured</th><th>claim</th></tr>{checks}</table>"
-                f"<p>{escape(finding.remark)}</p>{picture}<details><summary>Settings</summary>"
-                f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
-            )
-        sections.append(
-            f"<section id='{claim.name}'><h2>{claim.name} <small class={word}>{word}</small></h2>"
-            f"<p><b>{escape(claim.source)}.</b> {escape(claim.statement)}</p>{body}</section>"
-        )
+    first = next((verdict for verdict in verdicts if verdict.finding), None)
+    sections = "\n".join(_section(verdict, library=verdict is first) for verdict in verdicts)
     held = sum(verdict.holds for verdict in verdicts)
     about = (
         f"{held} of {len(verdicts)} claims hold{', in quick form' if quick else ''}. "
         f"samviz {__version__}, torch {metadata.version('torch')}, Python {platform.python_version()} "
         f"on {platform.machine()}."
     )
-    return PAGE.format(about=about, rows="".join(rows), sections="\n".join(sections))
+    return PAGE.format(font=FONT, about=about, rows=rows, sections=sections)
+
+
+def _section(verdict: Verdict, *, library: bool) -> str:
+    """A claim's part of the page, with plotly itself where that is the first one with a picture."""
+    from plotly.io import to_html
+
+    from samviz.figures import claim_figure, figure
+
+    claim, finding = verdict.claim, verdict.finding
+    if finding is None:
+        body = f"<p class=fails>{escape(verdict.problem)}</p>"
+    else:
+        picture = to_html(
+            figure(claim_figure(finding.plot)),
+            full_html=False,
+            include_plotlyjs=library,
+            default_height="360px",
+            config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]},
+        )
+        checks = "".join(
+            f"<tr class={_word(c)}><td>{escape(c.quantity)}</td><td>{c.predicted:.4g}</td>"
+            f"<td>{_measured(c)}</td><td>{_interval(c)}</td></tr>"
+            for c in finding.checks
+        )
+        body = (
+            f"<table><tr><th>quantity</th><th>predicted</th><th>measured</th><th>claim</th></tr>{checks}</table>"
+            f"<p>{escape(finding.remark)}</p>{picture}<details><summary>Settings</summary>"
+            f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
+        )
+    return (
+        f"<section id='{claim.name}'><h2>{claim.name} <small class={_word(verdict)}>{_word(verdict)}</small></h2>"
+        f"<p><b>{escape(claim.source)}.</b> {escape(claim.statement)}</p>{body}</section>"
+    )
+
+
+def _word(tried: Check | Verdict) -> str:
+    return "holds" if tried.holds else "fails"
 
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>samviz: the paper, verified</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b2733; max-width: 900px; margin: 2em auto; padding: 0 1em }}
+body {{ font: 16px/1.5 {font}; color: #1b2733; max-width: 900px; margin: 2em auto; padding: 0 1em }}
 table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
 tr.fails td:first-child, .fails {{ color: #b3261e; font-weight: bold }} small {{ font-weight: normal }}
 small.holds {{ color: #00694b }} section {{ border-top: 1px solid #d5dbe2; margin-top: 2em }} pre {{ overflow: auto }}

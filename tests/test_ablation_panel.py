@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from pictures import finite, last, trace
 from scipy.optimize import brentq
+from valley_by_hand import curvatures
 
 from samviz.figures import figure
 from samviz.figures.valley import CORNERS, LEVELS, LOOKS
@@ -14,34 +16,13 @@ from samviz.lab.experiments import ablation
 QUICK = {"lr": 0.01, "rho": 1.0, "start": (0.3, 0.6)} | dict.fromkeys(LOOKS, False)
 
 
-def first(x1, x2):
-    return x1**2 + 6 * x2**2 + 8
-
-
-def second(x1, x2):
-    return 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
-
-
 def drawn(shown="top", **values):
-    """The last figure and sentence for these values."""
-    *_, last = ablation.draw_ablation(QUICK | {"shown": shown} | values)
-    return last
-
-
-def trace(plain, name, mode=None):
-    return next(t for t in plain["data"] if t.get("name") == name and mode in (None, t.get("mode")))
+    return last(ablation.draw_ablation, QUICK | {"shown": shown} | values)
 
 
 def end(plain, name):
     marker = trace(plain, name, "markers")
     return np.array([marker["x"][-1], marker["y"][-1]])
-
-
-def finite(plain):
-    for data in plain["data"]:
-        for key in "xyz":
-            if key in data and data.get("mode") != "text":
-                assert np.isfinite(np.asarray(data[key], float)).all(), (data["name"], key)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +42,7 @@ def test_each_method_goes_where_the_paper_says(method, goal, within):
 def test_exact_ascent_lowers_the_other_curvature_and_stops_short():
     plain, _ = drawn(lr=0.004, ascent=True)
     x = end(plain, "exact L_Asc")
-    assert second(*x) < second(0.3, 0.6)
+    assert curvatures(x)[1] < curvatures((0.3, 0.6))[1]
     assert 0.5 < np.linalg.norm(x - 1) < 1
     assert x[0] > 0.8
 
@@ -76,7 +57,7 @@ def test_one_sample_a_step_rests_where_the_finite_steps_put_it():
             def slope(t, i=i):
                 x = [t if i == j else goal[j] for j in (0, 1)]
                 rise = (2 * x[0], -8 * (1 - x[0])) if i == 0 else (12 * x[1], -2 * (1 - x[1]))
-                return sum(r / (2 - 4 * lr * f(*x)) ** 2 for r, f in zip(rise, (first, second)))
+                return sum(r / (2 - 4 * lr * f) ** 2 for r, f in zip(rise, curvatures(x)))
 
             goal[i] = brentq(slope, 0, 1)
     path = trace(plain, "1-SAM", "lines")
@@ -90,7 +71,7 @@ def test_the_table_tells_the_curvatures_where_each_method_is():
     names = trace(plain, "column 0")["text"]
     row = next(i for i, text in enumerate(names) if "SAM" in text)
     x = end(plain, "SAM")
-    both = 2 * first(*x), 2 * second(*x)
+    both = 2 * np.array(curvatures(x))
     told = [trace(plain, f"column {i}")["text"][row].strip("<b>/") for i in (3, 4, 5)]
     assert told == [f"{both[0]:.1f}", f"{both[1]:.1f}", f"{sum(both):.1f}"]
     assert trace(plain, "column 3")["text"][row].startswith("<b>")  # the least λ₁ of the two
@@ -102,7 +83,7 @@ def test_the_contours_are_of_the_chosen_quantity_and_least_at_its_cross(shown):
     plain, _ = drawn(shown=shown)
     level = trace(plain, "level")
     x1, x2 = np.meshgrid(level["x"], level["y"])
-    f = np.sort([2 * first(x1, x2), 2 * second(x1, x2)], 0)
+    f = np.sort(2 * np.array(curvatures((x1, x2))), 0)
     expected = {"top": f[1], "low": f[0], "trace": f.sum(0)}[shown]
     np.testing.assert_allclose(level["z"], expected)
     row, column = np.unravel_index(level["z"].argmin(), level["z"].shape)
@@ -179,8 +160,7 @@ def test_pieces_are_short_and_paths_grow():
     assert lengths == sorted(lengths)
 
 
-def test_plotly_accepts_both_figures_and_panels_have_their_controls():
-    figure(drawn(sam=True, worst=True, one=True)[0])
+def test_the_panels_have_their_controls():
     panel = ablation_panel()
     assert set(panel.controls) == {"lr", "rho", "shown", "start", *LOOKS}
     sides = figure_one_panel()
@@ -197,7 +177,7 @@ def test_the_sides_are_those_of_the_loss_and_share_one_scale():
     x = np.array([-1, 0.5])
     for name in ("start", *("worst", "ascent", "gd", "sam", "one")):
         cut = data[f"{name} x3"]
-        np.testing.assert_allclose(np.interp(x, cut["x"], cut["z"]) - 0.3, first(0.3, 0.6) * x**2, atol=1e-6)
+        np.testing.assert_allclose(np.interp(x, cut["x"], cut["z"]) - 0.3, curvatures((0.3, 0.6))[0] * x**2, atol=1e-6)
     panel.set(share=1)
     data = {t["name"]: t for t in panel.figure["data"]}
     assert data["sam x3"]["z"][0] - 0.3 == pytest.approx(8, abs=0.02)

@@ -63,7 +63,7 @@ def test_what_a_run_is_told_in_vain_changes_nothing(told_in_vain: list[tuple[str
         if what == "n" and value is HUGE:
             continue
         before, rows = run.x.clone(), list(run.history.rows)
-        knobs = run.settings
+        knobs, changes = run.settings, list(run.changes)
         call = {
             "n": lambda value=value: run.step(value) or True,
             "k": lambda value=value: run.measure(value),
@@ -72,7 +72,7 @@ def test_what_a_run_is_told_in_vain_changes_nothing(told_in_vain: list[tuple[str
         if told(call) is None:
             assert torch.equal(run.x, before)
             assert run.history.rows == rows
-            assert run.settings == knobs
+            assert (run.settings, run.changes) == (knobs, changes)
     at, rows = run.steps, len(run.history)
     run.set(lr=0.01, rho=0.01)
     run.step(2)
@@ -152,9 +152,10 @@ class NowhereSmooth(Problem):
         return torch.ones(self.dim, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("k", [1, 2])  # eigh is silent about NaN in one or two rows, and raises in three
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_loss_that_is_nan_hangs_no_search_for_eigenvectors(warm: bool) -> None:
+def test_a_loss_that_is_nan_hangs_no_search_for_eigenvectors(warm: bool, k: int) -> None:
     problem = NowhereSmooth()
-    start = torch.eye(600, dtype=torch.float64)[None, :3] if warm else None
+    start = torch.eye(600, dtype=torch.float64)[None, : k + 1] if warm else None
     with no_hang(), pytest.raises(ValueError, match="Hessian of NaN at x has NaN or infinity; pass an x"):
-        top_eigenpairs(problem, problem.initial(), 2, start=start)
+        top_eigenpairs(problem, problem.initial(), k, start=start)

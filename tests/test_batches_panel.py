@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from pictures import last, trace
 
 from samviz.claims.subjects import interpolating
 from samviz.dynamics import gradient_flow_limit
@@ -17,16 +18,6 @@ from samviz.problems import valley
 
 PATHS = {"lr": 0.02, "rho": 0.15, "problem": "network", "again": 0}
 MIXTURE = {"size": 3, "rho": 0.1, "lr": 0.1, "share": 0.0}
-
-
-def last(draw, values):
-    *_, (drawn, sentence) = draw(values)
-    figure(drawn)  # plotly accepts it
-    return drawn, sentence
-
-
-def trace(drawn, name):
-    return next(t for t in drawn["data"] if t["name"] == name)
 
 
 @pytest.fixture(scope="module")

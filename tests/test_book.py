@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,30 +13,6 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "notebooks/book/build.py"
 LIMIT = 25e6
 pytestmark = pytest.mark.timeout(1200)  # one and a half minutes of computing, on a machine that others use too
-
-
-def build(out):
-    """Build the book with few pictures, as a subprocess."""
-    same = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, str(BUILD), str(out), "--coarse"],
-        env=os.environ | {"PYTHONPATH": same},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """The book with few pictures; SAMVIZ_BOOK names one that was built before."""
-    if built := os.environ.get("SAMVIZ_BOOK"):
-        return Path(built)
-    out = tmp_path_factory.mktemp("book") / "out"
-    ran = build(out)
-    assert ran.returncode == 0, ran.stderr
-    assert re.fullmatch(r".*index\.html: [\d.]+ MB, \d+ pictures behind sliders, \d+ s\n", ran.stdout)
-    return out
 
 
 class Page(HTMLParser):

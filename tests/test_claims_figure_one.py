@@ -2,20 +2,14 @@
 
 import numpy as np
 import pytest
+from failing import failing
 
-from samviz.claims import ablation, ascent_loss, figure_one, networks, verify
+from samviz.claims import ablation, ascent_loss, figure_one, networks
 from samviz.claims.ablation import ablation as table
 from samviz.dynamics import RULES
 from samviz.problems import valley
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # what is wrong may be negative or zero
-
-
-def failing(name):
-    """The checks that fail; the claim must have come to its end."""
-    (verdict,) = verify([name], quick=True)
-    assert verdict.finding is not None, verdict.problem
-    return [check.quantity for check in verdict.finding.checks if not check.holds]
 
 
 @pytest.mark.parametrize(

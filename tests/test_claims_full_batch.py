@@ -3,19 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from failing import failing
 
-from samviz.claims import falling_sharpness, full_batch, quadratics, verify
+from samviz.claims import falling_sharpness, full_batch, quadratics
 from samviz.dynamics import RULES, limiting_flow
 from samviz.geometry import normal_space, third_derivative, worst_direction_sharpness
-
-
-def failing(name):
-    """The quantities of a claim that do not hold."""
-    (verdict,) = verify([name], quick=True)
-    assert verdict.finding is not None, verdict.problem
-    failed = [check.quantity for check in verdict.finding.checks if not check.holds]
-    assert verdict.holds == (not failed)
-    return failed
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """The panel of Theorem 4.8 against a loop of numpy and closed forms."""
 
 import numpy as np
+import pictures
 import pytest
-from test_sharpness_panel import finite, trace
+from pictures import finite, names, trace
 
 from samviz.lab import cycle_panel
 from samviz.lab.experiments.cycle import amplitude, draw, field, rate
@@ -11,9 +12,7 @@ START = {"lr": 0.25, "rho": 0.5, "share": 0.9, "rule": "sam", "x": (0.5, 1.0)}
 
 
 def last(**changes):
-    """The last picture and sentence."""
-    *_, drawing = draw(START | changes)
-    return drawing
+    return pictures.last(draw, START | changes)
 
 
 def orbit(lr, rho, share, x, steps=100):
@@ -87,7 +86,7 @@ def test_what_is_said():
 @pytest.mark.parametrize("x", [(1.4, 1.4), (0.0, -1.4), (0.0, 0.0)])
 def test_every_extreme_is_a_picture(lr, rho, share, rule, x):
     figure, sentence = last(lr=lr, rho=rho, share=share, rule=rule, x=x)
-    finite(figure)
+    finite(figure, gaps=names(figure))
     assert "nan" not in sentence
     assert trace(figure, "x")["x"][0] == x[0]
 

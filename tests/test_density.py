@@ -352,20 +352,6 @@ def test_products_are_counted():
     assert found.products == problem.spent == 4 * 12
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"probes": 0}, "probes is 0; expected at least 1"),
-        ({"steps": 1}, "steps is 1; expected at least 2"),
-        ({"width": 0}, "width is 0; expected a positive number"),
-        ({"width": float("nan")}, "width is nan; expected a positive number"),
-    ],
-)
-def test_bad_arguments_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        spectral_density(quadratic([1.0]), torch.zeros(1), **options)
-
-
 @pytest.mark.parametrize("dim", [3, 600])
 def test_a_hessian_that_is_not_finite_is_refused(dim):
     model = nn.Linear(dim, 1, bias=False).double()
@@ -374,11 +360,6 @@ def test_a_hessian_that_is_not_finite_is_refused(dim):
     )
     with pytest.raises(ValueError, match="NaN or infinity; pass an x where it is finite"):
         spectral_density(problem, problem.initial())
-
-
-def test_a_density_is_not_drawn_with_a_negative_width():
-    with pytest.raises(ValueError, match="width is -1"):
-        spectral_density(quadratic([1.0, 2.0]), torch.zeros(2)).at([0.0], -1)
 
 
 # the picture

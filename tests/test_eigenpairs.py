@@ -1,5 +1,7 @@
 """Top eigenpairs against numpy's and scipy's, on matrices whose spectrum is known and on a network."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
-from samviz.dynamics import Run, gradient_descent_minimum
+from samviz.dynamics import Run
 from samviz.geometry import top_eigenpairs
-from samviz.problems import Quadratic, mlp, quadratic
+from samviz.problems import MLP, Quadratic, mlp, quadratic
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 TRACKING = 1e-2  # the tolerance that a run is measured with
@@ -270,7 +272,7 @@ def test_an_eigenvalue_that_comes_up_from_the_bulk_is_caught(basis, k, late, tur
     assert not wrong[-15:].any()
 
 
-@pytest.fixture(scope="module")
+@cache
 def small_network():
     """501 parameters: just too many to be diagonalized densely."""
     problem = mlp([2, 20, 20, 1], "tanh", "spirals")
@@ -285,49 +287,53 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("regime", EDGES)
-@pytest.mark.parametrize(("k", "granted"), [(1, 5), (5, 24)])
-def test_a_run_is_followed_step_by_step(small_network, monkeypatch, regime, k, granted):
-    problem = small_network
-    settings, begin = EDGES[regime]
+@cache
+def followed(regime):
+    """The iterates of 100 steps of a regime, and all eigenvalues at each."""
+    problem, (settings, begin) = small_network(), EDGES[regime]
     run = Run(problem, **settings, x0=problem.initial(0), device="cpu")
     run.step(begin)
     points = [run.x.clone()]
     for _ in range(100):
         run.step(1)
         points.append(run.x.clone())
-    exact = [np.linalg.eigvalsh(problem.hessian(x)[0].numpy())[::-1].copy() for x in points]
-    if regime.endswith("edge of stability"):
-        assert np.mean([values[0] for values in exact]) == pytest.approx(2 / 0.3, rel=0.1)
-    spent = []
-    plain = type(problem).hvp
+    return points, [np.linalg.eigvalsh(problem.hessian(x)[0].numpy())[::-1].copy() for x in points]
+
+
+@pytest.fixture
+def spent(monkeypatch):
+    """The columns of each product with a Hessian of the small network."""
+    columns, plain = [], MLP.hvp
 
     def counted(self, x, batch=None):
         product = plain(self, x, batch)
-        return lambda v: spent.append(v.shape[1]) or product(v)
+        return lambda v: columns.append(v.shape[1]) or product(v)
 
-    monkeypatch.setattr(type(problem), "hvp", counted)
+    monkeypatch.setattr(MLP, "hvp", counted)
+    return columns
+
+
+@pytest.mark.parametrize("regime", EDGES)
+@pytest.mark.parametrize(("k", "granted"), [(1, 5), (5, 24)])
+def test_a_run_is_followed_step_by_step(spent, regime, k, granted):
+    points, exact = followed(regime)
+    if regime.endswith("edge of stability"):
+        assert np.mean([values[0] for values in exact]) == pytest.approx(2 / 0.3, rel=0.1)
+    spent.clear()
     feed = iter(exact)
-    errors, products = tracked(points, lambda x: (problem, next(feed)), k)
+    errors, products = tracked(points, lambda x: (small_network(), next(feed)), k)
     assert np.mean(errors[:, 0] < 1e-3) >= 0.99
     assert np.mean((errors < 1e-3).all(1)) >= 0.99
     assert products.mean() <= granted * (1.15 if "batches" in regime else 1)  # λ₃ to λ₅ lie in the bulk there
     assert products.sum() < sum(spent) <= products.sum() + 100  # what is told, and the cold start
 
 
-def test_a_measurement_of_one_eigenvalue_costs_a_few_products(small_network, monkeypatch):
+def test_a_measurement_of_one_eigenvalue_costs_a_few_products(spent):
     """Four for λ₁ and one for the Rayleigh ratio, as long as the gap is open."""
-    run = Run(small_network, "sam", lr=0.1, rho=0.1, x0=small_network.initial(0), device="cpu")
+    run = Run(small_network(), "sam", lr=0.1, rho=0.1, x0=small_network().initial(0), device="cpu")
     run.step(1500)
     run.measure(k=1, trace=False)
-    spent = []
-    plain = type(small_network).hvp
-
-    def counted(self, x, batch=None):
-        product = plain(self, x, batch)
-        return lambda v: spent.append(v.shape[1]) or product(v)
-
-    monkeypatch.setattr(type(small_network), "hvp", counted)
+    spent.clear()
     for _ in range(20):
         run.step(1)
         assert not run.measure(k=1, trace=False)["closing"]
@@ -335,12 +341,6 @@ def test_a_measurement_of_one_eigenvalue_costs_a_few_products(small_network, mon
 
 
 # a network
-
-
-@pytest.fixture(scope="module")
-def network():
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    return problem, gradient_descent_minimum(problem)
 
 
 def test_a_network_has_the_eigenpairs_of_its_dense_hessian(network):

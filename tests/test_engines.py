@@ -1,14 +1,13 @@
 """The engines against one another: the compiled one, the captured one and torch step by step."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from fresh import python
 
 import samviz.dynamics.run as run_module
 from samviz import compiled
@@ -246,7 +245,8 @@ assert not any(name.startswith("numba.") for name in sys.modules)
 
 @COMPILED
 def test_all_works_without_numba_and_gives_the_same():
-    ran = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
+    ran = python("-c", WITHOUT)
+    assert ran.returncode == 0, ran.stderr
     for line, problem in zip(ran.stdout.splitlines(), (valley(), mlp([1, 8, 1], data="sine"), quadratic([3.0, 1.0]))):
         run = Run(problem, rho=0.01, lr=0.02, device="cpu", trail=5)
         run.step(200)

@@ -269,7 +269,6 @@ def test_a_page_says_that_its_run_diverged(tmp_path: Path) -> None:
     [
         (0, 9, "run.html", ValueError, "the run has 0 steps; expected 1 or more"),
         (5, 1, "run.html", ValueError, "frames is 1; expected 2 or more"),
-        (5, 2.5, "run.html", TypeError, "frames is 2.5; expected an integer, 2 or more"),
         (5, 9, "run.png", ValueError, r"expected a file that ends in \.html"),
         (5, 9, "nowhere/run.html", FileNotFoundError, "there is no folder"),
     ],

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
-from samviz.figures import POINTS
 from samviz.figures.series import series
 from samviz.problems import mlp
 
@@ -104,21 +103,6 @@ def test_the_gap_is_marked_where_it_closed_for_good(story: Run) -> None:
     assert [a["x"] for a in notes] == [40]
     run.history.rows[-1]["closing"] = False
     assert not [a for a in drawn(run)[1]["annotations"] if a["text"].startswith("λ₁ meets λ₂")]
-
-
-def test_a_long_record_is_thinned_without_jumping(story: Run) -> None:
-    from samviz.dynamics import History
-
-    history = History()
-    seen: set[int] = set()
-    for step in range(3 * POINTS):
-        history.append({"step": step})
-        thin = history.thinned(POINTS)["step"]
-        assert len(thin) <= POINTS + 1
-        assert thin[-1] == step
-        seen |= set(thin[:-1].tolist()) if step == 2 * POINTS else set()
-    kept = set(history.thinned(POINTS)["step"][:-1].tolist())
-    assert {s for s in kept if s < 2 * POINTS} <= seen
 
 
 def test_axes_stand_still_while_the_curves_grow(story: Run) -> None:

@@ -1,7 +1,5 @@
 """Planes, projections and slices, against the loss itself, numpy's SVD and hand-made numbers."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -78,7 +76,7 @@ def test_the_hessian_plane_is_that_of_the_top_two():
     found = hessian_plane(problem, x)
     np.testing.assert_allclose(np.abs((found.directions.numpy() * vectors).sum(1)), 1, atol=1e-10)
     assert torch.equal(found.origin, x)
-    known = hessian_plane(problem, x, vectors=top_eigenpairs(problem, x, 3).vectors[0])
+    known = hessian_plane(problem, x, vectors=top_eigenpairs(problem, x, 2).vectors[0])
     assert torch.equal(known.directions, found.directions)
 
 
@@ -198,27 +196,6 @@ def test_a_trail_in_single_precision_is_seen_in_either():
             assert where.project(trail)[0].shape == (8, 2)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"radius": 0.0}, "radius is 0.0"),
-        ({"radius": -1.0}, "radius is -1.0"),
-        ({"radius": float("nan")}, "radius is nan"),
-        ({"radius": float("inf")}, "radius is inf"),
-        ({"radius": "1"}, "radius is '1'"),
-        ({"resolution": 1}, "resolution.* 1"),
-        ({"resolution": 2.5}, "resolution.* 2.5"),
-    ],
-)
-def test_bad_sizes_are_named(options, words):
-    with pytest.raises((ValueError, TypeError), match=words):
-        landscape(valley(), valley().initial(), **options)
-
-
-def test_what_is_no_plane_is_named():
-    with pytest.raises((ValueError, TypeError), match="plane is"):
-        landscape(valley(), SimpleNamespace())
-    with pytest.raises(ValueError, match="has shape"):
-        landscape(valley(), torch.zeros(3))
+def test_a_single_parameter_has_no_plane():
     with pytest.raises(ValueError, match="expected 1 to 1"):
         landscape(quadratic([1.0]), torch.zeros(1))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from valley_by_hand import curvatures
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import (
@@ -28,11 +29,6 @@ def tensor(*rows):
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def floor(x):
-    """F₁ and F₂."""
-    return x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
-
-
 def singular(rng, dim, spectrum):
     """A symmetric matrix with these non-zero eigenvalues, and its eigenvectors as columns."""
     basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
@@ -46,7 +42,7 @@ def singular(rng, dim, spectrum):
 @STABLE
 @given(x1=st.floats(-3, 3), x2=st.floats(-3, 3))
 def test_the_valleys_normal_space(x1, x2):
-    f = np.array(floor((x1, x2)))
+    f = np.array(curvatures((x1, x2)))
     space = normal_space(valley(), tensor([x1, x2, 0.0, 0.0]))
     np.testing.assert_allclose(space.values[0], [2 * f.max(), 2 * f.min(), 0, 0], atol=1e-12)
     assert space.rank.tolist() == [2]
@@ -235,7 +231,7 @@ def test_where_curvature_does_not_change_it_is_zero(problem):
 
 @pytest.mark.parametrize("x", FLOOR)
 def test_the_valleys_regularizers(x):
-    f = np.array(floor(x))
+    f = np.array(curvatures(x))
     got = {kind: limiting_regularizer(valley(), tensor(*x), kind) for kind in ("worst", "ascent", "average")}
     assert got["worst"].value.item() == pytest.approx(f.max())
     assert got["ascent"].value.item() == pytest.approx(f.min())

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from samviz.dynamics import Run
 from samviz.problems import from_module
-from samviz.problems.buffer import Buffer
+from samviz.problems.parameters import Buffer
 
 N = 12
 RNG = np.random.default_rng(0)

@@ -15,10 +15,6 @@ ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 of_each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 
 
-def test_the_first_ones_are_there():
-    assert {"00_start_here", "06_networks"} <= {path.stem for path in ALL}
-
-
 def test_each_has_its_script_and_each_script_its_notebook():
     assert {path.stem for path in NOTEBOOKS.glob("[0-9]*.py")} == {path.stem for path in ALL}
 

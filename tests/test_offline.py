@@ -1,10 +1,7 @@
 """Nothing leaves the machine: samviz opens no connection, whatever of it is run."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from fresh import python
 
 CLOSED = """
 import sys
@@ -29,7 +26,8 @@ import tempfile
 from samviz.lab import Lab, cycle_panel
 from samviz.problems import mlp
 lab = Lab(mlp([1, 24, 24, 1], data="sine"), rho=0.01, device="cpu").run(40)
-lab.export(f"{tempfile.mkdtemp()}/run.html", frames=3)
+with tempfile.TemporaryDirectory() as folder:
+    lab.export(f"{folder}/run.html", frames=3)
 cycle_panel().static()
 """,
     "claims": """
@@ -43,18 +41,16 @@ doctor()
 }
 
 
-def python(code):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CLOSED + code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250, env=environment)
+def closed(code):
+    return python("-c", CLOSED + code, env={"OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.parametrize("what", RUNS)
 def test_opens_no_connection(what):
-    result = python(RUNS[what])
+    result = closed(RUNS[what])
     assert result.returncode == 0, result.stderr[-2000:]
 
 
 def test_would_see_one():
-    result = python("import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)")
+    result = closed("import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)")
     assert "PermissionError" in result.stderr

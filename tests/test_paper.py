@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import fsolve
+from valley_by_hand import curvatures
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.problems import mlp, quadratic, valley
@@ -104,10 +105,6 @@ def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
 # the valley: L = F₁x₃² + F₂x₄², whose floor is Γ = {x₃ = x₄ = 0}. What follows is worked out from the loss.
 
 
-def curvatures(x):
-    return x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
-
-
 def slopes(x):
     """∇F₁ and ∇F₂."""
     return np.array([2 * x[0], 12 * x[1]]), np.array([-8 * (1 - x[0]), -2 * (1 - x[1])])
@@ -138,13 +135,6 @@ def test_the_closed_form_of_the_flow_is_that_of_the_equation(kind, mean):
     point = torch.tensor([*start, 0.3, 0.3], dtype=torch.float64)
     closed = valley(mean=mean).limiting_flow(point, torch.from_numpy(times), kind)
     np.testing.assert_allclose(closed, flow(start, times, kind, scale=0.5 if mean else 1.0), atol=1e-8)
-
-
-def test_the_flow_of_sam_decays_as_the_paper_says():
-    """x₁(τ) = x₁(0)e^{−2τ} and x₂(τ) = x₂(0)e^{−12τ}."""
-    times = np.linspace(0, 1, 5)
-    closed = valley().limiting_flow(torch.tensor([0.9, 0.6], dtype=torch.float64), torch.from_numpy(times))
-    np.testing.assert_allclose(closed, np.stack([0.9 * np.exp(-2 * times), 0.6 * np.exp(-12 * times)], 1), rtol=1e-14)
 
 
 @pytest.mark.parametrize("whole", [torch.tensor([1, 1]), torch.tensor([1, 1, 0, 0])])
@@ -242,12 +232,6 @@ def test_the_end_of_sam_has_less_lambda_1_and_that_of_single_samples_less_trace(
 
 
 # the 1-24-24-1 network on the sine
-
-
-@pytest.fixture(scope="module")
-def network():
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    return problem, gradient_descent_minimum(problem)
 
 
 def test_gradient_descent_hides_v1(network):

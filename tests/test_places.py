@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML, Image
 from packaging.requirements import Requirement
 from packaging.version import Version
+from stories import in_kernel
 
 from samviz.lab import attended
 
@@ -180,7 +181,7 @@ def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
         view.attended = True
         await until(lambda: screen.beside[2:] == [""])
 
-    asyncio.run(story())
+    in_kernel(story)
 
 
 def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
@@ -191,7 +192,7 @@ def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
         await until(lambda: not attended._doubts)
         assert screen.beside == [""]
 
-    asyncio.run(story())
+    in_kernel(story)
 
 
 def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkeypatch):
@@ -205,7 +206,7 @@ def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkey
         assert screen.beside == [""]
         await until(lambda: len(screen.beside) == 2)
 
-    asyncio.run(story())
+    in_kernel(story)
 
 
 def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen, monkeypatch):
@@ -222,7 +223,7 @@ def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen,
         assert "RuntimeError: not &lt;today&gt;" in screen.beside[1]
         assert "the picture itself" in screen.beside[1]
 
-    asyncio.run(story())
+    in_kernel(story)
 
 
 def test_an_image_is_put_in_the_page_with_its_words(screen):
@@ -231,7 +232,7 @@ def test_an_image_is_put_in_the_page_with_its_words(screen):
         await until(lambda: len(screen.beside) == 2)
         assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.beside[1]
 
-    asyncio.run(story())
+    in_kernel(story)
 
 
 # what a notebook's kernel may take

@@ -1,14 +1,11 @@
 """Twice is the same: the numbers of a run to the last bit, and the files that are released."""
 
 import os
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
 import pytest
+from fresh import ROOT, python
 
-ROOT = Path(__file__).parents[1]
 NUMBERS = """
 import hashlib, torch
 from samviz.dynamics import Run
@@ -34,21 +31,19 @@ print(total.hexdigest())
 """
 
 
-def python(*arguments, **options):
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=250, **options
-    )
+def told(*arguments, **options):
+    result = python(*arguments, **options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     return result.stdout
 
 
 def test_two_processes_give_the_same_bits():
-    first, second = (python("-c", NUMBERS, env=os.environ | {"PYTHONHASHSEED": seed}) for seed in "12")
+    first, second = (told("-c", NUMBERS, env={"PYTHONHASHSEED": seed}) for seed in "12")
     assert first == second
 
 
 def build(tree, into):
-    python("-m", "hatchling", "build", "-d", into, "-t", "sdist", "-t", "wheel", cwd=tree)
+    told("-m", "hatchling", "build", "-d", into, "-t", "sdist", "-t", "wheel", cwd=tree)
     return {path.suffix: path for path in into.iterdir()}
 
 

@@ -1,28 +1,17 @@
 """The book's moving picture: two honest runs, in a fragment that needs nothing else."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-SOURCE = Path(__file__).parents[1] / "notebooks" / "book" / "secret.py"
-
-
-@pytest.fixture(scope="module")
-def module():
-    spec = importlib.util.spec_from_file_location("secret", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import valley_by_hand
 
 
 @pytest.fixture(scope="module")
-def html(module):
-    return module.secret()
+def html(secret):
+    return secret.secret()
 
 
 @pytest.fixture(scope="module")
@@ -31,41 +20,36 @@ def runs(html):
     return json.JSONDecoder().raw_decode(html, html.index('{"gd":'))[0]
 
 
-def loss(x):
-    first, second = x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
-    return first * x[2] ** 2 + second * x[3] ** 2
-
-
 def slope(x):
-    return torch.func.grad(loss)(x)
+    return torch.func.grad(valley_by_hand.loss)(x)
 
 
-def walked(module, rule):
+def walked(secret, rule):
     """The run by autograd and Eq. 3, (steps + 1, 4)."""
-    x = torch.tensor(module.START, dtype=torch.float64)
+    x = torch.tensor(secret.START, dtype=torch.float64)
     path = [x]
-    for _ in range(module.STEPS):
-        ahead = module.RHO * slope(x) / slope(x).norm() if rule == "sam" else 0
-        x = x - module.LR * slope(x + ahead)
+    for _ in range(secret.STEPS):
+        ahead = secret.RHO * slope(x) / slope(x).norm() if rule == "sam" else 0
+        x = x - secret.LR * slope(x + ahead)
         path.append(x)
     return torch.stack(path)
 
 
 @pytest.mark.parametrize("rule", ["gd", "sam"])
-def test_the_picture_is_the_run(module, runs, rule):
-    path, seen = walked(module, rule), runs[rule]
-    top = [float(2 * (x[0] ** 2 + 6 * x[1] ** 2 + 8)) for x in path]
+def test_the_picture_is_the_run(secret, runs, rule):
+    path, seen = walked(secret, rule), runs[rule]
+    top = [float(2 * valley_by_hand.curvatures(x)[0]) for x in path]
     np.testing.assert_allclose(seen["sharpness"], top, atol=0.006)
     cosine = [abs(float(slope(x)[2] / slope(x).norm())) for x in path]
     np.testing.assert_allclose(np.cos(np.radians(seen["angle"])), cosine, atol=0.002)
-    drawn = np.array([seen["x"], seen["y"]])[:, :: module.PARTS]  # at the iterates
+    drawn = np.array([seen["x"], seen["y"]])[:, :: secret.PARTS]  # at the iterates
     x = path.numpy()
     floor = 206 + 14 * x[:, 1]
     np.testing.assert_allclose((drawn[0] - floor) / 246, x[:, 2], atol=0.001)
     assert np.isfinite(drawn).all()
 
 
-def test_it_tells_what_the_captions_say(module, runs):
+def test_it_tells_what_the_captions_say(secret, runs):
     gd, sam = (np.array(runs[rule]["sharpness"]) for rule in ("gd", "sam"))
     assert np.ptp(gd[10:]) < 1  # it rests
     assert (np.diff(sam) < 0).all()
@@ -74,7 +58,7 @@ def test_it_tells_what_the_captions_say(module, runs):
     assert turned["gd"][20] < 0.01
     assert turned["sam"][22:].min() > 0.97  # where the third caption takes over
     assert turned["sam"][-1] > 0.999
-    across = walked(module, "sam")[:, 2].numpy()
+    across = walked(secret, "sam")[:, 2].numpy()
     assert (across[1:-1] * across[2:] < 0).all()  # over the floor with every step
 
 

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import json
 import pickle
-import subprocess
-import sys
 import time
 import tracemalloc
 import zlib
@@ -19,8 +17,10 @@ import numpy as np
 import pytest
 import stories
 import torch
+from fresh import python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from test_files import Plants
 
 from samviz import __version__
 from samviz.lab import Lab
@@ -139,7 +139,7 @@ for text in json.load(sys.stdin):
 def test_the_same_bits_in_a_fresh_process() -> None:
     labs = [story() for story in STORIES.values()]
     texts = [lab.share() for lab in labs]
-    ran = subprocess.run([sys.executable, "-c", FRESH], input=json.dumps(texts), capture_output=True, text=True)
+    ran = python("-c", FRESH, input=json.dumps(texts))
     assert ran.returncode == 0, ran.stderr
     there = dict(zip(STORIES, ran.stdout.splitlines(), strict=True))
     here = {}
@@ -292,13 +292,6 @@ def test_the_crafted_texts_differ_from_a_good_one() -> None:
     assert read(packed(GOOD)).steps == 10
     with pytest.raises(ValueError, match="letters; expected at most"):
         read(f"samviz1:{__version__}:{'A' * 100_000}")
-
-
-class Plants:
-    """What a pickle can do to whoever loads it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return exec, ("import pathlib; pathlib.Path('planted').touch()",)
 
 
 def test_a_pickle_is_no_text(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import valley_by_hand as by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
-from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import (
     ascent_direction_sharpness,
     average_direction_sharpness,
@@ -87,33 +87,9 @@ def highest(f, g, x, rho, starts=8, seed=0):
     return best
 
 
-# the valley, written once more in numpy
-
-
-def floor(x):
-    return x[0] ** 2 + 6 * x[1] ** 2 + 8, 4 * (1 - x[0]) ** 2 + (1 - x[1]) ** 2 + 1
-
-
-def valley_loss(x):
-    f1, f2 = floor(x)
-    return f1 * x[2] ** 2 + f2 * x[3] ** 2
-
-
-def valley_slope(x):
-    f1, f2 = floor(x)
-    a, b = x[2] ** 2, x[3] ** 2
-    return np.array(
-        [2 * x[0] * a - 8 * (1 - x[0]) * b, 12 * x[1] * a - 2 * (1 - x[1]) * b, 2 * f1 * x[2], 2 * f2 * x[3]]
-    )
-
-
-def valley_trace(x):
-    return 14 * x[2] ** 2 + 10 * x[3] ** 2 + 2 * sum(floor(x))
-
-
 def valley_average(x, rho):
     """E L(x + ρu) − L(x) in closed form: E u_i² = 1/4, E u_i²u_j² = 1/24, and twelve such quartic terms."""
-    return rho**2 * valley_trace(x) / 8 + rho**4 / 2
+    return rho**2 * by_hand.trace(x) / 8 + rho**4 / 2
 
 
 # a network, written once more by hand
@@ -143,13 +119,6 @@ def climbed(loss, x, rho, steps, starts=24, stride=1.0):
         v = v + stride * slope / slope.norm(dim=1, keepdim=True)
         v = v / v.norm(dim=1, keepdim=True)
     return (loss(x + rho * v) - loss(x[None])).max().item()
-
-
-@pytest.fixture(scope="module")
-def network():
-    """673 parameters: more than are diagonalized."""
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    return problem, gradient_descent_minimum(problem)
 
 
 # the trust region
@@ -446,13 +415,13 @@ def test_a_gradient_orthogonal_to_v1_is_no_trap():
     ],
 )
 def test_the_valleys_worst_direction_against_scipy(x, rho):
-    best = highest(valley_loss, valley_slope, np.array(x), rho)
+    best = highest(by_hand.loss, by_hand.slope, np.array(x), rho)
     sharpness = worst_direction_sharpness(valley(), tensor(*x), rho)
     assert sharpness.value.item() == pytest.approx(best, rel=1e-8)
     assert sharpness.converged.item()
     v = sharpness.direction[0].numpy()
-    assert valley_loss(x + rho * v) - valley_loss(x) == pytest.approx(best, rel=1e-8)
-    slope = valley_slope(x + rho * v)
+    assert by_hand.loss(x + rho * v) - by_hand.loss(x) == pytest.approx(best, rel=1e-8)
+    slope = by_hand.slope(x + rho * v)
     assert sharpness.residual.item() == pytest.approx(1 - v @ slope / np.linalg.norm(slope), abs=1e-12)
 
 
@@ -568,11 +537,8 @@ def test_stochastic_quadratics_by_hand():
 
 def test_the_stochastic_valley_against_scipy():
     x, rho = np.array([0.3, 0.6, 0.05, -0.1]), 0.4
-    losses = [lambda p: 2 * floor(p)[0] * p[2] ** 2, lambda p: 2 * floor(p)[1] * p[3] ** 2]
-    slopes = [
-        lambda p: np.array([4 * p[0] * p[2] ** 2, 24 * p[1] * p[2] ** 2, 4 * floor(p)[0] * p[2], 0]),
-        lambda p: np.array([-16 * (1 - p[0]) * p[3] ** 2, -4 * (1 - p[1]) * p[3] ** 2, 0, 4 * floor(p)[1] * p[3]]),
-    ]
+    losses = [lambda p, k=k: 2 * by_hand.terms(p)[k] for k in (0, 1)]
+    slopes = [lambda p, k=k: 2 * by_hand.slopes(p)[k] for k in (0, 1)]
     best = np.mean([highest(f, g, x, rho) for f, g in zip(losses, slopes)])
     assert worst_direction_sharpness(valley(), torch.from_numpy(x), rho, True).value.item() == pytest.approx(
         best, rel=1e-8
@@ -592,9 +558,9 @@ def test_the_ascent_direction_by_the_formula(seed, rho):
     x = np.random.default_rng(seed).normal(size=(3, 4))
     sharpness = ascent_direction_sharpness(valley(), torch.from_numpy(x), rho)
     for r in range(3):
-        u = valley_slope(x[r]) / np.linalg.norm(valley_slope(x[r]))
-        there = valley_slope(x[r] + rho * u)
-        assert sharpness.value[r].item() == pytest.approx(valley_loss(x[r] + rho * u) - valley_loss(x[r]), rel=1e-9)
+        u = by_hand.slope(x[r]) / np.linalg.norm(by_hand.slope(x[r]))
+        there = by_hand.slope(x[r] + rho * u)
+        assert sharpness.value[r].item() == pytest.approx(by_hand.loss(x[r] + rho * u) - by_hand.loss(x[r]), rel=1e-9)
         np.testing.assert_allclose(sharpness.direction[r], u, atol=1e-12)
         assert sharpness.residual[r].item() == pytest.approx(1 - u @ there / np.linalg.norm(there), abs=1e-12)
 
@@ -646,7 +612,7 @@ def test_more_parameters_than_a_frame_holds():
 @pytest.mark.parametrize("rho", [0.1, 1.0])
 def test_the_valleys_average(x, rho):
     g = np.random.default_rng(0).normal(size=(4, 400_000))
-    rises = valley_loss(np.array(x)[:, None] + rho * g / np.linalg.norm(g, axis=0)) - valley_loss(x)
+    rises = by_hand.loss(np.array(x)[:, None] + rho * g / np.linalg.norm(g, axis=0)) - by_hand.loss(x)
     plain, error = rises.mean(), rises.std() / 400_000**0.5
     assert plain == pytest.approx(valley_average(x, rho), abs=4 * error)  # the closed form stands
     for stochastic in (False, True):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pictures import finite, names, trace
 
 from samviz.geometry import (
     ascent_direction_sharpness,
@@ -37,24 +38,6 @@ class Torch(Problem):
 
     def initial(self, seed=0):
         return torch.ones(2, dtype=torch.float64)
-
-
-def trace(figure, name):
-    return next(trace for trace in figure["data"] if trace.get("name") == name)
-
-
-def finite(node, path=""):
-    """Every number of a figure's layout and of its traces, but for gaps in lines."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            finite(value, f"{path}.{key}")
-    elif isinstance(node, list | tuple):
-        for value in node:
-            finite(value, path)
-    elif isinstance(node, float):
-        assert math.isfinite(node) or path.endswith((".x", ".y")), path
-    elif isinstance(node, np.ndarray) and not path.endswith((".x", ".y")):
-        assert np.isfinite(node).all(), path
 
 
 @of_each
@@ -120,11 +103,11 @@ def test_the_ascent_notion_depends_on_the_side():
 @pytest.mark.parametrize("x", [(1.4, 1.4), (-1.4, 0.0), (0.0, -1.4), (0.0, 0.0)])
 def test_every_extreme_is_a_picture(kind, ratio, rho, left, x):
     figure, sentence = draw({"bowl": kind, "ratio": ratio, "rho": rho, "left": left, "x": x})
-    finite(figure)
+    finite(figure, gaps=names(figure))
     assert "nan" not in sentence
-    names = trace(figure, "names")
-    assert np.abs(names["x"]).max() <= 1.4
-    assert np.abs(names["y"]).max() <= 1.4
+    words = trace(figure, "names")
+    assert np.abs(words["x"]).max() <= 1.4
+    assert np.abs(words["y"]).max() <= 1.4
 
 
 def test_where_the_gradient_is_zero_it_says_so():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import valley_by_hand as by_hand
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
@@ -12,25 +13,6 @@ from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 RUNS = 4000  # estimates of one gradient
-
-
-def valley_loss(x):
-    """F₁x₃² + F₂x₄², of points (..., 4)."""
-    x1, x2, x3, x4 = np.moveaxis(x, -1, 0)
-    return (x1**2 + 6 * x2**2 + 8) * x3**2 + (4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1) * x4**2
-
-
-def valley_gradient(x):
-    """Its gradient, (..., 4)."""
-    x1, x2, x3, x4 = np.moveaxis(x, -1, 0)
-    first, second = x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
-    parts = (
-        2 * x1 * x3**2 - 8 * (1 - x1) * x4**2,
-        12 * x2 * x3**2 - 2 * (1 - x2) * x4**2,
-        2 * first * x3,
-        2 * second * x4,
-    )
-    return np.stack(parts, -1)
 
 
 def slope(function, x, h=1e-5):
@@ -73,18 +55,9 @@ def test_ascent_descends_the_exact_loss_of_the_valley_and_of_its_samples(x, rho,
     x = np.array(x)
     assume(np.abs(x[2:]).min() > 0.05)
 
-    def loss(y):  # a sample's alone is that of the valley with the other coordinate at zero
-        return sum(kept[i] * valley_loss(np.where(np.arange(4) == 3 - i, 0, y)) for i in range(2))
-
-    def gradient(y):
-        return sum(
-            kept[i] * np.where(np.arange(4) == 3 - i, 0, valley_gradient(np.where(np.arange(4) == 3 - i, 0, y)))
-            for i in range(2)
-        )
-
     def ascended(y):
-        g = gradient(y)
-        return loss(y + rho * g / np.linalg.norm(g))
+        g = kept @ by_hand.slopes(y)
+        return kept @ by_hand.terms(y + rho * g / np.linalg.norm(g))
 
     batch = None if k is None else [k]
     np.testing.assert_allclose(followed(valley(), "ascent", x, rho, batch), slope(ascended, x), rtol=1e-5, atol=1e-5)
@@ -149,7 +122,7 @@ def test_worst_descends_the_exact_loss_of_the_valley(x, rho):
     starts = rng.normal(size=(40, 4))
 
     def lowered(v, y):
-        return -valley_loss(y + rho * v / np.linalg.norm(v))
+        return -by_hand.loss(y + rho * v / np.linalg.norm(v))
 
     def maximum(y):
         nearby = starts if first is None else [first]
@@ -169,8 +142,7 @@ def test_worst_on_a_sample_is_its_own_maximum():
     assert way[3] == 0
     angles = np.random.default_rng(0).normal(size=(200_000, 4))
     points = x + rho * angles / np.linalg.norm(angles, axis=1, keepdims=True)
-    top = points[np.argmax(2 * (points[:, 0] ** 2 + 6 * points[:, 1] ** 2 + 8) * points[:, 2] ** 2)]
-    scanned = 2 * valley_gradient(np.where(np.arange(4) == 3, 0, top))
+    scanned = 2 * by_hand.slopes(points[np.argmax(by_hand.terms(points.T)[0])])[0]
     assert np.linalg.norm(way - scanned) < 0.1 * np.linalg.norm(scanned)
 
 
@@ -219,15 +191,15 @@ def test_the_gradient_of_the_average_loss_is_met_without_bias(rule, k):
     u = rng.normal(size=(2_000_000, 4))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     if k is None:
-        gradients, samples = valley_gradient(x + rho * u), many(valley(), rule, x, rho)
+        gradients, samples = by_hand.slope((x + rho * u).T).T, many(valley(), rule, x, rho)
     else:  # the second sample alone, 2F₂x₄²
-        gradients = 2 * valley_gradient((x + rho * u) * [1, 1, 0, 1])
+        gradients = 2 * by_hand.slopes((x + rho * u).T)[1].T
         samples = many(valley(), rule, x, rho, batch_size=1)
         kept = samples[:, 2] == 0  # ∂/∂x₃ is zero for that sample only
         assert 0.45 < kept.mean() < 0.55
         samples = samples[kept]
     within_standard_errors(samples, gradients.mean(0), gradients.std(0) / np.sqrt(len(u)))
-    assert np.abs(gradients.mean(0) - valley_gradient(x)).max() > 0.5  # far from gradient descent
+    assert np.abs(gradients.mean(0) - by_hand.slope(x)).max() > 0.5  # far from gradient descent
 
 
 def test_pairs_of_directions_make_the_average_steadier():

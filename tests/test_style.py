@@ -102,18 +102,31 @@ def test_ramps_go_one_way_and_fade_into_their_ground(ramp):
         assert from_ground[-1] < 1.15
 
 
-def test_numbers_are_read_on_every_cell():
-    from samviz.figures.heatmap import DARK as SHARE
+def mixed(ramp, share):
+    """The colour at a share of a ramp, as plotly mixes it."""
+    places, colours = zip(*ramp)
+    parts = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
+    return "#" + "".join(f"{round(np.interp(share, places, parts[:, i])):02x}" for i in range(3))
 
-    for ramp, white, ink, least in (
-        ([c for _, c in style.BLUES], "white", style.INK, 3.6),  # no two colours do better than 3.9 at the change
-        ([DARK[c] for _, c in style.BLUES], LETTERS, DARK[style.INK], 4.5),
-    ):
-        places = [at for at, _ in style.BLUES]
-        parts = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in ramp])
-        for share in np.linspace(0, 1, 101):
-            cell = "#" + "".join(f"{round(np.interp(share, places, parts[:, i])):02x}" for i in range(3))
-            assert contrast(cell, white if share < SHARE else ink) >= least, share
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.2, 0.4)], ids=["all shades", "where black follows white"])
+def test_numbers_are_read_on_every_cell(low, high):
+    from test_heatmap import made
+
+    from samviz.figures import heatmap_figure
+
+    def shade(values):
+        values[:] = np.linspace(low, high, values.size).reshape(values.shape)
+
+    found = made(np.geomspace(0.01, 1, 9), np.geomspace(0.01, 1, 10), seeds=(0,), cos_eigenspace=shade)
+    traces = {trace["name"]: trace for trace in heatmap_figure(found)["data"]}
+    cells, letters = traces["alignment"], traces["alignment numbers"]["textfont"]["color"]
+    assert (cells["zmin"], cells["zmax"]) == (0, 1)
+    light = cells["colorscale"]
+    dusk = [(at, DARK[colour]) for at, colour in light]
+    for share, letter in zip(cells["z"].ravel(), letters, strict=True):
+        assert contrast(mixed(light, share), letter) >= 4.5, share
+        assert contrast(mixed(dusk, share), LETTERS if letter == "white" else DARK[letter]) >= 4.5, share
 
 
 def literals():
@@ -135,6 +148,7 @@ def test_the_controls_and_the_pages_have_the_palette_of_the_figures():
     css = (PACKAGE / "lab" / "view.css").read_text(encoding="utf-8").lower()
     for name, colour in (("accent", style.BLUE), ("ink", style.INK), ("soft", style.GREY)):
         assert f"--{name}: {colour.lower()}" in css, name
+    assert f"font: 14px/1.4 {style.FONT.lower()};" in css
     page = (PACKAGE / "figures" / "page.py").read_text(encoding="utf-8").lower()
     for colour in (style.BLUE, style.INK, DARK[style.INK], dark.GROUND):
         assert colour.lower() in page
@@ -277,23 +291,21 @@ def test_every_word_is_read_and_every_line_is_seen(figures):
     assert pale == set()
 
 
+def alike(plain):
+    """Pairs of colours in one panel that nothing but the colour tells apart."""
+    looks, lines = {}, {word: line for line, word in style.WORDS.items()}
+    for at, colour, what in drawn(plain):
+        looks.setdefault(at, {}).setdefault(lines.get(colour, colour), set()).add(what)
+    pairs = ((at, colours, pair) for at, colours in looks.items() for pair in combinations(sorted(colours), 2))
+    return {(at, *pair) for at, colours, pair in pairs if colours[pair[0]] == colours[pair[1]]}
+
+
 def test_nothing_is_told_by_colour_alone(figures):
-    alike = set()
-    for name, plain in figures.items():
-        looks = {}
-        lines = {word: line for line, word in style.WORDS.items()}
-        for at, colour, what in drawn(plain):
-            looks.setdefault(at, {}).setdefault(lines.get(colour, colour), set()).add(what)
-        for at, colours in looks.items():
-            alike |= {(name, at, a, b) for a, b in combinations(sorted(colours), 2) if colours[a] == colours[b]}
-    assert alike == set()
+    assert {name: found for name, plain in figures.items() if (found := alike(plain))} == {}
 
 
-def test_two_colours_alone_would_be_found(figures):
-    plain = {
-        "data": [
-            {"type": "scatter", "x": [0], "marker": {"color": c}, "mode": "markers"} for c in ("#c24e00", "#0072B2")
-        ]
-    }
-    (a, b) = ({what for _, _, what in drawn({"data": [trace], "layout": {}})} for trace in plain["data"])
-    assert a == b
+def test_two_colours_alone_would_be_found():
+    one, two = (
+        {"type": "scatter", "x": [0], "marker": {"color": c}, "mode": "markers"} for c in (style.BLUE, style.INK)
+    )
+    assert alike({"data": [one, two], "layout": {}}) == {(("x", "y"), *sorted((style.BLUE, style.INK)))}

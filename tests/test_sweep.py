@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
 import pytest
@@ -359,6 +359,10 @@ def test_without_a_path_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sweep(network(), **SMALL)
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys.modules["samviz.dynamics.sweep"], "finished", lambda row: 1 / 0)  # before any row is kept
+    with pytest.raises(ZeroDivisionError):
+        sweep(network(), **SMALL)
+    assert list(tmp_path.iterdir()) == []
 
 
 # elsewhere
@@ -373,8 +377,16 @@ def module_problem():
 
 
 @pytest.fixture(scope="module")
-def pool():
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+def processes():
+    """How processes of their own are started: where the system allows it, they are forks of one that has torch."""
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    context.set_forkserver_preload(["samviz.dynamics.sweep"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def pool(processes):
+    with ProcessPoolExecutor(2, mp_context=processes) as executor:
         yield executor
 
 
@@ -422,9 +434,9 @@ def test_a_broken_pool_keeps_what_is_finished(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-def test_the_death_of_a_worker_in_a_process_pool_is_survived_by_the_rows(tmp_path, monkeypatch):
+def test_the_death_of_a_worker_in_a_process_pool_is_survived_by_the_rows(processes, tmp_path, monkeypatch):
     problem = mlp([1, 6, 1], data="sine", loss=half)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, mp_context=processes) as executor:
         doomed = threading.Thread(target=kill_after, args=(tmp_path, 1, lambda: list(executor._processes)[:1]))
         doomed.start()
         with pytest.raises(BrokenProcessPool) as caught:
@@ -451,7 +463,9 @@ def kill_after(folder, rows, pids):
 def test_dask_survives_the_death_of_a_worker(tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path / "dask"
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         workers = client.run(os.getpid)
@@ -470,21 +484,11 @@ def test_dask_survives_the_death_of_a_worker(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "error", "told"),
     [
-        ({"lr": []}, ValueError, "lr is empty"),
         ({"lr": [0.1, 0.1]}, ValueError, r"lr is \[0\.1, 0\.1\]; expected one value or more, each once"),
-        ({"lr": [0.1, -1]}, ValueError, "above 0"),
-        ({"lr": "fast"}, TypeError, "expected a number"),
-        ({"rho": [[0.1]]}, TypeError, "expected a number"),
         ({"rho": np.array([0.1, np.nan])}, ValueError, "finite"),
         ({"rule": ["sam", "spam"]}, ValueError, "rule is 'spam'; expected one of gd"),
-        ({"batch_size": [1, 21]}, ValueError, "1 to 20"),
         ({"batch_size": [20, None]}, ValueError, "batch_size is .*each once"),
         ({"seeds": 0}, ValueError, "seeds is 0; expected 1 or more"),
-        ({"seeds": [0, -1]}, ValueError, "seeds is -1"),
-        ({"seeds": 2.5}, TypeError, "seeds is 2.5; expected an integer"),
-        ({"seeds": []}, ValueError, "seeds is"),
-        ({"steps": -1}, ValueError, "0 or more steps"),
-        ({"k": 0}, ValueError, "k is 0"),
         ({"x0": np.zeros((2, 19))}, ValueError, r"x0 has shape \(2, 19\); expected \(19,\)"),
         ({"test": (np.zeros((3, 1)), [0, 1, 0])}, ValueError, "is no classifier"),
         ({"device": "abacus"}, ValueError, "device is"),
@@ -508,8 +512,6 @@ def test_a_test_set_that_does_not_fit_is_told():
         sweep(problem, **args, test=(inputs, labels[:5]))
     with pytest.raises(TypeError, match="integers"):
         sweep(problem, **args, test=(inputs, labels.astype(float)))
-    with pytest.raises(TypeError, match=r"expected one from samviz\.problems"):
-        sweep(lambda x: x, **args)
 
 
 # the bar

@@ -1,28 +1,21 @@
 """The panel of sweeps against single runs, for every control and at its extremes."""
 
 import itertools
+from functools import partial
 
 import numpy as np
+import pictures
 import pytest
 import torch
+from pictures import trace
 
 from samviz.dynamics import Run
-from samviz.figures import figure
 from samviz.lab import sweep_panel
 from samviz.lab.experiments import sweep as panel_module
 from samviz.lab.experiments.sweep import LEARNING_RATES, RADII, STARTS, STOPS, TRAINED, Case, digits, draw_sweep, grid
 
+last = partial(pictures.last, draw_sweep)
 VALUES = {"steps": 30, "size": "all", "wrong": True, "again": 0}
-
-
-def last(values):
-    *_, (drawn, sentence) = draw_sweep(values)
-    figure(drawn)  # plotly accepts it
-    return drawn, sentence
-
-
-def trace(drawn, name):
-    return next(t for t in drawn["data"] if t["name"] == name)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import tempfile
 import time
 import tomllib
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import plotly
 from myst_parser.slugs import github_slugify
 from panels import PLACES, SETS, Frames
+from secret import secret
 from sphinx.cmd.build import build_main
 from tqdm import tqdm
 
@@ -73,7 +73,7 @@ def gather(source: Path, coarse: bool) -> int:
     (static / "book.js").write_text(frames_js(), encoding="utf-8")
     front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")
     (source / "index.md").write_text(front, encoding="utf-8")
-    (source / "secret.html").write_text(moving(), encoding="utf-8")
+    (source / "secret.html").write_text(secret(), encoding="utf-8")
     for page in NOTEBOOKS.glob("pages/*.md"):
         (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
     sets = {name: Frames(name, coarse) for name in tqdm(SETS, "panels")}
@@ -135,15 +135,6 @@ def repository() -> str:
     """Where the sources are, as pyproject.toml says."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return f"https://github.com/{settings['tool']['samviz']['repository']}"
-
-
-def moving() -> str:
-    """The front page's moving picture, as HTML."""
-    if find_spec("secret") is None:
-        return ""
-    from secret import secret
-
-    return secret()
 
 
 def prune(out: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import sys
 from io import BytesIO
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ START = (0.0, 2.0, 0.35, 0.9)  # x₃ is across the valley and drawn; x₄ is th
 LR, RHO = 0.01, 0.4
 RULES, STEPS = ("gd", "sam"), 100
 RIM = 4.4  # loss up to which the walls are drawn
+FRAMES = 10  # a second, of the picture in a file, which plays at the same speed
 PARTS = 8  # points drawn from one step to the next
 PLOT = {"left": 468.0, "bottom": 356.0, "across": 1.65, "up": 1.3}  # pixels: per step, per unit of λ₁
 GROUNDS = {"light": "#ffffff", "dark": GROUND}
@@ -98,8 +100,8 @@ def secret() -> str:
     Source: Theorem 4.5; the valley of Figure 1.
     """
     runs = {rule: trajectory(rule) for rule in RULES}
-    light = {name: getattr(style, name) for name in ("INK", "GREY", "GHOST", "GRID", "VERMILION", "BLUE")}
     names = {"ink": "INK", "soft": "GREY", "faint": "GHOST", "line": "GRID", "sam": "VERMILION", "valley": "BLUE"}
+    light = {name: getattr(style, name) for name in names.values()}
     css = (HERE / "secret.css").read_text(encoding="utf-8")
     night = "; ".join(f"--{variable}: {DARK[light[name]]}" for variable, name in names.items())
     css = css.replace("DARK", f"{night}; --ground: {GROUND};").replace("FONT", style.FONT)
@@ -126,19 +128,13 @@ def still(runs: dict[str, dict[str, list[float]]]) -> dict[str, str]:
     return parts
 
 
-def picture(file: Path, theme: str = "light", frames_per_second: int = 10) -> Path:
+def picture(file: Path, theme: str = "light") -> None:
     """Write the picture as an animated WebP, frame by frame as a browser draws it.
 
     Args:
         file: where; ends in .webp.
         theme: "light" or "dark".
-        frames_per_second: of the picture, which plays at its own speed.
-
-    Returns:
-        Where it is.
     """
-    from shutil import which
-
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
@@ -148,22 +144,21 @@ def picture(file: Path, theme: str = "light", frames_per_second: int = 10) -> Pa
         browser = playwright.chromium.launch(executable_path=which("chromium"), chromium_sandbox=False)
         page = browser.new_page(viewport={"width": 760, "height": 400}, reduced_motion="reduce")
         page.set_content(f"<!doctype html>{body}")
-        count = round(frames_per_second * page.evaluate("document.querySelector('.secret').seconds"))
+        count = round(FRAMES * page.evaluate("document.querySelector('.secret').seconds"))
         shots: list[bytes] = []
         durations: list[int] = []
         for i in range(count):
-            page.evaluate(f"document.querySelector('.secret').seek({i / frames_per_second})")
+            page.evaluate(f"document.querySelector('.secret').seek({i / FRAMES})")
             shot = page.locator("body").screenshot()
             if shots and shot == shots[-1]:  # it rests
-                durations[-1] += round(1000 / frames_per_second)
+                durations[-1] += round(1000 / FRAMES)
             else:
                 shots.append(shot)
-                durations.append(round(1000 / frames_per_second))
+                durations.append(round(1000 / FRAMES))
         browser.close()
     first, *others = (Image.open(BytesIO(shot)) for shot in shots)
     look = {"duration": durations, "loop": 0, "quality": 45, "kmin": 0, "kmax": 0}  # no key frames: half the size
     first.save(file, save_all=True, append_images=others, **look)
-    return file
 
 
 PICTURE = """<figure class="secret"><style>{css}</style>
@@ -202,4 +197,4 @@ PICTURE = """<figure class="secret"><style>{css}</style>
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4) or sys.argv[1] != "picture":
         sys.exit("usage: python secret.py picture FILE.webp [light|dark]")
-    print(picture(Path(sys.argv[2]), *sys.argv[3:]))
+    picture(Path(sys.argv[2]), *sys.argv[3:])

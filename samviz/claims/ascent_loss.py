@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near, worst
 from samviz.claims.figure_one import FLATTEST
 from samviz.claims.toy import curvatures, slopes
 from samviz.dynamics import RULES, Run
@@ -83,15 +83,11 @@ def figure_one_ascent(quick: bool) -> Finding:
         bounds = [(None, None)] * 3 + [(nearest, 1.0)]
         found = minimize(raised, [*start, min(3 * nearest, 1)], jac=True, method="L-BFGS-B", bounds=bounds)
         off[where], least[where] = np.linalg.norm(found.x[:2] - FLATTEST), found.fun
-    excess = least.max(2) - 1  # λ_M/2 = F₂ = 1 at (1, 1)
+    least = least.max(2)
+    excess = least - 1  # λ_M/2 = F₂ = 1 at (1, 1)
     checks = [
         Check("distance from (1, 1), the farthest of all starts, ε and ρ", 0, float(off.max()), high=0.05),
-        near(
-            "minimum over (ρ + ε)²λ_M/2, the worst",
-            1,
-            (least.max(2) / (1 + shares) ** 2).flat[np.abs(least.max(2) / (1 + shares) ** 2 - 1).argmax()],
-            absolute=1e-3,
-        ),
+        near("minimum over (ρ + ε)²λ_M/2, the worst", 1, worst(least / (1 + shares) ** 2), absolute=1e-3),
         falls("minimum over ρ²λ_M/2, less 1, as ε falls", excess.max(0)),
         exponent("minimum over ρ²λ_M/2, less 1, ∝ (ε/ρ)^p: p", shares, excess.max(0), 1, within=0.1),
     ]
@@ -147,8 +143,8 @@ def ascent_stops_short(quick: bool) -> Finding:
             high=0.005,
             error=float(spread.max()),
         ),
-        near("amplitude of x₃ over that point's, the worst", 1, x3[np.abs(x3 - 1).argmax()], relative=0.02),
-        near("x₄ over that point's, the worst", 1, x4[np.abs(x4 - 1).argmax()], relative=0.02),
+        near("amplitude of x₃ over that point's, the worst", 1, worst(x3), relative=0.02),
+        near("x₄ over that point's, the worst", 1, worst(x4), relative=0.02),
         falls("distance from (1, 1) as η falls", off[same]),
         Check(f"distance from (1, 1) at η = {lr[same][-1]:g}", float(off_law[same][-1]), float(off[same][-1]), 0.05),
     ]

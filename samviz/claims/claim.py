@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -82,7 +82,7 @@ class Verdict:
     claim: Claim
     finding: Finding | None  # None when it could not be run to its end
     seconds: float
-    problem: str = field(default="")  # why not
+    problem: str = ""  # why not
 
     @property
     def holds(self) -> bool:
@@ -186,9 +186,18 @@ def falls(quantity: str, values: ArrayLike) -> Check:
     )
 
 
+def worst(ratios: Array) -> float:
+    """Of ratios that should be 1, the one that is farthest from it.
+
+    >>> worst(np.array([1.1, 0.7, 1.0]))
+    0.7
+    """
+    return float(ratios.flat[np.abs(ratios - 1).argmax()])
+
+
 def exponent(quantity: str, x: ArrayLike, y: ArrayLike, predicted: float, within: float) -> Check:
     """The slope of log y against log x by least squares, with its standard error."""
-    slope, error = line(np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float)))
+    slope, error = line(np.log(x), np.log(y))
     return near(quantity, predicted, slope, absolute=within, error=error)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near, worst
 from samviz.claims.runs import iterates
 from samviz.claims.toy import curvatures, overshoot, slopes
 from samviz.dynamics import Run, gradient_flow_limit
@@ -38,7 +38,7 @@ def figure_one_full_batch(quick: bool) -> Finding:
             near(
                 f"{name}: decay rate of x₁ over 2·(2/(2 − ηλ₁))², the worst of three η",
                 1,
-                (rate / law)[np.abs(rate / law - 1).argmax()],
+                worst(rate / law),
                 absolute=rho**2 / 2,  # v* leans along x₁ by ρ²/F₁ of it, F₁ = 8
             ),
             falls(f"{name}: decay rate of x₁ over Eq. 7's, less 1, as η falls", excess[name]),
@@ -143,10 +143,7 @@ def figure_one_gradient_descent(quick: bool) -> Finding:
         falls("distance from Φ(x₀) as η falls", off),
         exponent("‖x − Φ(x₀)‖ ∝ η^p: p", lr, off, 1, within=0.15),
     ]
-    curves = [
-        Curve("measured", lr, off),
-        Curve("∝ η", lr, off[-1] * lr / lr[-1], predicted=True),
-    ]
+    curves = [Curve("measured", lr, off), Curve("∝ η", lr, off[-1] * lr / lr[-1], predicted=True)]
     settings = {"problem": "valley()", "lr": lr.tolist(), "x0": start.tolist(), "steps": run.steps}
     remark = f"Φ(x₀) = ({limit[0, 0]:.4f}, {limit[0, 1]:.4f}) is none of (0, 0), (1, 1), (0.8, 1/7): no bias."
     return Finding(checks, settings, Plot("η", "‖x − Φ(x₀)‖", curves), remark)

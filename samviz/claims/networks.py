@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near, worst
 from samviz.claims.runs import iterates
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.geometry import third_derivative, top_eigenpairs
@@ -77,12 +77,7 @@ def network_aligns(quick: bool) -> Finding:
         Check("SAM: λ₁ at the end over gradient descent's, the largest", 0, (top[-1] / control[-1]).max(), high=1),
         falls("SAM: λ₁ at the end as ρ grows", top[-1]),
         exponent(f"λ₁(gradient descent) − λ₁(SAM) ∝ ρ^p at step {marks[0]}: p", rho, lowered[0], 2, within=0.1),
-        near(
-            f"that over Eq. 7's at ρ = {rho[0]:g}, the worst of all marks",
-            1,
-            ratio[np.abs(ratio[:, 0] - 1).argmax(), 0],
-            relative=0.05,
-        ),
+        near(f"that over Eq. 7's at ρ = {rho[0]:g}, the worst of all marks", 1, worst(ratio[:, 0]), relative=0.05),
         falls("distance of that ratio from 1 at the last mark as ρ falls", np.abs(ratio[-1] - 1)[::-1]),
     ]
     curves = [
@@ -145,7 +140,7 @@ def edge_of_sam(quick: bool) -> Finding:
         )
         off = np.abs(ratio - 1).reshape(2, 3)
         checks += [
-            near(f"{name}: λ₁ over the edge, the worst of six (η, ρ)", 1, ratio[off.argmax()], relative=0.03),
+            near(f"{name}: λ₁ over the edge, the worst of six (η, ρ)", 1, worst(ratio), relative=0.03),
             falls(f"{name}: its distance from 1, the larger of two η, as ρ falls at equal τ", off.max(0)),
         ]
         curves += [Curve(f"{name}, η = {rates[3 * i]:g}", radii[:3], off[i]) for i in range(2)]

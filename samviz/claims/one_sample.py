@@ -18,6 +18,7 @@ from samviz.geometry import worst_direction_sharpness
 from samviz.problems import valley
 
 BESIDE = (0.3, 0.8)  # x₁ and x₂ of the start
+START = torch.tensor([*BESIDE, 0.0, 0.0], dtype=torch.float64)
 TIMES = np.array([0.1, 0.2, 0.4, 0.7, 1.0])  # τ = ηρ²t: at the last, e⁻⁵ of the way is left
 LEAST = 373 / 35  # of the trace F₁ + F₂, at (0.8, 1/7)
 STRONGER = (
@@ -67,8 +68,8 @@ def rank_one(quick: bool) -> Finding:
 def one_sample_flow(quick: bool) -> Finding:
     """The shadow on Γ of SAM with one sample a step follows dX/dτ = −½∂Φ∇Tr(∇²L), with an error that falls with η."""
     seen = _seen(quick)
-    shape, start = seen.x.shape, torch.tensor([*BESIDE, 0.0, 0.0], dtype=torch.float64)
-    flow = limiting_flow(valley(mean=True), start, "average", times=TIMES).x  # (times, 1, 4)
+    shape = seen.x.shape
+    flow = limiting_flow(valley(mean=True), START, "average", times=TIMES).x  # (times, 1, 4)
     shadow = gradient_flow_limit(valley(mean=True), seen.x.view(-1, 4)).x.view(shape)
     off = (shadow - flow[:, None]).norm(dim=3).amax(0)  # (rates, seeds), the worst on the way
     error, spread = off.mean(1).numpy(), (off.std(1) / shape[2] ** 0.5).numpy()
@@ -105,8 +106,7 @@ def one_sample_sharpness(quick: bool) -> Finding:
     """SAM with one sample a step lowers the samples' mean worst-direction sharpness as ρ²Tr(X(τ))/2, to its minimum."""
     seen = _seen(quick)
     problem, shape = valley(mean=True), seen.x.shape
-    start = torch.tensor([*BESIDE, 0.0, 0.0], dtype=torch.float64)
-    flow = limiting_flow(problem, start, "average", times=TIMES).x[:, 0]  # (times, 4)
+    flow = limiting_flow(problem, START, "average", times=TIMES).x[:, 0]  # (times, 4)
     first, second = (f.numpy()[:, None] for f in problem.curvatures(flow))  # Tr = F₁ + F₂; λ = 2F₁ or 2F₂ of a sample
     rise = worst_direction_sharpness(problem, seen.x.view(-1, 4), seen.rho, stochastic=True).value.view(shape[:3])
     ratio = (rise.mean(2) / seen.rho**2).numpy() / ((first + second) / 2)  # (times, rates)
@@ -161,7 +161,7 @@ def _seen(quick: bool) -> Seen:
     rates = np.array([0.02, 0.01, 0.005] if quick else [0.02, 0.01, 0.005, 0.0025])
     rho, seeds = (0.3, 24) if quick else (0.2, 48)
     problem, lr = valley(mean=True), np.repeat(rates, seeds)
-    curvature = 2 * np.array([float(f) for f in problem.curvatures(torch.tensor(BESIDE, dtype=torch.float64))])
+    curvature = 2 * np.array([float(f) for f in problem.curvatures(START)])
     x0 = np.empty((len(lr), 4))
     x0[:, :2] = BESIDE
     x0[:, 2:] = rho * np.outer(lr, curvature) / (2 - np.outer(lr, curvature))  # each sample's 2-cycle

@@ -92,10 +92,9 @@ def _limits(
     for name, problem, x, limits in cases:
         for kind, limit in zip(KINDS, limits):
             rises = torch.stack([_sharpness(problem, x, kind, rho, stochastic) / rho**2 for rho in radii])
-            off = ((rises / limit - 1).abs().amax(1)).numpy()
-            at = int(np.flatnonzero(radii == 1e-3)[0])
+            off = (rises / limit - 1).abs().amax(1).numpy()
             checks.append(falls(f"{name}, {kind}: |R/(ρ²S) − 1|", off))
-            checks.append(near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, off[at], absolute=0.01))
+            checks.append(near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, off[radii == 1e-3][0], absolute=0.01))
             curves.append(Curve(f"{name}, {kind}", radii, off))
     curves.append(Curve("order ρ", radii, radii, predicted=True))
     settings = {

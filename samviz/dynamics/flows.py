@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samviz.geometry import normal_space, third_derivative
-from samviz.geometry.eigenpairs import located
-from samviz.geometry.manifold import RANK_TOL, check_share
+from samviz.geometry.arguments import located
+from samviz.geometry.eigenpairs import diagonalized
 from samviz.problems import Problem, Valley
 from samviz.problems.arguments import check, instance, real, reals
 from samviz.problems.device import one_thread
@@ -83,7 +83,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     def jacobian(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
         return -_banded(np.asarray(problem.hessian(_rows(y, x)).cpu(), dtype=np.float64))
 
-    bands = {"lband": problem.dim - 1, "uband": problem.dim - 1}  # no run feels another
+    band = problem.dim - 1  # of the Jacobian: no run feels another
     ends, times, arrived, evaluations = [], [], [], 0
     with one_thread(problem):
         first = problem.gradient(x)[1].norm(dim=1)
@@ -99,8 +99,8 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
             landed.terminal = True  # type: ignore[attr-defined]
             end, time, there = _array(start), 0.0, True
             if landed(0, end) > 0:
-                method: dict[str, Any] = {"method": "LSODA", "rtol": tol, "atol": tol, "jac": jacobian} | bands
-                solved = solve_ivp(velocity, (0, HORIZON), end, events=landed, **method)
+                options = {"rtol": tol, "atol": tol, "lband": band, "uband": band}
+                solved = solve_ivp(velocity, (0, HORIZON), end, "LSODA", jac=jacobian, events=landed, **options)
                 end, time, there = solved.y[:, -1], solved.t[-1], solved.status == 1
                 evaluations += solved.nfev * len(start)
             ends.append(_rows(end, x))
@@ -112,9 +112,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     return FlowLimit(limit, slope, torch.tensor(times), torch.tensor(arrived).to(slope.device) & landed_on, evaluations)
 
 
-def limiting_flow(
-    problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: ArrayLike | Tensor, rank_tol: float = RANK_TOL
-) -> LimitingFlow:
+def limiting_flow(problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: ArrayLike | Tensor) -> LimitingFlow:
     """The flow dX/dτ = −½∂Φ(X)∇S(X) on Γ from Φ(x0), with S = λ₁ for full-batch SAM or S = Tr for 1-SAM.
 
     ∂Φ is the projection on the tangent space (Lemma 3.5) and ∇λ₁ = ∇³L[v₁, v₁]; closed form for the valley.
@@ -124,7 +122,6 @@ def limiting_flow(
         x0: (dim,) or (runs, dim), starts; gradient flow takes them to Γ first.
         kind: "worst" (λ₁, Eq. 7) or "average" (trace, Eq. 18).
         times: (times,), increasing, τ = ηρ²t ≥ 0.
-        rank_tol: share of λ₁ above which an eigenvalue counts as non-zero, at the start.
 
     Returns:
         The flow at those times.
@@ -140,13 +137,10 @@ def limiting_flow(
     """
     if kind not in ("worst", "average"):
         raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
-    check_share(rank_tol)
     problem, x0 = located(problem, x0, "x0")
-    clock = np.atleast_1d(reals("times", times, expected := "numbers τ ≥ 0, increasing", finite=False)).astype(
-        np.float64
-    )
-    ordered = clock.ndim == 1 and clock.size > 0 and clock[0] >= 0 and (np.diff(clock) >= 0).all()
-    if not ordered or not np.isfinite(clock[-1]):
+    expected = "numbers τ ≥ 0, increasing"
+    clock = np.atleast_1d(reals("times", times, expected)).astype(np.float64)
+    if clock.ndim > 1 or clock.size == 0 or clock[0] < 0 or (np.diff(clock) < 0).any():
         raise ValueError(f"times is {times!r}; expected {expected}")
     start = gradient_flow_limit(problem, x0).x
     tau = torch.as_tensor(clock, dtype=x0.dtype, device=x0.device)
@@ -155,27 +149,24 @@ def limiting_flow(
         path, stopped = torch.cat((floor, torch.zeros_like(floor)), 2), torch.full_like(start[:, 0], torch.inf)
     else:
         with one_thread(problem):
-            solved = [_along(problem, point, kind, clock, rank_tol) for point in start]
+            solved = [_along(problem, point, kind, clock) for point in start]
         path = torch.stack([x for x, _ in solved], 1)
         stopped = torch.tensor([end for _, end in solved], dtype=x0.dtype, device=x0.device)
     slope = problem.gradient(path.nan_to_num().flatten(0, 1))[1].norm(dim=1).view(path.shape[:2])
     return LimitingFlow(tau, path, slope, stopped, isinstance(problem, Valley))
 
 
-def _along(
-    problem: Problem, start: Tensor, kind: Kind, clock: NDArray[np.float64], rank_tol: float
-) -> tuple[Tensor, float]:
+def _along(problem: Problem, start: Tensor, kind: Kind, clock: NDArray[np.float64]) -> tuple[Tensor, float]:
     """The limiting flow of one run at the times asked for, (times, dim), and when it stopped."""
     from scipy.integrate import solve_ivp
 
     like = start[None]
-    rank = int(normal_space(problem, like, rank_tol=rank_tol).rank)
+    rank = int(normal_space(problem, like).rank)
     pull = PULL / max(clock[-1], 1e-300)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
         x = _rows(y, like)
-        spectrum, basis = torch.linalg.eigh(problem.hessian(x)[0])
-        values, normal = spectrum.flip(0)[:rank], basis.flip(1).T[:rank]  # (rank, dim)
+        values, normal = (part[0, :rank] for part in diagonalized(problem.hessian(x)))  # (rank,), (rank, dim)
         moving = normal[:1] if kind == "worst" else normal  # the tangent part of ∇Tr needs no more
         drift = third_derivative(problem, x, moving[None])[0].sum(0)
         tangent = drift - (drift @ normal.T) @ normal

@@ -55,13 +55,10 @@ def measurement(
         nan = torch.full_like(loss, torch.nan)
         value, error = nan, nan
         if trace:
-            estimate = hessian_trace(
-                problem,
-                x,
-                products=None if pairs.exact else TRACE_PRODUCTS,
-                subspace=None if pairs.exact else pairs.start,
-                known=None if pairs.exact else pairs.values,
-            )
+            if pairs.exact:
+                estimate = hessian_trace(problem, x)
+            else:
+                estimate = hessian_trace(problem, x, products=TRACE_PRODUCTS, subspace=pairs.start, known=pairs.values)
             value, error = estimate.value, estimate.standard_error
         measured = {
             "loss": loss,
@@ -71,11 +68,6 @@ def measurement(
             "converged": pairs.converged.all(1),
             "trace": value,
             "trace_error": error,
-            "cos_v1": aligned.cos_v1,
-            "cos_eigenspace": aligned.cos_eigenspace,
-            "rayleigh": aligned.rayleigh,
-            "multiplicity": aligned.multiplicity,
-            "gap": aligned.gap,
-            "closing": aligned.closing,
+            **vars(aligned),  # cos_v1, cos_eigenspace, rayleigh, multiplicity, gap, closing
         }
         return measured, start, width

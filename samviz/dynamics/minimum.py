@@ -67,7 +67,8 @@ def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]
         return
     steps = int(np.clip(WORK / (6 * problem.samples * problem.dim), 100, 5000))
     last = steps - steps // 10  # from here on without momentum
-    x, velocity, lr, warm = problem.points(start), torch.zeros_like(problem.points(start)), 0.0, None
+    x = problem.points(start)
+    velocity, lr, warm = torch.zeros_like(x), 0.0, None
     best, lowest = x, float("inf")
     for begin in range(0, steps, PIECE):
         with one_thread(problem):

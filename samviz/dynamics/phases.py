@@ -21,7 +21,7 @@ def phase_boundary(history: History) -> NDArray[np.float64]:
         The first such measured step, shape () or (runs,); NaN where the last row is still in phase I.
 
     Raises:
-        ValueError: when the history has no rows.
+        ValueError: when the history lacks a column, or has no rows.
 
     Source: Theorem 4.5, phase I ends O(ηρ) from Γ; Theorem 4.8, on the 2-cycle ‖∇L‖ = ηρλ₁²/(2 − ηλ₁).
 
@@ -35,8 +35,6 @@ def phase_boundary(history: History) -> NDArray[np.float64]:
     array(23.)
     """
     instance("history", history, History, "the history of a run")
-    if not len(history):
-        raise ValueError("history has no rows; measure the run first")
     if lost := {"step", "grad_norm", "lr", "rho", "eigenvalues"} - set(history.columns):
         raise ValueError(f"history has no {', '.join(sorted(lost))}; measure the run first")
     rows = len(history)

@@ -95,7 +95,7 @@ class Run:
         self.history = History()
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
-        self.trail: deque[Tensor] = deque([self.x], maxlen=trail) if trail else deque(maxlen=0)
+        self.trail: deque[Tensor] = deque([self.x], maxlen=trail)
         self._curvature: Callable[[], Tensor] = lambda: self.x.new_full((len(self.x),), torch.nan)
         self._bound = BLOWN_UP * self.problem.loss(self.x).detach().clamp_min(1)
         self._warm: Tensor | None = None  # where the next eigenpairs start
@@ -203,9 +203,9 @@ class Run:
         whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
-        measured = [row for row in self.history.rows if "eigenvalues" in row]
-        if measured:
-            top, when = float(np.reshape(measured[-1]["eigenvalues"], (len(self.x), -1))[r, 0]), measured[-1]["step"]
+        if self.history.rows:
+            row = self.history.rows[-1]
+            top, when = float(np.reshape(row["eigenvalues"], (len(self.x), -1))[r, 0]), row["step"]
         else:
             top, when = float(top_eigenpairs(self.problem, self.x[r : r + 1]).values), self.steps
         if lr * top > 2 and self._settings.rule != "normalized_gd":  # whose steps cannot grow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -78,7 +78,7 @@ class Settings:
             raise ValueError(f"batch_size is {self.batch_size} but this loss is no mean over samples; expected None")
         if not 1 <= self.batch_size <= samples:
             raise ValueError(f"batch_size is {self.batch_size}; expected 1 to {samples}, the number of samples")
-        return Settings(self.rule, self.lr, self.rho, None) if self.batch_size == samples else self
+        return replace(self, batch_size=None) if self.batch_size == samples else self
 
     def row(self) -> dict[str, Any]:
         """The settings as a history row stores them."""

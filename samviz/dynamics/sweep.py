@@ -122,9 +122,12 @@ def sweep(
     manifest |= axes | {"steps": steps, "k": k, "runs in a row": most, "device": where.type, "dtype": str(precision)}
     manifest |= {"x0": None if start is None else digest(start), "test": None if unseen is None else digest(*unseen)}
     folder = Path(tempfile.mkdtemp(prefix="samviz-sweep-") if path is None else path)
-    done = _computed(rows, Checkpoint(folder, manifest), executor, progress)
-    if path is None:
-        rmtree(folder)
+    done = None
+    try:
+        done = _computed(rows, Checkpoint(folder, manifest), executor, progress)
+    finally:
+        if path is None and (done or not any(folder.glob("row_*"))):  # else there are rows to go on from
+            rmtree(folder)
     return Sweep.of(problem.name, steps, axes, done)
 
 
@@ -182,8 +185,7 @@ def _elsewhere(rows: dict[int, Row], executor: Executor, keep: Callable[[int, Ar
 
 def _unseen(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
     """The test set as tensors, inputs (m, ...) as the network takes them and int64 labels (m,)."""
-    labelled = isinstance(problem, Network) and problem.labels is not None
-    if not isinstance(problem, Network) or not labelled:
+    if not isinstance(problem, Network) or problem.labels is None:
         raise ValueError(f"test is given but {problem.name} is no classifier; expected a network on integer labels")
     inputs, labels = (np.asarray(part) for part in test)
     shape = tuple(problem.inputs.shape[1:])

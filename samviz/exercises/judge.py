@@ -38,7 +38,7 @@ def fault(exercise: Exercise, answer: Any) -> str:
     if callable(exercise.solution) and not callable(answer):
         return f"Pass the function itself, not a result of it: {exercise.takes}."
     given, wanted = [], []
-    for told, arguments in exercise.trials:
+    for _, arguments in exercise.trials:
         try:
             value = _call(answer, arguments)
         except Exception as error:
@@ -54,14 +54,15 @@ def fault(exercise: Exercise, answer: Any) -> str:
             )
         if array.shape != expected.shape:
             return f"The answer has shape {array.shape}; expected {expected.shape}: {exercise.takes}."
-        given.append((told, array))
+        given.append(array)
         wanted.append(expected)
-    if _same([array for _, array in given], wanted):
+    if _same(given, wanted):
         return ""
     for remark, mistake in (exercise.mistakes or {}).items():
-        if _same([array for _, array in given], [_call(mistake, arguments) for _, arguments in exercise.trials]):
+        if _same(given, [_call(mistake, arguments) for _, arguments in exercise.trials]):
             return f"Not yet. {remark}"
-    told, array, expected = next((t, a, e) for (t, a), e in zip(given, wanted) if not _same([a], [e]))
+    tried = zip(exercise.trials, given, wanted)
+    told, array, expected = next((told, a, e) for (told, _), a, e in tried if not _same([a], [e]))
     where = f" for {told}" if told else ""
     shown = f", expected {np.array2string(expected, precision=5)}" if callable(exercise.solution) else ""
     return f"Not yet: {np.array2string(array, precision=5)}{where}{shown}. Hint: {exercise.hint}"

@@ -17,13 +17,13 @@ from samviz.figures.style import (
     ORANGE,
     PLUM,
     VERMILION,
-    WORDS,
     Layout,
     Trace,
     apart,
     axis,
     layout,
     title,
+    words_beside,
 )
 
 Array = NDArray[np.float64]
@@ -121,7 +121,8 @@ def _curves(paths: Paths, quantity: int, low: float, high: float) -> list[Trace]
     heights = apart([at for at, _, _ in labels], 0.078 * (high - low), low + 0.02 * (high - low))
     texts = [f" {text}" for _, text, _ in labels]
     colors = [color for _, _, color in labels]
-    return [*traces, _words(on, [float(paths.step[-1])] * len(labels), heights, texts, colors, f"names {panel}")]
+    ends = [float(paths.step[-1])] * len(labels)
+    return [*traces, words_beside(ends, heights, texts, colors, f"names {panel}") | on]
 
 
 def _plane(paths: Paths, height: float, low: float) -> list[Trace]:
@@ -149,9 +150,10 @@ def _plane(paths: Paths, height: float, low: float) -> list[Trace]:
     for side, part in (("right", slice(0, -left)), ("left", slice(-left, None))):
         x, y = [x for x, _ in ends[part]], [y for _, y in ends[part]]
         texts = [f"    <b>{_word(size, sizes)}</b>    " for size in order[part]]
-        words = _words(on, x, apart(y, 0.042 * height, low + 0.02 * height), texts, colors[part], f"names {side}")
+        y = apart(y, 0.042 * height, low + 0.02 * height)
+        words = words_beside(x, y, texts, colors[part], f"names {side}") | on | {"textposition": f"middle {side}"}
         words["textfont"]["shadow"] = HALO
-        traces.append(words | {"textposition": f"middle {side}"})
+        traces.append(words)
     ring = {"symbol": "circle-open", "color": INK, "size": 12, "line": {"width": 2}}
     top, trace = paths.seen[0, :, 0]
     at = {"x": [float(top)], "y": [float(trace - top)], "text": [" start"], "textposition": "middle right"}
@@ -160,9 +162,3 @@ def _plane(paths: Paths, height: float, low: float) -> list[Trace]:
 
 def _dashed(dash: str) -> dict[str, Any]:
     return {"color": INK, "width": 1.6, "dash": dash}
-
-
-def _words(on: Trace, x: Any, y: Any, texts: list[str], colors: Any, name: str) -> Trace:
-    font = {"color": [WORDS.get(color, color) for color in colors], "size": 12}
-    where = {"x": x, "y": y, "text": texts, "textposition": "middle right", "textfont": font, "cliponaxis": False}
-    return on | {"mode": "text", "name": name} | where

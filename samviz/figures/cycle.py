@@ -9,7 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures.arguments import given
-from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION, Trace, apart, axis, layout, title
+from samviz.figures.style import (
+    BLUE,
+    GREY,
+    HALO,
+    INK,
+    ORANGE,
+    PLUM,
+    VERMILION,
+    Trace,
+    apart,
+    axis,
+    layout,
+    title,
+    words_beside,
+)
 
 Array = NDArray[np.float64]
 HEIGHT = 590  # pixels
@@ -125,22 +139,10 @@ def _series(seen: Cycle) -> list[Trace]:
         heights = np.array(apart([at for at, _, _ in labels[panel]], distance, low))
         if panel == "3" and not np.isfinite(size):
             heights[-1] = np.nan
-        traces.append(
-            {
-                "type": "scatter",
-                "xaxis": f"x{panel}",
-                "yaxis": f"y{panel}",
-                "hoverinfo": "skip",
-                "mode": "text",
-                "x": [float(STEPS)] * len(heights),
-                "y": 10**heights if panel == "3" else heights,
-                "text": [f" {text}" for _, text, _ in labels[panel]],
-                "textposition": "middle right",
-                "textfont": {"color": [color for _, _, color in labels[panel]], "size": 12},
-                "cliponaxis": False,
-                "name": f"names {panel}",
-            }
-        )
+        x, y = [float(STEPS)] * len(heights), 10**heights if panel == "3" else heights
+        texts, colors = [f" {text}" for _, text, _ in labels[panel]], [color for _, _, color in labels[panel]]
+        words = words_beside(x, y, texts, colors, f"names {panel}")
+        traces.append(words | {"xaxis": f"x{panel}", "yaxis": f"y{panel}"})
     return traces
 
 

@@ -30,6 +30,7 @@ DARK: dict[str, str] = {
     "white": GROUND,
     "#ffffff": GROUND,
     INK: "#dfe6ee",
+    "#000000": "#dfe6ee",  # words on pale cells
     GREY: "#8f9ba8",
     GRID: "#29323c",
     GHOST: "#64717e",

@@ -85,6 +85,7 @@ def flow_figure(
 def _floor(track: Track, start: tuple[float, float], grid: Array, level: Array, whole: Layout) -> list[Trace]:
     ring = {"color": "white", "size": 13, "line": {"color": INK, "width": 2}}
     dot = {"color": VERMILION, "size": 11, "line": {"color": "white", "width": 1.5}}
+    dashes = {"color": INK, "width": 2, "dash": "dash"}
     lines: Trace = {"type": "scatter", "mode": "lines"}
     marks: Trace = {"type": "scatter", "mode": "markers"}
     whole["xaxis"] = axis(FLOOR, "y", range=[-0.06, 1.06], tickvals=[0, 0.5, 1], title={"text": "x₁", "standoff": 4})
@@ -92,9 +93,7 @@ def _floor(track: Track, start: tuple[float, float], grid: Array, level: Array, 
     return [
         contours(grid, grid, level, "level", pale=True, ncontours=14),
         lines | {"x": track.x[:, 0], "y": track.x[:, 1], "line": {"color": VERMILION, "width": 2.5}, "name": "iterate"},
-        lines
-        | {"x": track.flow[:, 0], "y": track.flow[:, 1], "line": {"color": INK, "width": 2, "dash": "dash"}}
-        | {"name": "flow"},
+        lines | {"x": track.flow[:, 0], "y": track.flow[:, 1], "line": dashes, "name": "flow"},
         marks | {"x": track.x[-1:, 0], "y": track.x[-1:, 1], "marker": dot, "name": "now"},
         marks | {"x": [start[0]], "y": [start[1]], "marker": ring, "name": "start"},
     ]
@@ -128,9 +127,9 @@ def _time(track: Track, whole: Layout) -> list[Trace]:
     texts = zip(apart(ends, 0.06, -0.03), ("x₁", "x₂", "off Γ"), (VERMILION, BLUE, GREY))
     whole["annotations"] += [note(name, at, y, "x2", "y2", color, xshift=5) for y, name, color in texts]
     begun = track.boundary
-    mark = [begun, begun] if np.isfinite(begun) and begun > 1 else [np.nan, np.nan]
+    mark = [begun if begun > 1 else np.nan] * 2
     traces.append(on | {"x": mark, "y": [-0.06, 1.06], "line": {"color": PLUM, "dash": "dot"}, "name": "boundary"})
-    if np.isfinite(begun) and begun > 1:
+    if begun > 1:
         where = float(np.log10(begun))
         whole["annotations"] += [
             note("phase I" if begun >= 10 else "I", where, 1.02, "x2", "y2", PLUM, xanchor="right", xshift=-5),

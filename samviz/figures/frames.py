@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from samviz.figures.dark import recolour_js
-from samviz.figures.page import SIZE
+from samviz.figures.page import coded
 
 Drawing = tuple[dict[str, Any], str]
 LONG = 40  # characters of JSON above which a part is kept only once
-SHORT = 4  # numbers below which an array stands as a list
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def frames_data(name: str, dials: Sequence[Dial], drawings: Iterable[Drawing]) -
     parts: dict[str, int] = {}
     pictures, sentences = [], []
     for figure, sentence in drawings:
-        pictures.append(_interned(_plain(figure), parts))
+        pictures.append(_interned(coded(figure, "f4"), parts))
         sentences.append(sentence)
     wanted = prod(len(dial.stops) for dial in dials)
     if len(pictures) != wanted:
@@ -65,7 +61,7 @@ def frames_data(name: str, dials: Sequence[Dial], drawings: Iterable[Drawing]) -
     return f"(globalThis.samvizFrames ??= {{}})[{json.dumps(name)}] = {_json(whole)};\n"
 
 
-def frames_figure(name: str, dials: Sequence[Dial], description: str, still: str, height: int = SIZE[1]) -> str:
+def frames_figure(name: str, dials: Sequence[Dial], description: str, still: str, height: int) -> str:
     """The place for the pictures in a page: the controls, a sentence, and a still that stands there before and without.
 
     Args:
@@ -78,7 +74,7 @@ def frames_figure(name: str, dials: Sequence[Dial], description: str, still: str
     Returns:
         HTML, alive in a page that has a script of `frames_js()`.
 
-    >>> '<input type="range" max="1" value="0"' in frames_figure("line", [Dial("slope", ["0", "1"], 0)], "a line", "")
+    >>> 'type="range" max="1" value="0"' in frames_figure("line", [Dial("slope", ["0", "1"], 0)], "a line", "", 300)
     True
     """
     words = escape(description)
@@ -116,22 +112,6 @@ def _field(dial: Dial) -> str:
         f'<label><span>{label}</span><input type="range" max="{len(dial.stops) - 1}" value="{start}" '
         f'data-stops="{stops}"><output>{escape(dial.stops[start])}</output></label>'
     )
-
-
-def _plain(node: Any) -> Any:
-    """A tree as JSON has it: arrays in base64 as plotly.js reads them, in single precision; null where not finite."""
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    if isinstance(node, np.ndarray) and (node.ndim not in (1, 2) or node.size < SHORT or node.dtype.kind not in "iuf"):
-        return _plain(node.tolist())  # a range, say, must be a list
-    if isinstance(node, np.ndarray):
-        shape = {"shape": "{}, {}".format(*node.shape)} if node.ndim == 2 else {}
-        return {"dtype": "f4", "bdata": b64encode(node.astype("<f4").tobytes()).decode(), **shape}
-    if isinstance(node, np.generic):
-        return _plain(node.item())
-    return None if isinstance(node, float) and not isfinite(node) else node
 
 
 def _interned(node: Any, parts: dict[str, int]) -> Any:

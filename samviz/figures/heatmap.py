@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures.arguments import given, index
-from samviz.figures.style import BLUES, GHOST, INK, ORANGE, Layout, Trace, axis, layout, note, title
+from samviz.figures.style import BLUES, GHOST, ORANGE, Layout, Trace, axis, layout, note, title
 
 if TYPE_CHECKING:
     from samviz.dynamics import Sweep
@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 HEIGHT = 620  # pixels
 COLUMNS, ROWS = ((0.0, 0.465), (0.535, 1.0)), ((0.555, 1.0), (0.0, 0.445))
 SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
-DARK = 0.35  # share of the colours on which words are white
+DARK = 0.28  # share of the colours on which numbers are white
+LETTERS = "white", "#000000"  # of numbers on dark cells and on pale ones; between white and INK some had neither
 ROOM = 90  # cells a map may have for numbers to fit into them
 VAGUE = 0.05  # relative standard error of a trace from which on its number is marked
 RIGHT = {"": COLUMNS[0][1], "2": COLUMNS[1][1]}  # ends of the maps that have lines of equal τ
@@ -75,13 +76,13 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
         whole[f"xaxis{key}"] = _axis(across, f"y{key}", x, rho, "" if upper else RADIUS)
         whole[f"yaxis{key}"] = _axis(up, f"x{key}", y, lr, RATE if left else "")
         whole["annotations"].append(title(name, detail, across[0], up[1]))
-        drawn = [_hatching(lost.all(2), x, y, name)]
+        cells, *numbers = _cells(lr, rho, name, values, lost, unsure, form, (x, y))
+        drawn = [cells, _hatching(lost.all(2), x, y, name)]
         if found.rule[rule] == "sam" and upper:
             lines, names = _times(found, x, y, key, up[0])
             drawn.append(lines)
             whole["annotations"] += names
-        drawn = _cells((lr, rho), name, values, lost, unsure, form, (x, y), drawn)
-        traces += [trace | {"xaxis": f"x{key}", "yaxis": f"y{key}"} for trace in drawn]
+        traces += [trace | {"xaxis": f"x{key}", "yaxis": f"y{key}"} for trace in (*drawn, *numbers)]
     return {"data": traces, "layout": whole}
 
 
@@ -104,23 +105,23 @@ def _edges(values: Array) -> Array:
 
 
 def _cells(
-    given: tuple[Array, Array],
+    lrs: Array,
+    rhos: Array,
     name: str,
     values: Array,
     lost: Any,
     unsure: Any,
     form: str,
     edges: tuple[Array, Array],
-    between: list[Trace],
 ) -> list[Trace]:
-    """The cells of one quantity (lrs, rhos, seeds), what is drawn over them, and on top of that their numbers."""
+    """The cells of one quantity (lrs, rhos, seeds), and their numbers where there is room."""
     known = np.isfinite(values).sum(2)
     mean = np.where(known, np.nansum(values, 2) / np.maximum(known, 1), np.nan)
     squares = np.nansum((values - mean[..., None]) ** 2, 2)
     error = np.sqrt(squares / np.maximum(known * (known - 1), 1))
     numbers, told = np.full(mean.shape, "", dtype=object), np.full(mean.shape, "", dtype=object)
     for i, j in np.ndindex(mean.shape):
-        lr, rho, gone = given[0][i], given[1][j], int(lost[i, j].sum())
+        lr, rho, gone = lrs[i], rhos[j], int(lost[i, j].sum())
         lines = [f"η = {lr:g}, ρ = {rho:g}"]
         if known[i, j]:
             roughly = "≈" if unsure[i, j].any() else ""
@@ -140,12 +141,12 @@ def _cells(
     words = {"hovertext": told.tolist(), "hoverinfo": "text", "name": name}
     cells: Trace = {"type": "heatmap", "x": edges[0], "y": edges[1], "z": shade} | colored | words
     if mean.size > ROOM:
-        return [cells, *between]
+        return [cells]
     x, y = np.meshgrid(*((e[1:] + e[:-1]) / 2 for e in edges))
     dark = (shade - low) / (high - low) < DARK  # False where nothing is known
-    font = {"size": 11, "color": np.where(dark, "white", INK).ravel().tolist()}
+    font = {"size": 11, "color": np.where(dark, *LETTERS).ravel().tolist()}
     text = {"x": x.ravel(), "y": y.ravel(), "text": numbers.ravel().tolist(), "textfont": font}
-    return [cells, *between, {"type": "scatter", "mode": "text", "hoverinfo": "skip", "name": f"{name} numbers"} | text]
+    return [cells, {"type": "scatter", "mode": "text", "hoverinfo": "skip", "name": f"{name} numbers"} | text]
 
 
 def _range(shade: Array) -> tuple[float, float]:

@@ -70,12 +70,8 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
         frame.landscape, frame.height, frame.trail, frame.lost, shown=frame.shown, x=(right, 1), y=(0.385, 0.97)
     )
     meaning, place = picture_panel(frame.picture, frame.start, frame.path, x=(right, 1), y=(0, 0.285))
-    parts = axes, plane, place
-    whole = layout(HEIGHT)
-    for part in parts:
-        whole |= {key: value for key, value in part.items() if key not in ("annotations", "shapes")}
-    whole["annotations"] = [a for part in parts for a in part["annotations"]]
-    whole["shapes"] = axes["shapes"]
+    notes = [note for part in (axes, plane, place) for note in part["annotations"]]
+    whole = layout(HEIGHT) | axes | plane | place | {"annotations": notes}
     return {"data": [*slice_, *meaning, *lines], "layout": whole}
 
 
@@ -83,7 +79,7 @@ def figure(plain: dict[str, Any]) -> go.Figure:
     """Plain plotly JSON as a plotly figure.
 
     Args:
-        plain: from `lab_figure`.
+        plain: from any `..._figure`.
 
     Returns:
         A `plotly.graph_objects.Figure`, checked by plotly.

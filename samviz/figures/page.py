@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from html import escape
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samviz.figures.dark import recolour_js
+from samviz.figures.style import FONT
 
 SIZE = 1100, 450  # pixels, of a figure that does not say
 
@@ -59,24 +61,34 @@ def page(title: str, plain: dict[str, Any], *, before: str = "", after: str = ""
         described=' aria-describedby="told"' if names else "",
         drawn=drawn,
         width=layout.get("width") or SIZE[0],
+        font=FONT,
     )
 
 
-def coded(node: Any) -> Any:
-    """A tree with its arrays in base64, as plotly.js reads them: lines to the last bit, planes in single precision.
+def coded(node: Any, lines: str = "f8") -> Any:
+    """A tree as JSON has it: arrays in base64, as plotly.js reads them, planes in single precision; null for NaN.
 
-    >>> coded({"y": np.array([1.0, 2.0])})      # short ones are lists, as a range must be
-    {'y': [1.0, 2.0]}
+    Args:
+        node: plain plotly JSON.
+        lines: the precision of arrays of one dimension, "f8" or "f4".
+
+    Returns:
+        A copy.
+
+    >>> coded({"y": np.array([1.0, np.nan])})      # short ones are lists, as a range must be
+    {'y': [1.0, None]}
     """
     if isinstance(node, dict):
-        return {key: coded(value) for key, value in node.items()}
+        return {key: coded(value, lines) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return [coded(value) for value in node]
+        return [coded(value, lines) for value in node]
+    if isinstance(node, np.generic):
+        return coded(node.item(), lines)
     if not isinstance(node, np.ndarray):
-        return node
+        return None if isinstance(node, float) and not isfinite(node) else node
     if node.ndim not in (1, 2) or node.size < 4 or node.dtype.kind not in "iuf":
-        return node.tolist()
-    kind, more = ("f8", {}) if node.ndim == 1 else ("f4", {"shape": "{}, {}".format(*node.shape)})
+        return coded(node.tolist(), lines)
+    kind, more = (lines, {}) if node.ndim == 1 else ("f4", {"shape": "{}, {}".format(*node.shape)})
     return {"dtype": kind, "bdata": base64.b64encode(node.astype(f"<{kind}").tobytes()).decode(), **more}
 
 
@@ -98,7 +110,7 @@ PAGE = """<!doctype html>
 @media (prefers-color-scheme: dark) {{
   :root {{ --ink: #dfe6ee; --ground: #14191f; --accent: #3f97e8; --wrong: #ff8a80 }}
 }}
-body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground) }}
+body {{ font: 16px/1.5 {font}; color: var(--ink); background: var(--ground) }}
 body {{ max-width: {width}px; margin: 2em auto; padding: 0 1em }} .fails {{ color: var(--wrong); font-weight: bold }}
 table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
 figure {{ margin: 1em 0 }} .graph {{ overflow-x: auto }} .plotly-graph-div {{ min-width: 560px }}

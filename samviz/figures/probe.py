@@ -89,7 +89,7 @@ def probe_figure(
     for i, (head, detail, every, log) in enumerate(panels):
         lines, on = [line for line in every if np.isfinite(line.y).any()], _on(i)
         span = SHARES if head == "alignment" else _span(lines, log)
-        across: Layout = {"range": [0, _round(max(1.2 * last, 20.0))]}  # room for the names at the curves' ends
+        across: Layout = {"range": [0, style.round_up(max(1.2 * last, 20.0))]}  # room for the names at the curves' ends
         across |= {"title": {"text": "step", "standoff": 4}} if i in (2, 4) else {"showticklabels": False}
         across |= {"matches": "x3"} if i != 2 else {}
         _place(whole, i, head, detail, across, {"range": span} | (LOG if log else {}), bool(lines))
@@ -201,13 +201,7 @@ def _span(lines: list[Line], log: bool) -> Span:
         return float(low), float(max(high, low + 1.5))
     newer = max(float(np.nan_to_num(y[len(y) // 2 :]).max(initial=0.0)) for y in reached)
     high = min(high, 10 * newer) or high
-    return -_round(1.1 * max(-low, 0.0)), _round(1.15 * high)
-
-
-def _round(value: float) -> float:
-    """The next of a few round numbers: an axis that stands still is drawn at half the price."""
-    power = 10.0 ** np.floor(np.log10(value or 1.0)) / 4
-    return float(power * np.ceil(value / power * (1 - 1e-9)))
+    return -style.round_up(1.1 * max(-low, 0.0)), style.round_up(1.15 * high)
 
 
 def _on(i: int) -> Trace:
@@ -222,7 +216,7 @@ def _place(whole: Layout, i: int, head: str, detail: str, across: Layout, up: La
     whole["annotations"].append(style.title(head, detail, column[0], row[1]))
     if not filled:
         middle = sum(column) / 2, sum(row) / 2
-        whole["annotations"].append(style.note("not measured yet", *middle, "paper", "paper", GREY, xanchor="center"))
+        whole["annotations"].append(style.note("not measured", *middle, "paper", "paper", GREY, xanchor="center"))
 
 
 def _names(ends: list[tuple[Line, Span, bool]], step: Array, span: Span, log: bool) -> Trace:
@@ -235,10 +229,8 @@ def _names(ends: list[tuple[Line, Span, bool]], step: Array, span: Span, log: bo
         words.append(f" {line.label} = {value:.3g} {beyond}" if beyond else f" {line.label}")
         heights.append(float(np.clip((place - low) / (high - low), 0.05, 0.95)))
     places = span[0] + (span[1] - span[0]) * np.array(style.apart(heights, 0.085, 0.05))
-    colors = [style.WORDS.get(line.color, line.color) for line, _, _ in ends]
-    look = {"text": words, "textposition": "middle right", "textfont": {"color": colors, "size": 12}}
-    where = {"x": step[last], "y": 10**places if log else places, "cliponaxis": False}
-    return {"type": "scatter", "mode": "text", "name": "names", "hoverinfo": "skip"} | look | where
+    colors = [line.color for line, _, _ in ends]
+    return style.words_beside(step[last], 10**places if log else places, words, colors, "names")
 
 
 def _mark(whole: Layout, step: int, words: str, last: float) -> None:

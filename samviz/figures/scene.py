@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Domain = tuple[float, float]
-LEVELS = 15  # contours from the lowest to the highest point of a slice
+LEVELS = 15  # contours from the lowest to the highest point that is shown
+TRAIL: Trace = {"type": "scatter", "mode": "lines+markers"}
+TRAIL |= {"line": {"color": ORANGE, "width": 2}, "marker": {"color": ORANGE, "size": 6}}
+HERE: Trace = {"type": "scatter", "mode": "markers"}
+HERE |= {"marker": {"color": VERMILION, "size": 14, "line": {"color": "white", "width": 2}}}
 
 
 def heights(landscape: Landscape) -> Array:
@@ -40,58 +44,33 @@ def landscape_panel(
     Returns:
         Traces on the axes x4 / y4, and their layout.
     """
-    on = {"xaxis": "x4", "yaxis": "y4"}
     a, b = landscape.axis1, landscape.axis2
-    traces: list[Trace] = [
-        contours(a, b, height, "√(L − min L)", **edges(float(np.nanmax(height)), LEVELS)) | on,
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": trail[:, 0],
-            "y": trail[:, 1],
-            "line": {"color": ORANGE, "width": 1.2},
-            "marker": {"color": ORANGE, "size": 5},
-            "name": "latest steps",
-        }
-        | on,
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": trail[-1:, 0],
-            "y": trail[-1:, 1],
-            "marker": {"color": VERMILION, "size": 14, "line": {"color": "white", "width": 2}},
-            "name": "iterate",
-        }
-        | on,
+    words = {
+        "type": "scatter",
+        "mode": "text",
+        "x": a[:1],
+        "y": b[:1],
+        "text": [f" {lost:.0%} of the way from the plane’s origin is off the plane"],
+        "textposition": "top right",
+        "textfont": {"size": 11, "color": INK},
+        "hoverinfo": "skip",
+        "name": "projection",
+    }
+    traces = [
+        contours(a, b, height, "√(L − min L)", **edges(float(np.nanmax(height)), LEVELS)),
+        TRAIL | {"x": trail[:, 0], "y": trail[:, 1], "name": "latest steps"},
+        HERE | {"x": trail[-1:, 0], "y": trail[-1:, 1], "name": "iterate"},
+        words,
     ]
     first, second = landscape.plane.labels
     detail = f"plane of {first} and {second}" + (f" · {shown}" if len(trail) > 1 else "")
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "text",
-            "x": a[:1],
-            "y": b[:1],
-            "text": [f" {lost:.0%} of the way from the plane’s origin is off the plane"],
-            "textposition": "top right",
-            "textfont": {"size": 11, "color": INK},
-            "hoverinfo": "skip",
-            "name": "projection",
-        }
-        | on
-    )
+    look: Layout = {"exponentformat": "e", "nticks": 6}
     panel = {
-        "xaxis4": axis(
-            x, "y4", exponentformat="e", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, nticks=6
-        ),
-        "yaxis4": axis(
-            y, "x4", exponentformat="e", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, nticks=6
-        ),
-        "annotations": [
-            title("landscape", detail, x[0], y[1]),
-        ],
+        "xaxis4": axis(x, "y4", range=[a[0], a[-1]], title={"text": f"{first} →", "standoff": 2}, **look),
+        "yaxis4": axis(y, "x4", range=[b[0], b[-1]], title={"text": f"{second} →", "standoff": 0}, **look),
+        "annotations": [title("landscape", detail, x[0], y[1])],
     }
-    return traces, panel
+    return [trace | {"xaxis": "x4", "yaxis": "y4"} for trace in traces], panel
 
 
 def picture_panel(
@@ -180,21 +159,11 @@ def _classes(picture: Any, start: Any, path: Array) -> Any:
 
 def _residuals(picture: Any, start: Any, path: Array) -> Any:
     low, high = float(picture.targets.min()), float(picture.targets.max())
+    ends = np.array([low, high])
+    dots = {"mode": "markers", "x": picture.targets, "y": picture.predictions, "marker": {"color": INK}}
     traces = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": np.array([low, high]),
-            "y": np.array([low, high]),
-            "line": {"color": GREY},
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": picture.targets,
-            "y": picture.predictions,
-            "marker": {"color": INK},
-        },
+        {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": {"color": GREY}},
+        {"type": "scatter"} | dots,
     ]
     axes = {"title": {"text": "target", "standoff": 2}}, {"title": {"text": "prediction", "standoff": 2}}
     return traces, ("predictions", "against targets; the line is perfect"), *axes, []
@@ -202,8 +171,7 @@ def _residuals(picture: Any, start: Any, path: Array) -> Any:
 
 def _coordinates(picture: Any, start: Any, path: Array) -> Any:
     names = [f"v{i}" for i in range(1, len(picture.distance) + 1)]
-    floor = 1e-12
-    bar = {"x": names, "y": np.maximum(picture.distance, floor), "marker": {"color": BLUE}}
+    bar = {"x": names, "y": np.maximum(picture.distance, 1e-12), "marker": {"color": BLUE}}
     axes = {"type": "category"}, {"type": "log", "exponentformat": "power", "range": [-9, 1]}
     return [{"type": "bar"} | bar], ("distance from the minimum", "along each eigenvector"), *axes, []
 
@@ -222,13 +190,7 @@ def _floor(picture: Any, start: Any, path: Array) -> Any:
             "cliponaxis": False,
         },
         {"type": "scatter", "mode": "lines", "x": path[:, 0], "y": path[:, 1], "line": {"color": ORANGE, "width": 2.5}},
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": picture.point[:1],
-            "y": picture.point[1:],
-            "marker": {"color": VERMILION, "size": 12, "line": {"color": "white", "width": 2}},
-        },
+        HERE | {"x": picture.point[:1], "y": picture.point[1:]},
     ]
     notes = [
         note(text, p[0], p[1], "x5", "y5", "white" if p != (1, 1) else INK, xanchor="right" if p[0] else "left")

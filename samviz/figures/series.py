@@ -20,19 +20,26 @@ from samviz.figures.style import (
     PURPLE,
     SKY,
     VERMILION,
-    WORDS,
     Layout,
     Trace,
     apart,
     axis,
+    round_up,
     title,
+    words_beside,
 )
 
 if TYPE_CHECKING:
     from samviz.dynamics import History, Settings
 
 POINTS = 500  # per curve: more than the screen has columns
-ROWS = {"y": (0.74, 0.97), "y2": (0.38, 0.645), "y3": (0.0, 0.285)}  # loss, sharpness, alignment
+ROWS = {"y": (0.74, 0.97), "y2": (0.38, 0.645), "y3": (0.0, 0.285)}
+TITLES = (
+    ("loss", "full batch"),
+    ("sharpness", "Hessian eigenvalues and trace"),
+    ("alignment", "of ∇L with the top of the Hessian"),
+)
+TOP = ((VERMILION, 2.5), (ORANGE, 1.8), (GREY, 1.8))  # colour and width of λ₁, λ₂ and λ₃
 MARKS = 12  # changes of settings that are marked, the latest
 ESTIMATE = "uᵀHu, estimate"  # from SAM's two gradients, u along the first
 SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
@@ -48,7 +55,7 @@ def series(
     *,
     estimates: Array,
     width: float,
-    samples: int = 0,
+    samples: int,
 ) -> tuple[list[Trace], Layout]:
     """Traces and layout of the three time series, for one run.
 
@@ -62,15 +69,14 @@ def series(
         samples: n, to write a full batch as a number.
 
     Returns:
-        Traces on the axes x…x3 / y…y3, and the layout's axes, shapes and annotations.
+        Traces on the axes x…x3 / y…y3, and the layout's axes and annotations.
     """
     h = history.to_dict()
     step = h["step"].astype(float)
     last = max(step[-1], 1.0, *estimates[-1:, 0])
-    longest = last if ghost is None or not len(ghost) else max(last, float(ghost["step"][-1]))
-    end = _round_up(max(longest * 1.17, 100.0))  # room for the labels at the curves' ends
+    longest = max(last, float(ghost["step"][-1])) if ghost else last
+    end = round_up(max(longest * 1.17, 100.0))  # room for the labels at the curves' ends
     eigenvalues = h["eigenvalues"]  # (rows, k)
-    shown = [VERMILION, ORANGE, GREY]
     traces: list[Trace] = []
 
     def curve(y: Array, panel: str, color: str, name: str, size: float = 2, **more: Any) -> None:
@@ -79,7 +85,7 @@ def series(
         traces.append({"type": "scatter", "mode": "lines", "x": step, "y": y, "name": name, "line": line} | at | more)
 
     for name, panel in (("loss", "y"), ("eigenvalues", "y2"), ("cos_eigenspace", "y3")):
-        old = ghost.to_dict() if ghost is not None and len(ghost) else {"step": step[:0], name: h[name][:0]}
+        old = ghost.to_dict() if ghost else {"step": step[:0], name: h[name][:0]}
         y = old[name] if old[name].ndim == 1 else old[name][:, 0]
         curve(y, panel, GHOST, f"last run: {name}", 3, x=old["step"].astype(float))
     curve(h["loss"], "y", INK, "loss")
@@ -87,20 +93,11 @@ def series(
     trace, error = h["trace"][known], h["trace_error"][known]
     band = np.concatenate((trace + 2 * error, (trace - 2 * error)[::-1]))
     ring = np.concatenate((step[known], step[known][::-1]))
-    curve(
-        band,
-        "y2",
-        GREEN,
-        "trace ± 2 s.e.",
-        0,
-        x=ring,
-        fill="toself",
-        fillcolor="rgba(0,129,94,0.15)",
-        hoverinfo="skip",
-    )
+    fill = {"fill": "toself", "fillcolor": "rgba(0,129,94,0.15)", "hoverinfo": "skip"}
+    curve(band, "y2", GREEN, "trace ± 2 s.e.", 0, x=ring, **fill)
     curve(trace, "y2", GREEN, "trace", 1.5, x=step[known], line={"dash": "dot"})
-    for i in reversed(range(min(3, eigenvalues.shape[1]))):
-        curve(eigenvalues[:, i], "y2", shown[i], f"λ{SUBSCRIPTS[i]}", 2.5 if i == 0 else 1.8)
+    for i, (color, size) in reversed([*enumerate(TOP[: eigenvalues.shape[1]])]):
+        curve(eigenvalues[:, i], "y2", color, f"λ{SUBSCRIPTS[i]}", size)
     dots = {"color": VERMILION, "size": 4, "symbol": "circle-open"}
     curve(estimates[:, 1], "y2", VERMILION, ESTIMATE, x=estimates[:, 0], mode="markers", marker=dots)
     curve(2 / np.asarray(h["lr"], float), "y2", PURPLE, "2/η", 1.5, line={"dash": "dash"})
@@ -110,28 +107,22 @@ def series(
     curve(h["cos_eigenspace"], "y3", BLUE, "cos with the top eigenspace", 2.5)
 
     top, log = _sharpness_range(eigenvalues, trace)
-    axes: Layout = {"shapes": [], "annotations": []}
-    for name, text, detail in (
-        ("y", "loss", "full batch"),
-        ("y2", "sharpness", "Hessian eigenvalues and trace"),
-        ("y3", "alignment", "of ∇L with the top of the Hessian"),
-    ):
-        axes["annotations"].append(title(text, detail, 0, ROWS[name][1]))
-    for name, domain in ROWS.items():
-        x = name.replace("y", "x")
-        axes[f"xaxis{x[1:]}"] = axis((0, width), name, range=[0, end], showticklabels=name == "y3", matches="x3")
-        axes[f"yaxis{name[1:]}"] = axis(domain, x)
-    axes["xaxis3"] |= {"title": {"text": "step", "standoff": 4}}
-    del axes["xaxis3"]["matches"]
-    low, high = _decades(h["loss"], ghost)
-    axes["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": max(1, round((high - low) / 4))}
-    axes["yaxis"]["range"] = [low, high]
-    axes["yaxis2"] |= (
-        {"type": "log", "tickvals": [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]}
-        if log
-        else {"rangemode": "tozero"}
-    )
-    axes["yaxis2"]["range"] = [np.log10(top[0]), np.log10(top[1])] if log else [0, top[1]]
+    axes: Layout = {"annotations": []}
+    for (name, domain), words in zip(ROWS.items(), TITLES):
+        look: Layout = {"showticklabels": False, "matches": "x3"}
+        if name == "y3":
+            look = {"title": {"text": "step", "standoff": 4}}
+        axes["annotations"].append(title(*words, 0, domain[1]))
+        axes[f"xaxis{name[1:]}"] = axis((0, width), name, range=[0, end], **look)
+        axes[f"yaxis{name[1:]}"] = axis(domain, name.replace("y", "x"))
+    low, high = _decades(h["loss"] if not ghost else np.concatenate((h["loss"], ghost["loss"])))
+    decades: Layout = {"type": "log", "exponentformat": "power", "dtick": max(1, round((high - low) / 4))}
+    axes["yaxis"] |= decades | {"range": [low, high]}
+    if log:
+        ticks = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
+        axes["yaxis2"] |= {"type": "log", "tickvals": ticks, "range": [np.log10(top[0]), np.log10(top[1])]}
+    else:
+        axes["yaxis2"] |= {"rangemode": "tozero", "range": [0, top[1]]}
     axes["yaxis3"] |= {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
     traces += _end_labels(h, edge, trace, estimates, last, top, log)
     traces += _change_marks(axes, changes, end, samples)
@@ -143,24 +134,15 @@ def _sharpness_range(eigenvalues: Array, trace: Array) -> tuple[tuple[float, flo
     """(lowest, highest) value of the sharpness axis, and whether it is logarithmic: when the trace dwarfs λ₁."""
     first = eigenvalues[:, 0]
     high = float(max(np.nanmax(first), np.nanmax(trace) if len(trace) else 0.0, 1e-12))
-    log = bool(len(trace) and trace[0] > 4 * first[0] > 0)
-    positive = eigenvalues[eigenvalues > 0]
-    low = float(positive.min()) if positive.size else high / 10
-    if log:
-        return (10 ** np.floor(np.log10(max(low, high * 1e-4) / 1.2)), _round_up(high * 1.2)), log
-    return (0.0, _round_up(high * 1.05)), log
+    if not (len(trace) and trace[0] > 4 * first[0] > 0):
+        return (0.0, round_up(high * 1.05)), False
+    low = float(eigenvalues[eigenvalues > 0].min())
+    return (10 ** np.floor(np.log10(max(low, high * 1e-4) / 1.2)), round_up(high * 1.2)), True
 
 
-def _round_up(value: float) -> float:
-    """The next of a few round numbers: axes that stand still for many frames are drawn at half the price."""
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(power * next(m for m in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if m * power >= value * (1 - 1e-9)))
-
-
-def _decades(loss: Array, ghost: History | None) -> list[float]:
+def _decades(loss: Array) -> list[float]:
     """Range of the loss axis in powers of ten, wide enough to show one."""
-    all_losses = loss if ghost is None or not len(ghost) else np.concatenate((loss, ghost["loss"]))
-    positive = all_losses[np.isfinite(all_losses) & (all_losses > 0)]
+    positive = loss[np.isfinite(loss) & (loss > 0)]
     if positive.size == 0:
         return [-16.0, 0.0]
     low, high = np.log10(positive.min()), np.log10(positive.max())
@@ -174,7 +156,7 @@ def _end_labels(
 ) -> list[Trace]:
     """Names at the right end of the curves, kept apart from each other; a line above the panel is told with ↑."""
     first = h["eigenvalues"][-1]
-    wanted = [(float(first[i]), f"λ{SUBSCRIPTS[i]}", (VERMILION, ORANGE, GREY)[i]) for i in range(min(3, len(first)))]
+    wanted = [(float(value), f"λ{i}", color) for value, i, (color, _) in zip(first, SUBSCRIPTS, TOP)]
     if h["rho"][-1] and h["rule"][-1] == "sam" and np.isfinite(edge[-1]):
         if abs(edge[-1] - first[0]) < 0.03 * first[0]:  # prediction and measurement: one label for both
             wanted[0] = (float(first[0]), "λ₁ at SAM’s edge", VERMILION)
@@ -202,20 +184,9 @@ def _end_labels(
 
 def _texts(labels: list[tuple[float, str, str]], heights: Array, last: float, panel: str) -> Trace:
     """Words beside the last point of a panel's curves."""
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": np.full(len(labels), last),
-        "y": heights,
-        "text": [f" {text}" for _, text, _ in labels],
-        "textposition": "middle right",
-        "textfont": {"color": [WORDS.get(color, color) for _, _, color in labels], "size": 12},
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-        "xaxis": panel.replace("y", "x"),
-        "yaxis": panel,
-        "name": f"labels {panel}",
-    }
+    texts, colors = [f" {text}" for _, text, _ in labels], [color for _, _, color in labels]
+    words = words_beside(np.full(len(labels), last), heights, texts, colors, f"labels {panel}")
+    return words | {"xaxis": panel.replace("y", "x"), "yaxis": panel}
 
 
 def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> list[Trace]:
@@ -223,15 +194,14 @@ def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> l
 
     They are traces, not shapes: the layout stays as it is, and a slider's move is drawn sooner.
     """
-    last_step, before = -np.inf, None
-    groups: list[tuple[int, Any, Any]] = []
+    last = -np.inf
+    groups: list[tuple[int, Settings, Settings]] = []
     for (_, old), (step, new) in pairwise(changes):
-        if step - last_step > 0.03 * end:
-            before = old
-            groups.append((step, before, new))
+        if step - last > 0.03 * end:
+            groups.append((step, old, new))
         else:
-            groups[-1] = (groups[-1][0], before, new)
-        last_step = step
+            groups[-1] = (*groups[-1][:2], new)
+        last = step
     groups = groups[-MARKS:]
     steps = np.array([step for step, _, _ in groups], float)
     traces: list[Trace] = []
@@ -240,19 +210,10 @@ def _change_marks(axes: Layout, changes: Changes, end: float, samples: int) -> l
         ends = np.array([low, high, np.nan])
         if axes[f"yaxis{name[1:]}"].get("type") == "log":
             ends = 10**ends
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": np.repeat(steps, 3),
-                "y": np.tile(ends, len(steps)),
-                "line": {"color": PURPLE, "width": 1.3, "dash": "dash"},
-                "hoverinfo": "skip",
-                "xaxis": name.replace("y", "x"),
-                "yaxis": name,
-                "name": f"changes {name}",
-            }
-        )
+        line = {"color": PURPLE, "width": 1.3, "dash": "dash"}
+        on = {"xaxis": name.replace("y", "x"), "yaxis": name, "hoverinfo": "skip", "name": f"changes {name}"}
+        at = {"x": np.repeat(steps, 3), "y": np.tile(ends, len(steps))}
+        traces.append({"type": "scatter", "mode": "lines", "line": line} | at | on)
     low, high = axes["yaxis"]["range"]
     crowded = np.diff(steps, prepend=-np.inf) < 0.17 * end
     rows = high - 0.22 * (high - low) * (crowded & (np.arange(len(groups)) % 2 == 1))
@@ -277,11 +238,10 @@ def _difference(old: Settings, new: Settings, samples: int) -> list[str]:
 
 def _mark_gap(panel: Layout, h: dict[str, Any], end: float) -> None:
     """Point at the place where λ₁ met λ₂ for good, and say what that means."""
-    closing = np.asarray(h["closing"], bool)
-    if not closing[-1]:
+    closed = int(np.flatnonzero(h["closing"] == 0).max(initial=-1)) + 1  # first row after which it stays so
+    if closed == len(h["step"]):
         return
-    still = len(closing) - int(np.argmin(closing[::-1])) if not closing.all() else 0
-    step = float(h["step"][still])
+    step = float(h["step"][closed])
     panel["annotations"].append(
         {
             "text": "λ₁ meets λ₂:<br>v₁ is no longer one direction",

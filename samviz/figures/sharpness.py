@@ -23,7 +23,9 @@ from samviz.figures.style import (
     contours,
     edges,
     layout,
+    round_up,
     title,
+    words_beside,
 )
 
 Array = NDArray[np.float64]
@@ -72,8 +74,8 @@ def sharpness_figure(seen: Surroundings) -> dict[str, Any]:
         {"data": traces, "layout": layout}; the trace "x" is the point to drag.
     """
     given("seen", seen, "Surroundings", "figures")
-    high = _round_up(max(float(seen.rise.max()), 1e-12))
-    low = -_round_up(max(-float(seen.rise.min()), high / 10))
+    high = round_up(max(float(seen.rise.max()), 1e-12))
+    low = -round_up(max(-float(seen.rise.min()), high / 10))
     whole = layout(HEIGHT, margin={"l": 52, "r": 10, "t": 30, "b": 44})
     whole["xaxis"] = axis(LEFT, "y", range=[-REACH, REACH], title={"text": "x₁", "standoff": 2}, constrain="domain")
     whole["xaxis"] |= {"constraintoward": "left"}
@@ -110,14 +112,8 @@ def _bowl(seen: Surroundings) -> list[Trace]:
         traces.append(trace | {"name": name, "hoverinfo": "skip"} | more)
 
     def arrow(name: str, angle: float, color: str, width: float, dash: str = "solid") -> None:
-        head = {
-            "symbol": "arrow",
-            "angleref": "previous",
-            "size": [0, 8 + 2 * width],
-            "color": color,
-            "line": {"width": 0},
-            "opacity": 1,
-        }
+        head: Trace = {"symbol": "arrow", "angleref": "previous", "size": [0, 8 + 2 * width], "color": color}
+        head |= {"line": {"width": 0}, "opacity": 1}
         ends = np.stack((center, on_circle(angle)))
         line(name, ends, color, width, line={"dash": dash}, mode="lines+markers", marker=head)
 
@@ -131,18 +127,9 @@ def _bowl(seen: Surroundings) -> list[Trace]:
     arrow("worst", seen.worst[0], VERMILION, 3)
     arrow("ascent", seen.ascent, BLUE, 3)
     places = _beside(center, rho, float(seen.worst[0]), seen.ascent)
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "text",
-            "x": places[:, 0],
-            "y": places[:, 1],
-            "text": [f"<b>{name}</b>" for name in NOTIONS],
-            "textfont": {"color": [COLORS[name] for name in NOTIONS], "size": 13, "shadow": HALO},
-            "hoverinfo": "skip",
-            "name": "names",
-        }
-    )
+    font = {"color": [*COLORS.values()], "size": 13, "shadow": HALO}
+    words = {"mode": "text", "text": [f"<b>{name}</b>" for name in NOTIONS], "textfont": font, "hoverinfo": "skip"}
+    traces.append({"type": "scatter", "x": places[:, 0], "y": places[:, 1], "name": "names"} | words)
     marker = {"color": INK, "size": 9, "line": {"color": "white", "width": 2}}
     dot = {"type": "scatter", "mode": "markers", "hoverinfo": "skip"}
     traces.append(dot | {"x": center[:1], "y": center[1:], "marker": marker, "name": "looked from"})
@@ -180,16 +167,10 @@ def _rise(seen: Surroundings) -> list[Trace]:
     ascent = seen.values[1] if np.isfinite(seen.ascent) else np.nan
 
     def mark(notion: str, angle: float, height: float, place: str) -> Trace:
-        shape = {
-            "color": COLORS[notion],
-            "symbol": SYMBOLS[notion],
-            "size": SIZES[notion],
-            "line": {"color": "white", "width": 1},
-        }
         font = {"color": COLORS[notion], "size": 12, "shadow": HALO}
         words = {"text": [notion], "textposition": place, "textfont": font}
         at = {"x": np.array([_cut(angle)]), "y": np.array([height])}
-        return on | at | words | {"mode": "markers+text", "marker": shape, "name": f"rise {notion}"}
+        return on | at | words | {"mode": "markers+text", "marker": _marker(notion), "name": f"rise {notion}"}
 
     label = {"text": ["", " average"], "textposition": "middle right", "textfont": {"color": GREEN, "size": 12}}
     dashes = {"color": GREEN, "width": 2, "dash": "dash"}
@@ -203,6 +184,11 @@ def _rise(seen: Surroundings) -> list[Trace]:
     ]
 
 
+def _marker(notion: str) -> dict[str, Any]:
+    line = {"color": "white", "width": 1}
+    return {"color": COLORS[notion], "symbol": SYMBOLS[notion], "size": SIZES[notion], "line": line}
+
+
 def _cut(angle: Any) -> Any:
     """Degrees in [START, START + 360)."""
     return (np.degrees(angle) - START) % 360 + START
@@ -212,7 +198,7 @@ def _ratios(seen: Surroundings) -> list[Trace]:
     on = {"type": "scatter", "xaxis": "x3", "yaxis": "y3", "hoverinfo": "skip"}
     traces: list[Trace] = []
     for notion, over, limit, value in zip(NOTIONS, seen.over, seen.limits, seen.values):
-        color, ratio = COLORS[notion], value / seen.rho**2
+        color = COLORS[notion]
         dashes = {"color": color, "width": 1.5, "dash": "dash"}
         traces.append(
             on | {"mode": "lines", "x": [0.01, 1], "y": [limit] * 2, "line": dashes, "name": f"{notion} limit"}
@@ -220,34 +206,9 @@ def _ratios(seen: Surroundings) -> list[Trace]:
         width = {"worst": 4.5, "ascent": 2.5, "average": 2.5}[notion]  # where two curves are one, both are seen
         solid = {"color": color, "width": width}
         traces.append(on | {"mode": "lines", "x": seen.radii, "y": over, "line": solid, "name": f"{notion} over ρ²"})
-        shape = {
-            "color": color,
-            "symbol": SYMBOLS[notion],
-            "size": SIZES[notion],
-            "line": {"color": "white", "width": 1},
-        }
-        at = {"x": [seen.rho], "y": [ratio if np.isfinite(ratio) else np.nan]}
-        traces.append(on | at | {"mode": "markers", "marker": shape, "name": f"{notion} now"})
+        at = {"x": [seen.rho], "y": [value / seen.rho**2], "mode": "markers", "marker": _marker(notion)}
+        traces.append(on | at | {"name": f"{notion} now"})
     low, high = np.log10(RATIOS)
     heights = apart([float(np.log10(limit)) for limit in seen.limits], 0.085 * (high - low), low)
     words = [f" <b>{notion}</b> {name} = {limit:.3g}" for notion, name, limit in zip(NOTIONS, LIMITS, seen.limits)]
-    traces.append(
-        on
-        | {
-            "mode": "text",
-            "x": [1.0] * 3,
-            "y": 10 ** np.array(heights),
-            "text": words,
-            "textposition": "middle right",
-            "textfont": {"color": [COLORS[notion] for notion in NOTIONS], "size": 12},
-            "cliponaxis": False,
-            "name": "limits",
-        }
-    )
-    return traces
-
-
-def _round_up(value: float) -> float:
-    """The next of a few round numbers, so that the axis stands still while a point is dragged a little."""
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(power * next(m for m in (1, 1.5, 2, 3, 5, 7, 10) if m * power >= value * (1 - 1e-9)))
+    return [*traces, words_beside([1.0] * 3, 10 ** np.array(heights), words, [*COLORS.values()], "limits") | on]

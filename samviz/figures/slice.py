@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samviz.figures.arguments import given
-from samviz.figures.scene import heights
+from samviz.figures.scene import HERE, LEVELS, TRAIL, heights
 from samviz.figures.style import (
     BLUE,
     GREEN,
     HALO,
     INK,
-    ORANGE,
     VERMILION,
     Layout,
     Trace,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from samviz.geometry import Landscape
 
 HEIGHT = 390  # pixels
-LEVELS = 15  # contours from the lowest to the highest point of all planes
 GAP, ROOM = 0.07, 0.12  # between two columns, and on the right for the curves' names
 LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
 
@@ -86,13 +84,10 @@ def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
 def _plane(name: str, seen: Landscape, height: Any, top: float) -> list[Trace]:
     """The contours, the path projected on them, and where the model is."""
     path = seen.trajectory.coordinates if seen.trajectory else np.zeros((1, 2))
-    here = {"color": VERMILION, "size": 13, "line": {"color": "white", "width": 2}}
-    marks: Trace = {"type": "scatter", "hoverinfo": "skip"}
-    style = {"line": {"color": ORANGE, "width": 1.5}, "marker": {"color": ORANGE, "size": 5}}
     return [
         contours(seen.axis1, seen.axis2, height, f"{name} slice", **edges(top or 1.0, LEVELS)),
-        marks | {"mode": "lines+markers", "x": path[:, 0], "y": path[:, 1], "name": f"{name} path"} | style,
-        marks | {"mode": "markers", "x": [0.0], "y": [0.0], "marker": here, "name": f"{name} here"},
+        TRAIL | {"x": path[:, 0], "y": path[:, 1], "hoverinfo": "skip", "name": f"{name} path"},
+        HERE | {"x": [0.0], "y": [0.0], "hoverinfo": "skip", "name": f"{name} here"},
     ]
 
 

@@ -30,7 +30,7 @@ PALE: list[list[Any]] = [  # dark lines are seen on it
     [0.5, "#dfebf5"],
     [1.0, "#fbfdff"],
 ]
-FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
+FONT = "system-ui, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif"  # as in view.css
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]
@@ -105,6 +105,20 @@ def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, 
         "font": {"size": 12, "color": WORDS.get(color, color)},
         **more,
     }
+
+
+def words_beside(x: Any, y: Any, texts: list[str], colors: list[str], name: str) -> Trace:
+    """Words to the right of points, such as the ends of curves, in the colours of what they name."""
+    font = {"color": [WORDS.get(color, color) for color in colors], "size": 12}
+    look = {"mode": "text", "textposition": "middle right", "textfont": font, "cliponaxis": False, "hoverinfo": "skip"}
+    return {"type": "scatter", "x": x, "y": y, "text": texts, "name": name} | look
+
+
+def round_up(value: float) -> float:
+    """The next of a few round numbers from 0 on: an axis that stands still is drawn at half the price."""
+    power = 10.0 ** np.floor(np.log10(value or 1.0))
+    steps = (0, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return float(power * next(step for step in steps if step * power >= value * (1 - 1e-9)))
 
 
 def apart(values: list[float], distance: float, low: float) -> list[float]:

@@ -38,7 +38,6 @@ class Look(NamedTuple):
     name: str
     means: str  # which of SAM's two approximations it makes
     lowers: str  # what the paper says it makes small: a name in `LEVELS`, or ""
-    goal: tuple[float, float] | None  # where on the floor that is least
     color: str
     symbol: str
 
@@ -46,12 +45,12 @@ class Look(NamedTuple):
 LEVELS = {"top": "λ₁", "low": "λ_M", "trace": "trace"}
 CORNERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # where each is least on [0, 1]²
 LOOKS = {
-    "worst": Look("exact L_Max", "neither approximation", "top", CORNERS["top"], SKY, "square"),
-    "ascent": Look("exact L_Asc", "approximation 1: ascent for worst", "low", CORNERS["low"], GREEN, "diamond"),
-    "sam": Look("SAM", "1 and 2: drop the derivative, too", "top", CORNERS["top"], VERMILION, "circle"),
-    "one": Look("1-SAM", "SAM, one sample a step", "trace", CORNERS["trace"], PURPLE, "triangle-up"),
-    "average": Look("exact L_Avg", "the third notion", "trace", CORNERS["trace"], ORANGE, "cross"),
-    "gd": Look("gradient descent", "no perturbation", "", None, GREY, "x"),
+    "worst": Look("exact L_Max", "neither approximation", "top", SKY, "square"),
+    "ascent": Look("exact L_Asc", "approximation 1: ascent for worst", "low", GREEN, "diamond"),
+    "sam": Look("SAM", "1 and 2: drop the derivative, too", "top", VERMILION, "circle"),
+    "one": Look("1-SAM", "SAM, one sample a step", "trace", PURPLE, "triangle-up"),
+    "average": Look("exact L_Avg", "the third notion", "trace", ORANGE, "cross"),
+    "gd": Look("gradient descent", "no perturbation", "", GREY, "x"),
 }
 BESIDE = {  # the corners' words
     "top": {"xanchor": "left", "xshift": -14, "yanchor": "bottom", "yshift": 12},
@@ -147,7 +146,7 @@ def _table(paths: Mapping[str, Path], start: Path, least: tuple[float, ...]) -> 
             continue
         path = paths[key]
         small.append((len(rows), look.means))
-        goal = _point(look.goal) if look.goal else "nothing"
+        goal = _point(CORNERS[look.lowers]) if look.lowers else "nothing"
         numbers = [f"{v:.1f}" for v in path.levels]
         numbers = [f"<b>{t}</b>" if t == f"{best[i]:.1f}" else t for i, t in enumerate(numbers)]
         cells = [path.stopped, goal, "", "", ""] if path.stopped else [_point(path.x[-1]), goal, *numbers]
@@ -195,7 +194,7 @@ def surfaces_figure(ends: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
         x, y = (column / 3, (column + 1) / 3 - 0.01), (0.5 * (1 - row), 0.5 * (2 - row) - 0.07)
         bowl = np.clip(first * side**2 + second * side[:, None] ** 2, 0, ROOM)
         surface: Trace = {"type": "surface", "x": side, "y": side, "z": bowl, "scene": scene, "hoverinfo": "skip"}
-        surface |= {"cmin": 0, "cmax": ROOM, "colorscale": PALE, "showscale": False, "opacity": 1.0, "name": key}
+        surface |= {"cmin": 0, "cmax": ROOM, "colorscale": PALE, "showscale": False, "name": key}
         surface |= {"lighting": {"ambient": 1, "diffuse": 0, "specular": 0}}
         traces.append(surface)
         for begun in (False,) if key == "start" else (True, False):

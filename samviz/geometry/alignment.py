@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import Eigenpairs, check_batch, located, top_eigenpairs
+from samviz.geometry.arguments import check_batch, located
+from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.arguments import check, instance, real
 from samviz.problems.device import one_thread
@@ -67,11 +68,11 @@ def alignment(
     problem, x = located(problem, x)
     check_batch(problem, batch, len(x))
     real("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
-    if eigenpairs is not None:
-        instance("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
-        check("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
+    else:
+        instance("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
+        check("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
     if gradient is None:
         gradient = problem.gradient(x, batch)[1]
     else:

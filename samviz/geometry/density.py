@@ -11,7 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import DENSE, finite, located
+from samviz.geometry.arguments import finite, located
+from samviz.geometry.eigenpairs import DENSE
 from samviz.geometry.lanczos import lanczos, ritz
 from samviz.problems import Problem
 from samviz.problems.arguments import real, reals, seeded, whole
@@ -170,10 +171,10 @@ def spectral_density(
     whole("probes", probes, "at least 1", 1)
     whole("steps", steps, "at least 2", 2)
     _check(width)
-    seeded(seed)
+    generator = seeded(seed)
     exact = problem.dim <= max(DENSE, steps)
     with one_thread(problem):
-        found = _dense(problem, x) if exact else _sampled(problem, x, probes, steps, seed)
+        found = _dense(problem, x) if exact else _sampled(problem, x, probes, steps, generator)
     nodes, weights, residuals, bulk, products = found
     if width is None:
         reach, extent = (np.ptp(np.pad(part, ((0, 0), (0, 1))), 1) for part in (bulk, nodes.reshape(len(x), -1)))
@@ -190,10 +191,9 @@ def _dense(problem: Problem, x: Tensor) -> Spectrum:
     return nodes, np.full(nodes.shape, 1 / problem.dim), np.zeros(nodes.shape), bulk, problem.dim
 
 
-def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, seed: int) -> Spectrum:
+def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: torch.Generator) -> Spectrum:
     runs, dim = x.shape
     hvp = problem.hvp(x)
-    generator = seeded(seed)
 
     def draw(count: int) -> Tensor:  # one by one, or the vectors would depend on how many are drawn at once
         rows = [torch.randn(dim, generator=generator, dtype=torch.float64) for _ in range(count)]

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.geometry.arguments import check_batch, finite, located, nowhere
 from samviz.geometry.krylov import NotFinite, Subspace, orthonormal
 from samviz.problems import Problem
-from samviz.problems.arguments import check, flag, instance, real, seeded, whole
+from samviz.problems.arguments import check, real, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -96,74 +97,24 @@ def top_eigenpairs(
         try:
             return _krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed)
         except NotFinite as error:
-            raise _nowhere(problem) from error
+            raise nowhere(problem) from error
 
 
-def located(problem: Problem, x: Tensor, name: str = "x") -> tuple[Problem, Tensor]:
-    """The problem on x's device and in x's precision, and x, called by its name, as checked (runs, dim)."""
-    instance("problem", problem, Problem, "one from samviz.problems")
-    if isinstance(x, Tensor) and x.is_floating_point() and not x.is_meta:
-        dtype = x.dtype if x.device.type != "cpu" or x.dtype == torch.float64 else problem.dtype
-        problem = problem.to(x.device, dtype)
-    return problem, problem.points(x, name)
-
-
-def point(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
-    """The problem where x is, and x as the one point (dim,) that it should be."""
-    problem, points = located(problem, x)
-    if len(points) > 1:
-        raise ValueError(f"x has shape {tuple(points.shape)}; expected one point, ({problem.dim},), such as x[0]")
-    return problem, points[0]
-
-
-def finite(problem: Problem, products: Tensor) -> Tensor:
-    """A Hessian, or its products with vectors, if all its numbers are finite."""
-    if not bool(products.isfinite().all()):
-        raise _nowhere(problem)
-    return products
-
-
-def _nowhere(problem: Problem) -> ValueError:
-    return ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
-
-
-def check_batch(problem: Problem, batch: Tensor | None, runs: int) -> None:
-    """Refuse what is no batch of the problem's samples for each run."""
-    if batch is None:
-        return
-    expected = f"int64 indices ({runs}, b) of the samples 0 to {problem.samples - 1}, or None for all"
-    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.is_meta:
-        raise TypeError(f"batch is {batch!r:.200}; expected {expected}")
-    if batch.ndim != 2 or len(batch) != runs or batch.shape[1] == 0:
-        raise ValueError(f"batch has shape {tuple(batch.shape)}; expected {expected}")
-    if bool((batch < 0).any()) or bool((batch >= problem.samples).any()):
-        raise ValueError(f"batch holds {int(batch.min())} to {int(batch.max())}; expected {expected}")
-
-
-def check_samples(problem: Problem, stochastic: bool) -> None:
-    """Refuse to look at single samples of a loss that has none."""
-    if flag("stochastic", stochastic) and problem.samples == 0:
-        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
+def diagonalized(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """All eigenvalues (runs, dim) of (runs, dim, dim), largest first, and their vectors (runs, dim, dim) as rows."""
+    exact = hessian if hessian.device.type == "mps" else hessian.double()  # in single precision it may not converge
+    spectrum, basis = (part.to(hessian) for part in torch.linalg.eigh(exact))
+    return spectrum.flip(1), basis.flip(2).mT
 
 
 def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
-    exact = hessian if hessian.device.type == "mps" else hessian.double()  # in single precision it may not converge
-    spectrum, basis = (part.to(hessian) for part in torch.linalg.eigh(exact))
-    spectrum, basis = spectrum.flip(1), basis.flip(2).mT  # largest first, vectors as rows
+    spectrum, basis = diagonalized(hessian)
     values, vectors = spectrum[:, :k], basis[:, :k]
     residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
     gaps, allowed = _judged(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
     converged = residuals <= torch.from_numpy(allowed).to(residuals)
-    return Eigenpairs(
-        values,
-        vectors,
-        residuals,
-        torch.from_numpy(gaps).to(values),
-        converged,
-        hessian.shape[1],
-        True,
-        vectors,
-    )
+    apart = torch.from_numpy(gaps).to(values)
+    return Eigenpairs(values, vectors, residuals, apart, converged, hessian.shape[1], True, vectors)
 
 
 def _krylov(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -63,8 +65,6 @@ class Subspace:
         self._image[:, old:new] = image = self.product(self._basis[:, old:new])
         self._inside[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
         self.rows = new
-        if not bool(self._inside[:, old:new, :new].isfinite().all()):  # or the search for a fresh direction never ends
-            raise NotFinite
 
     def ritz(self, count: int) -> tuple[NDArray[np.float64], Tensor, Tensor]:
         """Ritz pairs, largest first.
@@ -75,8 +75,14 @@ class Subspace:
         Returns:
             All Ritz values (runs, rows); the first vectors (runs, count, dim), unit rows; and what is left of Hv − λv
             for each of them, (runs, count, dim).
+
+        Raises:
+            NotFinite: when the operator is not finite, which `eigh` may not tell.
         """
-        values, mixing = torch.linalg.eigh(self._inside[:, : self.rows, : self.rows])
+        inside = self._inside[:, : self.rows, : self.rows]
+        if not isfinite(float(inside.sum())):
+            raise NotFinite
+        values, mixing = torch.linalg.eigh(inside)
         self._values, self._mixing = values.flip(1), mixing.flip(2).mT  # coefficients as rows
         mixing = self._mixing[:, :count].to(self._basis)
         vectors = torch.bmm(mixing, self.basis)
@@ -98,5 +104,8 @@ def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
     while True:  # twice is enough, but for rows that hardly differed: what rounding left of them is no direction yet
         block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
         inside = torch.bmm(block, basis.mT)
-        if float(inside.abs().max()) < NEAR:
+        left = float(inside.abs().max())
+        if left < NEAR:
             return torch.baddbmm(block, inside, basis, alpha=-1)
+        if not isfinite(left):  # the search would never end
+            raise NotFinite

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import Eigenpairs, located, point, top_eigenpairs
+from samviz.geometry.arguments import located, point
+from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.arguments import check, instance, real, reals, seeded, whole
 from samviz.problems.device import one_thread
@@ -87,11 +87,12 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
         ValueError: when x is no point of the problem, or the vectors do not fit.
     """
     problem, origin = point(problem, x)
-    pairs = top_eigenpairs(problem, origin, 2) if vectors is None else None
-    two: Any = vectors if pairs is None else pairs.vectors[0]
-    two = two[:2] if isinstance(two, Tensor) else two
-    check("vectors", two, (2, problem.dim))
-    return Plane("hessian", origin, two.to(origin), ("v₁", "v₂"), pairs)
+    pairs = None
+    if vectors is None:
+        pairs = top_eigenpairs(problem, origin, 2)
+        vectors = pairs.vectors[0]
+    check("vectors", vectors, (2, problem.dim))
+    return Plane("hessian", origin, vectors.to(origin), ("v₁", "v₂"), pairs)
 
 
 def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: str = "filter") -> Plane:
@@ -213,13 +214,13 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
         check("loss", loss, (len(points),))
     coordinates, lost = plane.project(points)
     on_plane = plane.origin.to(points) + torch.from_numpy(coordinates).to(points) @ plane.directions.to(points)
+
+    def losses(where: Tensor) -> Tensor:
+        return torch.cat([problem.loss(part) for part in where.split(problem.at_once)])
+
     with one_thread(problem), torch.no_grad():
-        known = [] if loss is None else [loss]
-        numbers = [
-            torch.cat([problem.loss(part) for part in where.split(problem.at_once)])
-            for where in (points, on_plane)[len(known) :]
-        ]
-    true, shown = (number.double().cpu().numpy() for number in known + numbers)
+        both = losses(points) if loss is None else loss, losses(on_plane)
+    true, shown = (each.double().cpu().numpy() for each in both)
     return Trajectory(coordinates, lost, true, shown)
 
 
@@ -253,10 +254,8 @@ def landscape(
     """
     if isinstance(plane, Tensor):
         plane = hessian_plane(problem, plane)
-    for _, result in slices(problem, plane, radius=radius, resolution=resolution, center=center):
-        if result is not None:
-            return result
-    raise AssertionError("unreachable: slices always ends with a result")
+    pieces = slices(problem, plane, radius=radius, resolution=resolution, center=center)
+    return next(result for _, result in pieces if result is not None)
 
 
 def slices(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import finite, located
+from samviz.geometry.arguments import check_share, finite, located
+from samviz.geometry.eigenpairs import diagonalized
 from samviz.problems import Problem
-from samviz.problems.arguments import check, real
+from samviz.problems.arguments import check
 from samviz.problems.device import one_thread
 
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ is not zero
@@ -71,15 +72,9 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
     check_share(rank_tol)
     problem, x = located(problem, x)
     with one_thread(problem):
-        spectrum, basis = torch.linalg.eigh(finite(problem, problem.hessian(x)))
-    values, vectors = spectrum.flip(1), basis.flip(2).mT
+        values, vectors = diagonalized(finite(problem, problem.hessian(x)))
     rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
     return NormalSpace(values, vectors, rank)
-
-
-def check_share(rank_tol: float) -> None:
-    """Refuse what is no share of λ₁ above which an eigenvalue may count as non-zero."""
-    real("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
 
 
 def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:

@@ -137,10 +137,11 @@ def landscape_of(
     center = np.zeros(len(plane.directions))
     if radius is None:
         points = plane.project(torch.stack([*positions, *ends]))[0]
+        extent = float(np.ptp(points, axis=0).max())
         radius = _reach(plane)
-        if np.ptp(points, axis=0).max() > (0 if kind != "random" else radius):
+        if extent > (radius if kind == "random" else 0):
             center = (points.min(0) + points.max(0)) / 2
-            radius = ROOM * float(np.ptp(points, axis=0).max())
+            radius = ROOM * extent
     seen = landscape(problem, plane, radius=radius, resolution=resolution, center=center.tolist())
     return replace(seen, trajectory=trajectory)
 

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import check_samples, located, top_eigenpairs
-from samviz.geometry.manifold import RANK_TOL, check_share, normal_space
+from samviz.geometry.arguments import check_samples, check_share, located
+from samviz.geometry.eigenpairs import top_eigenpairs
+from samviz.geometry.manifold import RANK_TOL, normal_space
 from samviz.geometry.trace import hessian_trace
 from samviz.problems import Problem
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samviz.geometry.arguments import check_samples, finite, located
 from samviz.geometry.ascent import climb, trust_region
-from samviz.geometry.eigenpairs import DENSE, check_samples, finite, located, top_eigenpairs
+from samviz.geometry.eigenpairs import DENSE, diagonalized, top_eigenpairs
 from samviz.problems import Problem, Quadratic
 from samviz.problems.arguments import real, seeded, whole
 from samviz.problems.device import one_thread
@@ -34,9 +35,7 @@ class Sharpness:
     exact: bool  # by a closed form
 
 
-def worst_direction_sharpness(
-    problem: Problem, x: Tensor, rho: float, stochastic: bool = False, *, seed: int = 0
-) -> Sharpness:
+def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
     """Worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
 
     Exact for quadratics up to 500 parameters (a trust-region problem). Otherwise the highest of several climbs: from
@@ -48,7 +47,6 @@ def worst_direction_sharpness(
         x: (dim,) or (runs, dim), where.
         rho: perturbation radius ρ > 0, in units of ‖x‖.
         stochastic: the mean over the samples k of R_ρ of L_k alone, instead of R_ρ of their mean loss.
-        seed: int, of the random starts.
 
     Returns:
         The sharpness, its direction and its evidence.
@@ -64,7 +62,7 @@ def worst_direction_sharpness(
     """
     problem, x, chunks = _prepared(problem, x, rho, stochastic)
     with one_thread(problem):
-        parts = [_worst(problem, points, rho, batch, seed) for points, batch in chunks]
+        parts = [_worst(problem, points, rho, batch) for points, batch in chunks]
     return _gathered(parts, len(x), stochastic)
 
 
@@ -126,11 +124,11 @@ def average_direction_sharpness(
     problem, x, _ = _prepared(problem, x, rho, stochastic)
     whole("frames", frames, "2 or more, for a standard error", 2)
     generator = seeded(seed)
+    width = min(problem.dim, FRAME)
     with one_thread(problem):
         base = problem.loss(x).detach()
         means = []
         for _ in range(frames):
-            width = min(problem.dim, FRAME)
             gaussian = torch.randn(problem.dim, width, generator=generator, dtype=torch.float64)
             frame = torch.linalg.qr(gaussian).Q.mT.to(x)  # (width, dim)
             directions = torch.cat((frame, -frame)).split(problem.at_once)
@@ -182,15 +180,13 @@ def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:
     )
 
 
-def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None, seed: int) -> Sharpness:
+def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sharpness:
     gradient = problem.gradient(x, batch)[1]
-    generator = seeded(seed)
-    random = torch.randn(2, problem.dim, generator=generator, dtype=torch.float64).to(x)
+    random = torch.randn(2, problem.dim, generator=seeded(0), dtype=torch.float64).to(x)
     others = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
     others = torch.nn.functional.normalize(others, dim=2, eps=1e-30)
     if problem.dim <= DENSE:
-        spectrum, basis = torch.linalg.eigh(finite(problem, problem.hessian(x, batch)))
-        values, vectors = spectrum.flip(1), basis.flip(2).mT
+        values, vectors = diagonalized(finite(problem, problem.hessian(x, batch)))
         first = trust_region(rho * gradient, rho**2 * values, vectors)
         if isinstance(problem, Quadratic):
             curved = (first * problem.hvp(x, batch)(first[:, None])[:, 0]).sum(1)

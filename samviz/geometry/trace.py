@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.eigenpairs import DENSE, finite, located
+from samviz.geometry.arguments import finite, located
+from samviz.geometry.eigenpairs import DENSE
 from samviz.problems import Problem
 from samviz.problems.arguments import check, seeded, whole
 from samviz.problems.device import one_thread

@@ -71,13 +71,12 @@ class Gauge:
         multiply()  # the first time is no measure
         gradient, product = timed(lambda: self._gradient(1)), timed(multiply)
         k, dim = self.k, self.problem.dim
-        most = STEPS[1] * (PROBES[1] + 1)
         found = {
             "gradient": Work(1, 1, gradient),
             "eigenvalues": Work(2 * k + 5, 200, product),
             "trace": Work(AT_ONCE + k, 8 * AT_ONCE + k, product),
             "sharpness": Work(8, 60, gradient),
-            "density": Work(STEPS[0] * (PROBES[0] + 1), most, product),
+            "density": Work(STEPS[0] * (PROBES[0] + 1), STEPS[1] * (PROBES[1] + 1), product),
         }
         if dim <= DENSE:  # whose whole Hessian is taken
             found |= {name: Work(dim + 1, dim + 1, product) for name in ("eigenvalues", "trace", "density")}

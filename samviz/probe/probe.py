@@ -121,9 +121,8 @@ class Probe:
         self.k = whole("k", k, "1 or more eigenvalues", 1)
         most = torch.finfo(torch.float32).max
         self.rho = real("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
-        free = budget is None or budget == math.inf
         expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
-        share = None if free else real("budget", budget, expected, lambda share: 0 < share <= 1)
+        share = None if budget in (None, math.inf) else real("budget", budget, expected, lambda share: 0 < share <= 1)
         wanted = [measures] if isinstance(measures, str) else measures
         instance("measures", wanted, Collection, f"some of {', '.join(MEASURES)}")
         if odd := [name for name in wanted if name not in MEASURES]:
@@ -239,9 +238,8 @@ class Probe:
         row |= logged
         density = None
         planned = [name for name in account.work if name in names]
-        while planned:
-            name = planned[0]
-            units = account.units(name, planned) if limited else account.work[name].most
+        for done, name in enumerate(planned):
+            units = account.units(name, planned[done:]) if limited else account.work[name].most
             payers = planned[1:] if name == "gradient" else [name]
             try:  # all of it in full precision, the arithmetic between two passes too
                 with untouched(self.problem.model, self.problem.training, self.problem.device):
@@ -258,7 +256,6 @@ class Probe:
             if not (math.isfinite(loss) and math.isfinite(length)):
                 self._say(f"the loss is {loss} and its gradient's norm {length}; the rest of the row is not measured")
                 break
-            planned = planned[1:]
         account.spend()
         row["seconds"] += account.spent - before
         row["share"] = account.share

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Self
 
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
 
-from samviz.problems.arguments import instance
+from samviz.problems.arguments import flag, instance
 from samviz.problems.batches import Batches, Data, call, placed_at
-from samviz.problems.network import filters_of
+from samviz.problems.parameters import by_name, chosen, filters_of
 from samviz.problems.problem import Operator, Problem
 from samviz.problems.training import averaging, fixed
 from samviz.problems.untouched import free, seed, untouched
@@ -82,14 +81,13 @@ class Attached(Problem):
             raise TypeError(f"loss_fn is {loss_fn!r:.200}; expected a function of outputs and target")
         if getattr(loss_fn, "reduction", "mean") not in ("mean", "batchmean"):
             raise ValueError(f"loss_fn has reduction={loss_fn.reduction!r}; expected reduction='mean'")  # type: ignore[attr-defined]
-        if not (isinstance(training, bool) and isinstance(recompute, bool)):
-            raise TypeError(f"training is {training!r} and recompute {recompute!r}; expected True or False")
+        training, recompute = flag("training", training), flag("recompute", recompute)
         if training and recompute:
             raise ValueError("training and recompute are both True; recompute is for a model in evaluation mode")
         while hasattr(model, "_orig_mod") or isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
         self.model, self.loss_fn, self.training, self.recompute = model, loss_fn, training, recompute
-        self.shapes = {name: p.shape for name, p in _chosen(model, names).items()}
+        self.shapes = chosen("model", model, names)
         parameters = list(model.parameters())
         devices = {p.device for p in parameters}
         if len(devices) > 1:
@@ -97,7 +95,7 @@ class Attached(Problem):
         self.device = devices.pop()
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
         self.dim = sum(shape.numel() for shape in self.shapes.values())
-        self.filters = filters_of(list(self.shapes.values())).to(self.device)
+        self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
         self.data = Data(data, samples, batch_size, self.device)
 
@@ -188,8 +186,7 @@ class Attached(Problem):
 
     def _sum(self, point: Tensor) -> Callable[[Piece], Tensor]:
         """The sum of the losses of a batch's samples, (), where the parameters are those of a point (dim,)."""
-        parts = point.split([shape.numel() for shape in self.shapes.values()])
-        varied = {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items())}
+        varied = by_name(point, self.shapes)
         frozen = {name: p for name, p in self.model.named_parameters() if name not in varied}
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         state = placed_at(frozen | buffers, self.device, self.dtype) | varied
@@ -242,24 +239,6 @@ class Attached(Problem):
 
 
 attach = Attached
-
-
-def _chosen(model: nn.Module, names: Sequence[str] | None) -> Mapping[str, Tensor]:
-    """The parameters that vary, by name, in the model's order."""
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not trainable:
-        raise ValueError("model has no parameter with requires_grad; there is nothing to look at: make one require it")
-    patterns = ["*"] if names is None else [names] if isinstance(names, str) else names
-    instance("names", patterns, Collection, "patterns of parameters' names, or None")
-    for pattern in patterns or [""]:
-        if not any(isinstance(pattern, str) and fnmatchcase(name, pattern) for name in trainable):
-            known = ", ".join(trainable)
-            raise ValueError(f"names is {names!r:.200}; {pattern!r} fits none of {known:.500}: use some of these")
-    chosen = {name: p for name, p in trainable.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
-    odd = [name for name, p in chosen.items() if not p.is_floating_point()]
-    if odd:
-        raise ValueError(f"model has parameters that are not real numbers: {', '.join(odd)}; freeze or convert them")
-    return chosen
 
 
 def _slope(loss: Tensor, x: Tensor) -> Tensor:

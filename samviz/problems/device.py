@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from samviz.compiled import available
-from samviz.problems.problem import Problem
+
+if TYPE_CHECKING:
+    from samviz.problems.problem import Problem
 
 TOY = 50_000_000  # samples × parameters up to which one thread is used: beside a busy neighbour two are far slower
 

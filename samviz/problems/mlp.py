@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz.compiled import arrays
+from samviz.compiled.arrays import Compiled, Kernel
 from samviz.problems.arguments import seeded
 from samviz.problems.device import compiles
-from samviz.problems.network import LOSSES, Data, Network, SampleLoss, filters_of
+from samviz.problems.network import LOSSES, Data, Network, SampleLoss
+from samviz.problems.parameters import filters_of
 from samviz.problems.problem import Operator
-
-if TYPE_CHECKING:
-    from samviz.compiled.arrays import Compiled, Kernel
 
 HELD = 2**22  # activations kept for Hessian-vector products, at most: 100 MB in all
 
@@ -141,10 +140,9 @@ class MLP(Network):
             return None
         if self not in _kept:
             from samviz.compiled import mlp as kernels
-            from samviz.compiled.arrays import ACTIVATIONS, LOSSES, Compiled
 
             square = self.loss_name == "mse"
-            kind = ACTIVATIONS.index(self.activation), LOSSES.index(self.loss_name)
+            kind = arrays.ACTIVATIONS.index(self.activation), arrays.LOSSES.index(self.loss_name)
             labels = [] if square else self.targets.tolist()
             whole = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
             numbers = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))

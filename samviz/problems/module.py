@@ -15,9 +15,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from samviz.problems.arguments import flag, instance
-from samviz.problems.buffer import Buffer
-from samviz.problems.network import Data, Network, SampleLoss, filters_of
-from samviz.problems.training import calibrate, draws, fixed, in_training, seed_of
+from samviz.problems.network import Data, Network, SampleLoss
+from samviz.problems.parameters import Buffer, by_name, chosen, filters_of
+from samviz.problems.training import averaging, draws, fixed, in_training, seed_of
 
 
 class Module(Network):
@@ -32,26 +32,16 @@ class Module(Network):
         instance("module", module, nn.Module, "a torch.nn.Module")
         training = flag("training", training)
         super().__init__(data, loss)
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        if not named:
-            raise ValueError(
-                "module has no parameter with requires_grad; there is nothing to minimize: give it one, or call "
-                "requires_grad_()"
-            )
-        odd = [name for name, p in named if not p.is_floating_point()]
-        if odd:
-            raise ValueError(
-                f"module has parameters that are not real numbers: {', '.join(odd)}; freeze or convert them"
-            )
+        self.shapes = chosen("module", module)
         self.module = deepcopy(module).to("cpu", torch.float64).eval()  # what `module_at` copies
         self.module.zero_grad()
         self.training = training
         self.fitted = in_training(self.module) if training else self.module  # what the loss is of
-        self.shapes = {name: p.shape for name, p in named}
         self.dim = sum(shape.numel() for shape in self.shapes.values())
-        self.filters = filters_of(list(self.shapes.values()))
+        self.filters = filters_of(self.shapes.values())
         self.name = f"{type(module).__name__} on {self.data_name}"
-        self.start = torch.cat([p.detach().flatten() for p in self._varied(self.module)])
+        own = dict(self.module.named_parameters())
+        self.start = torch.cat([own[name].detach().flatten() for name in self.shapes])
         self._buffer: Buffer | None = None
         self.random = True  # until it is known
         self._fit_targets(self._width(), "a module that gives")
@@ -70,11 +60,6 @@ class Module(Network):
                 "those of data and gives a tensor (n, ...)"
             ) from error
 
-    def _varied(self, module: nn.Module) -> list[Tensor]:
-        """The parameters of a copy of the module that x holds, in its order."""
-        own = dict(module.named_parameters())
-        return [own[name] for name in self.shapes]
-
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
         if not self.training:
@@ -87,8 +72,7 @@ class Module(Network):
         """What the loss sees of a batch (runs, b): the outputs (runs, b or n, outputs)."""
 
         def forward(flat: Tensor, samples: Tensor, rows: Tensor | None) -> Tensor:
-            parts = flat.split([shape.numel() for shape in self.shapes.values()])
-            own = {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items())}
+            own = by_name(flat, self.shapes)
             return self._answer(lambda given: functional_call(self.fitted, own, (given,)), samples, rows)
 
         shared = inputs.ndim == self.inputs.ndim
@@ -108,12 +92,6 @@ class Module(Network):
         else:
             out = network(inputs)
         return out if out.ndim == 2 else out.reshape(len(inputs), -1)
-
-    def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Outputs (runs, b or n, outputs) and the targets (runs, b or n, ...) that they should meet."""
-        if batch is None:
-            return self._outputs(x, self.inputs, None), self.targets.expand(len(x), *self.targets.shape)
-        return self._outputs(x, self.inputs[batch], batch), self.targets[batch]
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Loss, (runs,), and gradient, (runs, dim): a single run's as fast as a plain backward pass."""
@@ -166,12 +144,13 @@ class Module(Network):
         if len(points) > 1:
             raise ValueError(f"x has {len(points)} rows; expected one point, such as x[0]")
         module = deepcopy(self.module)
+        own = dict(module.named_parameters())
         with torch.no_grad():
-            for p, part in zip(self._varied(module), points[0].split([s.numel() for s in self.shapes.values()])):
-                p.copy_(part.view(p.shape))
-        if self.training:
-            with fixed(0, self.device):
-                calibrate(module, self.inputs)
+            for name, value in by_name(points[0], self.shapes).items():
+                own[name].copy_(value)
+            if self.training:  # the statistics of all of the data
+                with fixed(0, self.device), averaging(module, dict(module.named_buffers())):
+                    module(self.inputs)
         return module
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:

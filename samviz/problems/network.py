@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -144,8 +143,12 @@ class Network(Problem):
     def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
         """Outputs (runs, b or n, outputs) and the targets (runs, b or n, ...) that they should meet."""
         if batch is None:
-            return self.outputs(x, self.inputs), self.targets.expand(len(x), *self.targets.shape)
-        return self.outputs(x, self.inputs[batch]), self.targets[batch]
+            return self._outputs(x, self.inputs, None), self.targets.expand(len(x), *self.targets.shape)
+        return self._outputs(x, self.inputs[batch], batch), self.targets[batch]
+
+    def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
+        """What the loss sees of a batch (runs, b) with these inputs: the outputs (runs, b or n, outputs)."""
+        return self.outputs(x, inputs)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of every sample, (runs, b or n)."""
@@ -201,16 +204,3 @@ def _plain(tensor: Tensor) -> NDArray[np.float64]:
 def _score(outputs: Tensor) -> Tensor:
     """Evidence for the second of two classes, positive when it wins: (n, 1 or 2) -> (n,)."""
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-
-
-def filters_of(shapes: Sequence[tuple[int, ...]]) -> Tensor:
-    """Filter of each parameter: one per output unit of a weight, -1 for vectors (biases, norms)."""
-    parts, count = [], 0
-    for shape in shapes:
-        size = math.prod(shape)
-        if len(shape) < 2:
-            parts.append(torch.full((size,), -1))
-        else:
-            parts.append(torch.arange(count, count + shape[0]).repeat_interleave(size // shape[0]))
-            count += shape[0]
-    return torch.cat(parts) if count else torch.zeros(sum(map(len, parts)), dtype=torch.int64)

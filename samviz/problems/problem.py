@@ -5,16 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.compiled.arrays import Compiled
 from samviz.problems.arguments import reals
-
-if TYPE_CHECKING:
-    from samviz.compiled.arrays import Compiled
+from samviz.problems.device import placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
 
@@ -187,8 +186,6 @@ class Problem(ABC):
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """The same problem on another device, in float64 or float32; itself when nothing changes."""
         if device != self.device or dtype != self.dtype:
-            from samviz.problems.device import placed  # which knows problems
-
             device, dtype = placed(device, dtype)
         if device == self.device and dtype == self.dtype:
             return self

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.compiled.arrays import Compiled
 from samviz.problems.arguments import reals, seeded
 from samviz.problems.device import compiles
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
-
-if TYPE_CHECKING:
-    from samviz.compiled.arrays import Compiled
 
 
 class Quadratic(Problem):
@@ -55,7 +51,6 @@ class Quadratic(Problem):
         if not compiles(self):
             return None
         from samviz.compiled import quadratic as kernels
-        from samviz.compiled.arrays import Compiled
 
         numbers = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()
         return Compiled(kernels.gradient, lambda: kernels.product, numbers, np.array([self.samples, self.dim]), 0)

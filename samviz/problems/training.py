@@ -30,17 +30,6 @@ def in_training(module: nn.Module) -> nn.Module:
     return module
 
 
-def calibrate(module: nn.Module, inputs: Tensor) -> None:
-    """Replace the stored statistics of BatchNorm by those of the given inputs, everything else in evaluation mode.
-
-    Args:
-        module: in evaluation mode, which it keeps.
-        inputs: (n, ...), all of the data.
-    """
-    with averaging(module, dict(module.named_buffers())), torch.no_grad():
-        module(inputs)
-
-
 @contextmanager
 def averaging(module: nn.Module, buffers: dict[str, Tensor]) -> Iterator[None]:
     """Inside, BatchNorm is in training mode and collects the plain average over all batches that pass.

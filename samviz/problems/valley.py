@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.compiled.arrays import Compiled
 from samviz.problems.arguments import check, flag
 from samviz.problems.device import compiles
 from samviz.problems.picture import Floor
 from samviz.problems.problem import Operator, Problem
-
-if TYPE_CHECKING:
-    from samviz.compiled.arrays import Compiled
 
 
 class Valley(Problem):
@@ -122,7 +120,6 @@ class Valley(Problem):
         if not compiles(self):
             return None
         from samviz.compiled import valley as kernels
-        from samviz.compiled.arrays import Compiled
 
         return Compiled(
             kernels.gradient, lambda: kernels.product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0

@@ -1,4 +1,4 @@
-"""What the tests of the notebooks' panels share: open, look at a curve, read the sentence, wait for the end."""
+"""What tests of panels and labs in a notebook share: open, type, drag, look at a curve, read the sentence, wait."""
 
 from __future__ import annotations
 
@@ -6,24 +6,58 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
 
 
-def open_panels(keep_notebook: Callable[..., Any], name: str) -> Any:
-    """A notebook that has been run, with its first panel drawn and in view."""
-    notebook = keep_notebook(name)
-    notebook.run_all(240)
-    wait(notebook, f"{GRAPH.format(0)}?.data?.length > 3")
-    notebook.page.locator(".samviz-panel").first.scroll_into_view_if_needed()
-    return notebook
+def panels_of(name: str) -> tuple[Any, Any]:
+    """Fixtures for the panels of a notebook: it has been run, and nothing may go wrong in it during a test."""
+
+    @pytest.fixture(scope="module")
+    def kept(keep_notebook: Callable[..., Any]) -> Any:
+        notebook = keep_notebook(name)
+        notebook.run_all(240)
+        wait(notebook, f"{GRAPH.format(0)}?.data?.length > 3")
+        notebook.page.locator(".samviz-panel").first.scroll_into_view_if_needed()
+        return notebook
+
+    @pytest.fixture
+    def panel(kept: Any) -> Iterator[Any]:
+        with without_errors(kept):
+            yield kept
+
+    return kept, panel
 
 
 @contextmanager
-def without_errors(notebook: Any) -> Iterator[Any]:
-    """A notebook in which nothing may go wrong meanwhile: no error in the page, no alert."""
-    yield notebook
+def without_errors(notebook: Any) -> Iterator[None]:
+    """Nothing may go wrong meanwhile: no error in the page, no alert."""
+    yield
     assert notebook.errors == [], notebook.errors
     assert all(text == "" for text in notebook.page.get_by_role("alert").all_inner_texts())
+
+
+def lab_in(notebook: Any, number: int = 0) -> Any:
+    """The element of the page's lab with that number, drawn and in view."""
+    lab = notebook.page.locator(".samviz-lab").nth(number)
+    lab.locator(".samviz-graph .main-svg").first.wait_for()
+    lab.scroll_into_view_if_needed()
+    return lab
+
+
+def typed(notebook: Any, label: str, value: str) -> None:
+    """Type a value into a control's field."""
+    field = notebook.page.get_by_label(f"{label}, typed")
+    field.fill(value)
+    field.press("Enter")
+
+
+def arrows(notebook: Any, times: int) -> None:
+    """Press the right arrow, as fast as a person does."""
+    for _ in range(times):
+        notebook.page.keyboard.press("ArrowRight")
+        notebook.page.wait_for_timeout(40)
 
 
 def curve(notebook: Any, name: str, axis: str = "y", number: int = 0) -> list[float]:

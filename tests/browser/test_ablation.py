@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .panels import curve, dragged, open_panels, says, sentence, settled, without_errors
+from .panels import curve, dragged, panels_of, says, sentence, settled, typed
 
-
-@pytest.fixture(scope="module")
-def kept(keep_notebook):
-    return open_panels(keep_notebook, "03_two_wrongs_make_a_right.ipynb")
-
-
-@pytest.fixture
-def panel(kept):
-    with without_errors(kept):
-        yield kept
+kept, panel = panels_of("03_two_wrongs_make_a_right.ipynb")
 
 
 def test_its_first_picture(panel):
@@ -28,8 +19,7 @@ def test_a_slider_starts_the_runs_anew_and_the_paths_grow(panel):
     panel.page.get_by_role("checkbox", name="exact L_Max").uncheck()
     settled(panel)
     ends = curve(panel, "SAM", "x")[-1]
-    panel.page.get_by_label("ρ radius, typed").fill("0.7")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "ρ radius", "0.7")
     lengths = set()
     for _ in range(30):
         lengths.add(len(curve(panel, "SAM", "x")))

@@ -12,6 +12,8 @@ import pytest
 from samviz.figures import save
 from samviz.figures.replay import replay
 
+from .pages import offline
+
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
     "lab = Lab(mlp([1, 12, 12, 1], data='sine'), rho=0.005, device='cpu').run(200)\nlab",
@@ -278,15 +280,11 @@ def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> It
         for n in (1, 2, 3)
     ]
     file = save(replay(pictures, ["step 1", "step 2", "step 3"]), tmp_path / "steps.html")
-    context = browser.new_context(color_scheme=request.param, viewport={"width": 1000, "height": 700})
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(file.as_uri())
-    page.locator(".annotation").wait_for()
-    page.wait_for_timeout(500)
-    yield page
-    context.close()
-    assert errors == []
+    with offline(browser, color_scheme=request.param, viewport={"width": 1000, "height": 700}) as page:
+        page.goto(file.as_uri())
+        page.locator(".annotation").wait_for()
+        page.wait_for_timeout(500)
+        yield page
 
 
 @pytest.mark.parametrize("exported", ["light", "dark"], indirect=True)

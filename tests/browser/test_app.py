@@ -16,6 +16,7 @@ from serving import free_port, served
 
 import samviz
 
+from .pages import photographed
 from .test_accessible import violations
 
 
@@ -63,12 +64,6 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert faults == []
-
-
-def photographed(page: Any, name: str) -> None:
-    """Take a picture of the page, where pictures are asked for."""
-    if folder := os.environ.get("SAMVIZ_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def steps(page: Any) -> int:

@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .pages import offline, photographed
+
 FIGURE = ".samviz-frames"
 DRAWN = f"{FIGURE}[data-drawn] .js-plotly-plot"
-NARROW = {"width": 390, "height": 844}
+WIDE, NARROW = {"width": 1440, "height": 1000}, {"width": 390, "height": 844}
 pytestmark = pytest.mark.timeout(1200)  # the book is built first
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The book with few pictures; SAMVIZ_BOOK names one that was built before."""
-    if built := os.environ.get("SAMVIZ_BOOK"):
-        return Path(built)
-    out = tmp_path_factory.mktemp("book") / "out"
-    command = [sys.executable, str(ROOT / "notebooks/book/build.py"), str(out), "--coarse"]
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    ran = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return out
 
 
 @pytest.fixture
 def opened(browser: Any, book: Path) -> Iterator[Callable[..., Any]]:
-    """Give `opened(page, **context)`; an error in a page is a failure, and so is whatever is asked of the network."""
-    faults: list[str] = []
-    contexts: list[Any] = []
+    """Give `opened(page, **settings)`; an error in a page is a failure, and so is whatever is asked of the network."""
+    with ExitStack() as stack:
 
-    def open_page(name: str, **options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1440, "height": 1000}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:", "blob:")) or faults.append(asked.url))
-        page.on("websocket", lambda socket: faults.append(socket.url))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfailed", lambda asked: faults.append(f"{asked.url}: {asked.failure}"))
-        context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
-        page.goto(f"{book.as_uri()}/{name}")
-        return page
+        def open_page(name: str, **settings: Any) -> Any:
+            page = stack.enter_context(offline(browser, **({"viewport": WIDE} | settings)))
+            page.goto(f"{book.as_uri()}/{name}")
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
+        yield open_page
 
 
 def drawn(page: Any, index: int = 0) -> Any:
@@ -65,14 +39,7 @@ def drawn(page: Any, index: int = 0) -> Any:
     return figure
 
 
-def photographed(page: Any, name: str, folder: Path) -> None:
-    where = Path(os.environ.get("SAMVIZ_SCREENSHOTS") or folder)
-    where.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(300)
-    page.screenshot(path=where / f"book_{name}.png")
-
-
-def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> None:
     page = opened("01_three_sharpnesses.html")
     figure = page.locator(FIGURE)
     assert figure.locator("img").count() == 1  # the still, before anything is loaded
@@ -99,10 +66,10 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any], tmp_pa
     assert radius > 0
     figure.get_by_role("combobox", name="bowl").select_option(index=1)
     assert slider.bounding_box()["height"] >= 24
-    photographed(page, "slider", tmp_path)
+    photographed(page, "book_slider", whole=False)
 
 
-def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[..., Any]) -> None:
     page = opened("00_start_here.html")
     figure = drawn(page)
     last = f"document.querySelector('{DRAWN}')._fullData.find((t) => t.name === 'loss').x.at(-1)"
@@ -116,10 +83,10 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
         figure.get_by_role("slider", name="batch size").press(key)
         texts.append(figure.locator(".samviz-sentence").inner_text())
     assert texts[0] != texts[1]
-    photographed(page, "lab", tmp_path)
+    photographed(page, "book_lab", whole=False)
 
 
-def test_dark_mode_recolours_the_figures(opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_dark_mode_recolours_the_figures(opened: Callable[..., Any]) -> None:
     page = opened("02_alignment.html", color_scheme="light")
     drawn(page)
     ground = f"document.querySelector('{DRAWN}')._fullLayout.paper_bgcolor"
@@ -129,20 +96,20 @@ def test_dark_mode_recolours_the_figures(opened: Callable[..., Any], tmp_path: P
         if page.evaluate("document.body.dataset.theme") == "dark":
             break
     page.wait_for_function(f"() => {ground} === '#14191f'")
-    photographed(page, "dark", tmp_path)
+    photographed(page, "book_dark", whole=False)
     page.evaluate("document.body.dataset.theme = 'auto'")
     page.wait_for_function(f"() => {ground} !== '#14191f'")
     page.emulate_media(color_scheme="dark")  # the system's own turn
     page.wait_for_function(f"() => {ground} === '#14191f'")
 
 
-def test_the_search_finds_words_without_a_server(opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_search_finds_words_without_a_server(opened: Callable[..., Any]) -> None:
     page = opened("index.html")
     field = page.get_by_placeholder("Search")
     field.fill("eigenvector")
     field.press("Enter")
     page.locator("#search-results li a").first.wait_for()
-    photographed(page, "search", tmp_path)
+    photographed(page, "book_search", whole=False)
     assert page.locator("#search-results li").count() >= 3
     page.locator("#search-results li a").first.click()
     page.wait_for_function("() => document.body.innerText.includes('eigenvector')")
@@ -158,9 +125,7 @@ def test_mathematics_is_set(opened: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["index", "00_start_here", "06_networks", "pages/symbols", "pages/your_training_loop"])
-def test_a_phone_shows_the_page_without_scrolling_sideways(
-    opened: Callable[..., Any], name: str, tmp_path: Path
-) -> None:
+def test_a_phone_shows_the_page_without_scrolling_sideways(opened: Callable[..., Any], name: str) -> None:
     page = opened(f"{name}.html", viewport=NARROW, has_touch=True)
     if page.locator(FIGURE).count():
         drawn(page)
@@ -169,7 +134,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(
         "[...document.querySelectorAll('article > section > *')].filter((e) => e.getBoundingClientRect().right > 391)"
     )
     assert page.evaluate(f"{wide}.map((e) => e.outerHTML.slice(0, 100))") == []
-    photographed(page, f"phone_{Path(name).stem}", tmp_path)
+    photographed(page, f"book_phone_{Path(name).stem}", whole=False)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

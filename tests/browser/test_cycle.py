@@ -5,18 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .panels import curve, dragged, open_panels, says, settled, without_errors
+from .panels import curve, dragged, panels_of, says, settled, typed
 
-
-@pytest.fixture(scope="module")
-def kept(keep_notebook):
-    return open_panels(keep_notebook, "02_alignment.ipynb")
-
-
-@pytest.fixture
-def panel(kept):
-    with without_errors(kept):
-        yield kept
+kept, panel = panels_of("02_alignment.ipynb")
 
 
 def test_its_first_picture(panel):
@@ -28,10 +19,8 @@ def test_its_first_picture(panel):
 
 
 def test_the_gap_and_the_learning_rate(panel):
-    panel.page.get_by_label("λ₂/λ₁, typed").fill("0.98")
-    panel.page.keyboard.press("Enter")
-    panel.page.get_by_label("η (λ₁ = 2), typed").fill("0.45")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "λ₂/λ₁", "0.98")
+    typed(panel, "η (λ₁ = 2)", "0.45")
     says(panel, "ηλ₁ = 0.9. 100 steps")
     settled(panel)
     assert curve(panel, "predicted length")[0] == pytest.approx(0.45 * 0.8 * 2 / 1.1, rel=1e-6)
@@ -41,8 +30,7 @@ def test_the_gap_and_the_learning_rate(panel):
     says(panel, "There is no cycle")
     settled(panel)
     panel.screenshot("cycle_diverged", ".samviz-panel")
-    panel.page.get_by_label("η (λ₁ = 2), typed").fill("0.25")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "η (λ₁ = 2)", "0.25")
     says(panel, "ηλ₁ = 0.5. 100 steps")
 
 
@@ -58,8 +46,7 @@ def test_a_drag_moves_the_start(panel):
 
 
 def test_gradient_descent(panel):
-    panel.page.get_by_label("λ₂/λ₁, typed").fill("0.9")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "λ₂/λ₁", "0.9")
     panel.page.get_by_label("rule", exact=True).select_option("gradient descent")
     says(panel, "on its way to 0")
     settled(panel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from samviz.figures import save
 from samviz.lab import Lab
 from samviz.lab.presets import THEOREM
 from samviz.problems import valley
+
+from .pages import offline, photographed
 
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
@@ -28,19 +29,8 @@ def lab() -> Lab:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page that can reach files only; whatever else it asks for is a failure, and so is an error in it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 960})
-    page, faults = context.new_page(), []
-    page.set_default_timeout(20_000)
-    page.on(
-        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or faults.append(request.url)
-    )
-    page.on("websocket", lambda socket: faults.append(socket.url))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
-    yield page
-    context.close()
-    assert faults == []
+    with offline(browser) as page:
+        yield page
 
 
 def opened(page: Any, path: Path) -> None:
@@ -62,13 +52,6 @@ def at(page: Any, label: str) -> None:
     page.wait_for_function(f"() => {GRAPH}._fullData.find(t => t.name === 'loss').x.at(-1) === {step}")
 
 
-def photographed(page: Any, name: str, folder: Path) -> None:
-    """Take a picture of the page."""
-    where = Path(os.environ.get("SAMVIZ_SCREENSHOTS") or folder)
-    where.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=where / f"{name}.png", full_page=True)
-
-
 def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: Any, tmp_path: Path) -> None:
     opened(page, lab.export(tmp_path / "run.html", frames=51))
     assert page.title() == "SAM on valley"
@@ -76,8 +59,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     at(page, "step 500")
     drawn = f"() => {GRAPH}.querySelector('.contourlayer').innerHTML.length"
     last = page.evaluate(drawn)
-    page.wait_for_timeout(300)
-    photographed(page, "export_end", tmp_path)
+    photographed(page, "export_end")
 
     button, slider = page.get_by_role("button", name="Play"), page.get_by_role("slider", name="picture")
     button.click()
@@ -86,7 +68,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     page.get_by_role("button", name="Pause").click()
     label = page.locator("output").inner_text()
     at(page, label)
-    photographed(page, "export_playing", tmp_path)
+    photographed(page, "export_playing")
     assert page.evaluate(drawn) != last
     page.wait_for_timeout(400)
     assert page.locator("output").inner_text() == label  # paused is paused
@@ -114,7 +96,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     at(page, "step 500")  # it plays to the end and stops there
     page.get_by_role("button", name="Play").wait_for()
     page.emulate_media(color_scheme="dark")
-    photographed(page, "export_dark", tmp_path)
+    photographed(page, "export_dark")
 
 
 def test_a_single_figure_is_a_page_of_its_own(lab: Lab, page: Any, tmp_path: Path) -> None:

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .panels import curve, dragged, open_panels, says, sentence, settled, without_errors
+from .panels import curve, dragged, panels_of, says, sentence, settled, typed
 
-
-@pytest.fixture(scope="module")
-def kept(keep_notebook):
-    return open_panels(keep_notebook, "04_limiting_flow.ipynb")
-
-
-@pytest.fixture
-def panel(kept):
-    with without_errors(kept):
-        yield kept
+kept, panel = panels_of("04_limiting_flow.ipynb")
 
 
 def test_its_first_picture(panel):
@@ -27,10 +18,8 @@ def test_its_first_picture(panel):
 
 
 def test_a_slider_starts_anew_and_leaves_a_diamond(panel):
-    panel.page.get_by_label("η learning rate, typed").fill("0.02")
-    panel.page.keyboard.press("Enter")
-    panel.page.get_by_label("ρ radius, typed").fill("0.3")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "η learning rate", "0.02")
+    typed(panel, "ρ radius", "0.3")
     says(panel, "t = 556,")
     settled(panel)
     assert len(curve(panel, "yours")) >= 2

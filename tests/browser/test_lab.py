@@ -7,43 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from .panels import GRAPH, arrows, curve, lab_in, typed, wait
+
 SINE = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
     "lab = Lab(mlp([1, 24, 24, 1], activation='tanh', data='sine', loss='mse'))\nlab",
 ]
-GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
-
-
-def lab_in(notebook: Any, number: int = 0) -> Any:
-    """The lab's element, drawn."""
-    lab = notebook.page.locator(".samviz-lab").nth(number)
-    lab.locator(".samviz-graph .main-svg").first.wait_for()
-    lab.scroll_into_view_if_needed()
-    return lab
-
-
-def curve(notebook: Any, name: str, number: int = 0) -> list[float]:
-    """The y of a curve, as the browser has drawn it."""
-    script = f"(name) => Array.from({GRAPH.format(number)}.data.find(trace => trace.name === name).y)"
-    return notebook.page.evaluate(script, name)
 
 
 def marks(notebook: Any, number: int = 0) -> list[str]:
     """The texts of the marks on the step axis."""
     script = f"() => {GRAPH.format(number)}.data.find(trace => trace.name === 'changes').text"
     return [text.strip() for text in notebook.page.evaluate(script)]
-
-
-def wait(notebook: Any, condition: str, seconds: float = 30) -> None:
-    """Wait until something is true in the page."""
-    notebook.page.wait_for_function(f"() => {condition}", timeout=seconds * 1e3)
-
-
-def arrows(notebook: Any, times: int) -> None:
-    """Press the right arrow, as fast as a person does."""
-    for _ in range(times):
-        notebook.page.keyboard.press("ArrowRight")
-        notebook.page.wait_for_timeout(40)
 
 
 def test_a_newcomer_steers_a_running_sam(open_notebook: Any) -> None:
@@ -64,9 +39,7 @@ def test_a_newcomer_steers_a_running_sam(open_notebook: Any) -> None:
     assert notebook.until("lab.session.run.settings.rho", lambda value: value > 0) > 0
     wait(notebook, f"{GRAPH.format(0)}.data.find(t => t.name === 'changes').text.length === 1")
     assert marks(notebook)[0].startswith("ρ 0 → 0.00")
-    typed = lab.get_by_role("textbox", name="ρ radius, typed")
-    typed.fill("0.0123")
-    typed.press("Enter")
+    typed(notebook, "ρ radius", "0.0123")
     assert notebook.until("lab.session.run.settings.rho", lambda value: value == 0.0123) == 0.0123
     wait(notebook, f"{GRAPH.format(0)}.data.find(t => t.name === 'cos with v₁').y.at(-1) > 0.99")
     assert notebook.kernel("id(lab.session.run)") == run  # steered, not restarted
@@ -133,16 +106,13 @@ def test_divergence_is_an_event_and_reset_works(open_notebook: Any) -> None:
     lab = lab_in(notebook)
     lab.get_by_role("button", name="Play", exact=True).click()
     notebook.until("lab.session.run.steps", lambda value: value > 50)
-    typed = lab.get_by_role("textbox", name="η learning rate, typed")
-    typed.fill("5")
-    typed.press("Enter")
+    typed(notebook, "η learning rate", "5")
     alert = lab.get_by_role("alert")
     alert.filter(has_text="diverged at step").wait_for()
     assert "> 2" in alert.inner_text()
     lab.get_by_role("button", name="Play", exact=True).wait_for()
     notebook.screenshot("diverged")
-    typed.fill("0.05")
-    typed.press("Enter")
+    typed(notebook, "η learning rate", "0.05")
     lab.get_by_role("button", name="Reset", exact=True).click()
     notebook.until("lab.session.run.steps", lambda value: value == 0)
     lab.get_by_role("button", name="Play", exact=True).click()

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .panels import curve, open_panels, says, settled, without_errors
+from .panels import curve, panels_of, says, settled, typed
 
-
-@pytest.fixture(scope="module")
-def kept(keep_notebook):
-    return open_panels(keep_notebook, "07_loss_landscapes.ipynb")
-
-
-@pytest.fixture
-def panel(kept):
-    with without_errors(kept):
-        yield kept
-
-
-def typed(notebook, name, value):
-    box = notebook.page.get_by_label(f"{name}, typed")
-    box.fill(value)
-    notebook.page.keyboard.press("Enter")
+kept, panel = panels_of("07_loss_landscapes.ipynb")
 
 
 def rises(notebook):

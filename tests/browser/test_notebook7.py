@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from .panels import arrows
 from .test_lab import SINE
 
 pytest.importorskip("notebook")
@@ -15,15 +16,13 @@ def test_the_lab_is_steered_and_outlives_a_reload(open_notebook: Any) -> None:
     notebook = open_notebook("seven.ipynb", SINE, app="notebook")
     theirs = set(notebook.errors)  # Notebook's own, before any code of ours is on the page
     notebook.run_all()
-    page, lab = notebook.page, notebook.page.locator(".samviz-lab")
+    lab = notebook.page.locator(".samviz-lab")
     lab.locator(".samviz-graph .main-svg").first.wait_for()
     lab.get_by_role("button", name="Play", exact=True).press(" ")
     notebook.until("lab.session.run.steps", lambda steps: steps > 100, seconds=60)
     rho = lab.get_by_role("slider", name="ρ radius")
     rho.focus()
-    for _ in range(12):
-        page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(40)
+    arrows(notebook, 12)
     wanted = float(rho.get_attribute("aria-valuetext"))
     assert wanted > 0
     notebook.until("lab.session.run.settings.rho", lambda value: value == wanted, seconds=60)

@@ -3,10 +3,8 @@ figures' colours on a dark ground, as the browser changes them."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +12,16 @@ import pytest
 from samviz.figures import style
 from samviz.figures.dark import DARK, GROUND, LETTERS, recolour_js
 
-SOURCE = Path(__file__).parents[2] / "notebooks" / "book" / "secret.py"
+from .pages import offline
+
 PHASE = "document.querySelector('.secret').dataset.phase"
 CURRENT = "[...document.querySelectorAll('.secret li')].map(li => li.getAttribute('aria-current'))"
 BALL = "document.querySelector('[data-part=\"sam ball\"]').getAttribute('transform')"
 
 
 @pytest.fixture(scope="module")
-def html() -> str:
-    spec = importlib.util.spec_from_file_location("secret", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.secret()
+def html(secret: Any) -> str:
+    return secret.secret()
 
 
 Opener = Callable[..., Any]
@@ -39,17 +33,12 @@ def opened(browser: Any, html: str) -> Iterator[Opener]:
 
     @contextmanager
     def open_page(theme: str = "auto", **more: Any) -> Iterator[Any]:
-        context = browser.new_context(**({"viewport": {"width": 768, "height": 800}} | more))
-        page, faults = context.new_page(), []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: faults.append(request.url))
-        page.set_content(
-            '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f'<style>body {{ margin: 16px }}</style><body data-theme="{theme}">{html}</body>'
-        )
-        yield page
-        context.close()
-        assert faults == []
+        with offline(browser, **({"viewport": {"width": 768, "height": 800}} | more)) as page:
+            page.set_content(
+                '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+                f'<style>body {{ margin: 16px }}</style><body data-theme="{theme}">{html}</body>'
+            )
+            yield page
 
     return open_page
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .panels import lab_in
+
 SINE = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp, valley",
     "lab = Lab(mlp([1, 24, 24, 1], data='sine'), device='cpu')\nlab",
     "other = Lab(mlp([1, 24, 24, 1], data='sine'), device='cpu')\nother",
 ]
 SAME = "bool((lab.session.run.x == other.session.run.x).all())"
-
-
-def lab_in(notebook: Any, number: int) -> Any:
-    lab = notebook.page.locator(".samviz-lab").nth(number)
-    lab.locator(".samviz-graph .main-svg").first.wait_for()
-    lab.scroll_into_view_if_needed()
-    return lab
 
 
 def test_a_run_is_handed_on(open_notebook: Any) -> None:

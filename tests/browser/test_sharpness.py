@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .panels import curve, dragged, open_panels, says, settled, without_errors
+from .panels import curve, dragged, panels_of, says, settled, typed
 
-
-@pytest.fixture(scope="module")
-def kept(keep_notebook):
-    return open_panels(keep_notebook, "01_three_sharpnesses.ipynb")
-
-
-@pytest.fixture
-def panel(kept):
-    with without_errors(kept):
-        yield kept
+kept, panel = panels_of("01_three_sharpnesses.ipynb")
 
 
 def test_its_first_picture(panel):
@@ -33,8 +24,7 @@ def test_the_sliders(panel):
         panel.page.get_by_role("slider", name=name, exact=True).focus()
         panel.page.keyboard.press(key)
         says(panel, text)
-    panel.page.get_by_label("ρ radius, typed").fill("0.6")
-    panel.page.keyboard.press("Enter")
+    typed(panel, "ρ radius", "0.6")
     says(panel, "ρ = 0.6 ")
     settled(panel)
     assert curve(panel, "worst now")[0] == pytest.approx(1, abs=0.01)

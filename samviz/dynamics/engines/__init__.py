@@ -1,6 +1,6 @@
 """Ways of taking steps, all to the same trajectory: torch, compiled code on the CPU, graphs on the GPU."""
 
 from samviz.dynamics.engines.choice import Engine, engine, longest
-from samviz.dynamics.engines.stretch import Moved, Stretch
+from samviz.dynamics.engines.stretch import Stretch
 
-__all__ = ["Engine", "Moved", "Stretch", "engine", "longest"]
+__all__ = ["Engine", "Stretch", "engine", "longest"]
