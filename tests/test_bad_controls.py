@@ -13,6 +13,7 @@ import torch
 from bad_figures import FIGURES, SLIDER
 from hypothesis import given
 from hypothesis import strategies as st
+from stories import in_kernel, until
 from test_bad_input_random import FEW
 
 from samviz.dynamics import Settings
@@ -123,8 +124,8 @@ def test_the_page_is_told_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in (bad.NAN, "0.1", -1):
         sent.clear()
         send(lab.view, {"state": {"rho": value}})
-        told = [message["state"]["rho"] for message in sent if "rho" in message.get("state", {})]
-        assert told[-1:] == [0.01], value
+        told = [message["content"]["state"] for message in sent if message["method"] == "custom"]
+        assert told == [{"rho": 0.01}], value
 
 
 @pytest.mark.parametrize("rule", ["label_noise", "unknown"])
@@ -199,12 +200,11 @@ def test_a_run_under_way_goes_on() -> None:
             assert lab.view.playing, message
         assert (lab.view.knobs(), lab.view.seed, lab.view.steps_per_frame) == knobs
         at = lab.session.run.steps
-        while lab.session.run.steps < at + 20:
-            await asyncio.sleep(0.01)
+        await until(lambda: lab.session.run.steps >= at + 20, 60)
         assert lab.history.rows[0] is first
         send(lab.view, {"action": "pause"})
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    in_kernel(story, 120)
 
 
 def draw(values: dict[str, Any]) -> tuple[dict[str, Any], str]:

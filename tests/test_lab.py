@@ -58,6 +58,15 @@ def test_run_is_synchronous_and_repeatable() -> None:
     assert one.history["step"].tolist() == [0, 50, 100, 120]
 
 
+def test_what_a_script_records_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Lab(mlp([1, 8, 8, 1], data="sine"), rho=0.02, device="cpu").run(60)
+    monkeypatch.setattr("samviz.lab.session.PIECE", 1e-9)  # as if steps were slow
+    monkeypatch.setattr("samviz.lab.session.DEAR", 0)  # and every trace dear
+    second = Lab(mlp([1, 8, 8, 1], data="sine"), rho=0.02, device="cpu").run(60)
+    np.testing.assert_equal(second.history.rows, first.history.rows)
+    assert second.session.estimates.rows == first.session.estimates.rows
+
+
 def test_every_control_reaches_the_run() -> None:
     lab = Lab(SINE, device="cpu")
     lab.view.rule, lab.view.lr, lab.view.rho, lab.view.batch_size = "usam", 0.03, 0.0123, 7
@@ -304,7 +313,7 @@ def test_frames_never_queue_up() -> None:
     async def story() -> None:
         lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
         shown: list[float] = []
-        lab.view.show = lambda figure: shown.append(time.monotonic())  # type: ignore[method-assign]
+        lab.view.show = lambda figure, heard: shown.append(time.monotonic())  # type: ignore[method-assign]
         lab.player.ready = lambda: False  # a browser that does not answer
         lab.play()
         await asyncio.sleep(2.3)

@@ -195,7 +195,7 @@ def test_frames_wait_for_the_browser_and_an_error_leaves_it_usable() -> None:
         panel = made()
         panel.player.ready = lambda: False
         sent: list[Any] = []
-        panel.view.show = sent.append  # type: ignore[method-assign]
+        panel.view.show = lambda figure, heard: sent.append(figure)  # type: ignore[method-assign]
         for k in range(100):
             move(panel, rho=0.01 * k)
             await asyncio.sleep(0.005)

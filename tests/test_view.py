@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from samviz.lab import wire
 from samviz.lab.view import LabView
 from samviz.lab.wire import PlotView, plotly_js, script, to_wire
 
@@ -68,6 +69,7 @@ def test_an_array_is_sent_once_while_it_is_on_show(view):
     z, x = np.ones((5, 5)), np.arange(3.0)
     for trace in ({"z": z, "x": x, "y": x}, {"z": z, "x": x + 1}, {"x": x}, {"z": z}):
         view.show({"data": [trace], "layout": {}})
+        view.hear(ack=view._seq)
     sent = [[shape for _, _, shape in message["arrays"]] for message, _ in view.frames()]
     assert sent == [[(5, 5), (3,)], [(3,)], [(3,)], [(5, 5)]]
     keys = [key for message, _ in view.frames() for key, _, _ in message["arrays"]]
@@ -85,6 +87,7 @@ def test_a_new_page_gets_the_whole_figure(view):
     assert message["figure"]["layout"] == {"title": "b"}
     assert [shape for _, _, shape in message["arrays"]] == [(5, 5), (5,)]
     np.testing.assert_array_equal(list(unpacked(message, buffers).values())[1], np.arange(5))
+    view.hear(ack=3)
     view.show({"data": [{"z": z}], "layout": {}})
     assert view.frames()[-1][0]["arrays"] == []
 
@@ -134,6 +137,56 @@ def test_two_frames_may_be_under_way(view):
     view.hear(ack=2)  # of a second page, late
     view.show(figure)
     assert view.ready
+
+
+def test_a_browser_that_is_behind_is_asked_and_then_gets_the_newest_frame(view, monkeypatch):
+    monkeypatch.setattr(wire, "PATIENCE", 0)
+    x = [np.arange(float(n)) for n in range(5)]
+    for n in range(4):
+        view.show({"data": [{"x": x[n], "z": x[4]}], "layout": {}})
+    assert [message for message, _ in view.sent if "ask" in message] == 2 * [{"ask": 2}]
+    assert len(view.frames()) == 2
+    view.hear(ack=1)
+    [message, _] = view.frames()[2]
+    assert (message["seq"], [shape for _, _, shape in message["arrays"]]) == (3, [(3,)])  # of x[3]; x[4] is there
+    assert len(view.frames()) == 3
+    view.hear(ack=3)
+    assert len(view.frames()) == 3  # nothing is newer
+
+
+def test_questions_are_not_asked_all_the_time(view):
+    for _ in range(9):
+        view.show({"data": [], "layout": {}})
+    assert [message for message, _ in view.sent if "ask" in message] == []
+
+
+def test_while_a_cell_computes_frames_go_out_unheard_but_not_too_often(view, monkeypatch):
+    for _ in range(9):
+        view.show({"data": [], "layout": {}}, heard=False)
+    assert len(view.frames()) == 2
+    monkeypatch.setattr(wire, "PATIENCE", 0)
+    view.show({"data": [], "layout": {}}, heard=False)
+    assert len(view.frames()) == 3
+
+
+def test_a_new_page_gets_the_newest_figure_even_if_it_waited(view):
+    for title in "abc":
+        view.show({"data": [{"z": np.ones(3)}], "layout": {"title": title}})
+    view.hear(hello="again")
+    message, _ = view.frames()[-1]
+    assert (message["figure"]["layout"], len(message["arrays"])) == ({"title": "c"}, 1)
+    view.hear(ack=message["seq"])
+    assert view.frames()[-1][0] is message
+
+
+def test_settings_are_confirmed_with_what_now_holds(view):
+    view.sent = []
+    view.hear(state={"rho": 0.3}, told=["a page", 1])
+    view.hear(state={"rho": -1.0, "lr": 0.5}, told=["a page", 2])  # refused: neither is taken
+    assert [message for message, _ in view.sent] == [
+        {"got": ["a page", 1], "state": {"rho": 0.3}},
+        {"got": ["a page", 2], "state": {"rho": 0.3, "lr": 0.1}},
+    ]
 
 
 def test_actions_reach_every_callback(view):

@@ -30,11 +30,12 @@ async function load(gzip) {
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore() {
   const graphs = new Set();
-  let model, last, drawn, acked, greeted = 0, busy = false, held = false, arrays = new Map();
+  let model, last, drawn, acked, greeted = 0, busy = false, held = false, broken = false, arrays = new Map();
   const greet = () => { // the answer is the whole figure
     greeted = performance.now();
     model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
   };
+  const greetAgain = () => { if (performance.now() - greeted > 3000) greet(); };
 
   const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
     Array.isArray(node) ? node.map((child) => walk(child, array))
@@ -51,12 +52,15 @@ function createStore() {
   function receive(message, buffers) {
     if (message.plotly) {
       library[model.get("_plotly")] ??= load(buffers[0]);
+    } else if (message.ask) { // there is a newer picture, and no answer to those before
+      if (message.ask === acked) model.send({ ack: acked });
+      else if (broken || message.ask !== last?.seq) greetAgain();
     } else if (message.seq) {
       message.arrays.forEach((header, i) => unpack(header, buffers[i]));
       const used = new Map();
       walk(message.figure, (key) => used.set(key, arrays.get(key)));
       if ([...used.values()].includes(undefined)) { // begun before this page was, or some were lost with a broken connection
-        if (performance.now() - greeted > 3000) greet();
+        greetAgain();
         return;
       }
       [arrays, last] = [used, message];
@@ -78,9 +82,11 @@ function createStore() {
         const still = JSON.stringify([figure.data.map(move), figure.layout]); // all but where lines, points and words stand
         await Promise.all([...graphs].map((graph) => graph.draw(Plotly, walk(figure, (key) => arrays.get(key)), still)));
         await new Promise(requestAnimationFrame);
+        broken = false;
         if (seq !== acked) model.send({ ack: (acked = seq) });
       }
     } catch (error) {
+      broken = true;
       console.error(error);
       graphs.forEach((graph) => graph.fail(error));
     } finally {
@@ -128,16 +134,36 @@ function createParts({ model }, what) {
   const reach = (send) => {
     try { send(); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
   };
-  let saving = 0, unsaved = {};
-  const save = () => { // at once, and then at most one message an animation frame
-    if (saving || !Object.keys(unsaved).length) return;
-    saving = requestAnimationFrame(() => { saving = 0; save(); });
-    const state = unsaved;
-    unsaved = {};
-    reach(() => model.send({ state })); // save_changes would wait for ever for the answer to a message that was lost
+  // Settings go at once, and then at most one message an animation frame. What the kernel has not confirmed goes again with
+  // the next one, or after a while: a message may be lost with its connection.
+  const me = nextId();
+  let owed = {}, changes = 0, told = 0, frame = 0, late = 0;
+  const tell = (patience) => reach(() => {
+    clearTimeout(late);
+    late = setTimeout(() => tell(Math.min(2 * patience, 30000)), patience);
+    model.send({ state: owed, told: [me, (told = changes)] }); // save_changes would wait for ever for an answer that was lost
+  });
+  const save = () => {
+    if (frame || told === changes) return;
+    frame = requestAnimationFrame(() => { frame = 0; save(); });
+    tell(2000);
   };
-  const put = (name, value) => { model.set(name, value); unsaved[name] = value; save(); };
-  undo.push(() => cancelAnimationFrame(saving));
+  const put = (name, value) => {
+    model.set(name, value);
+    owed[name] = value;
+    changes += 1;
+    save();
+  };
+  const hear = ({ got, state }) => { // what the kernel has taken, from this page or another, or has kept where it took it not
+    if (!got) return;
+    if (got[0] === me && got[1] === changes) {
+      clearTimeout(late);
+      owed = {};
+    }
+    Object.entries(state).forEach(([name, value]) => { if (!(name in owed)) model.set(name, value); });
+  };
+  model.on("msg:custom", hear);
+  undo.push(() => model.off("msg:custom", hear), () => cancelAnimationFrame(frame), () => clearTimeout(late));
 
   const field = (text, control, ...more) => {
     control.id = nextId();

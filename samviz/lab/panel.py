@@ -84,7 +84,7 @@ class Panel:
         self.player = Player(more=lambda: None, draw=self._draw, ready=lambda: self.view.ready, fail=self._fail)
         work = self._work()
         next(work)  # a mistake in `draw` is the cell's own error
-        self._draw()
+        self._draw(True)
         self.player.begin(work)
         self.view.observe(lambda change: self.player.post(self._heed, change.old), "values")
 
@@ -155,11 +155,11 @@ class Panel:
             self._fresh = self.player.due = True  # a picture of how far it is, when the browser is ready
             yield
 
-    def _draw(self) -> None:
+    def _draw(self, heard: bool) -> None:
         if self._fresh:  # the end of work asks once more for its last picture
             self._fresh = False
             self.view.sentence = self.sentence
-            self.view.show(self.figure)
+            self.view.show(self.figure, heard)
 
     def _fail(self, error: BaseException) -> None:
         """An exception in the work: say so; the last good picture stays."""

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 FRAMES = 15  # per second at most: a browser that draws all the time is slow to hear a click
-SILENCE = 1.0  # seconds after which a browser that does not answer gets the next frame
+SILENCE = 1.0  # seconds after which a picture is drawn for a browser that does not answer, which is asked for a sign
 
 
 class Player:
@@ -23,7 +23,7 @@ class Player:
         self,
         *,
         more: Callable[[], Iterator[None] | None],
-        draw: Callable[[], None],
+        draw: Callable[[bool], None],
         ready: Callable[[], bool],
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -31,7 +31,7 @@ class Player:
 
         Args:
             more: the next work, or None when there is none.
-            draw: draws the picture that is due.
+            draw: draws the picture that is due; is told whether a browser's answer will be heard.
             ready: whether the browser can take another frame.
             fail: is told of an exception in the work, which stops it.
         """
@@ -67,7 +67,7 @@ class Player:
         for _ in work:
             pass
         self.due = False
-        self.draw()
+        self.draw(False)  # until the cell that asked for it ends
 
     def redraw(self) -> None:
         """Ask for a picture of things as they are, before the next one is due: the learner has touched something."""
@@ -101,10 +101,10 @@ class Player:
         """One piece of work or one picture; False when there is neither."""
         if self.due:
             silent = monotonic() - self.drawn
-            rested = silent >= 1 / FRAMES
-            if silent >= SILENCE or (rested and self.ready()) or (self.urgent and silent >= 0.5 / FRAMES):
+            rest = (0.5 if self.urgent else 1) / FRAMES
+            if silent >= SILENCE or (silent >= rest and self.ready()):
                 self.due, self.urgent, self.drawn = False, False, monotonic()
-                self.draw()
+                self.draw(True)
             elif self.work is None:
                 return True
         if self.work is None and not self.due:

@@ -113,26 +113,27 @@ class Session:
 
         Args:
             steps: how many.
-            live: True leaves the measurement out as long as less time has passed since the last one than that took, so
-                that measuring takes half of the time at most. What is measured then depends on the clock.
+            live: True goes in pieces and leaves the measurement out as long as less time has passed since the last one
+                than that took, and the trace where it is dear: what is recorded then depends on the clock.
 
         Yields:
             Nothing, between pieces of about 5 ms.
         """
-        yield from self.advance(steps)
-        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost)
+        yield from self.advance(steps, live=live)
+        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost, live=live)
 
-    def advance(self, steps: int) -> Iterator[None]:
+    def advance(self, steps: int, *, live: bool = True) -> Iterator[None]:
         """Steps without a look; a divergence ends them.
 
         Args:
             steps: how many.
+            live: False takes them all at once.
 
         Yields:
             Nothing, between pieces of about 5 ms.
         """
         while steps:
-            n = int(np.clip(PIECE / self._step_cost, 1, steps))
+            n = int(np.clip(PIECE / self._step_cost, 1, steps)) if live else steps
             began = monotonic()
             try:
                 self.run.step(n)
@@ -147,18 +148,19 @@ class Session:
                 _bound(self.estimates)
             yield
 
-    def look(self, now: float | None = None, measure: bool = True) -> Iterator[None]:
+    def look(self, now: float | None = None, measure: bool = True, live: bool = False) -> Iterator[None]:
         """Measure, and slice when the landscape has gone stale.
 
         Args:
             now: seconds of `time.monotonic`; infinity when there is no hurry.
             measure: False leaves the measurement out.
+            live: as in `measure`.
 
         Yields:
             Nothing, between pieces.
         """
         if measure and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
-            self.measure()
+            self.measure(live=live)
             yield
         if not self.scene.stale(monotonic() if now is None else now):
             return
@@ -171,13 +173,13 @@ class Session:
         except ValueError as error:  # a trajectory that spans no plane yet
             self.notice = f"{error}."
             self.scene.kind, self.scene.wanted = "hessian", True
-            yield from self.look(now, measure)
+            yield from self.look(now, measure, live)
         self.progress = None
 
-    def measure(self) -> None:
-        """Add a row to the history, without the trace in three of four where that is dear."""
+    def measure(self, *, live: bool = False) -> None:
+        """Add a row to the history; live, without the trace in three of four where that is dear."""
         began = monotonic()
-        self.run.measure(trace=self._row_cost < DEAR or self._rows % 4 == 0)
+        self.run.measure(trace=not live or self._row_cost < DEAR or self._rows % 4 == 0)
         self._rows += 1
         self._measured = monotonic()
         self._row_cost = self._measured - began

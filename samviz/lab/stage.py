@@ -85,11 +85,11 @@ class Stage:
         view = self.view
         return self.shown(self.session.frame(view.steps_per_frame, live=True)) if view.playing else None
 
-    def _draw(self) -> None:
+    def _draw(self, heard: bool) -> None:
         view, session = self.view, self.session
         line = session.status(view.playing)
         view.status = line + (f" Seed {view.seed} starts at Reset." if view.seed != session.run.seed else "")
-        view.show(session.figure(view.compare))
+        view.show(session.figure(view.compare), heard)
 
     def _fail(self, error: BaseException) -> None:
         """An exception in the work: say so, stop, and stay usable."""

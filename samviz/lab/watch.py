@@ -167,8 +167,8 @@ class Watch(Panel):
         told += [f"the training itself has set {SETTINGS[name][0][0]} to {self._now(name):.3g}" for name in odd]
         return " · ".join(told)
 
-    def _draw(self) -> None:
-        super()._draw()
+    def _draw(self, heard: bool) -> None:
+        super()._draw(heard)
         if self.error is not None:
             frame = next(iter(extract_tb(self.error.__traceback__)[1:2]), None)
             where = f", in {frame.name}, line {frame.lineno}: {frame.line}" if frame else ""

@@ -2,7 +2,8 @@
 
 The browser half is ``graph.js``. A frame is one custom message: the figure as plain JSON in which every array is a
 reference ``{"$": key}``, and after it, as binary buffers, those arrays that the browser does not hold yet. The browser
-acknowledges each frame that it has painted; a page that is opened or reloaded says hello and gets the whole figure.
+acknowledges each frame that it has painted. Where it is behind, the newest figure waits here, and the browser is asked
+whether it lives. A page that is opened or reloaded, or has missed a frame, says hello and gets the whole figure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import threading
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import anywidget
@@ -23,6 +25,8 @@ from samviz.figures.dark import recolour_js
 HERE = Path(__file__).parent
 IN_FLIGHT = 2
 """Frames that may be on their way to the browser before `PlotView.ready` turns false."""
+PATIENCE = 0.5
+"""Seconds between two questions to a browser that is behind."""
 
 
 @cache
@@ -85,10 +89,11 @@ def script(name: str) -> str:
 
 
 class View(anywidget.AnyWidget):
-    """A widget whose settings come from the browser as messages of their own.
+    """A widget whose settings come from the browser as messages of their own, each of which is confirmed.
 
     ipywidgets' own way waits for an answer before it sends the next one: once an answer is lost with a broken
-    connection, no setting would ever arrive again.
+    connection, no setting would ever arrive again. Here the page sends what is not confirmed again. All pages hear the
+    confirmation, with the values that now hold.
 
     Args:
         kwargs: initial values of the traits.
@@ -106,6 +111,7 @@ class View(anywidget.AnyWidget):
         match message:
             case {"state": dict(state)} if state.keys() <= self.traits(sync=True, echo_update=False).keys():
                 self._set(state)
+                self.send({"got": message.get("told"), "state": {name: getattr(self, name) for name in state}})
             case _:
                 self.alert = f"The page sent {message!r:.100}; expected a setting or an action. Nothing was changed."
 
@@ -120,7 +126,6 @@ class View(anywidget.AnyWidget):
         except (t.TraitError, ValueError, OverflowError) as error:
             for name, value in before.items():
                 setattr(self, name, value)
-            self.send_state(list(before))  # the page shows what was refused
             self.alert = f"The page sent {state!r:.100}: {error}".rstrip(".") + ". The old value is kept."
 
 
@@ -138,9 +143,11 @@ class PlotView(View):
 
     def __init__(self, **kwargs: Any) -> None:
         self._lock = threading.Lock()  # a reloaded page may say hello on another thread than the one that shows
-        self._figure: Any = None  # the last figure, arrays replaced by references
-        self._held: dict[int, tuple[int, Any, Any]] = {}  # id: (key, the caller's array, as sent) of that figure
+        self._latest: tuple[Any, dict[int, tuple[int, Any, Any]]] | None = None  # figure with references; its arrays
+        self._unsent = False  # whether it waits for a browser that is behind
+        self._held: dict[int, tuple[int, Any, Any]] = {}  # id: (key, the caller's array, as sent) of the last frame
         self._seq = self._ack = self._keys = 0
+        self._sent = -PATIENCE  # when something was
         super().__init__(_plotly=plotly_js()[0], **kwargs)
         if not PlotView._pushed_plotly:  # unasked, so that "Run all" need not be over before the first picture
             PlotView._pushed_plotly = True
@@ -156,23 +163,30 @@ class PlotView(View):
         """Whether any browser has ever acknowledged a frame."""
         return self._ack > 0
 
-    def show(self, figure: dict[str, Any]) -> None:
-        """Send a figure to every browser that looks at this view, now or later.
+    def show(self, figure: dict[str, Any], heard: bool = True) -> None:
+        """Send a figure to every browser that looks at this view, now or as soon as one is ready.
 
         Args:
             figure: ``{"data": [...], "layout": {...}}``, plotly's JSON in which 1-D and 2-D numpy arrays may stand
                 anywhere. An array object that was part of the last figure is not sent again, so do not write into an
                 array that was shown. Non-finite numbers become gaps.
+            heard: False while a cell computes, so that no answer can be heard: then a figure goes out unasked, but not
+                too often.
 
         Raises:
             TypeError: if an array does not hold real numbers.
         """
         with self._lock:
             held: dict[int, tuple[int, Any, Any]] = {}
-            self._figure = self._refer(figure, held)
-            fresh = [entry for at, entry in held.items() if at not in self._held]
-            self._held = held
-            self._send_frame(fresh)
+            self._latest = self._refer(figure, held), held
+            late = monotonic() - self._sent >= PATIENCE
+            if self.ready or (late and not heard):
+                self._send_latest()
+                return
+            self._unsent = True
+            if late:
+                self._sent = monotonic()
+                self.send({"ask": self._seq})
 
     def _refer(self, node: Any, held: dict[int, tuple[int, Any, Any]]) -> Any:
         """Copy a tree with each array replaced by a reference, collecting the arrays in `held`."""
@@ -189,10 +203,13 @@ class PlotView(View):
             node = node.item()
         return None if isinstance(node, float) and not math.isfinite(node) else node
 
-    def _send_frame(self, fresh: list[tuple[int, Any, Any]]) -> None:
+    def _send_latest(self) -> None:
+        figure, held = self._latest  # type: ignore[misc]
+        fresh = [entry for at, entry in held.items() if at not in self._held]
+        self._held, self._unsent, self._sent = held, False, monotonic()
         self._seq += 1
         arrays = [[key, wire.dtype.name, wire.shape] for key, _, wire in fresh]
-        message = {"seq": self._seq, "figure": self._figure, "arrays": arrays}
+        message = {"seq": self._seq, "figure": figure, "arrays": arrays}
         self.send(message, buffers=[memoryview(wire).cast("B") if wire.size else b"" for _, _, wire in fresh])
 
     def _send_plotly(self) -> None:
@@ -201,12 +218,16 @@ class PlotView(View):
     def _receive(self, widget: object, message: Any, buffers: object) -> None:
         match message:
             case {"ack": int(seq)} if seq <= self._seq:
-                self._ack = max(self._ack, seq)
+                with self._lock:
+                    self._ack = max(self._ack, seq)
+                    if self._unsent and self.ready:
+                        self._send_latest()
             case {"hello": has}:
                 if has == "no plotly":
                     self._send_plotly()
                 with self._lock:
-                    if self._figure is not None:
-                        self._send_frame(list(self._held.values()))
+                    if self._latest is not None:
+                        self._held = {}
+                        self._send_latest()
             case _:
                 super()._receive(widget, message, buffers)

@@ -61,21 +61,15 @@ def typed(notebook: Notebook, value: float) -> None:
     field.press("Enter")
 
 
-def arrives(notebook: Notebook) -> None:
-    """Type until a radius arrives: what is typed while Jupyter mends its connection may be lost."""
-    for attempt in range(1, 9):
-        typed(notebook, 0.03 + attempt / 1000)
-        notebook.page.wait_for_timeout(8000)
-        shown = float(notebook.page.get_by_role("textbox", name="ρ radius, typed").input_value())
-        if notebook.kernel("lab.session.run.settings.rho") == shown == 0.03 + attempt / 1000:
-            return
-    pytest.fail("no radius arrives any more")
-
-
 def shows(notebook: Notebook, radius: float) -> None:
     """Wait until the lab's picture marks that the radius was changed to this one."""
     mark = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'changes').text.some(t => t.includes('→ {radius}'))"
     wait(notebook, mark)
+
+
+def stands(notebook: Notebook, radius: float) -> None:
+    """Wait until the lab's field holds this radius."""
+    wait(notebook, f"document.querySelector('[aria-label=\"ρ radius, typed\"]').value === '{radius}'")
 
 
 def goes_on(notebook: Notebook) -> None:
@@ -178,11 +172,11 @@ def test_a_closed_tab_finds_its_lab_again(open_notebook: Callable[..., Notebook]
     first = playing(open_notebook("closed.ipynb", CELLS))
     first.command("docmanager:save")
     first.page.close()
-    frames, begun, steps = first.kernel(clock := f"(lab.view._seq, __import__('time').monotonic(), {STEPS})")
+    frames, steps = first.kernel(clock := f"(lab.view._seq, {STEPS})")
     threading.Event().wait(4)  # nobody looks
-    later, ended, more = first.kernel(clock)
+    later, more = first.kernel(clock)
     assert more > steps + 20  # the run goes on
-    assert later - frames <= 1.5 * (ended - begun) + 2  # with a frame a second
+    assert later - frames <= 2  # and waits for somebody with its frames
     second = open_notebook("closed.ipynb")
     wait(second, f"{GRAPH.format(0)}?.data?.length > 3 && {GRAPH.format(1)}?.data?.length === 1")
     assert second.page.locator(".samviz-graph .contourlayer, .samviz-graph .heatmaplayer").count()
@@ -202,6 +196,7 @@ def test_two_tabs_show_one_lab(open_notebook: Callable[..., Notebook]) -> None:
         shows(one, radius)
         other.page.bring_to_front()
         shows(other, radius)
+        stands(other, radius)
         goes_on(other)
     first.page.close()
     answers(second)
@@ -267,6 +262,13 @@ def line(server: Server) -> Iterator[tuple[Line, Server]]:
         line.listener.close()
 
 
+def dismiss(notebook: Notebook) -> None:
+    """Close JupyterLab's own words about the connection, which keep the keyboard to themselves."""
+    while (dialog := notebook.page.locator(".jp-Dialog")).count():
+        dialog.last.locator("button").last.click()
+        notebook.page.wait_for_timeout(200)
+
+
 @pytest.mark.parametrize("lossy", [False, True], ids=["cut", "silent and then cut"])
 def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, lossy: bool) -> None:
     with line(server) as (wire, near), opener(browser, near, tmp_path) as open_notebook:
@@ -283,9 +285,12 @@ def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, loss
             "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.connectionStatus === 'connected'"
         )
         wait(lab, f"!({connected})")
+        dismiss(lab)
         typed(lab, 0.0222)
         lab.page.wait_for_timeout(2000)
         wire.mend()
         wait(lab, connected, seconds=90)
-        arrives(lab)
+        lab.until("lab.session.run.settings.rho", lambda rho: rho == 0.0222, seconds=60)
+        stands(lab, 0.0222)
+        dismiss(lab)
         answers(lab)
