@@ -227,5 +227,4 @@ def test_a_monkey_plays_two_labs(
     for name in ("threads of Python", "threads"):
         early, late = watch.ends(name)
         assert late <= early, f"{name}: {early:.0f}, and then {late:.0f}"
-    late = sum(seen for frames, seen in watch.in_flight.items() if frames > 2)
-    assert late <= 0.15 * watch.in_flight.total()  # a page that is silent for a second is sent one more
+    assert max(watch.in_flight) <= 2  # one that is drawn, and one behind it
