@@ -108,13 +108,13 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
     Returns:
         HTML that needs no network.
     """
+    from samviz.figures.style import FONT
+
     rows = "".join(
         f"<tr class={_word(v)}><td>{_word(v)}</td><td><a href='#{v.claim.name}'>{v.claim.name}</a></td>"
         f"<td>{escape(v.claim.source)}</td><td>{v.seconds:.1f} s</td></tr>"
         for v in verdicts
     )
-    from samviz.figures.style import FONT
-
     first = next((verdict for verdict in verdicts if verdict.finding), None)
     sections = "\n".join(_section(verdict, library=verdict is first) for verdict in verdicts)
     held = sum(verdict.holds for verdict in verdicts)

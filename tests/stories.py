@@ -1,4 +1,4 @@
-"""Stories as a kernel tells them: on an asyncio loop, waiting for what is to happen."""
+"""Stories as a kernel tells them: on an asyncio loop, with what a page sends, waiting for what is to happen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from typing import Any
 def in_kernel(story: Callable[[], Coroutine[Any, Any, None]], seconds: float = 60) -> None:
     """Run a story on an asyncio loop, as a cell in a kernel does."""
     asyncio.run(asyncio.wait_for(story(), seconds))
+
+
+def press(lab: Any, name: str, value: Any = None) -> None:
+    """What the browser sends when a button of a lab is pressed, or a text is pasted."""
+    lab.view._handle_custom_msg({"action": name, "value": value}, [])
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import stories
 import torch
-from stories import in_kernel
+from stories import in_kernel, press
 
 from samviz.dynamics import RULES
 from samviz.figures import figure
@@ -21,11 +21,6 @@ from samviz.lab.presets import nice, pace
 from samviz.problems import load, mlp, quadratic, valley
 
 SINE = mlp([1, 24, 24, 1], data="sine")
-
-
-def press(lab: Lab, name: str, value: Any = None) -> None:
-    """What the browser sends when a button is pressed."""
-    lab.view._handle_custom_msg({"action": name, "value": value}, [])
 
 
 until = partial(stories.until, seconds=20)

@@ -20,6 +20,7 @@ import torch
 from fresh import python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from stories import press
 from test_files import Plants
 
 from samviz import __version__
@@ -30,11 +31,6 @@ from samviz.problems import from_module, load, mlp, quadratic, valley
 SINE = mlp([1, 24, 24, 1], data="sine")
 SMALL = mlp([1, 3, 1], data="sine")  # 10 parameters: small enough for a start of one's own
 START = np.linspace(-1, 1, 10)
-
-
-def press(lab: Lab, name: str, value: Any = None) -> None:
-    """What the browser sends when a button is pressed or a text is pasted."""
-    lab.view._handle_custom_msg({"action": name, "value": value}, [])
 
 
 def plain(text: str) -> list[Any]:

@@ -90,7 +90,7 @@ def taken_again(session: Session, frames: int) -> tuple[Session, dict[int, dict[
             again.scene.remember()
             if np.isfinite(curvature := float(again.run.curvature[0])):
                 again.estimates.append({"step": again.run.steps, "curvature": curvature})
-        for _ in again.look(now=np.inf, measure=False):
+        for _ in again.slice(now=np.inf):
             pass
         pictures[again.run.steps] = again.figure(compare=False)
         if again.stopped:

@@ -120,7 +120,7 @@ class Session:
             Nothing, between pieces of about 5 ms.
         """
         yield from self.advance(steps, live=live)
-        yield from self.look(measure=not live or monotonic() - self._measured >= self._row_cost, live=live)
+        yield from self.look(live=live)
 
     def advance(self, steps: int, *, live: bool = True) -> Iterator[None]:
         """Steps without a look; a divergence ends them.
@@ -148,20 +148,31 @@ class Session:
                 _bound(self.estimates)
             yield
 
-    def look(self, now: float | None = None, measure: bool = True, live: bool = False) -> Iterator[None]:
-        """Measure, and slice when the landscape has gone stale.
+    def look(self, now: float | None = None, *, live: bool = False) -> Iterator[None]:
+        """Measure, and slice.
 
         Args:
-            now: seconds of `time.monotonic`; infinity when there is no hurry.
-            measure: False leaves the measurement out.
-            live: as in `measure`.
+            now: as in `slice`.
+            live: as in `frame`.
 
         Yields:
             Nothing, between pieces.
         """
-        if measure and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
+        rested = not live or monotonic() - self._measured >= self._row_cost
+        if rested and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             self.measure(live=live)
             yield
+        yield from self.slice(now)
+
+    def slice(self, now: float | None = None) -> Iterator[None]:
+        """Slice the landscape anew when it has gone stale.
+
+        Args:
+            now: seconds of `time.monotonic`; infinity when there is no hurry.
+
+        Yields:
+            Nothing, between pieces.
+        """
         if not self.scene.stale(monotonic() if now is None else now):
             return
         began = monotonic()
@@ -173,7 +184,7 @@ class Session:
         except ValueError as error:  # a trajectory that spans no plane yet
             self.notice = f"{error}."
             self.scene.kind, self.scene.wanted = "hessian", True
-            yield from self.look(now, measure, live)
+            yield from self.slice(now)
         self.progress = None
 
     def measure(self, *, live: bool = False) -> None:

@@ -22,6 +22,8 @@ import traitlets as t
 
 from samviz.figures.dark import recolour_js
 
+Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
+"""A figure's arrays by their id: the key under which a page holds one, the caller's own, and as it is sent."""
 HERE = Path(__file__).parent
 IN_FLIGHT = 2
 """Frames that may be on their way to the browser before `PlotView.ready` turns false."""
@@ -143,9 +145,10 @@ class PlotView(View):
 
     def __init__(self, **kwargs: Any) -> None:
         self._lock = threading.Lock()  # a reloaded page may say hello on another thread than the one that shows
-        self._latest: tuple[Any, dict[int, tuple[int, Any, Any]]] | None = None  # figure with references; its arrays
+        self._figure: Any = None  # the newest one, arrays replaced by references
+        self._arrays: Arrays = {}  # its own
         self._unsent = False  # whether it waits for a browser that is behind
-        self._held: dict[int, tuple[int, Any, Any]] = {}  # id: (key, the caller's array, as sent) of the last frame
+        self._held: Arrays = {}  # of the last frame
         self._seq = self._ack = self._keys = 0
         self._sent = -PATIENCE  # when something was
         super().__init__(_plotly=plotly_js()[0], **kwargs)
@@ -177,8 +180,8 @@ class PlotView(View):
             TypeError: if an array does not hold real numbers.
         """
         with self._lock:
-            held: dict[int, tuple[int, Any, Any]] = {}
-            self._latest = self._refer(figure, held), held
+            arrays: Arrays = {}
+            self._figure, self._arrays = self._refer(figure, arrays), arrays
             late = monotonic() - self._sent >= PATIENCE
             if self.ready or (late and not heard):
                 self._send_latest()
@@ -188,28 +191,27 @@ class PlotView(View):
                 self._sent = monotonic()
                 self.send({"ask": self._seq})
 
-    def _refer(self, node: Any, held: dict[int, tuple[int, Any, Any]]) -> Any:
-        """Copy a tree with each array replaced by a reference, collecting the arrays in `held`."""
+    def _refer(self, node: Any, arrays: Arrays) -> Any:
+        """Copy a tree with each array replaced by a reference, collecting the arrays."""
         if isinstance(node, np.ndarray):
-            if id(node) not in held:  # an id in _held is alive, hence the same array
+            if id(node) not in arrays:  # an id in _held is alive, hence the same array
                 self._keys += id(node) not in self._held
-                held[id(node)] = self._held.get(id(node)) or (self._keys, node, to_wire(node))
-            return {"$": held[id(node)][0]}
+                arrays[id(node)] = self._held.get(id(node)) or (self._keys, node, to_wire(node))
+            return {"$": arrays[id(node)][0]}
         if isinstance(node, dict):
-            return {key: self._refer(value, held) for key, value in node.items()}
+            return {key: self._refer(value, arrays) for key, value in node.items()}
         if isinstance(node, list | tuple):
-            return [self._refer(value, held) for value in node]
+            return [self._refer(value, arrays) for value in node]
         if isinstance(node, np.generic):
             node = node.item()
         return None if isinstance(node, float) and not math.isfinite(node) else node
 
     def _send_latest(self) -> None:
-        figure, held = self._latest  # type: ignore[misc]
-        fresh = [entry for at, entry in held.items() if at not in self._held]
-        self._held, self._unsent, self._sent = held, False, monotonic()
+        fresh = [entry for at, entry in self._arrays.items() if at not in self._held]
+        self._held, self._unsent, self._sent = self._arrays, False, monotonic()
         self._seq += 1
-        arrays = [[key, wire.dtype.name, wire.shape] for key, _, wire in fresh]
-        message = {"seq": self._seq, "figure": figure, "arrays": arrays}
+        headers = [[key, wire.dtype.name, wire.shape] for key, _, wire in fresh]
+        message = {"seq": self._seq, "figure": self._figure, "arrays": headers}
         self.send(message, buffers=[memoryview(wire).cast("B") if wire.size else b"" for _, _, wire in fresh])
 
     def _send_plotly(self) -> None:
@@ -226,7 +228,7 @@ class PlotView(View):
                 if has == "no plotly":
                     self._send_plotly()
                 with self._lock:
-                    if self._latest is not None:
+                    if self._figure is not None:
                         self._held = {}
                         self._send_latest()
             case _:

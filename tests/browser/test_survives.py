@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook, Server, opener
-from .panels import GRAPH, says, wait
+from .panels import GRAPH, says, typed, wait
 
 CELLS = [
     """from samviz.lab import Lab, Panel, Slider
@@ -32,6 +32,7 @@ def draw(values):
     "panel = Panel(draw, {'a': Slider('slope', 1, notches=range(10))}, description='a line')\npanel",
 ]
 GONE = "The kernel of this lab is gone: run its cell again."
+RADIUS = "ρ radius"
 STEPS = "lab.session.run.steps"
 
 
@@ -54,13 +55,6 @@ def drawn_step(notebook: Notebook) -> float:
     return notebook.page.evaluate(f"() => {GRAPH.format(0)}.data.find(trace => trace.name === 'loss').x.at(-1)")
 
 
-def typed(notebook: Notebook, value: float) -> None:
-    """Type a radius into the lab."""
-    field = notebook.page.get_by_role("textbox", name="ρ radius, typed")
-    field.fill(str(value))
-    field.press("Enter")
-
-
 def shows(notebook: Notebook, radius: float) -> None:
     """Wait until the lab's picture marks that the radius was changed to this one."""
     mark = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'changes').text.some(t => t.includes('→ {radius}'))"
@@ -69,7 +63,7 @@ def shows(notebook: Notebook, radius: float) -> None:
 
 def stands(notebook: Notebook, radius: float) -> None:
     """Wait until the lab's field holds this radius."""
-    wait(notebook, f"document.querySelector('[aria-label=\"ρ radius, typed\"]').value === '{radius}'")
+    wait(notebook, f"document.querySelector('[aria-label=\"{RADIUS}, typed\"]').value === '{radius}'")
 
 
 def goes_on(notebook: Notebook) -> None:
@@ -81,7 +75,7 @@ def goes_on(notebook: Notebook) -> None:
 def answers(notebook: Notebook, radius: float = 0.0234) -> None:
     """Lab and panel do what a learner asks, and nothing complains."""
     goes_on(notebook)
-    typed(notebook, radius)
+    typed(notebook, RADIUS, str(radius))
     shows(notebook, radius)
     press(notebook, "Pause")
     notebook.page.locator(".samviz-lab .samviz-status").filter(has_text="paused").wait_for()
@@ -115,7 +109,7 @@ def kernel_of(notebook: Notebook) -> int:
 
 def test_interrupts_do_not_end_it(lab: Notebook) -> None:
     for n in range(8):  # while the learner moves a control: that is when a kernel heeds an interrupt
-        typed(lab, 0.01 + 0.001 * n)
+        typed(lab, RADIUS, str(0.01 + 0.001 * n))
         lab.command("kernelmenu:interrupt")
         lab.page.wait_for_timeout(50)
     lab.page.wait_for_timeout(500)
@@ -192,7 +186,7 @@ def test_two_tabs_show_one_lab(open_notebook: Callable[..., Notebook]) -> None:
     wait(second, f"{GRAPH.format(0)}?.data?.length > 3")
     for one, other, radius in ((first, second, 0.0345), (second, first, 0.0456)):
         one.page.bring_to_front()
-        typed(one, radius)
+        typed(one, RADIUS, str(radius))
         shows(one, radius)
         other.page.bring_to_front()
         shows(other, radius)
@@ -276,7 +270,7 @@ def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, loss
         lab.server = server  # questions to the kernel go another way
         if lossy:  # as when a laptop's network has gone: what either side sends is lost without a word
             wire.lossy = True
-            typed(lab, 0.0111)
+            typed(lab, RADIUS, "0.0111")
             assert lab.kernel("lab.view.set_trait('plane', 'random')") is None
             lab.until("lab.session.scene.landscape.plane.kind", lambda kind: kind == "random")
             lab.page.wait_for_timeout(1500)
@@ -286,7 +280,7 @@ def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, loss
         )
         wait(lab, f"!({connected})")
         dismiss(lab)
-        typed(lab, 0.0222)
+        typed(lab, RADIUS, "0.0222")
         lab.page.wait_for_timeout(2000)
         wire.mend()
         wait(lab, connected, seconds=90)
