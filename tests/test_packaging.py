@@ -103,12 +103,15 @@ def installed_by_make():
     return [*CORE, *named, *(each for each in extras if each.name != "samviz")]
 
 
-@pytest.mark.parametrize("requirement", installed_by_make(), ids=str)
-def test_what_make_installs_is_pinned_to_what_is_tested(requirement):
+def test_what_make_installs_is_pinned_to_what_is_tested():
     pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins()}
-    version = pinned[canonicalize_name(requirement.name)]
-    assert version in requirement.specifier
-    assert Version(importlib.metadata.version(requirement.name)).public == version
+    wrong = []
+    for requirement in installed_by_make():
+        pin = pinned.get(canonicalize_name(requirement.name))
+        found = Version(importlib.metadata.version(requirement.name)).public
+        if pin != found or pin not in requirement.specifier:
+            wrong.append(f"{requirement}: constraints.txt pins {pin}, and {found} is installed")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_conda_gets_what_pip_gets():
