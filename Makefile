@@ -4,15 +4,24 @@ STAMP := .venv/.installed
 BENCH := .venv-bench/.installed
 COLAB := .venv-colab/.installed
 OLDEST := .venv-min/.installed
-# a notebook's kernel may take so many seconds of the processor, on a busy machine, and 1 GB
-NBVAL := -m pytest -p tests.kernels --seconds 120 --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+# A notebook's kernel may take so many seconds of CPU time, on a busy machine, and 1 GB of memory.
+NBVAL := -m pytest -p tests.kernels --seconds 120 --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+TOUR := notebooks/00_start_here.ipynb notebooks/05_one_sample_at_a_time.ipynb
 OLD := problems rules run eigenpairs flows trace_alignment view panel machine quiz
+# Two processes on two cores: each with one thread, or they wait for one another.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=25
+BROWSER := SAMVIZ_BOOK=$(CURDIR)/build/book $(BIN)/python -m pytest tests/browser --durations=25
+
+# Make targets one after another, and print the seconds that each took.
+parts = @for part in $(1); do began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit; \
+	times="$$times$$(printf '%-12s%5d s' $$part $$(($$(date +%s) - began)))\n"; done; printf "$$times"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app test lint unit notebooks colab oldest wheel browser soak verify bench book pictures clean
+.PHONY: help lab app test test-all lint unit exhaustive tour page notebooks colab oldest wheel browser alone soak
+.PHONY: verify bench book pictures coverage clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
 
 lab: $(STAMP) ## set up .venv and open the tutorial in JupyterLab
 	$(BIN)/samviz lab
@@ -20,38 +29,56 @@ lab: $(STAMP) ## set up .venv and open the tutorial in JupyterLab
 app: $(STAMP) ## serve the lab alone, as a web page without code
 	$(BIN)/samviz app
 
-test: export SAMVIZ_BOOK = $(CURDIR)/build/book
-test: lint book unit notebooks browser ## set up .venv and run everything
+test: $(STAMP) ## set up .venv and judge a change, in at most ten minutes
+	$(call parts,lint unit tour page)
+
+test-all: test ## all of the above, then everything that takes longer, in about half an hour more
+	$(call parts,book exhaustive notebooks browser alone verify)
 
 lint: $(STAMP) ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(STAMP) ## unit tests and doctests
-	$(BIN)/python -m pytest -m "not browser and not install"
+unit: $(STAMP) ## the fast unit tests and doctests
+	$(PARALLEL) -m "not slow and not browser and not install"
+
+exhaustive: $(STAMP) ## the slow unit tests: exhaustive combinations, new interpreters, clocks
+	SAMVIZ_BOOK=$(CURDIR)/build/book $(PARALLEL) -m "slow and not browser and not install"
+
+tour: $(STAMP) ## run two notebooks from top to bottom
+	SAMVIZ_LITE=0 $(BIN)/python $(NBVAL) $(TOUR)
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
-	SAMVIZ_LITE=0 $(BIN)/python $(NBVAL)
+	SAMVIZ_LITE=0 $(BIN)/python $(NBVAL) notebooks
 
 colab: $(COLAB) ## run every notebook on what Colab ships
-	SAMVIZ_LITE=0 .venv-colab/bin/python $(NBVAL)
+	SAMVIZ_LITE=0 .venv-colab/bin/python $(NBVAL) notebooks
 
 oldest: $(OLDEST) ## run every notebook, and tests that need no peers, on the oldest versions (Python below 3.13)
-	SAMVIZ_LITE=1 .venv-min/bin/python $(NBVAL)
+	SAMVIZ_LITE=1 .venv-min/bin/python $(NBVAL) notebooks
 	.venv-min/bin/python -m pytest $(OLD:%=tests/test_%.py)
 
 wheel: $(STAMP) ## install the wheel into a new environment and run what a new user runs
 	$(BIN)/python -m pytest -m install tests/install
 
-browser: $(STAMP) ## drive the lab in a real browser
-	$(BIN)/python -m pytest -m browser tests/browser
+page: $(STAMP) ## one page with a lab, every panel and a quiz, in a real browser
+	$(BROWSER) -m "browser and not slow"
+
+browser: $(STAMP) ## every other test in a real browser, two at a time
+	$(BROWSER) -m "browser and slow and not alone" -n 2 --dist loadfile
+
+alone: $(STAMP) ## the tests in a browser that measure time, with nothing beside them
+	$(BROWSER) -m "browser and alone"
 
 soak: $(STAMP) ## play two labs for ten minutes in a real browser
 	SAMVIZ_SOAK_SECONDS=600 $(BIN)/python -m pytest -m browser -s tests/browser/test_soak.py
 
 verify: $(STAMP) ## run every claim in full and write report.html
 	$(BIN)/samviz verify --report report.html
+
+coverage: $(STAMP) ## lines and branches that the fast unit tests reach
+	$(PARALLEL) -m "not slow and not browser and not install" --cov --cov-report=term
 
 bench: $(BENCH) ## set up .venv-bench, measure samviz against its peers, write the table in README
 	.venv-bench/bin/python -m benchmarks

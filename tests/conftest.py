@@ -9,6 +9,8 @@ import pytest
 from fresh import ROOT, python
 from threadpoolctl import threadpool_limits
 
+pytest_plugins = ["selection"]
+
 
 @pytest.fixture(scope="module")
 def one_thread():

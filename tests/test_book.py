@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "notebooks/book/build.py"
 LIMIT = 25e6
-pytestmark = pytest.mark.timeout(1200)  # one and a half minutes of computing, on a machine that others use too
+# Building the book takes one and a half minutes of computing, more on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 class Page(HTMLParser):

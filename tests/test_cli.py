@@ -99,11 +99,13 @@ def contents(folder):
 # --- the command ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_version(tmp_path):
     result = samviz("--version", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, f"samviz {__version__}\n")
 
 
+@pytest.mark.slow
 def test_no_command_is_an_error_that_names_them(tmp_path):
     result = samviz(cwd=tmp_path)
     assert result.returncode == 2
@@ -111,6 +113,7 @@ def test_no_command_is_an_error_that_names_them(tmp_path):
     assert "doctor" in result.stderr
 
 
+@pytest.mark.slow
 def test_copies_what_the_package_carries(tmp_path):
     result = samviz("lab", "--copy-only", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -119,6 +122,7 @@ def test_copies_what_the_package_carries(tmp_path):
     assert contents(tmp_path / "samviz-notebooks") == carried
 
 
+@pytest.mark.slow
 def test_opens_the_copy(tmp_path, fake_jupyterlab):
     result = samviz("lab", "mine", "--no-browser", cwd=tmp_path, path=[fake_jupyterlab])
     assert result.returncode == 0, result.stderr
@@ -126,6 +130,7 @@ def test_opens_the_copy(tmp_path, fake_jupyterlab):
     assert {f"--ServerApp.root_dir={tmp_path / 'mine'}", "--no-browser"} <= set(launched)
 
 
+@pytest.mark.slow
 def test_opens_the_notebooks_of_a_clone_where_they_are(tmp_path, fake_jupyterlab):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / cli.FIRST).write_text("mine")
@@ -138,6 +143,7 @@ def test_opens_the_notebooks_of_a_clone_where_they_are(tmp_path, fake_jupyterlab
     assert not (tmp_path / "samviz-notebooks").exists()
 
 
+@pytest.mark.slow
 def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
     log = tmp_path / "log"
 
@@ -158,6 +164,7 @@ def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
         assert ask()["type"] == "notebook"
 
 
+@pytest.mark.slow
 def test_says_how_to_get_jupyterlab(tmp_path, blocker):
     result = samviz("lab", cwd=tmp_path, path=[blocker], blocked=["jupyterlab"])
     assert result.returncode == 1
@@ -165,6 +172,7 @@ def test_says_how_to_get_jupyterlab(tmp_path, blocker):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_no_traceback(tmp_path):
     (tmp_path / "taken").write_text("a file")
     result = samviz("lab", "taken", "--copy-only", cwd=tmp_path)
@@ -315,6 +323,7 @@ def verdicts(report):
     return {line[1]: line[0] for line in lines if line[0] in ("ok", "warning", "FAIL")}
 
 
+@pytest.mark.slow
 def test_doctor_finds_this_machine_well(tmp_path):
     result = samviz("doctor", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -325,6 +334,7 @@ def test_doctor_finds_this_machine_well(tmp_path):
     assert "steps of SAM a second" in result.stdout
 
 
+@pytest.mark.slow
 def test_doctor_fails_and_says_what_to_do_about_each_missing_package(tmp_path, blocker):
     missing = [*doctor.NEEDED, "ipykernel"]
     result = samviz("doctor", cwd=tmp_path, path=[blocker], blocked=missing)
@@ -337,6 +347,7 @@ def test_doctor_fails_and_says_what_to_do_about_each_missing_package(tmp_path, b
         assert followed_by[line].split()[:3] == ["->", "pip", "install"]
 
 
+@pytest.mark.slow
 def test_doctor_fails_over_what_only_the_lab_needs(tmp_path, blocker):
     result = samviz("doctor", cwd=tmp_path, path=[blocker], blocked=["anywidget", "ipykernel"])
     assert result.returncode == 1, result.stdout
@@ -344,6 +355,7 @@ def test_doctor_fails_over_what_only_the_lab_needs(tmp_path, blocker):
     assert {name for name, verdict in found.items() if verdict == "FAIL"} == {"anywidget", "ipykernel"}
 
 
+@pytest.mark.slow
 def test_doctor_only_warns_where_there_is_another_way(tmp_path, blocker):
     """Another program may open the notebooks, and torch can take the steps."""
     result = samviz("doctor", cwd=tmp_path, path=[blocker], blocked=["jupyterlab", "numba"])

@@ -243,6 +243,7 @@ assert not any(name.startswith("numba.") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 @COMPILED
 def test_all_works_without_numba_and_gives_the_same():
     ran = python("-c", WITHOUT)

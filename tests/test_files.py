@@ -324,6 +324,7 @@ def equal(one: Any, two: Any) -> bool:
     return all(getattr(one, name).tobytes() == getattr(two, name).tobytes() for name in names)
 
 
+@pytest.mark.slow
 @forks
 def test_fifty_kills_at_random_lose_the_row_in_flight_and_no_other(undisturbed, tmp_path, monkeypatch):
     module, chance = import_module("samviz.dynamics.sweep"), random.Random(0)
@@ -379,6 +380,7 @@ def test_fifty_kills_at_random_lose_the_row_in_flight_and_no_other(undisturbed, 
     assert {file.suffix for file in tmp_path.iterdir()} == {".npz", ".json"}
 
 
+@pytest.mark.slow
 @forks
 def test_a_kill_at_any_byte_of_a_row_loses_that_row_alone(undisturbed, tmp_path):
     sweep(valley(), **SWEEP, path=tmp_path)

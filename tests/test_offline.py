@@ -3,6 +3,8 @@
 import pytest
 from fresh import python
 
+pytestmark = pytest.mark.slow
+
 CLOSED = """
 import sys
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

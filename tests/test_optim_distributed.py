@@ -13,6 +13,8 @@ from torch.optim import SGD
 
 from samviz.optim import SAM
 
+pytestmark = pytest.mark.slow  # it starts processes
+
 RHO, LR, STEPS = 0.5, 0.2, 4
 
 

@@ -40,6 +40,7 @@ def carried():
     return [path for pattern in ("*.ipynb", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
@@ -55,10 +56,12 @@ def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     assert any(name.endswith("/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_the_wheel_is_small(wheel):
     assert wheel.stat().st_size < 3_000_000
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_answers_and_carries_its_notebooks(wheel, tmp_path):
     site, desk = tmp_path / "site", tmp_path / "desk"
     desk.mkdir()

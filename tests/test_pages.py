@@ -305,6 +305,7 @@ def test_the_recipe_for_hugging_face_takes_the_steps_of_a_plain_loop(tmp_path, m
     torch.testing.assert_close(at(model), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_recipe_for_several_processes_keeps_their_weights_equal(tmp_path):
     first, *rest = [code for _, code, _ in blocks(read("your_training_loop"))]
     (recipe,) = [code for code in rest if "torch.distributed" in imported(code)]

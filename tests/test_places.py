@@ -262,6 +262,7 @@ while time.process_time() < 3:
 """
 
 
+@pytest.mark.slow
 def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
     told = run_measured(tmp_path, WORK)
     assert told.returncode == 0, told.stdout + told.stderr
@@ -270,6 +271,7 @@ def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
     assert 230 < megabytes < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "words"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
 )

@@ -60,6 +60,7 @@ def released(tmp_path_factory):
     return first, build(unpacked, folder / "second")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".whl", ".gz"])
 def test_the_same_tree_gives_the_same_file(released, suffix):
     first, second = released
@@ -67,6 +68,7 @@ def test_the_same_tree_gives_the_same_file(released, suffix):
     assert first[suffix].read_bytes() == second[suffix].read_bytes()
 
 
+@pytest.mark.slow
 def test_the_sdist_carries_what_its_tests_need(released):
     with tarfile.open(released[0][".gz"]) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}

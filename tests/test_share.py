@@ -132,6 +132,7 @@ for text in json.load(sys.stdin):
 """
 
 
+@pytest.mark.slow
 def test_the_same_bits_in_a_fresh_process() -> None:
     labs = [story() for story in STORIES.values()]
     texts = [lab.share() for lab in labs]

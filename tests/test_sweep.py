@@ -320,6 +320,7 @@ samviz.sweep(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_a_killed_process_is_resumed_where_it_was(tmp_path, monkeypatch):
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
@@ -390,6 +391,7 @@ def pool(processes):
         yield executor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [network(), valley(), quadratic([3.0, 1.0]), module_problem()], ids=repr)
 def test_a_process_pool_gives_the_same_bits(pool, problem):
     args = SMALL | {"lr": [0.002, 0.005], "steps": 10}
@@ -401,6 +403,7 @@ def test_threads_give_the_same_bits():
         same(sweep(network(), **SMALL, batch_size=1, executor=executor), sweep(network(), **SMALL, batch_size=1))
 
 
+@pytest.mark.slow
 def test_a_loss_that_cannot_travel_is_told(pool):
     problem = mlp([1, 6, 1], data="sine", loss=lambda outputs, targets: half(outputs, targets))
     sweep(problem, **SMALL)
@@ -422,6 +425,7 @@ class FatalPool(ThreadPoolExecutor):
         return broken
 
 
+@pytest.mark.slow
 def test_a_broken_pool_keeps_what_is_finished(tmp_path, monkeypatch):
     with FatalPool(1) as executor, pytest.raises(BrokenProcessPool) as caught:
         sweep(network(), **SMALL, path=tmp_path, executor=executor)
@@ -433,6 +437,7 @@ def test_a_broken_pool_keeps_what_is_finished(tmp_path, monkeypatch):
     assert len(seen) == 5 - files + 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_the_death_of_a_worker_in_a_process_pool_is_survived_by_the_rows(processes, tmp_path, monkeypatch):
     problem = mlp([1, 6, 1], data="sine", loss=half)
@@ -459,6 +464,7 @@ def kill_after(folder, rows, pids):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_dask_survives_the_death_of_a_worker(tmp_path):
     distributed = pytest.importorskip("distributed")

@@ -1,0 +1,51 @@
+"""Choose what `make test` runs of a product of parameters, and report tests that are slow without a stated reason.
+
+A pytest plugin, loaded by tests/conftest.py.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import combinations
+
+import pytest
+
+LIMIT_S = 5.0  # a test that takes longer says in its docstring why: "Slow: …"
+BROWSER_LIMIT_S = 20.0
+_reasons: dict[str, tuple[float, str]] = {}  # by a test's name: its limit in seconds, and its docstring
+
+
+def covering(cases: list[dict[str, int]]) -> set[int]:
+    """Choose cases, each a dict from parameter to index of its value, that have every pair of values between them."""
+    pairs = [set(combinations(sorted(case.items()), 2)) for case in cases]
+    missing = set().union(*pairs)
+    chosen = set()
+    while missing:
+        best = max(range(len(cases)), key=lambda at: len(pairs[at] & missing))
+        missing -= pairs[best]
+        chosen.add(best)
+    return chosen
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what a covering array of a test's parameters leaves out."""
+    products: dict[tuple[pytest.Collector | None, str], list[pytest.Function]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            products[item.parent, item.originalname].append(item)
+        limit = BROWSER_LIMIT_S if "browser" in item.keywords or "browser" in item.path.parts else LIMIT_S
+        _reasons[item.nodeid] = limit, getattr(getattr(item, "function", None), "__doc__", None) or ""
+    for functions in products.values():
+        if len(functions[0].callspec.indices) > 2:
+            chosen = covering([function.callspec.indices for function in functions])
+            for at, function in enumerate(functions):
+                if at not in chosen:
+                    function.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the tests that took longer than their limit and do not say why."""
+    for report in [each for reports in terminalreporter.stats.values() for each in reports]:
+        limit, text = _reasons.get(getattr(report, "nodeid", ""), (float("inf"), ""))
+        if getattr(report, "when", "") == "call" and report.duration > limit and "Slow:" not in text:
+            terminalreporter.write_line(f"no reason given for {report.duration:.1f} s: {report.nodeid}", yellow=True)
