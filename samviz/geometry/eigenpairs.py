@@ -160,7 +160,10 @@ def _krylov(
             spent += step
             continue
         values, vectors, remainder = space.ritz(least)
-        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy()
+        size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
+        unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
+        remainder /= torch.from_numpy(unit[..., None]).to(x)
+        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
         gaps, allowed = _judged(values, k, tol, x.dtype)
         lacking = residuals[:, :k] > allowed
         if step == 0 or not affordable or (not lacking.any() and spent >= floor):
@@ -172,15 +175,14 @@ def _krylov(
         turn = np.concatenate((np.where(lacking, 0, 2), np.ones((runs, least - k))), 1)  # what lags, then the guard
         order = np.argsort(turn, 1, kind="stable")[:, :step]
         scale = np.take_along_axis(residuals, order, 1)[..., None]
-        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale).to(x)
-        blind = scale <= NEGLIGIBLE * np.abs(values).max(1)[:, None, None]
+        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale / unit[..., None]).to(x)
+        blind = scale <= NEGLIGIBLE * size[..., None]
         if blind.any():
             fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
         if start is None:
             due = space.rows + max(min(max(PATIENT // dim, 1), 3) * step, space.rows // 5)
         space.extend(fresh)
         spent += step
-    size = np.abs(values).max(1)[:, None] + np.finfo(float).tiny
     if start is None and k > width and not lacking.any() and spent + least <= max_products:
         spread = values[:, : k - width + 1] - values[:, width - 1 : k]
         if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many alike as the block is wide: are there more?
@@ -189,7 +191,7 @@ def _krylov(
     top, tail = vectors[:, :k], vectors[:, k:]
     if k < dim:
         # one step of the power method, at no cost, keeps the guard climbing
-        guard = tail + remainder[:, k:] / torch.from_numpy(2 * size[..., None]).to(x)
+        guard = tail + remainder[:, k:] / torch.from_numpy(2 * (size / unit)[..., None]).to(x)
         if start is not None:
             past = old - (old @ top.mT) @ top
             turned = past.norm(dim=2).amax(0) > tol
