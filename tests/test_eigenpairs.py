@@ -184,6 +184,23 @@ def test_a_warm_start_saves_products(basis):
             assert warm.products < cold.products
 
 
+def test_every_fiftieth_call_starts_cold_and_finds_what_warm_ones_never_see(basis):
+    """An eigenvalue of 1.1 appears above a dense bulk from −100 to 1: the guard climbs by 1/200 of the gap a call."""
+    low = np.linspace(-100, 1, LARGE)
+    before, after = (quadratic(matrix(basis, np.where(np.arange(LARGE) == 9, ninth, low))) for ninth in (0.0, 1.1))
+    pairs, x = top_eigenpairs(before, torch.zeros(LARGE), tol=TRACKING), torch.zeros(LARGE)
+    bare = pairs.start
+    assert pairs.age == 0
+    for age in [*range(1, 50), 0, 1]:
+        pairs = top_eigenpairs(after, x, start=pairs, tol=TRACKING)
+        found = top_eigenpairs(after, x, start=bare, tol=TRACKING)
+        bare = found.start
+        assert (pairs.age, found.age) == (age, 1)  # of vectors alone nobody knows how old they are
+        assert bool(pairs.converged.all())
+        assert float(found.values) < 1.001
+    assert float(pairs.values) == pytest.approx(1.1, rel=1e-3)
+
+
 @STABLE
 @given(
     top=st.lists(st.floats(0.5, 8.0), min_size=1, max_size=6),
