@@ -240,6 +240,33 @@ def test_an_eigenvalue_that_is_there_several_times_is_counted_so():
     assert np.std(counts[3]) < 1.5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hessian_of_low_rank_has_its_trace_without_a_sampling_error(seed, dtype):
+    """Three samples give a linear model three eigenvalues that are not zero, fewer than there are Lanczos steps."""
+    torch.manual_seed(seed)
+    inputs, targets = torch.randn(3, 2000, dtype=dtype), torch.randn(3, 1, dtype=dtype)
+    problem = attach(nn.Linear(2000, 1, bias=False, dtype=dtype), nn.MSELoss(), (inputs, targets))
+    found = spectral_density(problem, problem.initial(), seed=seed)
+    values = 2 / 3 * np.linalg.svd(inputs.double().numpy(), compute_uv=False) ** 2
+    value, error = found.trace()
+    assert value[0] == pytest.approx(values.sum(), rel=1e-5)
+    assert error[0] < 1e-5 * values.sum()
+    np.testing.assert_allclose(found.edges[0][0], [0, values[0]], atol=1e-5 * values[0])
+    counted = found.weights[0] * (np.abs(found.nodes[0]) > 1)
+    np.testing.assert_allclose(2000 * counted.sum(1), 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("apart", [1e-4, 0.3, 10.0])
+def test_two_clusters_have_the_mass_of_each(apart):
+    """Lanczos ends after two steps. Clusters close together make its starting vector nearly an eigenvector."""
+    found = spectral_density(quadratic(np.repeat([1.0, 1 + apart], 300)), torch.zeros(600), probes=16)
+    near = np.abs(found.nodes[0] - np.array([1, 1 + apart])[:, None, None]) < 0.01 * apart
+    mass = (near * found.weights[0]).sum(2)  # (clusters, probes)
+    np.testing.assert_allclose(mass.sum(0), 1, rtol=1e-9)
+    assert mass[0].mean() == pytest.approx(0.5, abs=4 * mass[0].std() / 16**0.5)
+
+
 def test_the_density_of_a_network_is_that_of_its_dense_hessian(trained):
     _, _, problem, values = trained
     found = spectral_density(problem, problem.initial())

@@ -184,6 +184,23 @@ def test_a_warm_start_saves_products(basis):
             assert warm.products < cold.products
 
 
+def test_every_fiftieth_call_starts_cold_and_finds_what_warm_ones_never_see(basis):
+    """An eigenvalue of 1.1 appears above a dense bulk from −100 to 1: the guard climbs by 1/200 of the gap a call."""
+    low = np.linspace(-100, 1, LARGE)
+    before, after = (quadratic(matrix(basis, np.where(np.arange(LARGE) == 9, ninth, low))) for ninth in (0.0, 1.1))
+    pairs, x = top_eigenpairs(before, torch.zeros(LARGE), tol=TRACKING), torch.zeros(LARGE)
+    bare = pairs.start
+    assert pairs.age == 0
+    for age in [*range(1, 50), 0, 1]:
+        pairs = top_eigenpairs(after, x, start=pairs, tol=TRACKING)
+        found = top_eigenpairs(after, x, start=bare, tol=TRACKING)
+        bare = found.start
+        assert (pairs.age, found.age) == (age, 1)  # of vectors alone nobody knows how old they are
+        assert bool(pairs.converged.all())
+        assert float(found.values) < 1.001
+    assert float(pairs.values) == pytest.approx(1.1, rel=1e-3)
+
+
 @STABLE
 @given(
     top=st.lists(st.floats(0.5, 8.0), min_size=1, max_size=6),
@@ -211,6 +228,36 @@ def test_single_precision(basis):
     assert pairs.values.dtype == torch.float32
     assert bool(pairs.converged.all())
     np.testing.assert_allclose(pairs.values[0], [5, 4, 3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-20, torch.float32), (1e-36, torch.float32), (1e-200, torch.float64)])
+def test_tiny_hessians_whose_squares_underflow(basis, scale, dtype, warm):
+    spectrum = bulk(5.0, 4.0, 3.0)
+    problem = quadratic(scale * matrix(basis, spectrum)).to("cpu", dtype)
+    start = torch.from_numpy(basis[:, :4].T.copy())[None] if warm else None  # far from the top
+    pairs = top_eigenpairs(problem, torch.zeros(LARGE), 3, start=start)
+    np.testing.assert_allclose(pairs.values[0].double() / scale, [5, 4, 3], rtol=1e-4)
+    assert bool(pairs.converged.all())
+    assert (pairs.residuals > 0).all()
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_the_zero_hessian_in_single_precision(warm):
+    problem = quadratic(np.zeros(LARGE)).to("cpu", torch.float32)
+    start = torch.eye(LARGE)[None, :4] if warm else None
+    pairs = top_eigenpairs(problem, torch.zeros(LARGE), 3, start=start)
+    assert not pairs.values.any()
+    assert not pairs.residuals.any()
+    assert bool(pairs.start.isfinite().all())
+
+
+def test_a_hessian_of_denormal_numbers_does_not_converge_to_wrong_values(basis):
+    """Single precision leaves a Hessian of size 1e-42 three digits."""
+    problem = quadratic(1e-42 * matrix(basis, bulk(5.0, 4.0, 3.0))).to("cpu", torch.float32)
+    pairs = top_eigenpairs(problem, torch.zeros(LARGE), 3, max_products=100)
+    error = np.abs(pairs.values[0].double().numpy() / 1e-42 - [5, 4, 3])
+    assert not pairs.converged[0].numpy()[error > 0.1].any()
 
 
 # tracked along a path

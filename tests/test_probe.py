@@ -311,6 +311,35 @@ def test_eigenvectors_start_from_the_last_ones_with_more_products_until_they_hav
     assert products[last] < 10
 
 
+class Parabola(nn.Module):
+    """½ Σ λᵢwᵢ², whose curvatures λ can change."""
+
+    def __init__(self, curvatures):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(len(curvatures), dtype=torch.float64))
+        self.register_buffer("curvatures", curvatures)
+
+    def forward(self, inputs):
+        return inputs * (self.curvatures * self.weight**2).sum() / 2
+
+
+def test_every_fiftieth_measurement_of_the_eigenvectors_starts_cold():
+    """Else it would never see an eigenvalue that appears above a dense bulk."""
+    model = Parabola(torch.linspace(-100, 1, 520, dtype=torch.float64))
+    data = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
+    probe = Probe(
+        model, lambda out, target: (out - target).mean(), data, every=1, k=1, budget=None, measures="eigenvalues"
+    )
+    probe.step()
+    model.curvatures[9] = 1.1
+    for _ in range(50):
+        probe.step()
+    top = probe.history["eigenvalues"][:, 0]
+    assert probe.history["converged"].all()
+    assert top[:50].max() < 1.001
+    assert top[50] == pytest.approx(1.1, rel=1e-3)
+
+
 def test_a_loss_that_is_not_finite_is_recorded_and_training_goes_on():
     model = network()
     probe = Probe(model, LOSS, DATA, every=1, budget=None, measures=["eigenvalues", "trace"])

@@ -262,6 +262,28 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     assert len(resumed.history) == 3
 
 
+def test_every_fiftieth_measurement_starts_cold_and_finds_an_eigenvalue_that_warm_ones_never_see():
+    """Also when the run was resumed in between, where the numbers are the same bit for bit."""
+    problem = quadratic(np.linspace(-100, 1, 520))
+    run, resumed = (Run(problem, "gd", lr=1e-9, x0=np.ones(520), device="cpu") for _ in range(2))
+    run.measure(k=1, trace=False)
+    problem.matrix[9, 9] = 1.1
+    for _ in range(30):
+        run.step()
+        run.measure(k=1, trace=False)
+    resumed.load_state_dict(run.state_dict())
+    for r in (run, resumed):
+        for _ in range(20):
+            r.step()
+            r.measure(k=1, trace=False)
+    top = run.history["eigenvalues"][:, 0]
+    assert run.history["converged"].all()
+    assert top[:50].max() < 1.001
+    assert top[50] == pytest.approx(1.1, rel=1e-3)
+    for name in run.history.columns:
+        np.testing.assert_array_equal(run.history[name], resumed.history[name])
+
+
 def test_a_state_is_plain_data():
     def plain(value):
         if isinstance(value, dict):

@@ -344,6 +344,18 @@ def test_a_long_record_is_thinned_and_keeps_its_last_row():
     assert shown[-1] == 2998
 
 
+@pytest.mark.parametrize("values", [[-4.0, -5.0, -6.0], [-1e-9, -2e-9, -3e-9], [-6.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+def test_an_axis_reaches_all_that_is_not_positive_and_zero(values):
+    rows = [{"step": s, "trace": y, "trace_error": 0.1, "eigenvalues": [y, y - 1]} for s, y in enumerate(values)]
+    drawn = probe_figure(record(rows))
+    for axis, lowest in (("yaxis4", min(values)), ("yaxis2", min(values) - 1)):
+        low, high = drawn["layout"][axis]["range"]
+        assert low <= lowest <= 0 <= high
+        assert 0 < high - low <= (-2 * lowest or 1)
+    ends = [y for t in drawn["data"] if t["name"] == "names" for y in t["y"]]
+    assert np.isfinite(ends).all()
+
+
 def test_an_early_peak_does_not_flatten_the_rest():
     rows = [{"step": s, "trace": 1000.0 if s == 0 else 2.0, "trace_error": 0.1} for s in range(9)]
     assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] == pytest.approx(25, rel=0.1)

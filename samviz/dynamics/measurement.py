@@ -28,7 +28,7 @@ def measurement(
         x: (runs, dim), the iterates.
         k: top eigenvalues to give, at most dim of them.
         trace: False leaves the trace out (NaN).
-        start: (runs, m, dim), from the last measurement; None for the first.
+        start: (runs, m, dim), from the last measurement; None starts cold.
         width: how many eigenpairs the top eigenspace needed last time; 0 for the first.
 
     Returns:

@@ -18,6 +18,7 @@ from samviz.dynamics.history import History
 from samviz.dynamics.measurement import measurement
 from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
+from samviz.geometry.eigenpairs import COLD_EVERY
 from samviz.problems import Problem
 from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import one_thread, placed
@@ -218,6 +219,9 @@ class Run:
     def measure(self, k: int = 3, trace: bool = True) -> dict[str, Any]:
         """Measure the present iterate and add the row to `history`.
 
+        Above 500 parameters the eigenpairs start from those of the last measurement, and in every fiftieth row from
+        random vectors.
+
         Args:
             k: top eigenvalues in the row, at most dim of them; up to ten are computed while all of them lie within
                 5 % of λ₁, so that the alignment sees the whole top eigenspace.
@@ -227,8 +231,9 @@ class Run:
             The row: step, full-batch loss and gradient norm, eigenvalues (k), their residuals and `converged`,
             trace with its standard error, the alignment measures, and the settings.
         """
+        start = self._warm if len(self.history) % COLD_EVERY else None  # a resumed run starts cold at the same row
         measured, self._warm, self._width = measurement(
-            self.problem, self.x, k, trace=flag("trace", trace), start=self._warm, width=self._width
+            self.problem, self.x, k, trace=flag("trace", trace), start=start, width=self._width
         )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():

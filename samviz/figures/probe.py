@@ -188,12 +188,12 @@ def _drawn(line: Line, step: Array, log: bool) -> list[Trace]:
 def _span(lines: list[Line], log: bool) -> Span:
     """Between round numbers, what an axis reaches; as exponents of ten when it is logarithmic.
 
-    A linear axis does not follow what was ten times as high before the newer half of the record.
+    A linear axis includes zero, and does not follow what was ten times as high before the newer half of the record.
     """
     reached = [line.y for line in lines if not line.aside]
     values = np.concatenate(reached or [np.empty(0)])
     values = values[np.isfinite(values) & ((values > 0) | (not log))]
-    if not len(values):
+    if not values.any():  # nothing, or zeros alone
         return (-3.0, 0.0) if log else (0.0, 1.0)
     low, high = float(values.min()), float(values.max())
     if log:
@@ -201,7 +201,7 @@ def _span(lines: list[Line], log: bool) -> Span:
         return float(low), float(max(high, low + 1.5))
     newer = max(float(np.nan_to_num(y[len(y) // 2 :]).max(initial=0.0)) for y in reached)
     high = min(high, 10 * newer) or high
-    return -style.round_up(1.1 * max(-low, 0.0)), style.round_up(1.15 * high)
+    return -style.round_up(1.1 * max(-low, 0.0)), style.round_up(1.15 * max(high, 0.0))
 
 
 def _on(i: int) -> Trace:

@@ -38,7 +38,7 @@ class SpectralDensity:
 
     nodes: Array  # (runs, probes, m), λ
     weights: Array  # (runs, probes, m), share of the eigenvalues that each stands for; a probe's sum to 1
-    residuals: Array  # (runs, probes, m), ‖Hv − λv‖ of each node's vector; 0 when exact
+    residuals: Array  # (runs, probes, m), ‖Hv − λv‖ of each node's vector; 0 when exact, or where a node has no vector
     width: Array  # (runs,), standard deviation of the Gaussians, in units of λ
     dim: int  # number of eigenvalues
     products: int  # Hessian-vector products spent on each run
@@ -200,17 +200,21 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
         return torch.stack(rows).to(x).expand(runs, -1, -1)
 
     basis, recurrence, spent = lanczos(hvp, draw(1), x[:, None][:, :0], steps)
-    values, mixing, loose = (part[:, 0] for part in ritz(_finite(problem, recurrence)))  # (runs, steps, ...)
+    first = _finite(problem, recurrence)[:, :, 0]  # (2, runs, steps)
+    values, mixing, loose = ritz(first)
     loose += torch.finfo(x.dtype).eps * np.abs(values).max(1, keepdims=True)
-    sure = loose <= SURE * np.abs(values)
+    filled = np.pad(first[1, :, :-1] > 0, ((0, 0), (1, 0)), constant_values=True)  # rows of the basis that are not zero
+    has_vector = (mixing**2 * filled[..., None]).sum(1) > 0.5
+    sure = has_vector & (loose <= SURE * np.abs(values))
     some = sure.any(0)  # a run that has fewer gets a vector of zeros there
     beside = torch.bmm(torch.from_numpy((mixing * sure[:, None])[..., some]).to(x).mT, basis)
     del basis
+    size = torch.from_numpy(np.abs(values).max(1)).to(x)
     left = min(steps, dim - beside.shape[1])
     at_once = max(1, min(problem.at_once // runs, CHUNK // (runs * dim * (left + beside.shape[1]))))
     parts = []
     for done in range(0, probes, at_once):
-        _, recurrence, products = lanczos(hvp, draw(min(at_once, probes - done)), beside, left)
+        _, recurrence, products = lanczos(hvp, draw(min(at_once, probes - done)), beside, left, size)
         parts.append(_finite(problem, recurrence))
         spent += products
     nodes, mixing, residuals = ritz(np.concatenate(parts, 2))  # (runs, probes, left, ...)

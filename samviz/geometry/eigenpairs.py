@@ -22,6 +22,7 @@ LOOKS = 5  # products at least, for k of 5 or more, that a warm start spends on 
 NOISE = 0.01  # the guard is shaken by this much, or it never sees a direction that it lacks
 NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which a residual has no direction but rounding's
 PATIENT = 4000  # parameters: with fewer, a cold start takes up to three blocks between two looks, each as dear
+COLD_EVERY = 50  # calls: warm ones may never see an eigenvalue that appears above those they follow
 ROOM = 8  # times (k + 2) vectors, to which a basis may grow before it is restarted from its best half
 
 
@@ -40,6 +41,7 @@ class Eigenpairs:
     products: int  # Hessian-vector products spent on each run
     exact: bool  # True when the dense Hessian was diagonalized
     start: Tensor  # (runs, m ≥ k, dim), orthonormal rows, the vectors first: where the next call can start warm
+    age: int = 0  # calls in a row that started warm, up to this one; 0 when it started cold or is exact
 
 
 def top_eigenpairs(
@@ -48,7 +50,7 @@ def top_eigenpairs(
     k: int = 1,
     *,
     batch: Tensor | None = None,
-    start: Tensor | None = None,
+    start: Eigenpairs | Tensor | None = None,
     tol: float | None = None,
     max_products: int = 2000,
     seed: int = 0,
@@ -65,13 +67,15 @@ def top_eigenpairs(
         x: (dim,) or (runs, dim), where.
         k: how many eigenpairs, 1 to dim.
         batch: int64 (runs, b), the samples whose mean loss is meant; None for all.
-        start: (runs, m, dim), `Eigenpairs.start` of a nearby point; None starts from random vectors.
+        start: the result of this function at a nearby point. Every fiftieth call of such a sequence ignores it and
+            starts cold, because warm starts may miss an eigenvalue that appears above those they follow. Or vectors
+            (runs, m, dim), which are always used. None starts cold, from random vectors.
         tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
         max_products: Hessian-vector products per run after which the method gives up (`converged` says so).
         seed: int, of the random vectors.
 
     Returns:
-        The eigenpairs with residuals, gaps and `converged`.
+        The eigenpairs with residuals, gaps and `converged`, and the `age` of the warm start.
 
     Raises:
         ValueError: when k is not between 1 and dim, x does not fit the problem, or the Hessian there is not finite.
@@ -85,8 +89,14 @@ def top_eigenpairs(
     problem, x = located(problem, x)
     whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
     check_batch(problem, batch, len(x))
+    age = 0
+    if isinstance(start, Eigenpairs):
+        age, start = start.age, start.start
     if start is not None:
         check("start", start, (len(x), -1, problem.dim))
+        age += 1
+    if age == COLD_EVERY:
+        start, age = None, 0
     usual = 1e-6 if x.dtype == torch.float64 else 1e-3
     tol = usual if tol is None else real("tol", tol, "a positive number, or None", lambda t: t > 0)
     whole("max_products", max_products, "1 or more", 1)
@@ -95,7 +105,7 @@ def top_eigenpairs(
         if problem.dim <= DENSE:
             return _dense(finite(problem, problem.hessian(x, batch)), k, tol)
         try:
-            return _krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed)
+            return replace(_krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed), age=age)
         except NotFinite as error:
             raise nowhere(problem) from error
 
@@ -160,7 +170,10 @@ def _krylov(
             spent += step
             continue
         values, vectors, remainder = space.ritz(least)
-        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy()
+        size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
+        unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
+        remainder /= torch.from_numpy(unit[..., None]).to(x)
+        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
         gaps, allowed = _judged(values, k, tol, x.dtype)
         lacking = residuals[:, :k] > allowed
         if step == 0 or not affordable or (not lacking.any() and spent >= floor):
@@ -172,15 +185,14 @@ def _krylov(
         turn = np.concatenate((np.where(lacking, 0, 2), np.ones((runs, least - k))), 1)  # what lags, then the guard
         order = np.argsort(turn, 1, kind="stable")[:, :step]
         scale = np.take_along_axis(residuals, order, 1)[..., None]
-        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale).to(x)
-        blind = scale <= NEGLIGIBLE * np.abs(values).max(1)[:, None, None]
+        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale / unit[..., None]).to(x)
+        blind = scale <= NEGLIGIBLE * size[..., None]
         if blind.any():
             fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
         if start is None:
             due = space.rows + max(min(max(PATIENT // dim, 1), 3) * step, space.rows // 5)
         space.extend(fresh)
         spent += step
-    size = np.abs(values).max(1)[:, None] + np.finfo(float).tiny
     if start is None and k > width and not lacking.any() and spent + least <= max_products:
         spread = values[:, : k - width + 1] - values[:, width - 1 : k]
         if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many alike as the block is wide: are there more?
@@ -189,15 +201,16 @@ def _krylov(
     top, tail = vectors[:, :k], vectors[:, k:]
     if k < dim:
         # one step of the power method, at no cost, keeps the guard climbing
-        guard = tail + remainder[:, k:] / torch.from_numpy(2 * size[..., None]).to(x)
+        guard = tail + remainder[:, k:] / torch.from_numpy(2 * (size / unit)[..., None]).to(x)
         if start is not None:
             past = old - (old @ top.mT) @ top
             turned = past.norm(dim=2).amax(0) > tol
             guard = torch.cat((guard, past[:, turned]), 1)
         tail = orthonormal(guard[:, : dim - k], top)
+    rows = torch.cat((top, tail), 1)
     host = (values[:, :k], residuals[:, :k], gaps, ~lacking)
     found, left, apart, converged = (torch.from_numpy(a.copy()).to(x.device) for a in host)
-    return Eigenpairs(found.to(x), top, left.to(x), apart.to(x), converged, spent, False, torch.cat((top, tail), 1))
+    return Eigenpairs(found.to(x), rows[:, :k], left.to(x), apart.to(x), converged, spent, False, rows)
 
 
 def _judged(

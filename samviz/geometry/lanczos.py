@@ -13,7 +13,9 @@ Array = NDArray[np.float64]
 EXHAUSTED = 100  # roundings of the largest eigenvalue below which what is left of a vector is nothing
 
 
-def lanczos(product: Operator, start: Tensor, beside: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
+def lanczos(
+    product: Operator, start: Tensor, beside: Tensor, steps: int, known: Tensor | None = None
+) -> tuple[Tensor, Tensor, int]:
     """Lanczos from each of several vectors by itself, beside given directions.
 
     Every vector is orthogonalized against all before it, twice: without that, eigenvalues come back as ghosts. Where
@@ -25,6 +27,8 @@ def lanczos(product: Operator, start: Tensor, beside: Tensor, steps: int) -> tup
         start: (runs, k, dim), not zero.
         beside: (runs, m, dim), orthonormal rows, or rows of zeros; the operator is taken on what is left beside them.
         steps: 1 to dim − m.
+        known: (runs,), the largest |eigenvalue| along the given directions, since rounding errors of the products are
+            in proportion to it; None where there are no such directions.
 
     Returns:
         The basis (runs·k, steps, dim), the recurrence's α and the β after it (2, runs, k, steps), and the products
@@ -35,7 +39,7 @@ def lanczos(product: Operator, start: Tensor, beside: Tensor, steps: int) -> tup
     basis = start.new_zeros(runs * k, m + steps, dim)
     basis[:, :m] = beside.repeat_interleave(k, 0)
     alpha, beta = start.new_zeros(2, runs * k, steps + 1)
-    size = alpha[:, 0].clone()  # of the operator, as far as it was seen
+    size = alpha[:, 0].clone()  # of the operator, as far as it was seen; 0 for the starting vectors
     rest = start.reshape(runs * k, 1, dim)
     for step in range(steps + 1):
         old = basis[:, : m + step]
@@ -51,6 +55,7 @@ def lanczos(product: Operator, start: Tensor, beside: Tensor, steps: int) -> tup
         rest = product(fresh.view(runs, k, dim)).reshape(runs * k, 1, dim)
         alpha[:, step] = torch.where(goes_on, (fresh * rest[:, 0]).sum(1), alpha[:, 0])
         size = torch.stack((size, alpha[:, step].abs(), beta[:, step] * (step > 0))).amax(0)
+        size = size if known is None else torch.maximum(size, known.repeat_interleave(k))
     return basis[:, m:], torch.stack((alpha[:, :-1], beta[:, 1:])).view(2, runs, k, steps), step * k
 
 

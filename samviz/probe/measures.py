@@ -13,7 +13,7 @@ from samviz.dynamics.measurement import TRACKING
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.geometry.ascent import climb
 from samviz.geometry.density import SpectralDensity, spectral_density
-from samviz.geometry.eigenpairs import DENSE
+from samviz.geometry.eigenpairs import DENSE, Eigenpairs
 from samviz.probe.budget import Work, timed
 from samviz.problems import Problem
 
@@ -57,7 +57,7 @@ class Gauge:
         self.x = problem.initial()[None]  # (1, dim), where the model is
         self.slope = torch.zeros_like(self.x)  # (1, dim), the gradient there
         self.base = math.nan  # the loss there
-        self.top: Tensor | None = None  # (1, m, dim), where the eigenvectors start from, they first
+        self.top: Eigenpairs | None = None  # the last ones, from which the next ones start
         self.known: Tensor | None = None  # (1, k), vᵀHv of them at this iterate
         self.steepest: Tensor | None = None  # (1, dim), the last worst direction
 
@@ -104,7 +104,7 @@ class Gauge:
         )
         if not bool(pairs.start.isfinite().all()):
             raise ValueError("the Hessian is not finite here")
-        self.top, self.known = pairs.start, pairs.values
+        self.top, self.known = pairs, pairs.values
         near = alignment(self.problem, self.x, gradient=self.slope, eigenpairs=pairs)
         columns: dict[str, Any] = {
             "eigenvalues": pairs.values[0].double().cpu().numpy(),
@@ -120,7 +120,7 @@ class Gauge:
         if self.problem.dim <= DENSE:
             exact = hessian_trace(self.problem, self.x)
             return Found({"trace": float(exact.value), "trace_error": 0.0}, exact.products, exact.products)
-        top = self.x[:, :0, None].expand(1, 0, self.problem.dim) if self.top is None else self.top[:, : self.k]
+        top = self.x[:, :0, None].expand(1, 0, self.problem.dim) if self.top is None else self.top.vectors
         known, spent = self.known, 0
         if known is None:
             known, spent = (top * self.problem.hvp(self.x)(top)).sum(2), top.shape[1]
@@ -136,7 +136,7 @@ class Gauge:
     def _sharpness(self, units: float) -> Found:
         rounding = torch.finfo(self.x.dtype).eps * abs(self.base)  # of any difference of two losses
         starts = [normalize(self.slope, eps=1e-30)]
-        starts += [] if self.top is None else [self.top[:, 0], -self.top[:, 0]]
+        starts += [] if self.top is None else [self.top.vectors[:, 0], -self.top.vectors[:, 0]]
         starts += [] if self.steepest is None else [self.steepest]
         rises = self._rises(torch.cat(starts))
         pairs = min(max(int(units / 4), PAIRS[0]), PAIRS[1])
