@@ -224,6 +224,24 @@ def test_rows_of_several_runs_and_different_length():
     np.testing.assert_array_equal(history["values"], expected)
 
 
+def test_a_column_that_some_rows_did_not_measure_is_nan_there():
+    history = record(
+        {"step": 0, "loss": 1.0, "rule": "sam"},
+        {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
+        {"step": 2, "values": np.array([2.0]), "rule": "gd"},
+    )
+    assert history.columns == ("step", "loss", "rule", "values", "converged")
+    np.testing.assert_array_equal(history["step"], [0, 1, 2])
+    np.testing.assert_array_equal(history["loss"], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(history["values"], [[np.nan, np.nan], [3, 1], [2, np.nan]])
+    np.testing.assert_array_equal(history["converged"], [np.nan, 1, np.nan])
+    first, second, third = history["rule"]
+    assert (first, third) == ("sam", "gd")
+    assert np.isnan(second)  # the number, not the word "nan"
+    assert history.to_pandas()["rule"].isna().tolist() == [False, True, False]
+    assert history.thinned(2)["loss"].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
+
+
 def test_a_row_of_the_same_step_replaces_the_last_one():
     history = record({"step": 0, "loss": 1.0}, {"step": 4, "loss": 2.0}, {"step": 4, "loss": 3.0})
     assert history["loss"].tolist() == [1.0, 3.0]
