@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,9 +222,29 @@ def test_stale_compiled_code_is_thrown_away(tmp_path):
     for path, time in ((old, 1), (tmp_path / "a.py", 2), (new, 3)):
         path.touch()
         os.utime(path, (time, time))
-    compiled._drop_stale(tmp_path)
+    compiled._drop_stale(tmp_path, tmp_path / "__pycache__")
     assert not old.exists()
     assert new.exists()
+
+
+@COMPILED
+def test_stale_compiled_code_is_removed_where_numba_keeps_it(tmp_path, monkeypatch):
+    """NUMBA_CACHE_DIR moves the compiled code out of the package."""
+    import numba
+
+    from samviz.compiled.activations import activate
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    folder = Path(numba.njit(cache=True)(activate.py_func).stats.cache_path)
+    assert folder.parent == tmp_path
+    old, new, foreign = folder / "a.nbi", folder / "b.nbi", tmp_path / "other" / "a.nbi"
+    foreign.parent.mkdir()
+    for path in (old, new, foreign):
+        path.touch()
+    for path in (old, foreign):
+        os.utime(path, (1, 1))
+    compiled.available.__wrapped__()
+    assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
 
 
 WITHOUT = """
