@@ -1,19 +1,24 @@
 """The engines against one another: the compiled one, the captured one and torch step by step."""
 
 import os
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from fresh import python
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import samviz.dynamics.run as run_module
 from samviz import compiled
-from samviz.dynamics import RULES, Diverged, Run
-from samviz.dynamics.engines import Engine, eager, engine, graphed
+from samviz.dynamics import RULES, Diverged, Run, Settings
+from samviz.dynamics.engines import Engine, Stretch, eager, engine, graphed
+from samviz.dynamics.rules import CAPTURABLE
 from samviz.problems import mlp, quadratic, valley
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,7 +74,7 @@ def starts(problem, runs, spread=0.01):
 def test_trajectories_agree_over_200_steps(monkeypatch, name, rule, problem):
     if rule == "label_noise" and not problem.square_targets:
         pytest.skip("no square loss")
-    if name == "played" and (RULES[rule] is graphed.HOSTED or problem.name.startswith("1-3-1")):
+    if name == "played" and (RULES[rule] not in CAPTURABLE or problem.name.startswith("1-3-1")):
         pytest.skip("not captured, or like the others")
     sizes = [None, 1, 2] if problem.samples else [None]
     for batch_size in sizes:
@@ -290,8 +295,47 @@ def test_curvature_is_that_along_the_step():
     assert torch.isnan(run.curvature).all()
 
 
+ON_CUDA = SimpleNamespace(device=torch.device("cuda"), closed=True)  # all that the choice looks at
+
+
+def test_rules_are_captured_only_where_they_are_marked(monkeypatch):
+    monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
+    captured = {rule for rule in RULES if graphed.captures(ON_CUDA, Settings(rule))}
+    assert captured == set(RULES) - {"worst", "mine"}
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuse operations on tensors of the CPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            assert not isinstance(value, torch.Tensor) or value.device.type == "meta", f"{function} is on the CPU"
+        return result
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["mean of the valley", "quadratics", "tanh", "softplus"])
+def test_the_rules_that_are_captured_use_one_device_and_never_synchronize(rule, name):
+    """Tensors of the device "meta" have no numbers: whatever asks for one raises an error, as in a capture."""
+    problem = PROBLEMS[name]
+    if rule == "label_noise" and not problem.square_targets:
+        pytest.skip("no square loss")
+    moved = copy(problem)
+    moved.device = torch.device("meta")
+    for attribute, value in vars(problem).items():
+        if isinstance(value, torch.Tensor):
+            setattr(moved, attribute, value.to("meta"))
+    for batch_size in [None, 2] if problem.samples else [None]:
+        settings, x = Settings(rule, batch_size=batch_size), starts(problem, 3).to("meta")
+        stretch = Stretch(moved, settings, x, x, np.ones(3, dtype=bool), x[:, 0], (0, 1, 2), first=0, n=1, kept=0)
+        state = graphed.State(stretch)
+        with OneDevice() if rule != "worst" else pytest.raises(RuntimeError, match="meta"):
+            state.move(moved, rule, 1)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule] is not graphed.HOSTED])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule] in CAPTURABLE])
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_graphs_agree_with_torch_step_by_step(monkeypatch, rule, batch_size):
     problem = mlp([1, 8, 8, 1], data="sine")

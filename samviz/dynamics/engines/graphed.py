@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics.engines.stretch import Moved, Stretch, noise_count
-from samviz.dynamics.rules import RULES, bend, worst
+from samviz.dynamics.rules import CAPTURABLE, RULES, bend
 from samviz.dynamics.settings import Settings
 from samviz.problems import Problem
 
 TOGETHER = 32  # steps in a graph
 KEPT = 8  # graphs kept for a problem
-HOSTED = worst  # climbs until it has arrived, and asks the host whether it has
 
 
 class State:
@@ -86,13 +85,13 @@ _graphs: WeakKeyDictionary[Problem, dict[tuple[object, ...], tuple[State, Play]]
 
 
 def captures(problem: Problem, settings: Settings) -> bool:
-    """Whether steps can be captured: of a problem in closed form on a CUDA device, by a rule that never asks the host.
+    """Whether steps can be captured: of a problem in closed form on a CUDA device, by a rule that is marked for it.
 
     Args:
         problem: what is minimized.
         settings: of the steps.
     """
-    return problem.device.type == "cuda" and problem.closed and RULES[settings.rule] is not HOSTED
+    return problem.device.type == "cuda" and problem.closed and RULES[settings.rule] in CAPTURABLE
 
 
 def advance(stretch: Stretch) -> Moved:
