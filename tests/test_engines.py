@@ -1,11 +1,11 @@
 """The engines against one another: the compiled one, the captured one and torch step by step."""
 
 import os
+import warnings
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -295,12 +295,67 @@ def test_curvature_is_that_along_the_step():
     assert torch.isnan(run.curvature).all()
 
 
-ON_CUDA = SimpleNamespace(device=torch.device("cuda"), closed=True)  # all that the choice looks at
+def fails_to_capture(stretch):
+    """A capture that fails after its steps to warm up, and in the middle of a step."""
+    state = graphed.State(stretch)
+    state.load(stretch)
+    state.move(stretch.problem, stretch.settings.rule, 3)
+    state.before.zero_()
+    raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+
+def fails_to_replay(stretch):
+    """Graphs of which the second replay fails, halfway."""
+    state, played = graphed.State(stretch), []
+
+    def play(steps):
+        played.append(steps)
+        state.move(stretch.problem, stretch.settings.rule, steps)
+        if len(played) == 2:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    return state, play
+
+
+@pytest.mark.parametrize("capture", [fails_to_capture, fails_to_replay])
+@pytest.mark.parametrize(("rule", "lr"), [("sam", 0.01), ("label_noise", 0.01), ("sam", 40.0)])
+def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, rule, lr):
+    """To the last bit, with one warning; a problem of the CPU that says it is on a GPU takes the place of one."""
+    attempts = []
+    monkeypatch.setattr(graphed, "_captured", lambda stretch: attempts.append(1) or capture(stretch))
+    problem = mlp([1, 8, 8, 1], data="sine")
+    settings = {"rule": rule, "lr": lr, "rho": 0.01, "batch_size": 3, "trail": 7, "x0": starts(problem, 3)}
+    graph, single = (Run(copy(problem), device="cpu", **settings) for _ in range(2))
+    graph.problem.device = single.problem.device = torch.device("cuda")
+    assert graph.engine == "CUDA graph"
+    ends = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for run in (graph, single):
+            try:
+                for n in (64, 1, 135):
+                    run.step(n)
+            except Diverged as error:
+                ends.append(str(error))
+            monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+    assert len(ends) == (2 if lr > 1 else 0)
+    assert attempts == [1]
+    (warning,) = warned
+    assert issubclass(warning.category, RuntimeWarning)
+    assert "RuntimeError: CUDA error: operation not permitted" in str(warning.message)
+    monkeypatch.undo()
+    assert graph.engine == "torch"
+    for name in ("x", "_before", "curvature", "diverged_at"):
+        torch.testing.assert_close(getattr(graph, name), getattr(single, name), rtol=0, atol=0, equal_nan=True)
+    assert graph.steps == single.steps
+    assert all(torch.equal(one, other) for one, other in zip(graph.trail, single.trail, strict=True))
 
 
 def test_rules_are_captured_only_where_they_are_marked(monkeypatch):
+    problem = quadratic([3.0, 1.0])
+    problem.device = torch.device("cuda")
     monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
-    captured = {rule for rule in RULES if graphed.captures(ON_CUDA, Settings(rule))}
+    captured = {rule for rule in RULES if graphed.captures(problem, Settings(rule))}
     assert captured == set(RULES) - {"worst", "mine"}
 
 
