@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from time import time
+from uuid import uuid4
+
+ABANDONED_S = 3600.0  # a temporary file this old was left by a writer that was killed: a write takes seconds
 
 
 def write(file: Path, content: bytes) -> Path:
     """Put a file in its place, or leave what is there as it is.
+
+    Several writers of one file do not disturb each other; the last one to finish wins.
 
     Args:
         file: where; its folder is there.
@@ -24,9 +31,9 @@ def write(file: Path, content: bytes) -> Path:
     ...     write(Path(folder) / "note.txt", b"whole").read_bytes()
     b'whole'
     """
-    part = file.with_name(f"{file.name}.part")  # the same name each time: kills leave one at most
+    part = file.with_name(f"{file.name}.{uuid4().hex}.part")  # a name of its own for every writer
     try:
-        with part.open("wb") as stream:
+        with part.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could leave the new name on no content
@@ -34,3 +41,15 @@ def write(file: Path, content: bytes) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return file
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left in a folder more than an hour ago.
+
+    Args:
+        folder: where files were written.
+    """
+    for part in folder.glob("*.part"):
+        with suppress(FileNotFoundError):  # another process may remove it at the same time
+            if time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink()

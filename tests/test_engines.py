@@ -1,18 +1,24 @@
 """The engines against one another: the compiled one, the captured one and torch step by step."""
 
 import os
+import warnings
+from copy import copy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fresh import python
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import samviz.dynamics.run as run_module
 from samviz import compiled
-from samviz.dynamics import RULES, Diverged, Run
-from samviz.dynamics.engines import Engine, eager, engine, graphed
+from samviz.dynamics import RULES, Diverged, Run, Settings
+from samviz.dynamics.engines import Engine, Stretch, eager, engine, graphed
+from samviz.dynamics.rules import CAPTURABLE
 from samviz.problems import mlp, quadratic, valley
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,7 +74,7 @@ def starts(problem, runs, spread=0.01):
 def test_trajectories_agree_over_200_steps(monkeypatch, name, rule, problem):
     if rule == "label_noise" and not problem.square_targets:
         pytest.skip("no square loss")
-    if name == "played" and (RULES[rule] is graphed.HOSTED or problem.name.startswith("1-3-1")):
+    if name == "played" and (RULES[rule] not in CAPTURABLE or problem.name.startswith("1-3-1")):
         pytest.skip("not captured, or like the others")
     sizes = [None, 1, 2] if problem.samples else [None]
     for batch_size in sizes:
@@ -221,9 +227,29 @@ def test_stale_compiled_code_is_thrown_away(tmp_path):
     for path, time in ((old, 1), (tmp_path / "a.py", 2), (new, 3)):
         path.touch()
         os.utime(path, (time, time))
-    compiled._drop_stale(tmp_path)
+    compiled._drop_stale(tmp_path, tmp_path / "__pycache__")
     assert not old.exists()
     assert new.exists()
+
+
+@COMPILED
+def test_stale_compiled_code_is_removed_where_numba_keeps_it(tmp_path, monkeypatch):
+    """NUMBA_CACHE_DIR moves the compiled code out of the package."""
+    import numba
+
+    from samviz.compiled.activations import activate
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    folder = Path(numba.njit(cache=True)(activate.py_func).stats.cache_path)
+    assert folder.parent == tmp_path
+    old, new, foreign = folder / "a.nbi", folder / "b.nbi", tmp_path / "other" / "a.nbi"
+    foreign.parent.mkdir()
+    for path in (old, new, foreign):
+        path.touch()
+    for path in (old, foreign):
+        os.utime(path, (1, 1))
+    compiled.available.__wrapped__()
+    assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
 
 
 WITHOUT = """
@@ -270,8 +296,102 @@ def test_curvature_is_that_along_the_step():
     assert torch.isnan(run.curvature).all()
 
 
+def fails_to_capture(stretch):
+    """A capture that fails after its steps to warm up, and in the middle of a step."""
+    state = graphed.State(stretch)
+    state.load(stretch)
+    state.move(stretch.problem, stretch.settings.rule, 3)
+    state.before.zero_()
+    raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+
+def fails_to_replay(stretch):
+    """Graphs of which the second replay fails, halfway."""
+    state, played = graphed.State(stretch), []
+
+    def play(steps):
+        played.append(steps)
+        state.move(stretch.problem, stretch.settings.rule, steps)
+        if len(played) == 2:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    return state, play
+
+
+@pytest.mark.parametrize("capture", [fails_to_capture, fails_to_replay])
+@pytest.mark.parametrize(("rule", "lr"), [("sam", 0.01), ("label_noise", 0.01), ("sam", 40.0)])
+def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, rule, lr):
+    """To the last bit, with one warning; a problem of the CPU that says it is on a GPU takes the place of one."""
+    attempts = []
+    monkeypatch.setattr(graphed, "_captured", lambda stretch: attempts.append(1) or capture(stretch))
+    problem = mlp([1, 8, 8, 1], data="sine")
+    settings = {"rule": rule, "lr": lr, "rho": 0.01, "batch_size": 3, "trail": 7, "x0": starts(problem, 3)}
+    graph, single = (Run(copy(problem), device="cpu", **settings) for _ in range(2))
+    graph.problem.device = single.problem.device = torch.device("cuda")
+    assert graph.engine == "CUDA graph"
+    ends = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for run in (graph, single):
+            try:
+                for n in (64, 1, 135):
+                    run.step(n)
+            except Diverged as error:
+                ends.append(str(error))
+            monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+    assert len(ends) == (2 if lr > 1 else 0)
+    assert attempts == [1]
+    (warning,) = warned
+    assert issubclass(warning.category, RuntimeWarning)
+    assert "RuntimeError: CUDA error: operation not permitted" in str(warning.message)
+    monkeypatch.undo()
+    assert graph.engine == "torch"
+    for name in ("x", "_before", "curvature", "diverged_at"):
+        torch.testing.assert_close(getattr(graph, name), getattr(single, name), rtol=0, atol=0, equal_nan=True)
+    assert graph.steps == single.steps
+    assert all(torch.equal(one, other) for one, other in zip(graph.trail, single.trail, strict=True))
+
+
+def test_rules_are_captured_only_where_they_are_marked(monkeypatch):
+    problem = quadratic([3.0, 1.0])
+    problem.device = torch.device("cuda")
+    monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
+    captured = {rule for rule in RULES if graphed.captures(problem, Settings(rule))}
+    assert captured == set(RULES) - {"worst", "mine"}
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuse operations on tensors of the CPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            assert not isinstance(value, torch.Tensor) or value.device.type == "meta", f"{function} is on the CPU"
+        return result
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["mean of the valley", "quadratics", "tanh", "softplus"])
+def test_the_rules_that_are_captured_use_one_device_and_never_synchronize(rule, name):
+    """Tensors of the device "meta" have no numbers: whatever asks for one raises an error, as in a capture."""
+    problem = PROBLEMS[name]
+    if rule == "label_noise" and not problem.square_targets:
+        pytest.skip("no square loss")
+    moved = copy(problem)
+    moved.device = torch.device("meta")
+    for attribute, value in vars(problem).items():
+        if isinstance(value, torch.Tensor):
+            setattr(moved, attribute, value.to("meta"))
+    for batch_size in [None, 2] if problem.samples else [None]:
+        settings, x = Settings(rule, batch_size=batch_size), starts(problem, 3).to("meta")
+        stretch = Stretch(moved, settings, x, x, np.ones(3, dtype=bool), x[:, 0], (0, 1, 2), first=0, n=1, kept=0)
+        state = graphed.State(stretch)
+        with OneDevice() if rule != "worst" else pytest.raises(RuntimeError, match="meta"):
+            state.move(moved, rule, 1)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule] is not graphed.HOSTED])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule] in CAPTURABLE])
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_graphs_agree_with_torch_step_by_step(monkeypatch, rule, batch_size):
     problem = mlp([1, 8, 8, 1], data="sine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from functools import partial
@@ -18,6 +19,7 @@ from samviz.dynamics import RULES
 from samviz.figures import figure
 from samviz.lab import Lab, words
 from samviz.lab.presets import nice, pace
+from samviz.lab.record import run_page
 from samviz.problems import load, mlp, quadratic, valley
 
 SINE = mlp([1, 24, 24, 1], data="sine")
@@ -416,6 +418,17 @@ def test_the_lab_runs_and_draws_every_rule(rule: str) -> None:
     assert len(figure(lab.session.figure(False)).data) > 12
     edge = next(t for t in lab.session.figure(False)["data"] if t.get("name") == "SAM's edge")["y"]
     assert np.isfinite(edge).all() == (rule == "sam")
+
+
+def test_a_registered_rule_is_shown_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
+    assert ["mine", "mine"] in Lab(valley(), device="cpu").view.rules
+    for rho in (0.0, 0.05):
+        lab = Lab(valley(), rule="mine", rho=rho, lr=0.005, device="cpu").run(40)
+        assert not lab.view.alert
+        assert "'mine'" in lab.view.status
+        assert not re.search("gradient descent|Theorem", lab.view.status)  # nothing is known of such a rule
+    assert "mine on valley" in run_page(lab.session, 2)
 
 
 def test_normalized_descent_is_not_told_that_its_steps_grow() -> None:

@@ -1,6 +1,7 @@
 """What surrounds a run: which samples a step sees, its settings, and its record."""
 
 import builtins
+import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 from itertools import combinations
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from samviz.dynamics import History, Settings
+from samviz.dynamics import History, Settings, sampling
 from samviz.dynamics.sampling import BLOCK, NUMBERS, _kept, batch_indices, normals
 from samviz.problems import mlp, quadratic, valley
 
@@ -61,8 +62,43 @@ def test_every_batch_is_equally_likely():
 def test_a_draw_depends_on_its_arguments_alone():
     first = batch_indices(7, 3, 2, 10).copy()
     batch_indices(8, 0, 2, 10)
-    batch_indices.cache_clear()
+    sampling._block_cache.cache_clear()
     np.testing.assert_array_equal(batch_indices(7, 3, 2, 10), first)
+
+
+@pytest.fixture
+def cold():
+    """Empty caches of samples, before and after."""
+    sampling._block_cache.cache_clear()
+    yield
+    sampling._block_cache.cache_clear()
+
+
+def grown(draw):
+    """Bytes that remain allocated after drawing the 40 blocks of a run."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for block in range(40):
+            draw(block)
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_kept_samples_take_the_memory_of_the_batches_alone(cold):
+    """Not that of the permutations of all 2,000 samples they are chosen from."""
+    assert grown(lambda block: batch_indices(0, block, 10, 2000)) < 2 * 40 * BLOCK * 10 * 8
+
+
+def test_kept_samples_of_large_batches_stay_below_a_number_of_bytes(cold, monkeypatch):
+    monkeypatch.setattr(sampling, "CACHE_BYTES", 2**20)
+    assert grown(lambda block: batch_indices(0, block, 200, 400)) < 1.1 * 2**20 < 40 * BLOCK * 200 * 8
+
+
+@pytest.mark.parametrize("batch_size", [1, 200])
+def test_a_block_is_drawn_once_for_successive_steps(cold, batch_size):
+    assert batch_indices(0, 5, batch_size, 400) is batch_indices(0, 5, batch_size, 400)
 
 
 @pytest.mark.parametrize("other", [(8, 3, 1, 1000), (7, 4, 1, 1000), (7, 3, 2, 1000)])
@@ -186,6 +222,24 @@ def test_rows_of_several_runs_and_different_length():
     history = record({"step": 0, "values": np.ones((2, 1))}, {"step": 1, "values": np.full((2, 3), 2.0)})
     expected = [[[1, np.nan, np.nan]] * 2, [[2, 2, 2]] * 2]
     np.testing.assert_array_equal(history["values"], expected)
+
+
+def test_a_column_that_some_rows_did_not_measure_is_nan_there():
+    history = record(
+        {"step": 0, "loss": 1.0, "rule": "sam"},
+        {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
+        {"step": 2, "values": np.array([2.0]), "rule": "gd"},
+    )
+    assert history.columns == ("step", "loss", "rule", "values", "converged")
+    np.testing.assert_array_equal(history["step"], [0, 1, 2])
+    np.testing.assert_array_equal(history["loss"], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(history["values"], [[np.nan, np.nan], [3, 1], [2, np.nan]])
+    np.testing.assert_array_equal(history["converged"], [np.nan, 1, np.nan])
+    first, second, third = history["rule"]
+    assert (first, third) == ("sam", "gd")
+    assert np.isnan(second)  # the number, not the word "nan"
+    assert history.to_pandas()["rule"].isna().tolist() == [False, True, False]
+    assert history.thinned(2)["loss"].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
 
 
 def test_a_row_of_the_same_step_replaces_the_last_one():

@@ -301,6 +301,51 @@ def test_a_folder_with_a_manifest_of_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "manifest.json").read_text() == "[1, 2"
 
 
+def stored(path):
+    """The row files of a sweep, each with its content."""
+    return {file: file.read_bytes() for file in sorted(path.glob("row_*.npz"))}
+
+
+def test_a_row_in_the_place_of_another_is_refused(tmp_path):
+    sweep(network(), **SMALL, path=tmp_path)
+    first, second = tmp_path / "row_00000.npz", tmp_path / "row_00001.npz"
+    second.unlink()
+    first.rename(second)
+    told = r"row_00001\.npz is row 0 of sweep (\w{16}); expected row 1 of sweep \1: delete that file .*computed again"
+    with pytest.raises(ValueError, match=told):
+        sweep(network(), **SMALL, path=tmp_path)
+    second.unlink()
+    same(sweep(network(), **SMALL, path=tmp_path), sweep(network(), **SMALL))
+
+
+@pytest.mark.parametrize("name", ["steps", "rho", "seed"])
+def test_rows_of_another_sweep_are_refused_without_a_manifest_too(name, tmp_path, monkeypatch):
+    first = sweep(network(), **SMALL, path=tmp_path)
+    rows = stored(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    told = r"row_00000\.npz is row 0 of sweep (\w{16}); expected row 0 of sweep (?!\1)\w{16}: .*another path"
+    with pytest.raises(ValueError, match=told):
+        sweep(network(), **SMALL | CHANGES[name], path=tmp_path)
+    assert stored(tmp_path) == rows
+    assert not (tmp_path / "manifest.json").exists()  # the folder still belongs to the first sweep
+    seen = computed(monkeypatch)
+    same(first, sweep(network(), **SMALL, path=tmp_path))
+    assert seen == []
+
+
+def test_a_row_without_a_record_of_its_sweep_is_computed_again(tmp_path, monkeypatch):
+    """As all rows of earlier versions."""
+    first = sweep(network(), **SMALL, path=tmp_path)
+    rows = stored(tmp_path)
+    for file in rows:
+        with np.load(file) as row:
+            np.savez(file, **{name: row[name] for name in row.files if " of the sweep" not in name})
+    seen = computed(monkeypatch)
+    same(first, sweep(network(), **SMALL, path=tmp_path))
+    assert len(seen) == len(rows) == 5
+    assert stored(tmp_path) == rows
+
+
 KILLED = """
 import os, sys
 import samviz.dynamics.sweep

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samviz import __version__
-from samviz.files import write
+from samviz.files import remove_abandoned, write
 from samviz.problems import Problem
 
 Arrays = dict[str, NDArray[Any]]
 UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 NAMES = "names of the arrays"  # an array of its own: a damaged directory of a zip file may leave some out
+RECORD = "row of the sweep"  # an array of its own: says which row of which sweep a file holds
 
 
 class Checkpoint:
     """A folder that belongs to one sweep; nothing in it is ever unpickled."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        """Open or begin the folder of the sweep that the manifest describes.
+        """Open the folder of the sweep that the manifest describes; `begin` writes the manifest.
 
         Args:
             folder: made where it is not there.
@@ -39,10 +40,11 @@ class Checkpoint:
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder)
         manifest = json.loads(json.dumps({"samviz": __version__} | manifest))  # tuples become lists
+        self.manifest, self.sweep = manifest, digest(json.dumps(manifest, sort_keys=True))
         file = folder / "manifest.json"
         if not file.exists():
-            write(file, json.dumps(manifest, indent=1).encode())
             return
         try:
             there = dict(json.loads(file.read_text(encoding="utf-8")))
@@ -53,6 +55,11 @@ class Checkpoint:
             told = "; ".join(f"{name} was {there.get(name)}, now {manifest.get(name)}" for name in changed)
             raise ValueError(f"path {str(folder)!r} holds another sweep: {told}. Choose another path for this one")
 
+    def begin(self) -> None:
+        """Write the manifest where there is none: after the rows that are there have been found to belong to it."""
+        if not (file := self.folder / "manifest.json").exists():
+            write(file, json.dumps(self.manifest, indent=1).encode())
+
     def load(self, number: int, runs: int) -> Arrays | None:
         """A finished row.
 
@@ -61,14 +68,25 @@ class Checkpoint:
             runs: how many it has.
 
         Returns:
-            Its arrays, (runs, ...) each; None where there is none, or its file is damaged.
+            Its arrays, (runs, ...) each; None where there is none, or its file is damaged or does not say which row
+            of which sweep it holds, as the files of early versions: such a row has to be computed again.
+
+        Raises:
+            ValueError: when the file holds another row, or one of another sweep.
         """
+        file = self._file(number)
         try:
-            with np.load(self._file(number), allow_pickle=False) as stored:
+            with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}  # reading checks the sums of the zip file
+            found = str(arrays.pop(RECORD))
             whole = list(arrays.pop(NAMES)) == list(arrays)
         except UNREADABLE:
             return None
+        if found != self._record(number):
+            raise ValueError(
+                f"{file} is {found:.100}; expected {self._record(number)}: delete that file to have the row computed "
+                "again, or choose another path for this sweep"
+            )
         return arrays if whole and all(array.shape[:1] == (runs,) for array in arrays.values()) else None
 
     def save(self, number: int, arrays: Arrays) -> None:
@@ -79,8 +97,12 @@ class Checkpoint:
             arrays: its arrays.
         """
         content = io.BytesIO()
-        np.savez(content, **arrays, **{NAMES: np.array(list(arrays))})  # type: ignore[arg-type]
+        described = {NAMES: np.array(list(arrays)), RECORD: np.array(self._record(number))}
+        np.savez(content, **arrays, **described)  # type: ignore[arg-type]
         write(self._file(number), content.getvalue())
+
+    def _record(self, number: int) -> str:
+        return f"row {number} of sweep {self.sweep}"
 
     def _file(self, number: int) -> Path:
         return self.folder / f"row_{number:05d}.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,8 @@ class History:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns."""
-        return tuple(self.rows[0]) if self.rows else ()
+        """Names of the columns, in the order in which the rows first measured them."""
+        return tuple(dict.fromkeys(chain.from_iterable(self.rows)))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -53,11 +54,12 @@ class History:
 
     def __getitem__(self, column: str) -> NDArray[Any]:
         """A column as an array, NaN where a row did not measure it."""
-        if column not in self.columns:
+        if not any(column in row for row in self.rows):
             raise KeyError(f"history has no column {column!r}; it has {', '.join(self.columns) or 'no rows yet'}")
-        values = [row[column] for row in self.rows]
+        values = [row.get(column, np.nan) for row in self.rows]
+        words = len({isinstance(value, str) for value in values}) > 1  # NumPy would write NaN as the word "nan"
         try:
-            return np.array(values)
+            return np.array(values, dtype=object if words else None)
         except ValueError:  # rows of different shape: one η and later one per run, or different k
             return _ragged(values)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,14 +33,33 @@ class Step(NamedTuple):
 
 
 Rule = Callable[[Problem, Tensor, Batch, Number, Number, Noise], Step]
+R = TypeVar("R", bound=Rule)
+CAPTURABLE: set[Rule] = set()
 
 
+def capturable(rule: R) -> R:
+    """Mark a rule whose steps a CUDA graph may capture: they stay on the GPU and never synchronize with the CPU.
+
+    A rule without this mark takes its steps one by one. A rule of your own may carry the mark if it draws no noise.
+
+    Args:
+        rule: the rule.
+
+    Returns:
+        The rule.
+    """
+    CAPTURABLE.add(rule)
+    return rule
+
+
+@capturable
 def gd(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Gradient descent, x ← x − η∇L(x); rho is not used."""
     loss, gradient = problem.gradient(x, batch)
     return Step(_plus(x, -lr, gradient), loss, gradient)
 
 
+@capturable
 def sam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
     loss, gradient = problem.gradient(x, batch)
@@ -48,12 +67,14 @@ def sam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, nois
     return Step(_plus(x, -lr, ahead), loss, gradient, ahead)
 
 
+@capturable
 def usam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
     loss, gradient = problem.gradient(x, batch)
     return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, gradient, gradient)), loss, gradient)
 
 
+@capturable
 def asam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
     loss, gradient = problem.gradient(x, batch)
@@ -61,6 +82,7 @@ def asam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noi
     return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
+@capturable
 def ascent(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
     """Gradient descent on the exact L_Asc(x) = L(x + ρu), u = g/‖g‖, g = ∇L(x).
 
@@ -81,7 +103,8 @@ def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, no
     """Gradient descent on L_Max(x) = max over ‖v‖ ≤ 1 of L(x + ρv), whose gradient is ∇L(x + ρv*).
 
     The maximizer v* counts as fixed (Danskin's envelope theorem). It is the one that is climbed to from ∇L/‖∇L‖,
-    shaken a little: at a minimum found by gradient descent ∇L is orthogonal to v₁.
+    shaken a little: at a minimum found by gradient descent ∇L is orthogonal to v₁. The search for v* synchronizes with
+    the CPU to see whether it has converged, so that no CUDA graph can capture it.
     """
     if _is_zero(rho):
         return gd(problem, x, batch, lr, rho)
@@ -91,6 +114,7 @@ def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, no
     return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
+@capturable
 def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
     """Gradient descent on L_Avg(x) = E L(x + ρu), u uniform on the sphere, with an unbiased estimate of ∇L_Avg.
 
@@ -110,6 +134,7 @@ def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, 
     return Step(_plus(x, -lr, around), loss, gradient)
 
 
+@capturable
 def random(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
     """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
     loss, gradient = problem.gradient(x, batch)
@@ -117,6 +142,7 @@ def random(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, n
     return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
 
 
+@capturable
 def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
     """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, fresh for every sample and step.
 
@@ -132,6 +158,7 @@ def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Numb
     return Step(_plus(x, -lr, gradient), loss, gradient)
 
 
+@capturable
 def normalized_gd(
     problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None
 ) -> Step:

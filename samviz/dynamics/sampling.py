@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 64  # steps drawn at once
+CACHE_BYTES = 2**25  # size of the cached blocks of one batch size, at most, unless one block alone is larger
 NUMBERS = 4096  # normal numbers kept for later steps, at most
 NOISE = 2**62  # tells the keys of noise from those of batches, which are their sizes; numpy takes larger ones as floats
 
 
-@lru_cache(maxsize=256)
 def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
     """Sample indices for the steps block·64 … block·64 + 63 of a run.
 
@@ -26,18 +27,30 @@ def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArr
         samples: n.
 
     Returns:
-        int64 (64, b).
+        int64 (64, b), not to be written to.
 
     Source: Eq. 17 for b = 1.
 
     >>> batch_indices(0, block=0, batch_size=2, samples=5).shape
     (64, 2)
     """
+    return _block_cache(batch_size)(seed, block, batch_size, samples)
+
+
+@lru_cache(maxsize=2)  # two runs with different batch sizes may alternate
+def _block_cache(batch_size: int) -> Callable[[int, int, int, int], NDArray[np.int64]]:
+    """Return the function that draws a block, with a cache whose size in bytes is limited."""
+    most = CACHE_BYTES // (BLOCK * batch_size * np.dtype(np.int64).itemsize)
+    return lru_cache(maxsize=max(1, min(256, most)))(_drawn_block)
+
+
+def _drawn_block(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
+    """Draw the sample indices of a block of steps."""
     generator = np.random.Generator(np.random.Philox(key=[seed, batch_size], counter=[0, 0, 0, block]))
     if batch_size == 1:
         return generator.integers(0, samples, (BLOCK, 1))
     keys = generator.random((BLOCK, samples))
-    return np.argpartition(keys, batch_size - 1, 1)[:, :batch_size]
+    return np.argpartition(keys, batch_size - 1, 1)[:, :batch_size].copy()  # a view would keep all n indices alive
 
 
 def normals(seed: int, step: int, count: int) -> NDArray[np.float64]:

@@ -51,7 +51,8 @@ def sweep(
 
     Runs of one rule and one batch size go as one batch, up to 32 (on a GPU 256) of them: a row. A run's numbers are
     those of a `Run` of its own, up to rounding, whatever else is in its row and wherever the row is computed. Each
-    row is kept on disk as soon as it is finished; the same call with the same path goes on from there.
+    row is kept on disk as soon as it is finished; the same call with the same path goes on from there. A row's file
+    records which row of which sweep it holds; one that is damaged or lacks this record is computed again.
 
     Args:
         problem: what is minimized.
@@ -75,8 +76,8 @@ def sweep(
         The measurements, with one axis for each setting.
 
     Raises:
-        ValueError: when an argument is out of range or does not fit, `path` holds another sweep, or the problem cannot
-            travel to another process.
+        ValueError: when an argument is out of range or does not fit, `path` holds another sweep or a row in the place
+            of another, or the problem cannot travel to another process.
         TypeError: when a number is not a number.
 
     >>> from samviz.problems import quadratic
@@ -136,6 +137,7 @@ def _computed(rows: list[Row], checkpoint: Checkpoint, executor: Executor | None
     from tqdm.auto import tqdm
 
     stored = {i: checkpoint.load(i, len(row.seeds)) for i, row in enumerate(rows)}
+    checkpoint.begin()
     done = {i: arrays for i, arrays in stored.items() if arrays is not None}
     missing = {i: row for i, row in enumerate(rows) if i not in done}
     runs, ready = (sum(len(rows[i].seeds) for i in which) for which in (range(len(rows)), done))

@@ -38,11 +38,11 @@ def run_page(session: Session, frames: int) -> str:
         raise ValueError("the run has 0 steps; expected 1 or more: press Play or call lab.run(n) before the export")
     again, pictures = taken_again(session, frames)
     run, rows, samples = again.run, again.run.history.rows, session.problem.samples
-    title = f"{words.RULE_NAMES[run.settings.rule]} on {session.problem.name}"
+    title = f"{words.rule_name(run.settings.rule)} on {session.problem.name}"
     told = f"{run.steps:,} steps from seed {run.seed}: {words.phase(again.now(), samples, again.falling())}."
     head = "from step", "rule", "η", "ρ", "batch size"
     held = [
-        (f"{step:,}", words.RULE_NAMES[s.rule], f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–"))
+        (f"{step:,}", words.rule_name(s.rule), f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–"))
         for step, s in run.changes
     ]
     names = "", "loss, full batch", "λ₁", "trace", "cos(∇L, v₁)", "cos(∇L, top eigenspace)"

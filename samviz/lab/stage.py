@@ -32,7 +32,7 @@ class Stage:
         """
         settings, problem, samples = session.run.settings, session.problem, session.problem.samples
         view = LabView(
-            rules=[[n, words.RULE_NAMES[n]] for n in RULES if n != "label_noise" or problem.square_targets],
+            rules=[[n, words.rule_name(n)] for n in RULES if n != "label_noise" or problem.square_targets],
             planes=[[kind, label] for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"],
             presets=presets,
             samples=samples,

@@ -31,6 +31,11 @@ SHARP = "sam", "ascent", "worst"  # perturb along or near ∇L: alike for single
 ALIGNED = "sam", "worst", "normalized_gd"  # ∇L along v₁ tells that the full batch has settled
 
 
+def rule_name(rule: str) -> str:
+    """Return what a rule is called on the screen; a rule that the user has registered is called by its key."""
+    return RULE_NAMES.get(rule, rule)
+
+
 def phase(row: dict[str, Any], samples: int, falling: bool) -> str:
     """Which part of the theory the run is in.
 
@@ -59,7 +64,8 @@ def phase(row: dict[str, Any], samples: int, falling: bool) -> str:
 
 def _plain(row: dict[str, Any]) -> bool:
     """Whether the rule is gradient descent at its present ρ."""
-    return bool(row["rule"] == "gd" or (row["rho"] == 0 and row["rule"] != "normalized_gd"))
+    perturbing = row["rule"] in RULE_NAMES and row["rule"] != "normalized_gd"
+    return bool(row["rule"] == "gd" or (row["rho"] == 0 and perturbing))
 
 
 def look(row: dict[str, Any], samples: int) -> str:
@@ -73,6 +79,8 @@ def look(row: dict[str, Any], samples: int) -> str:
         One sentence or two.
     """
     rule, single, part = row["rule"], row["batch_size"] == 1 < samples, row["batch_size"] < samples
+    if rule not in RULE_NAMES:
+        return f"The rule {rule!r} was registered by you: the paper makes no statement about it."
     if rule == "gd" and row["rho"] > 0:
         return "Gradient descent does not use ρ: choose the rule SAM."
     if _plain(row) and rule not in ("gd", *SHARP):

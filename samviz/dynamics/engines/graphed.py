@@ -1,10 +1,12 @@
 """The GPU's engine: stretches of steps captured as CUDA graphs, all runs in one batch, no word to the host inside.
 
-At toy sizes a GPU spends its time on being told what to do next. A graph tells it once.
+At toy sizes a GPU spends its time on being told what to do next. A graph tells it once. Where a graph cannot be
+captured or replayed, the reference engine takes the same steps on the GPU, after one warning.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
@@ -13,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.dynamics.engines import eager
 from samviz.dynamics.engines.stretch import Moved, Stretch, noise_count
-from samviz.dynamics.rules import RULES, bend, worst
+from samviz.dynamics.rules import CAPTURABLE, RULES, Rule, bend
 from samviz.dynamics.settings import Settings
 from samviz.problems import Problem
 
 TOGETHER = 32  # steps in a graph
 KEPT = 8  # graphs kept for a problem
-HOSTED = worst  # climbs until it has arrived, and asks the host whether it has
 
 
 class State:
@@ -83,16 +85,21 @@ class State:
 
 Play = Callable[[int], None]  # takes 1 or TOGETHER steps
 _graphs: WeakKeyDictionary[Problem, dict[tuple[object, ...], tuple[State, Play]]] = WeakKeyDictionary()
+_failed: WeakKeyDictionary[Problem, set[Rule]] = WeakKeyDictionary()  # whose graphs raised an error
 
 
 def captures(problem: Problem, settings: Settings) -> bool:
-    """Whether steps can be captured: of a problem in closed form on a CUDA device, by a rule that never asks the host.
+    """Whether steps can be captured: of a problem in closed form on a CUDA device, by a rule that is marked for it.
+
+    After an error in a graph the problem's steps by that rule are not captured again.
 
     Args:
         problem: what is minimized.
         settings: of the steps.
     """
-    return problem.device.type == "cuda" and problem.closed and RULES[settings.rule] is not HOSTED
+    if problem.device.type != "cuda" or not problem.closed:
+        return False
+    return RULES[settings.rule] in CAPTURABLE - _failed.get(problem, set())
 
 
 def advance(stretch: Stretch) -> Moved:
@@ -102,16 +109,34 @@ def advance(stretch: Stretch) -> Moved:
         stretch: what to do, on a CUDA device.
 
     Returns:
-        Where it has led: up to rounding, what `samviz.dynamics.engines.eager.advance` says.
+        Where it has led: up to rounding, what `samviz.dynamics.engines.eager.advance` says; exactly that, where a
+        graph raises an error.
     """
+    rule, failed = RULES[stretch.settings.rule], _failed.setdefault(stretch.problem, set())
+    if rule not in failed:
+        try:
+            return played(stretch, *_graph(stretch))
+        except RuntimeError as error:  # the class of all errors of CUDA
+            failed.add(rule)
+            del _graphs[stretch.problem]
+            warnings.warn(
+                f"the CUDA graph of the rule {stretch.settings.rule!r} failed with {type(error).__name__}: {error}. "
+                "The run continues on the GPU with one step at a time: the same numbers up to rounding, more slowly",
+                RuntimeWarning,
+                stacklevel=4,  # where Run.step was called
+            )
+    return eager.advance(stretch)  # of the stretch, which a graph does not change, from its start
+
+
+def _graph(stretch: Stretch) -> tuple[State, Play]:
+    """A stretch's steps as graphs: those of an earlier stretch, or new ones."""
     kept = _graphs.setdefault(stretch.problem, {})
-    settings = stretch.settings
-    key = RULES[settings.rule], settings.batch_size, len(stretch.x)
+    key = RULES[stretch.settings.rule], stretch.settings.batch_size, len(stretch.x)
     if key not in kept:
         while len(kept) >= KEPT:
             del kept[next(iter(kept))]
         kept[key] = _captured(stretch)
-    return played(stretch, *kept[key])
+    return kept[key]
 
 
 def _captured(stretch: Stretch) -> tuple[State, Play]:
@@ -119,17 +144,20 @@ def _captured(stretch: Stretch) -> tuple[State, Play]:
     problem, rule = stretch.problem, stretch.settings.rule
     state = State(stretch)
     state.load(stretch)
-    aside = torch.cuda.Stream(problem.device)
-    aside.wait_stream(torch.cuda.current_stream(problem.device))
-    with torch.cuda.stream(aside):  # libraries set themselves up here, which cannot be captured
-        for _ in range(3):
-            state.move(problem, rule, 1)
-    torch.cuda.current_stream(problem.device).wait_stream(aside)
+    current, aside = torch.cuda.current_stream(problem.device), torch.cuda.Stream(problem.device)
+    aside.wait_stream(current)
+    try:
+        with torch.cuda.stream(aside):  # libraries set themselves up here, which cannot be captured
+            for _ in range(3):
+                state.move(problem, rule, 1)
+    finally:
+        current.wait_stream(aside)  # before the state's memory can be given to others, after an error, too
     graphs = {}
-    for steps in (1, TOGETHER):
-        graphs[steps] = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graphs[steps]):
-            state.move(problem, rule, steps)
+    with torch.cuda.stream(current):  # after an error in a capture torch would leave the stream of the capture in use
+        for steps in (1, TOGETHER):
+            graphs[steps] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graphs[steps]):
+                state.move(problem, rule, steps)
     return state, lambda steps: graphs[steps].replay()
 
 
