@@ -33,9 +33,14 @@ def radius(group: dict[str, Any]) -> float:
     rho, adaptive = group["rho"], group["adaptive"]
     if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= group["rho"] <= sys.float_info.max:
         raise ValueError(f"rho is {rho!r}; expected a number of 0 or more")
-    if not isinstance(adaptive, bool):
-        raise TypeError(f"adaptive is {adaptive!r}; expected True or False")
+    check_flag("adaptive", adaptive)
     return float(rho)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; expected True or False")
 
 
 def listed(params: Any) -> Any:
