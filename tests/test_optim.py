@@ -720,6 +720,7 @@ def refused(p=None, **options):
     ("given", "words"),
     [
         ({"p": torch.zeros(2, dtype=torch.complex64)}, r"parameter 0 of group 0 is torch\.complex64.*view_as_real"),
+        ({"rho": 1e308}, r"rho is 1e\+308; expected a number of 0 or more, 3e\+38 at most"),
         ({"base_optimizer": torch.optim.LBFGS}, "gives LBFGS.*needs no closure"),
         ({"base_optimizer": torch.optim.Adadelta}, "gives Adadelta.*no option rho"),
         ({"base_optimizer": SGD([line(1.0)], lr=0.1)}, r"with other params or options \(lr\)"),
