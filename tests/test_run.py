@@ -273,8 +273,8 @@ def test_a_state_is_plain_data():
         return value is None or type(value) in (int, float, str, bool, torch.Tensor)
 
     for run in (sine(batch_size=2, trail=3), sine(lr=(0.1, 0.05), x0=torch.full((2, 61), 0.1))):
-        run.step(5)
-        run.measure()
+        run.step(np.int64(5))  # counts as a Python integer from here on
+        run.measure(k=np.int64(2))
         assert plain(run.state_dict())
 
 

@@ -79,7 +79,7 @@ class Run:
         """
         where, precision = placed(device, dtype)
         instance("problem", problem, Problem, "one from samviz.problems")
-        whole("trail", trail, "0 or more iterates", 0)
+        trail = whole("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
         each = seed if isinstance(seed, tuple | list) else (seed,)
         seeds = tuple(whole("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in each)
@@ -162,7 +162,7 @@ class Run:
             Diverged: when every run has diverged; history and iterate are kept.
             ValueError: when n is negative.
         """
-        whole("n", n, "0 or more steps", 0)
+        n = whole("n", n, "0 or more steps", 0)
         while n:
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
@@ -201,7 +201,7 @@ class Run:
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""
-        whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
+        r = whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
