@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -55,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")
     commands.add_parser("answers", help="print the answer key of the exercises and quizzes, for teachers")
     asked = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows would refuse the Greek letters
+            stream.reconfigure(encoding="utf-8")
     if asked.command == "doctor":
         return doctor()
     if asked.command == "answers":

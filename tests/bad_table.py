@@ -94,12 +94,17 @@ def stepped(closure: Any = None, samples: Any = None, scaler: Any = None, m: Any
     return optimizer.step(backward if closure is None else closure, samples, scaler)
 
 
-def second(scaler: Any = None) -> Any:
+def with_gradients() -> SAM:
     optimizer = sam()
     for p in optimizer.param_groups[0]["params"]:
         p.grad = torch.ones_like(p)
+    return optimizer
+
+
+def second(scaler: Any = None, zero_grad: Any = False) -> Any:
+    optimizer = with_gradients()
     optimizer.first_step()
-    return optimizer.second_step(scaler)
+    return optimizer.second_step(scaler, zero_grad)
 
 
 def probe(**given: Any) -> Probe:
@@ -597,7 +602,8 @@ TABLE: dict[str, Case] = {
             "scaler": (3, "scale"),
         },
     ),
-    "optim.SAM.second_step": Case(second, dict, {"scaler": (3, "scale")}),
+    "optim.SAM.first_step": Case(lambda **given: with_gradients().first_step(**given), dict, {"zero_grad": bad.FLAG}),
+    "optim.SAM.second_step": Case(second, dict, {"scaler": (3, "scale"), "zero_grad": bad.FLAG}),
     # a training of one's own
     "probe.Probe": Case(
         Probe,

@@ -13,9 +13,8 @@ def python(*arguments, env=None, **options):
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": path} | (env or {}),
+        env=os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | (env or {}),
         capture_output=True,
-        text=True,
         check=False,
-        **({"timeout": 250} | options),
+        **({"timeout": 250, "encoding": "utf-8"} | options),
     )

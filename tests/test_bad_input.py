@@ -1,10 +1,14 @@
 """What messages say was expected, in full; that each names its argument and the value, bad_table.py asks of all."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import samviz
 from samviz.dynamics import Run
 from samviz.geometry import (
     alignment,
@@ -164,3 +168,21 @@ def test_the_three_sharpnesses(kind):
     no_mean = "stochastic is True but the loss of quadratic is no mean"
     told(lambda: measure(flat, here, 0.1, stochastic=True), f"{no_mean} over samples; use False")
     told(lambda: limiting_regularizer(flat, here, kind, True), no_mean)
+
+
+CONVERTING = {"whole", "real", "reals", "check_radius", "check_share"}
+
+
+def thrown_away(source):
+    """Lines of a source that check a number and go on with what was given, which may be no int or float."""
+    for node in ast.walk(ast.parse(source)):
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in CONVERTING:
+            yield node.lineno
+
+
+def test_what_a_check_returns_is_what_is_used():
+    assert list(thrown_away('whole("n", n, "0 or more", 0)\nm = whole("m", m, "0 or more", 0)')) == [1]
+    package = Path(samviz.__file__).parent
+    found = {path.name: list(thrown_away(path.read_text(encoding="utf-8"))) for path in package.rglob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}

@@ -49,7 +49,7 @@ def samviz(*arguments, cwd, path=(), blocked=()):
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
         check=False,
     )

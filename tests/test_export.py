@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 import pytest
+from torch import Tensor
 
 from samviz.figures import save
 from samviz.figures.page import coded
@@ -67,7 +68,7 @@ def after(figure: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
 
 def bare(tree: Any) -> Any:
     """A tree as plain JSON without what is unset or unseen."""
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray | Tensor):
         return tree.tolist()
     if isinstance(tree, dict):
         kept = {key: bare(value) for key, value in tree.items() if key != "visible" or value is False}

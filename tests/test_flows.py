@@ -298,3 +298,9 @@ def test_the_boundary_of_a_run_is_where_the_recursion_says():
         y = y * (1 - lr * top) - lr * rho * top * np.sign(y)
     outside = np.array(lengths) > 2 * lr * rho * top**2 / (2 - lr * top)
     assert phase_boundary(run.history) == np.flatnonzero(outside).max() + 1
+
+
+def test_a_tolerance_of_extended_precision_counts_as_its_float():
+    x = torch.tensor([1.0, 1.0, 0.1, 0.1], dtype=torch.float64)
+    given, plain = (gradient_flow_limit(valley(), x, tol=tol) for tol in (np.longdouble("1e-8"), 1e-8))
+    assert torch.equal(given.x, plain.x)

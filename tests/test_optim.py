@@ -478,6 +478,22 @@ def test_autocast_to_bfloat16_around_steps_reuses_no_weights_of_another_pass():
     torch.testing.assert_close(flat(inside), flat(exact), rtol=0, atol=0.02)
 
 
+def test_the_usual_loop_with_zero_grad_takes_the_same_steps_as_another_implementation():
+    ours, theirs = cnn(norm=False).double(), cnn(norm=False).double()
+    mine = SAM(ours.parameters(), SGD, rho=0.1, lr=0.05, momentum=0.9)
+    peer = pytorch_optimizer.SAM(theirs.parameters(), SGD, rho=0.1, lr=0.05, momentum=0.9)
+    for _ in range(5):
+        for optimizer, model in ((mine, ours), (peer, theirs)):
+            closure_of(model, inputs=INPUTS.double())()
+            optimizer.first_step(zero_grad=True)
+            assert all(p.grad is None for p in model.parameters())
+            closure_of(model, inputs=INPUTS.double())()
+            optimizer.second_step(zero_grad=True)
+            assert all(p.grad is None for p in model.parameters())
+    assert (flat(ours) - flat(cnn(norm=False).double())).norm() > 0.1
+    torch.testing.assert_close(flat(ours), flat(theirs), rtol=0, atol=1e-7)  # it adds a small number to the norm
+
+
 # Both passes see one function
 
 
@@ -583,6 +599,15 @@ def test_at_zero_gradient_the_perturbation_is_skipped_counted_and_reported():
         warnings.simplefilter("error")  # only the first one warns
         optimizer.step(differentiated(lambda: (0 * p).sum()))
     assert optimizer.skipped == {"zero gradient": 2, "first gradient": 0, "second gradient": 0}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_gradient_in_a_group_that_is_not_perturbed_is_not_reported_as_zero():
+    still, moved = line(1.0), line(2.0)
+    optimizer = SAM([{"params": [still], "rho": 0.0}, {"params": [moved]}], SGD, rho=0.1, lr=0.5)
+    optimizer.step(differentiated(lambda: (still**2).sum()))  # the group with ρ > 0 has no gradient at all
+    assert optimizer.skipped["zero gradient"] == 0
+    assert (still.item(), moved.item()) == (0.0, 2.0)
 
 
 def test_a_tiny_gradient_of_half_precision_gives_a_perturbation_and_no_nan():
@@ -695,6 +720,7 @@ def refused(p=None, **options):
     ("given", "words"),
     [
         ({"p": torch.zeros(2, dtype=torch.complex64)}, r"parameter 0 of group 0 is torch\.complex64.*view_as_real"),
+        ({"rho": 1e308}, r"rho is 1e\+308; expected a number of 0 or more, 3e\+38 at most"),
         ({"base_optimizer": torch.optim.LBFGS}, "gives LBFGS.*needs no closure"),
         ({"base_optimizer": torch.optim.Adadelta}, "gives Adadelta.*no option rho"),
         ({"base_optimizer": SGD([line(1.0)], lr=0.1)}, r"with other params or options \(lr\)"),

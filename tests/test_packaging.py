@@ -177,3 +177,16 @@ def test_nothing_names_the_machine_it_was_written_on():
 def test_conda_and_binder_compute_on_one_thread():
     variables = yaml.safe_load((ROOT / "environment.yml").read_text())["variables"]
     assert variables == dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def test_readme_names_no_install_from_pypi_as_working():
+    """Nothing is published; delete this test with the first release."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    named = [line for line in lines if re.search(r"""pip install[^`]*[\s"']samviz\b(?!-)""", line)]
+    assert [line for line in named if "planned for the first release" not in line] == []
+    assert len(named) <= 1
+
+
+def test_readme_names_the_wheel_that_is_built():
+    named = re.findall(r"samviz-[\w.]+-py3-none-any\.whl", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(named) == {f"samviz-{samviz.__version__}-py3-none-any.whl"}

@@ -11,7 +11,7 @@ import valley_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samviz.dynamics import RULES, Run
+from samviz.dynamics import RULES, Diverged, Run
 from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -259,3 +259,18 @@ def test_single_precision_stays_single():
             twin.step(5)
             tolerance = 1e-3 if rule == "worst" else 1e-5
             torch.testing.assert_close(run.x.double(), twin.x, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - {"gd", "normalized_gd"}))
+def test_a_radius_beyond_single_precision_diverges_as_any_other(rule, dtype):
+    run = Run(valley(), rule, lr=0.01, rho=1e308, x0=[1.0, 1.0, 0.1, 0.1], device="cpu", dtype=dtype)
+    with pytest.raises(Diverged, match="The run diverged at step 0"):
+        run.step(3)
+    assert torch.isfinite(run.x).all()
+
+
+def test_a_learning_rate_beyond_single_precision_diverges_as_any_other():
+    run = Run(mlp([1, 6, 1], "tanh", "sine"), lr=1e308, device="cpu", dtype=torch.float32)
+    with pytest.raises(Diverged):
+        run.step(3)

@@ -1,13 +1,13 @@
 """The run: its loop, its record, resuming, steering, many at once, and how it ends when it diverges."""
 
-import pickle
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from samviz.dynamics import RULES, Diverged, Run
+from samviz.dynamics import RULES, Diverged, Run, Settings
 from samviz.dynamics.sampling import batch_indices
 from samviz.geometry import alignment
 from samviz.problems import mlp, quadratic, valley
@@ -247,7 +247,9 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     run.set(rho=0.2)
     run.step(30)
     run.measure()
-    saved = pickle.loads(pickle.dumps(run.state_dict()))
+    file = io.BytesIO()
+    torch.save(run.state_dict(), file)
+    saved = torch.load(io.BytesIO(file.getvalue()), weights_only=True)  # which unpickles tensors and plain data alone
     resumed = fresh()  # another seed and start, all of which the state replaces
     resumed.step(3)
     resumed.load_state_dict(saved)
@@ -290,12 +292,46 @@ def test_a_state_is_plain_data():
             return all(isinstance(k, str) and plain(v) for k, v in value.items())
         if isinstance(value, list | tuple):
             return all(map(plain, value))
-        return value is None or isinstance(value, int | float | str | bool | np.ndarray | np.generic)
+        return value is None or type(value) in (int, float, str, bool, torch.Tensor)
 
-    run = sine(batch_size=2, trail=3)
-    run.step(5)
+    for run in (sine(batch_size=2, trail=3), sine(lr=(0.1, 0.05), x0=torch.full((2, 61), 0.1))):
+        run.step(np.int64(5))  # counts as a Python integer from here on
+        run.measure(k=np.int64(2))
+        assert plain(run.state_dict())
+
+
+def test_a_resumed_history_holds_numpy_values_as_before():
+    run = sine()
     run.measure()
-    assert plain(run.state_dict())
+    resumed = sine()
+    resumed.load_state_dict(run.state_dict())
+    for name, value in run.history.rows[0].items():
+        assert type(resumed.history.rows[0][name]) is type(value), name
+        np.testing.assert_array_equal(resumed.history.rows[0][name], value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("steps", -5, r"state\['steps'\] is -5; expected 0 or more steps"),
+        ("steps", 2.5, r"state\['steps'\] is 2\.5; expected an integer"),
+        ("seed", -1, r"state\['seed'\] is -1"),
+        ("seeds", (0, 1), r"state\['seeds'\] has 2 values for 1 runs"),
+        ("seeds", (-1,), r"state\['seeds'\] is -1"),
+        ("width", -1, r"state\['width'\] is -1"),
+        ("single", 1, r"state\['single'\] is 1; expected True or False"),
+        ("changes", [(-1, Settings().row())], r"state\['changes'\] is -1"),
+        ("diverged_at", torch.zeros(3), r"state\['diverged_at'\] has shape \(3,\); expected \(1,\)"),
+    ],
+)
+def test_a_state_with_numbers_that_no_run_has_is_refused(name, value, words):
+    run = sine()
+    run.step(5)
+    before = run.x.clone()
+    with pytest.raises((ValueError, TypeError), match=words):
+        run.load_state_dict(run.state_dict() | {name: value})
+    assert torch.equal(run.x, before)
+    assert run.steps == 5
 
 
 def test_a_state_is_a_copy():

@@ -685,3 +685,17 @@ def test_the_given_point_stays_as_it_was(kind):
     SHARPNESSES[kind](valley(), x, 0.3)
     assert x.tolist() == [0.6, 0.9, 0.1, -0.4]
     assert not x.requires_grad
+
+
+@pytest.mark.parametrize("kind", SHARPNESSES)
+def test_a_radius_whose_square_overflows_is_refused(kind):
+    with pytest.raises(ValueError, match=r"rho is 1e\+308; expected a perturbation radius above 0, 3e\+38 at most"):
+        SHARPNESSES[kind](valley(), torch.ones(4), 1e308)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", SHARPNESSES)
+def test_a_radius_of_extended_precision_counts_as_its_float(kind):
+    x = torch.tensor([1.0, 1.0, 0.1, 0.1], dtype=torch.float64)
+    given, plain = (SHARPNESSES[kind](valley(), x, rho) for rho in (np.longdouble("0.1"), 0.1))
+    assert torch.equal(given.value, plain.value)

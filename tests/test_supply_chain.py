@@ -25,3 +25,12 @@ def test_ci_installs_nothing_without_its_hash():
     for line in installs:
         assert "--no-deps" in line
         assert "--require-hashes" in line or "--no-build-isolation -e ." in line
+
+
+def test_each_action_of_a_workflow_is_pinned_to_a_commit():
+    """A tag may be moved to other code; one action has one commit everywhere."""
+    used = [line for path in (ROOT / ".github/workflows").glob("*.yml") for line in listed(path) if "uses:" in line]
+    pinned = [re.search(r"uses: ([\w./-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$", line) for line in used]
+    assert used
+    assert all(pinned), used
+    assert len({found[1] for found in pinned}) == len({found.groups() for found in pinned})

@@ -38,6 +38,6 @@ def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> ND
             raise ValueError(f"{name} is {value!r:.200}; expected {expected}")
     if (length < 0).any():
         raise ValueError(f"grad_norm is {grad_norm!r:.200}; expected lengths of 0 or more")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         reach = np.where(rho == 0, 0.0, rho / length)
         return np.asarray(4 / lr / (np.sqrt(1 + 8 * reach / lr) + 1))

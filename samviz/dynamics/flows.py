@@ -74,7 +74,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     """
     from scipy.integrate import solve_ivp
 
-    real("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
+    tol = real("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
     problem, x = located(problem, x)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ def measurement(
     Raises:
         ValueError: when k is below 1.
     """
-    whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
+    k = whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     with one_thread(problem):
         dim, shown = problem.dim, min(k, problem.dim)
         loss, gradient = problem.gradient(x)

@@ -19,6 +19,7 @@ Batch = Tensor | None  # int64 (runs, b), sample indices; None for all
 Number = float | Tensor  # one for all runs, or (runs, 1)
 Noise = Callable[[int], Tensor]  # count -> (runs, count), standard normal numbers of this step
 
+LARGEST = torch.finfo(torch.float32).max
 SHAKE = 0.1  # of a unit vector, along an arbitrary direction
 PAIRS = 8  # of opposite directions, in a step of `average`
 
@@ -210,13 +211,15 @@ def _perturbed(x: Tensor, rho: Number, gradient: Tensor) -> Tensor:
     if len(x) == 1 and x.device.type == "cpu" and isinstance(rho, float):
         length = math.sqrt(float(torch.dot(gradient[0], gradient[0])))
         if length > 0:
-            return torch.add(x, gradient, alpha=rho / length)
+            return _plus(x, rho / length, gradient)
     return _plus(x, rho, unit(gradient))
 
 
 def _plus(x: Tensor, factor: Number, way: Tensor) -> Tensor:
     """A step of factor·way from x, as one operation where it can be."""
-    return x + factor * way if isinstance(factor, Tensor) else torch.add(x, way, alpha=factor)
+    if isinstance(factor, Tensor) or abs(factor) > LARGEST:  # which torch.add refuses; the product is infinite
+        return x + factor * way
+    return torch.add(x, way, alpha=factor)
 
 
 RULES: dict[str, Rule] = {

@@ -23,6 +23,7 @@ from samviz.problems import Problem
 from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import one_thread, placed
 
+SEED = "an integer of 0 or more, below 2⁶²"
 BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
 
 
@@ -79,10 +80,10 @@ class Run:
         """
         where, precision = placed(device, dtype)
         instance("problem", problem, Problem, "one from samviz.problems")
-        whole("trail", trail, "0 or more iterates", 0)
+        trail = whole("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
         each = seed if isinstance(seed, tuple | list) else (seed,)
-        seeds = tuple(whole("seed", s, "an integer of 0 or more, below 2⁶², or one per run", 0, 2**62) for s in each)
+        seeds = tuple(whole("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in each)
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
@@ -162,7 +163,7 @@ class Run:
             Diverged: when every run has diverged; history and iterate are kept.
             ValueError: when n is negative.
         """
-        whole("n", n, "0 or more steps", 0)
+        n = whole("n", n, "0 or more steps", 0)
         while n:
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
@@ -201,7 +202,7 @@ class Run:
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""
-        whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
+        r = whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
@@ -244,22 +245,25 @@ class Run:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: plain numbers, strings, lists and arrays."""
+        """Everything needed to go on bit for bit: tensors on the CPU, plain numbers, strings, lists and dictionaries.
+
+        What `torch.save` writes of it, `torch.load` reads with `weights_only=True`.
+        """
         return {
-            "x": self.x.cpu().numpy().copy(),
-            "before": self._before.cpu().numpy().copy(),
+            "x": self.x.cpu().clone(),
+            "before": self._before.cpu().clone(),
             "steps": self.steps,
             "seed": self.seed,
             "seeds": self.seeds,
             "single": self.single,
             "settings": self._settings.row(),
             "changes": [(step, settings.row()) for step, settings in self.changes],
-            "diverged_at": self.diverged_at.numpy().copy(),
-            "bound": self._bound.cpu().numpy().copy(),
-            "warm": None if self._warm is None else self._warm.cpu().numpy().copy(),
+            "diverged_at": self.diverged_at.clone(),
+            "bound": self._bound.cpu().clone(),
+            "warm": None if self._warm is None else self._warm.cpu().clone(),
             "width": self._width,
-            "trail": [x.cpu().numpy().copy() for x in self.trail],
-            "history": [dict(row) for row in self.history.rows],
+            "trail": [x.cpu().clone() for x in self.trail],
+            "history": [{name: _tensor(value) for name, value in row.items()} for row in self.history.rows],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -269,7 +273,8 @@ class Run:
             state: from `state_dict` of a run on the same problem.
 
         Raises:
-            ValueError: when the state's parameters do not fit the problem; the run is left as it was.
+            ValueError: when the state's parameters do not fit the problem, or a number is out of range; the run is left
+                as it was.
             TypeError: when it is no such state.
         """
         if not isinstance(state, Mapping) or (lost := self.state_dict().keys() - state.keys()):
@@ -277,22 +282,44 @@ class Run:
             raise TypeError(f"state {lacks}; expected what state_dict() of a run on the same problem gave")
         x = self.problem.points(state["x"], "state['x']").clone()
         settings = Settings(**state["settings"]).fit(len(x), self.problem)
+        seeds = tuple(whole("state['seeds']", seed, SEED, 0, 2**62) for seed in state["seeds"])
+        if len(seeds) != len(x):
+            raise ValueError(f"state['seeds'] has {len(seeds)} values for {len(x)} runs; expected one per run")
+        diverged_at = torch.as_tensor(state["diverged_at"]).cpu().clone()
+        if diverged_at.shape != (len(x),):
+            raise ValueError(f"state['diverged_at'] has shape {tuple(diverged_at.shape)}; expected ({len(x)},)")
 
-        def tensor(array: ArrayLike) -> Tensor:
-            return torch.tensor(array, device=x.device, dtype=x.dtype)
+        def tensor(array: ArrayLike | Tensor) -> Tensor:
+            return torch.as_tensor(array, device=x.device, dtype=x.dtype).clone()
 
         read: dict[str, Any] = {  # all of it before any is taken over
             "x": x,
+            "steps": whole("state['steps']", state["steps"], "0 or more steps", 0),
+            "seed": whole("state['seed']", state["seed"], SEED, 0, 2**62),
+            "seeds": seeds,
+            "single": flag("state['single']", state["single"]),
             "_settings": settings,
-            "seeds": tuple(state["seeds"]),
-            "changes": [(step, Settings(**row)) for step, row in state["changes"]],
-            "diverged_at": torch.as_tensor(state["diverged_at"]).clone(),
+            "changes": [
+                (whole("state['changes']", step, "each at a step of 0 or more", 0), Settings(**row))
+                for step, row in state["changes"]
+            ],
+            "diverged_at": diverged_at,
             "_before": tensor(state["before"]),
             "_bound": tensor(state["bound"]),
             "_warm": None if state["warm"] is None else tensor(state["warm"]),
-            "_width": state["width"],
+            "_width": whole("state['width']", state["width"], "0 or more eigenvectors", 0),
             "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),
             "history": History(),
         }
-        read["history"].rows = [dict(row) for row in state["history"]]
-        vars(self).update(read, steps=state["steps"], seed=state["seed"], single=state["single"])
+        read["history"].rows = [{name: _array(value) for name, value in dict(row).items()} for row in state["history"]]
+        vars(self).update(read)
+
+
+def _tensor(value: Any) -> Any:
+    """A value of a history row for `torch.save`: numpy's arrays and numbers as tensors, others as they are."""
+    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _array(value: Any) -> Any:
+    """The numpy array or number that `_tensor` made a tensor of."""
+    return value.cpu().numpy().copy()[()] if isinstance(value, Tensor) else value

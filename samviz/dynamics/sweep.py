@@ -94,8 +94,8 @@ def sweep(
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor is {executor!r:.200}; expected one of concurrent.futures, or None")
     where, precision = placed(device, dtype)
-    whole("steps", steps, "0 or more steps", 0)
-    whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
+    steps = whole("steps", steps, "0 or more steps", 0)
+    k = whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     start = None if x0 is None else problem.points(x0, "x0")
     if start is not None and len(start) > 1:
         raise ValueError(f"x0 has shape {tuple(start.shape)}; expected ({problem.dim},), the start of every run")

@@ -67,7 +67,7 @@ def alignment(
     """
     problem, x = located(problem, x)
     check_batch(problem, batch, len(x))
-    real("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
+    close = real("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
     else:

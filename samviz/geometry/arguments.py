@@ -57,6 +57,12 @@ def check_samples(problem: Problem, stochastic: bool) -> None:
         raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
 
 
-def check_share(rank_tol: float) -> None:
-    """Refuse what is no share of λ₁ above which an eigenvalue may count as non-zero."""
-    real("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
+def check_radius(rho: float) -> float:
+    """A perturbation radius ρ > 0; above what single precision holds, ρ² would overflow in double precision."""
+    most = torch.finfo(torch.float32).max
+    return real("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
+
+
+def check_share(rank_tol: float) -> float:
+    """The share of λ₁ above which an eigenvalue counts as non-zero."""
+    return real("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)

@@ -77,7 +77,7 @@ class SpectralDensity:
         Raises:
             ValueError: when the width is not positive, or the points have another shape.
         """
-        _check(width)
+        width = _positive(width)
         sigma = np.broadcast_to(self.width if width is None else width, len(self.nodes))
         where = reals("points", points, expected := f"real numbers, (m,) or ({len(sigma)}, m)")
         if where.ndim not in (1, 2) or where.size == 0 or where.shape[:-1] not in ((), (len(sigma),)):
@@ -168,9 +168,9 @@ def spectral_density(
     array([[1., 4.]])
     """
     problem, x = located(problem, x)
-    whole("probes", probes, "at least 1", 1)
-    whole("steps", steps, "at least 2", 2)
-    _check(width)
+    probes = whole("probes", probes, "at least 1", 1)
+    steps = whole("steps", steps, "at least 2", 2)
+    width = _positive(width)
     generator = seeded(seed)
     exact = problem.dim <= max(DENSE, steps)
     with one_thread(problem):
@@ -180,7 +180,7 @@ def spectral_density(
         reach, extent = (np.ptp(np.pad(part, ((0, 0), (0, 1))), 1) for part in (bulk, nodes.reshape(len(x), -1)))
         sigma = np.maximum(REACH / steps * reach, np.where(extent > 0, extent, 1) / FINE)
     else:
-        sigma = np.full(len(x), float(width))
+        sigma = np.full(len(x), width)
     return SpectralDensity(nodes, weights, residuals, sigma, problem.dim, products, exact)
 
 
@@ -233,9 +233,9 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
     )
 
 
-def _check(width: float | None) -> None:
-    if width is not None:
-        real("width", width, "a positive number in units of the eigenvalues, or None", lambda w: w > 0)
+def _positive(width: float | None) -> float | None:
+    expected = "a positive number in units of the eigenvalues, or None"
+    return None if width is None else real("width", width, expected, lambda w: w > 0)
 
 
 def _finite(problem: Problem, products: Tensor) -> Array:

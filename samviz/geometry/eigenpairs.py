@@ -87,7 +87,7 @@ def top_eigenpairs(
     tensor([[3., 1.]], dtype=torch.float64)
     """
     problem, x = located(problem, x)
-    whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
+    k = whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
     check_batch(problem, batch, len(x))
     age = 0
     if isinstance(start, Eigenpairs):
@@ -99,7 +99,7 @@ def top_eigenpairs(
         start, age = None, 0
     usual = 1e-6 if x.dtype == torch.float64 else 1e-3
     tol = usual if tol is None else real("tol", tol, "a positive number, or None", lambda t: t > 0)
-    whole("max_products", max_products, "1 or more", 1)
+    max_products = whole("max_products", max_products, "1 or more", 1)
     seeded(seed)  # refuses a bad one also where nothing is drawn
     with one_thread(problem):
         if problem.dim <= DENSE:

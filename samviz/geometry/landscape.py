@@ -274,8 +274,8 @@ def slices(
         The fraction done, in (0, 1], and with the last one the landscape.
     """
     instance("plane", plane, Plane, "a Plane, or a point (dim,)")
-    real("radius", radius, "a positive number", lambda r: r > 0)
-    whole("resolution", resolution, "2 or more points", 2)
+    radius = real("radius", radius, "a positive number", lambda r: r > 0)
+    resolution = whole("resolution", resolution, "2 or more points", 2)
     problem, origin = located(problem, plane.origin, "plane.origin")
     lengths = {(2,), (len(plane.directions),)}
     if (middle := reals("center", center, "two finite numbers, or one for a line")).shape not in lengths:

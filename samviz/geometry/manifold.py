@@ -69,7 +69,7 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
     >>> space.rank, space.smallest
     (tensor([2]), tensor([12.], dtype=torch.float64))
     """
-    check_share(rank_tol)
+    rank_tol = check_share(rank_tol)
     problem, x = located(problem, x)
     with one_thread(problem):
         values, vectors = diagonalized(finite(problem, problem.hessian(x)))

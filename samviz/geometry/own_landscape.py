@@ -102,7 +102,7 @@ def landscape_of(
     flag("line", line)
     seeded(seed)
     if radius is not None:
-        real("radius", radius, "a positive number, or None", lambda r: r > 0)
+        radius = real("radius", radius, "a positive number, or None", lambda r: r > 0)
     problem = attached(recompute)
     x = problem.initial()
     ends: list[Tensor] = []

@@ -64,7 +64,7 @@ def limiting_regularizer(
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     problem, x = located(problem, x)
     check_samples(problem, stochastic)
-    check_share(rank_tol)
+    rank_tol = check_share(rank_tol)
     if kind == "average" or stochastic:
         trace = hessian_trace(problem, x)
         share = 2 * problem.dim if kind == "average" else 2

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.geometry.arguments import check_samples, finite, located
+from samviz.geometry.arguments import check_radius, check_samples, finite, located
 from samviz.geometry.ascent import climb, trust_region
 from samviz.geometry.eigenpairs import DENSE, diagonalized, top_eigenpairs
 from samviz.problems import Problem, Quadratic
-from samviz.problems.arguments import real, seeded, whole
+from samviz.problems.arguments import seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -52,7 +52,8 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
         The sharpness, its direction and its evidence.
 
     Raises:
-        ValueError: when rho is not positive, x does not fit, or stochastic is asked of a loss without samples.
+        ValueError: when rho is not positive or above 3e38, x does not fit, or stochastic is asked of a loss without
+            samples.
 
     Source: Eq. 1 and Table 1; Section 5 for the stochastic form.
 
@@ -60,7 +61,7 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
     >>> worst_direction_sharpness(quadratic([3.0, 1.0]), torch.zeros(2), 0.1).value
     tensor([0.0150], dtype=torch.float64)
     """
-    problem, x, chunks = _prepared(problem, x, rho, stochastic)
+    problem, x, rho, chunks = _prepared(problem, x, rho, stochastic)
     with one_thread(problem):
         parts = [_worst(problem, points, rho, batch) for points, batch in chunks]
     return _gathered(parts, len(x), stochastic)
@@ -87,7 +88,7 @@ def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochast
     >>> ascent_direction_sharpness(quadratic([3.0, 1.0]), torch.tensor([0.0, 1e-6]), 0.1).value
     tensor([0.0050], dtype=torch.float64)
     """
-    problem, x, chunks = _prepared(problem, x, rho, stochastic)
+    problem, x, rho, chunks = _prepared(problem, x, rho, stochastic)
     with one_thread(problem):
         parts = [_ascent(problem, points, rho, batch) for points, batch in chunks]
     return _gathered(parts, len(x), stochastic)
@@ -121,8 +122,8 @@ def average_direction_sharpness(
     >>> average_direction_sharpness(quadratic([3.0, 1.0]), torch.zeros(2), 0.1).value  # ρ²Tr/(2D)
     tensor([0.0100], dtype=torch.float64)
     """
-    problem, x, _ = _prepared(problem, x, rho, stochastic)
-    whole("frames", frames, "2 or more, for a standard error", 2)
+    problem, x, rho, _ = _prepared(problem, x, rho, stochastic)
+    frames = whole("frames", frames, "2 or more, for a standard error", 2)
     generator = seeded(seed)
     width = min(problem.dim, FRAME)
     with one_thread(problem):
@@ -143,10 +144,10 @@ def average_direction_sharpness(
 
 def _prepared(
     problem: Problem, x: Tensor, rho: float, stochastic: bool
-) -> tuple[Problem, Tensor, Iterator[tuple[Tensor, Tensor | None]]]:
+) -> tuple[Problem, Tensor, float, Iterator[tuple[Tensor, Tensor | None]]]:
     """Checked arguments, and the points with their batches in pieces that fit into memory."""
     problem, x = located(problem, x)
-    real("rho", rho, "a perturbation radius above 0", lambda r: r > 0)
+    rho = check_radius(rho)
     check_samples(problem, stochastic)
 
     def pieces() -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -158,7 +159,7 @@ def _prepared(
         for some in samples.split(max(1, CHUNK // (len(x) * costs))):
             yield x.repeat_interleave(len(some), 0), some.repeat(len(x))[:, None]
 
-    return problem, x, pieces()
+    return problem, x, rho, pieces()
 
 
 def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:

@@ -20,8 +20,8 @@ def decades(low: int, high: int) -> list[float]:
     >>> len(decades(-2, 0)), decades(-2, 0)[:3], decades(-2, 0)[-1]
     (49, [0.01, 0.011, 0.012], 1.0)
     """
-    whole("low", low, "a whole number, from 10^low on", -300)
-    whole("high", high, f"a whole number above low, {low}", low + 1, 300)
+    low = whole("low", low, "a whole number, from 10^low on", -300)
+    high = whole("high", high, f"a whole number above low, {low}", low + 1, 300)
     return [*(float(f"{m}e{e}") for e in range(low, high) for m in ROUND), float(f"1e{high}")]
 
 

@@ -33,7 +33,7 @@ def run_page(session: Session, frames: int) -> str:
         ValueError: when the run has no step yet, or the frames are too few.
         TypeError: when frames is no integer.
     """
-    whole("frames", frames, "2 or more", 2)
+    frames = whole("frames", frames, "2 or more", 2)
     if not session.run.steps:
         raise ValueError("the run has 0 steps; expected 1 or more: press Play or call lab.run(n) before the export")
     again, pictures = taken_again(session, frames)

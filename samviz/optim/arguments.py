@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
+
+LARGEST = torch.finfo(torch.float32).max  # that a gradient may be multiplied by
 
 # What is left out, and what to do about it, by the reason.
 SKIPS = {
@@ -31,11 +33,16 @@ def rows(name: str, value: Any) -> int:
 def radius(group: dict[str, Any]) -> float:
     """The perturbation radius ρ of a parameter group, in units of ‖w‖, or of |w| where it is adaptive."""
     rho, adaptive = group["rho"], group["adaptive"]
-    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= group["rho"] <= sys.float_info.max:
-        raise ValueError(f"rho is {rho!r}; expected a number of 0 or more")
-    if not isinstance(adaptive, bool):
-        raise TypeError(f"adaptive is {adaptive!r}; expected True or False")
+    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= group["rho"] <= LARGEST:
+        raise ValueError(f"rho is {rho!r}; expected a number of 0 or more, {LARGEST:.0e} at most")
+    check_flag("adaptive", adaptive)
     return float(rho)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; expected True or False")
 
 
 def listed(params: Any) -> Any:

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samviz.optim.arguments import radius
+from samviz.optim.arguments import LARGEST, radius
 
 Groups = list[dict[str, Any]]  # an optimizer's, each with its own rho and adaptive
 Stash = list[tuple[Tensor, Any, Tensor]]  # parameter, its rows that move (... for all), their values
-LARGEST = torch.finfo(torch.float32).max  # that a gradient may be multiplied by
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from samviz.optim.arguments import SKIPS, base_of, check_real, check_scaler, listed, loss_of, radius, rows
+from samviz.optim.arguments import SKIPS, base_of, check_flag, check_real, check_scaler, listed, loss_of, radius, rows
 from samviz.optim.passes import States, buffers_kept, random_states, replayed
 from samviz.optim.perturbation import Stash, graded, length, perturb, put_back, tilted
 
@@ -59,6 +59,9 @@ class SAM(Optimizer):
     ...     loss_of(model(inputs), targets).backward()  # the weights are back at its end
     >>> norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     >>> optimizer.second_step()
+
+    Loops written for other implementations of SAM work too: `first_step(zero_grad=True)` and
+    `second_step(zero_grad=True)` zero the gradients after the step.
 
     Mixed precision: run the forward in the closure under `torch.autocast`. With a `torch.amp.GradScaler` its backward
     is `scaler.scale(loss).backward()`; then `step(closure, scaler=scaler)` or `second_step(scaler)`, and
@@ -193,15 +196,26 @@ class SAM(Optimizer):
         yield
         self._random = states
 
-    def first_step(self) -> None:
-        """Perturb the weights along the gradient."""
+    def first_step(self, zero_grad: bool = False) -> None:
+        """Perturb the weights along the gradient.
+
+        Args:
+            zero_grad: whether to zero the gradients then, for a loop that does not do so before its second pass.
+
+        Raises:
+            TypeError: when zero_grad is neither True nor False.
+            RuntimeError: when the last step was not ended, whose weights are restored, or no parameter has a gradient.
+        """
+        check_flag("zero_grad", zero_grad)
         self._begin("first_step")
         self._graded()
         stash = perturb(self.param_groups)
         self._lost, self._stash = stash is None, stash or []
         torch.clear_autocast_cache()  # which holds weights in half precision
-        if stash == [] and any(group["rho"] > 0 for group in self.param_groups):
+        if stash == [] and any(group["rho"] > 0 and graded([group]) for group in self.param_groups):
             self._skip("zero gradient")
+        if zero_grad:
+            self.zero_grad()
 
     @contextmanager
     def second_pass(self) -> Iterator[None]:
@@ -229,16 +243,19 @@ class SAM(Optimizer):
             self._restore(pending)
 
     @Optimizer.profile_hook_step
-    def second_step(self, scaler: torch.amp.GradScaler | None = None) -> None:
+    def second_step(self, scaler: torch.amp.GradScaler | None = None, zero_grad: bool = False) -> None:
         """Restore the weights, and take the base optimizer's step with the gradient that is there.
 
         Args:
             scaler: that scaled the loss, unless `scaler.unscale_(optimizer)` was called.
+            zero_grad: whether to zero the gradients after the step.
 
         Raises:
+            TypeError: when scaler cannot unscale gradients, or zero_grad is neither True nor False.
             RuntimeError: when first_step was not called, no parameter has a gradient, or m is set.
         """
         check_scaler(scaler)
+        check_flag("zero_grad", zero_grad)
         if self._stash is None:
             raise RuntimeError("second_step() was called before first_step(); call that at the first gradient")
         self._restore()
@@ -246,6 +263,8 @@ class SAM(Optimizer):
             raise RuntimeError(f"m is {self.m}, which goes with step(closure, samples=64); use that, or leave m out")
         self._opt_called = True  # what LR schedulers look for
         self._descend(scaler)
+        if zero_grad:
+            self.zero_grad()
 
     def _descend(self, scaler: torch.amp.GradScaler | None) -> None:
         """The base step, or none where a gradient is not finite."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from samviz.dynamics.history import History
+from samviz.geometry.arguments import check_radius
 from samviz.geometry.density import SpectralDensity
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
@@ -119,8 +120,7 @@ class Probe:
         """
         self.every = whole("every", every, "1 or more steps", 1)
         self.k = whole("k", k, "1 or more eigenvalues", 1)
-        most = torch.finfo(torch.float32).max
-        self.rho = real("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
+        self.rho = check_radius(rho)
         expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
         share = None if budget in (None, math.inf) else real("budget", budget, expected, lambda share: 0 < share <= 1)
         wanted = [measures] if isinstance(measures, str) else measures

@@ -20,9 +20,9 @@ class Data:
 
     def __init__(self, data: Batches, samples: int | None, batch_size: int, device: torch.device) -> None:
         """Arguments as in `samviz.problems.attach`; device is where random numbers may be drawn."""
-        whole("batch_size", batch_size, "1 or more samples in each evaluation", 1)
+        batch_size = whole("batch_size", batch_size, "1 or more samples in each evaluation", 1)
         if samples is not None:
-            whole("samples", samples, "1 or more samples to keep, or None for all", 1)
+            samples = whole("samples", samples, "1 or more samples to keep, or None for all", 1)
         pair = isinstance(data, tuple | list) and len(data) == 2
         if isinstance(data, Mapping) or (pair and any(isinstance(part, Tensor) for part in data)):
             data = _split(data, batch_size)  # a tensor is no batch

@@ -53,9 +53,9 @@ def images(
         (every, labels), top = _cifar10(Path.home() / ".cache" / "samviz" if root is None else Path(root)), 255
     else:
         raise ValueError(f"name is {name!r}; expected 'digits' or 'cifar10'")
-    whole("train", train, f"1 to {len(every) - 1} images, of {len(every)}", 1, len(every) - 1)
+    train = whole("train", train, f"1 to {len(every) - 1} images, of {len(every)}", 1, len(every) - 1)
     if test is not None:
-        whole("test", test, f"1 to {len(every) - train} images, all that are left", 1, len(every) - train)
+        test = whole("test", test, f"1 to {len(every) - train} images, all that are left", 1, len(every) - train)
     order = torch.randperm(len(every), generator=seeded(seed))
     rows = order[:train], order[train:][:test]
     ours, others = ((every[part].to(where, single) / top, labels[part].to(where)) for part in rows)

@@ -1,0 +1,326 @@
+"""What differs between Linux, macOS and Windows, as far as one machine can show it."""
+
+import ast
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+from fresh import ROOT, python
+
+from samviz import compiled, machine, mlp, sweep
+from samviz.cli import copy_notebooks
+from samviz.figures import save
+from samviz.lab import Lab
+from samviz.probe import budget
+from samviz.problems import valley
+
+NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of no one code page, and what a shell would read
+TICK = 0.016  # seconds: of some clocks of Windows
+
+
+SOURCES = sorted((ROOT / "samviz").rglob("*.py"))
+
+
+@cache
+def parsed(path):
+    """The syntax tree of a source."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# A coarse clock
+
+
+class Clock:
+    """Time that passes only when it is told to, seen in ticks of 16 ms."""
+
+    def __init__(self):
+        self.exact = 1000.003
+
+    def __call__(self):
+        return self.exact // TICK * TICK
+
+
+def test_a_training_that_no_tick_sees_pays_for_nothing(monkeypatch):
+    monkeypatch.setattr(budget, "perf_counter", Clock())
+    account = budget.Account(0.05, {"gradient": budget.Work(1, 1, 1e-3), "trace": budget.Work(2, 8, 1e-3)})
+    for _ in range(3):
+        account.train()
+        account.spend("trace", 2, ["trace"])
+    assert (account.share, account.affordable()) == (0, [])
+    assert account.units("trace", ["trace"]) >= 2
+    assert account.wait > 0
+
+
+def test_outside_the_lab_only_clocks_without_coarse_ticks_are_read():
+    """Of monotonic() a probe could not tell a gradient from nothing, and would spend ten times its budget.
+
+    The processor's time has ticks, too, but `machine` reads it over many of them.
+    """
+    read = set()
+    for path in SOURCES:
+        for node in ast.walk(parsed(path)):
+            if path.is_relative_to(ROOT / "samviz/lab"):
+                continue
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                read |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "time":
+                read.add(node.attr)
+    assert read == {"perf_counter", "thread_time"}
+
+
+def test_an_action_that_no_tick_sees_takes_no_time(monkeypatch):
+    monkeypatch.setattr(budget, "perf_counter", Clock())
+    assert budget.timed(lambda: None) == 0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_speed_of_a_core_by_a_coarse_clock(monkeypatch, share):
+    wall, core = Clock(), Clock()
+
+    def steps(*_):
+        wall.exact += 0.001 / share  # another process has the core for the rest
+        core.exact += 0.001
+        return 100
+
+    monkeypatch.setattr(machine, "_steps", steps)
+    monkeypatch.setattr(machine, "perf_counter", wall)
+    monkeypatch.setattr(machine, "thread_time", core)
+    assert machine.speed() == pytest.approx(100_000, rel=0.3)
+
+
+# Names of folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / NAME
+    place.mkdir()
+    return place
+
+
+def test_a_sweep_resumes_in_a_folder_of_any_name(folder):
+    args = {"lr": [0.01, 0.02], "rho": 0.1, "steps": 5, "progress": False, "device": "cpu", "path": folder / "größer"}
+    first = sweep(valley(), **args)
+    files = {path: path.stat().st_mtime_ns for path in args["path"].iterdir()}
+    again = sweep(valley(), **args | {"path": str(args["path"])})
+    assert {path: path.stat().st_mtime_ns for path in args["path"].iterdir()} == files
+    np.testing.assert_array_equal(first.loss, again.loss)
+
+
+def test_figures_and_labs_are_saved_in_a_folder_of_any_name(folder):
+    figure = {"data": [{"y": [0, 1]}], "layout": {"title": {"text": "λ₁"}}}
+    page = save(figure, folder / "λ₁ über ρ.html")
+    assert "<title>λ₁ über ρ</title>" in page.read_text(encoding="utf-8")
+    exported = folder / "Lauf 1.html"
+    Lab(valley(), rho=0.1, device="cpu").run(5).export(exported, frames=2)
+    assert "ρ" in exported.read_text(encoding="utf-8")
+    assert {path.name for path in folder.iterdir()} == {page.name, exported.name}
+
+
+def test_notebooks_are_copied_to_a_folder_of_any_name(folder):
+    copy_notebooks(ROOT / "notebooks", folder / "mine")
+    copy_notebooks(ROOT / "notebooks", folder / "mine")  # whose record is there now
+    for original in (ROOT / "notebooks").glob("*.ipynb"):
+        assert (folder / "mine" / original.name).read_bytes() == original.read_bytes()
+
+
+# Installations
+
+STEPS = """
+import samviz
+run = samviz.Run(samviz.valley(), lr=0.01, rho=0.1, device="cpu")
+run.step(5)
+print(run.engine, samviz.__file__, sep="|")
+"""
+
+
+def installed(place):
+    """A copy of the package in a folder, without compiled code."""
+    shutil.copytree(ROOT / "samviz", place / "samviz", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "notebooks", place / "samviz" / "notebooks", ignore=shutil.ignore_patterns("book"))
+    return place
+
+
+def locked(place):
+    """Make it impossible to keep compiled code beside the sources; permissions alone do not stop an administrator."""
+    for folder in [place / "samviz", *filter(Path.is_dir, (place / "samviz").rglob("*"))]:
+        (folder / "__pycache__").touch()
+    for path in (place / "samviz").rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o222)
+
+
+@pytest.mark.slow
+def test_compiled_code_is_kept_in_a_folder_of_any_name(folder):
+    installed(folder)
+    ran = python("-c", STEPS, cwd=folder, env={"PYTHONPATH": str(folder)})
+    assert ran.stdout.split("|")[0] == "compiled", ran.stderr
+    assert list((folder / "samviz/compiled/__pycache__").glob("valley_steps.*.nbc"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["writable", "locked"])
+def test_a_read_only_installation_steps_and_copies_its_notebooks(folder, home):
+    locked(installed(folder))
+    at_home = folder / "home"
+    at_home.mkdir() if home == "writable" else at_home.touch()
+    homes = dict.fromkeys(("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"), str(at_home / "user"))
+    environment = {"PYTHONPATH": str(folder), **homes}
+    ran = python("-c", STEPS, cwd=folder, env=environment)
+    assert ran.stdout.split("|")[0] == "compiled", ran.stderr
+    assert Path(ran.stdout.split("|")[1].strip()).is_relative_to(folder)
+    copied = python("-m", "samviz.cli", "lab", "mine", "--copy-only", cwd=folder, env=environment)
+    assert copied.returncode == 0, copied.stderr
+    (folder / "mine" / "00_start_here.ipynb").write_text("edited", encoding="utf-8")  # the copy is writable
+
+
+def test_stale_compiled_code_that_cannot_be_removed_is_left(tmp_path, monkeypatch):
+    (tmp_path / "__pycache__").mkdir()
+    stale = tmp_path / "__pycache__" / "a.nbi"
+    stale.touch()
+    os.utime(stale, (1, 1))
+    (tmp_path / "a.py").touch()
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    compiled._drop_stale(tmp_path, tmp_path / "__pycache__")
+    assert stale.exists()
+
+
+# Processes
+
+
+@pytest.mark.slow
+def test_a_pool_of_spawned_processes_gives_the_same_bits():
+    problem = mlp([1, 6, 1], "tanh", "sine")
+    args = {"lr": [0.02, 0.05], "rho": [0.0, 0.1], "steps": 20, "progress": False, "device": "cpu"}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        there, here = sweep(problem, **args, executor=pool), sweep(problem, **args)
+    for name, array in here.arrays().items():
+        np.testing.assert_array_equal(array, there.arrays()[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
+    ran = python("-m", "samviz.cli", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert ran.returncode == 0, ran.stderr
+    assert "ρ" in ran.stdout
+
+
+# Line ends
+
+TEXTS = """
+import hashlib
+from samviz.exercises import answer_key
+from samviz.figures.page import PLAY
+from samviz.figures.frames import VIEWER
+from samviz.lab.quiz import QuizView
+from samviz.lab.view import LabView
+texts = [answer_key(), PLAY, VIEWER, LabView._esm, LabView._css, QuizView._esm, QuizView._css]
+print(hashlib.sha256("".join(map(str, texts)).encode()).hexdigest())
+"""
+
+
+def crlf(content):
+    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+@pytest.mark.slow
+def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
+    for path in (installed(folder) / "samviz").rglob("*"):
+        if path.suffix in {".py", ".js", ".css", ".md", ".ipynb"}:
+            path.write_bytes(crlf(path.read_bytes()))
+    ours, theirs = (python("-c", TEXTS, cwd=place, env={"PYTHONPATH": str(place)}) for place in (ROOT, folder))
+    assert len(ours.stdout) == 65, ours.stderr
+    assert ours.stdout == theirs.stdout, theirs.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_scripts_with_the_line_ends_of_windows_are_the_same_notebooks(script, tmp_path):
+    other = tmp_path / script.name
+    other.write_bytes(crlf(script.read_bytes()))
+    ours, theirs = jupytext.read(script), jupytext.read(other)
+    assert [cell.source for cell in ours.cells] == [cell.source for cell in theirs.cells]
+
+
+def test_a_shared_text_may_be_broken_into_lines_as_windows_does():
+    text = Lab(valley(), lr=0.01, rho=0.1, device="cpu").run(3).share()
+    broken = "\r\n".join(text[i : i + 40] for i in range(0, len(text), 40)) + "\r\n"
+    assert Lab.from_share(broken, device="cpu").session.run.steps == 3
+
+
+def test_git_checks_out_the_same_line_ends_everywhere():
+    rules = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
+    assert "* text=auto eol=lf" in rules
+    assert {f"*{suffix} binary" for suffix in (".npz", ".png", ".webp")} <= set(rules)
+
+
+# What only POSIX systems have
+
+POSIX_MODULES = {"crypt", "fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+POSIX_NAMES = {
+    "os": {"chown", "fchmod", "fork", "forkpty", "getegid", "geteuid", "getgid", "getloadavg", "getpgid", "getpgrp"}
+    | {"getuid", "initgroups", "killpg", "lchown", "mkfifo", "nice", "openpty", "setgid", "setpgid", "setsid"}
+    | {"setuid", "sched_getaffinity", "sched_setaffinity", "sync", "sysconf", "uname", "wait", "wait3", "wait4"},
+    "signal": {"ITIMER_REAL", "SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP"}
+    | {"SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGXFSZ", "alarm", "pause", "pthread_kill", "setitimer", "sigwait"},
+    "time": {"clock_gettime", "clock_settime", "tzset"},
+}
+
+
+def posix_only(tree):
+    """What a source takes that Windows lacks, without asking by `hasattr` whether it is there."""
+    used, asked = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            used |= {alias.name for alias in node.names if alias.name in POSIX_MODULES}
+        elif isinstance(node, ast.ImportFrom):
+            used |= {node.module} & POSIX_MODULES
+            known = POSIX_NAMES.get(node.module, set())
+            used |= {f"{node.module}.{alias.name}" for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.attr in POSIX_NAMES.get(node.value.id, ()):
+                used.add(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "hasattr":
+            asked.add(".".join(map(ast.unparse, node.args)).replace("'", ""))
+    return set() if asked & {"os.fork", "signal.SIGALRM"} else used - asked  # where these are, the others are too
+
+
+def test_nothing_takes_for_granted_what_windows_lacks():
+    searched = [*SOURCES, *(ROOT / "tests").glob("*.py")]
+    found = {path.relative_to(ROOT).as_posix(): posix_only(parsed(path)) for path in searched}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import os\nos.fork()", {"os.fork"}),
+        ("from signal import SIGKILL", {"signal.SIGKILL"}),
+        ("def f():\n    import resource", {"resource"}),
+        ("import os\nif hasattr(os, 'geteuid'):\n    os.geteuid()", set()),
+        ("import os\nos.getpid()", set()),
+    ],
+)
+def test_what_windows_lacks_is_found(source, found):
+    assert posix_only(ast.parse(source)) == found
+
+
+OPENS = {"read_text", "write_text", "open"}
+
+
+def test_the_package_names_the_encoding_of_every_text_it_opens():
+    """Or Windows takes its code page."""
+    for path in SOURCES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in OPENS:
+                binary = any(isinstance(arg, ast.Constant) and "b" in str(arg.value) for arg in node.args)
+                named = any(keyword.arg == "encoding" for keyword in node.keywords)
+                assert binary or named, f"{path.name}, line {node.lineno}"
