@@ -1,4 +1,4 @@
-"""The claims: all of them hold in quick form, at three scales or more, and a claim can fail and says so."""
+"""The claims: all of them hold in quick and in full form, at three scales or more, and a claim can fail and says so."""
 
 import json
 import math
@@ -27,9 +27,10 @@ from samviz.geometry import (
 FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
 
 
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
 @pytest.mark.parametrize("name", CLAIMS)
-def test_holds_in_quick_form(name):
-    (verdict,) = verify([name], quick=True)
+def test_holds(name, quick):
+    (verdict,) = verify([name], quick=quick)
     assert verdict.holds, verdict.row()
     row = json.loads(json.dumps(verdict.row(), allow_nan=False))
     assert set(row) >= FIELDS
