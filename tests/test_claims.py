@@ -1,22 +1,36 @@
-"""The claims: all of them hold in quick form, at three scales or more, and a claim can fail and says so."""
+"""The claims: all of them hold in quick and in full form, at three scales or more, and a claim can fail and says so."""
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from failing import failing
 
 from samviz import cli
 from samviz.claims import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, verify
+from samviz.claims import sharpness as sharpness_claims
 from samviz.claims.claim import exponent, falls, line, near
+from samviz.dynamics import RULES, flows, rules
 from samviz.figures import claim_figure, figure
+from samviz.geometry import (
+    ascent,
+    average_direction_sharpness,
+    hessian_trace,
+    regularizer,
+    sharpness,
+    third_derivative,
+)
 
 FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
 
 
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
 @pytest.mark.parametrize("name", CLAIMS)
-def test_holds_in_quick_form(name):
-    (verdict,) = verify([name], quick=True)
+def test_holds(name, quick):
+    (verdict,) = verify([name], quick=quick)
     assert verdict.holds, verdict.row()
     row = json.loads(json.dumps(verdict.row(), allow_nan=False))
     assert set(row) >= FIELDS
@@ -37,6 +51,65 @@ def test_the_paper_is_covered():
         assert statement in sources, statement
     assert "Agarwala" in sources
     assert len(CLAIMS) >= 20
+
+
+# errors in the library
+
+
+def only_the_start(problem, x, rho, start, batch):
+    """Return the direction that `climb` starts from, without maximizing L(x + ρv)."""
+    return ascent.Climb(start, *[torch.zeros(len(x))] * 3, 0)
+
+
+def rule_of_larger_radius(problem, x, batch, lr, rho, noise):
+    return rules.average(problem, x, batch, lr, 1.5 * rho, noise)
+
+
+def sharpness_of_larger_radius(problem, x, rho, stochastic=False):
+    return average_direction_sharpness(problem, x, 1.5 * rho, stochastic)
+
+
+def doubled_derivative(problem, x, v):
+    """Return twice the third derivative, of which the limiting flow takes half, so that its factor ½ is missing."""
+    return 2 * third_derivative(problem, x, v)
+
+
+def flow_of_the_top_eigenvalue(problem, start, kind, clock, along=flows._along):
+    return along(problem, start, "worst", clock)
+
+
+def larger_trace(problem, x):
+    found = hessian_trace(problem, x)
+    return replace(found, value=1.05 * found.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function", "wrong", "fails"),
+    [
+        ("two_wrongs", rules, "climb", only_the_start, "∇L_Max"),
+        ("three_limits", sharpness, "_worst", sharpness._ascent, "worst"),
+        ("three_limits", sharpness_claims, "average_direction_sharpness", sharpness_of_larger_radius, "average"),
+        ("third_order_term", flows, "third_derivative", doubled_derivative, "network: limiting flow's"),
+        ("one_sample_flow", flows, "_along", flow_of_the_top_eigenvalue, "network: limiting flow's"),
+        ("three_limits", regularizer, "hessian_trace", larger_trace, "average: S from the Hessian"),
+        ("one_sample_limits", regularizer, "hessian_trace", larger_trace, "S from the Hessian"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # R_Asc is infinite on Γ
+def test_an_error_in_the_library_fails(monkeypatch, name, module, function, wrong, fails):
+    monkeypatch.setattr(module, function, wrong)
+    failed = failing(name)
+    assert failed
+    assert all(fails in quantity for quantity in failed)
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong", "fails"),
+    [("worst", rules.sam, "∇L_Max"), ("average", rule_of_larger_radius, "∇L_Avg")],
+)
+def test_an_error_in_a_rule_fails(monkeypatch, rule, wrong, fails):
+    monkeypatch.setitem(RULES, rule, wrong)
+    assert any(fails in quantity for quantity in failing("two_wrongs"))
 
 
 # the framework

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from samviz.claims.ascent_loss import ascent_cycle, ascent_loss_gradient
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near, worst
 from samviz.claims.toy import curvatures, slopes
 from samviz.dynamics import RULES, Run
+from samviz.geometry import worst_direction_sharpness
 from samviz.problems import valley
 
 POINT = np.array([0.5, 0.25])  # on the floor, where −∇λ₁, −∇λ_M and −∇Tr point three ways
@@ -116,7 +118,11 @@ def two_wrongs(quick: bool) -> Finding:
     ]
     radii = np.array([1e-1, 1e-2, 1e-3])
     dropped = np.array([_dropped(float(rho)) for rho in radii])
+    gradient_off, rise_off = _off_worst(1e-3)
     checks += [
+        near("∇L_Max, relative error at ρ = 1e-3, ρ/10 from Γ along x₄", 0, gradient_off, absolute=0.01),
+        near("R_Max, relative error there", 0, rise_off, absolute=1e-4),
+        near("∇L_Avg, relative distance from ρ²∇Tr/(2D) on Γ at ρ = 1e-3", 0, _off_average(1e-3), absolute=0.05),
         near("‖∇L(x⁺) − ∇L_Asc‖/‖∇L_Asc‖ at ρ = 1e-3, ρ/10 from Γ", _dropped_limit(), dropped[-1], relative=1e-3),
         falls("distance of that ratio from its limit as ρ falls", np.abs(dropped - _dropped_limit())),
     ]
@@ -128,6 +134,7 @@ def two_wrongs(quick: bool) -> Finding:
         "lr": 0.02,
         "lr of L_Asc": rates.tolist(),
         "rho of the gradients": radii.tolist(),
+        "steps averaged for ∇L_Avg": 2000,
     }
     trace = _cosines(moves["ascent"][0])["Tr"]
     remark = (
@@ -135,6 +142,44 @@ def two_wrongs(quick: bool) -> Finding:
         + f". The step size matters to L_Asc: at η = {rates[0]:g} its cosine with −∇Tr is {trace:.2f} already."
     )
     return Finding(checks, settings, Plot("η", "1 − cos(drift, −∇λ_M)", curves), remark)
+
+
+def _descents(rule: str, x4: float, rho: float, runs: int) -> Array:
+    """Measure the gradient along which a rule steps at (POINT, 0, x₄), (2, runs, 4).
+
+    First by the rule in RULES, then by a Run, which has compiled steps of its own for the valley.
+    """
+    x, generator = (
+        torch.tensor([[*POINT, 0, x4]], dtype=torch.float64).repeat(runs, 1),
+        torch.Generator().manual_seed(0),
+    )
+
+    def noise(count: int) -> Tensor:
+        return torch.randn(runs, count, generator=generator, dtype=torch.float64)
+
+    run = Run(valley(), rule, 1.0, rho, x0=x, device="cpu")
+    run.step()
+    return torch.stack((x - RULES[rule](valley(), x, None, 1.0, rho, noise).x, x - run.x)).numpy()
+
+
+def _off_worst(rho: float) -> tuple[float, float]:
+    """Measure the relative errors of ∇L_Max and R_Max, ρ/10 from Γ along x₄, where the ascent direction is across v₁.
+
+    The worst direction of ½xᵀHx, H = diag(2F₁, 2F₂), is (±√(1 − s²), s) there, with s = λ_M x₄/(ρ(λ₁ − λ_M)).
+    """
+    h, x = 2 * np.array(curvatures(POINT)), torch.tensor([*POINT, 0, 0.1 * rho], dtype=torch.float64)
+    s = 0.1 * h[1] / (h[0] - h[1])
+    end = np.array([(1 - s**2) ** 0.5, 0.1 + s])
+    off = np.abs(_descents("worst", 0.1 * rho, rho, 1)[:, 0, 2:]) / rho - h * end
+    rise, exact = float(worst_direction_sharpness(valley(), x, rho).value), (h @ end**2 - h[1] * 0.1**2) / 2
+    return float(np.linalg.norm(off, axis=1).max() / np.linalg.norm(h * end)), abs(rise / rho**2 / exact - 1)
+
+
+def _off_average(rho: float) -> float:
+    """Measure the relative distance of the mean ∇L_Avg from ρ²∇Tr/(2D) on Γ, where Tr = 2(F₁ + F₂) and D = 4."""
+    exact = _gradients()["Tr"] / 4
+    off = _descents("average", 0, rho, 2000)[..., :2].mean(1) / rho**2 - exact
+    return float(np.linalg.norm(off, axis=1).max() / np.linalg.norm(exact))
 
 
 def _dropped(rho: float) -> float:

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, near
 from samviz.claims.subjects import floor_points, interpolating
-from samviz.dynamics import Run, gradient_flow_limit
+from samviz.dynamics import Run, gradient_flow_limit, limiting_flow
+from samviz.dynamics.flows import Kind
 from samviz.geometry import normal_space, third_derivative
 from samviz.problems import Problem, valley
 
 SUBJECTS = ["valley()", "subjects.interpolating()"]
+SLOPES = {"worst": "λ₁", "average": "Tr"}  # what the limiting flow of each kind lowers
+FLOW_TIMES = (0.004, 0.002, 0.001)  # τ over which the limiting flow's first velocity is measured
 TOLERANCE = 1e-12  # of gradient flow: its error over a step h is far below the h² looked for
 
 
@@ -86,7 +89,7 @@ def third_order_term(quick: bool) -> Finding:
     steps, product, rho = _halved(0.02, scales), _halved(0.2, scales), 0.01
     checks, curves = [], []
     for name, problem, minimum in _subjects(1):
-        space, slope = normal_space(problem, minimum), _slope_of_lambda_1(problem, minimum, steps)
+        space, slope = normal_space(problem, minimum), slope_on_manifold(problem, minimum, steps, "worst")
         third = space.tangent(third_derivative(problem, minimum, space.vectors[:, :1]))[0, 0]
         apart = ((slope - third).norm(dim=1) / third.norm()).numpy()
         checks.append(near(f"{name}: ‖∂Φ∇³L[v₁,v₁] − ∂Φ∇λ₁‖ over ‖∂Φ∇λ₁‖, smallest step", 0, apart[-1], absolute=1e-4))
@@ -103,6 +106,7 @@ def third_order_term(quick: bool) -> Finding:
             exponent(f"{name}: its exponent in η", product, off, 1, 0.2),
             near(f"{name}: ΔΦ/(ηρ²) over −½∂Φ∇λ₁, extrapolated to η = 0", 1, _at_zero(along), absolute=0.01),
             Check(f"{name}: share of the error left by the factor (2/(2 − ηλ₁))²", 0, (left / off).max(), high=0.1),
+            *flow_starts(problem, minimum, "worst", drift, name),
         ]
         curves.append(Curve(name, product, off))
     curves += [
@@ -115,6 +119,7 @@ def third_order_term(quick: bool) -> Finding:
         "lr·λ₁": product.tolist(),
         "rho": rho,
         "SAM steps": 2,
+        "τ of the limiting flow": FLOW_TIMES,
         "tol": TOLERANCE,
     }
     remark = (
@@ -153,15 +158,28 @@ def _change_of_limit(problem: Problem, x: Tensor, ways: Tensor, steps: Array) ->
     return change
 
 
-def _slope_of_lambda_1(problem: Problem, minimum: Tensor, steps: Array) -> Tensor:
-    """∂Φ∇λ₁ at one point of Γ by central differences of dense eigenvalues along tangent directions, (steps, dim)."""
-    space = normal_space(problem, minimum)
-    tangent = space.vectors[0, int(space.rank) :]  # (dim − M, dim)
+def slope_on_manifold(problem: Problem, minimum: Tensor, steps: Array, kind: Kind) -> Tensor:
+    """Estimate ∂Φ∇λ₁ ("worst") or ∂Φ∇Tr ("average") at a point (1, dim) of Γ, (steps, dim).
+
+    These are central differences of the dense Hessian's eigenvalues, along its eigenvectors of eigenvalue zero.
+    """
+    values, vectors = torch.linalg.eigh(problem.hessian(minimum)[0])
+    tangent = vectors[:, values < 1e-6 * values[-1]].T  # (dim − M, dim)
     h = torch.from_numpy(steps)[:, None, None]
     ends = torch.stack((minimum + h * tangent, minimum - h * tangent))
-    tops = torch.linalg.eigvalsh(problem.hessian(ends.view(-1, problem.dim)))[:, -1].view(ends.shape[:3])
-    slope: Tensor = ((tops[0] - tops[1]) / (2 * h[..., 0])) @ tangent
+    spectra = torch.linalg.eigvalsh(problem.hessian(ends.view(-1, problem.dim)))
+    height = (spectra[:, -1] if kind == "worst" else spectra.sum(1)).view(ends.shape[:3])
+    slope: Tensor = ((height[0] - height[1]) / (2 * h[..., 0])) @ tangent
     return slope
+
+
+def flow_starts(problem: Problem, minimum: Tensor, kind: Kind, drift: Tensor, name: str) -> list[Check]:
+    """Check that the limiting flow from a point (1, dim) of Γ starts with the velocity `drift` (dim,)."""
+    tau = torch.tensor(FLOW_TIMES, dtype=minimum.dtype)
+    moved = limiting_flow(problem, minimum, kind, times=[0, *tau.flip(0)]).x[1:, 0].flip(0) - minimum
+    off = ((moved / tau[:, None] - drift).norm(dim=1) / drift.norm()).numpy()
+    quantity = f"{name}: limiting flow's (X(τ) − X(0))/τ, relative distance from −½∂Φ∇{SLOPES[kind]}"
+    return [falls(f"{quantity} as τ falls", off), near(f"{quantity} at τ = 0.001", 0, off[-1], absolute=0.01)]
 
 
 def _moved_on_the_cycle(problem: Problem, minimum: Tensor, product: Array, rho: float) -> Tensor:

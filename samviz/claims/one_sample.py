@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, exponent, falls, line, near
+from samviz.claims.manifold import FLOW_TIMES, flow_starts, slope_on_manifold
 from samviz.claims.runs import iterates
 from samviz.claims.subjects import interpolating
 from samviz.claims.toy import stronger_flow
@@ -79,12 +80,15 @@ def one_sample_flow(quick: bool) -> Finding:
     predicted = stronger_flow(BESIDE, seen.rates, TIMES, "average")  # (times, rates, 2)
     left = np.linalg.norm(middle[:, :, 0, :2].numpy() - predicted, axis=2).max(0)
     slope, slope_error = line(np.log(seen.rates), np.log(error))
+    network, minimum = interpolating()
+    uphill = slope_on_manifold(network, minimum[None], np.array([0.002]), "average")[0]
     checks = [
         falls("max over τ of ‖Φ(x(t)) − X(τ)‖, mean over the seeds", error),
         Check("its exponent in η, ½ or more by the theorem", 0.5, slope, low=0.5, error=slope_error),
         near("error at the smallest η", 0, error[-1], absolute=float(seen.rates[-1]) ** 0.5, error=spread[-1]),
         exponent("exponent in η of the scatter over the seeds", seen.rates, scatter, 0.5, 0.2),
         Check("share of the mean's error left by the factor (2/(2 − ηλ))²", 0, (left / bias).max(), high=0.5),
+        *flow_starts(network, minimum[None], "average", -uphill / 2, "network"),
     ]
     curves = [
         Curve("error, mean over the seeds", seen.rates, error, error=spread),
@@ -98,7 +102,8 @@ def one_sample_flow(quick: bool) -> Finding:
         ),
         Curve("scatter over the seeds", seen.rates, scatter),
     ]
-    return Finding(checks, seen.settings, Plot("η", "max over τ of ‖Φ(x(t)) − X(τ)‖", curves), STRONGER)
+    settings = seen.settings | {"network": "subjects.interpolating()", "τ of its limiting flow": FLOW_TIMES}
+    return Finding(checks, settings, Plot("η", "max over τ of ‖Φ(x(t)) − X(τ)‖", curves), STRONGER)
 
 
 @claim("Corollaries 5.6 and 5.7")

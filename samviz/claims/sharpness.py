@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near, worst
 from samviz.claims.subjects import floor_points, interpolating
 from samviz.geometry import (
     ascent_direction_sharpness,
     average_direction_sharpness,
+    limiting_regularizer,
     normal_space,
     worst_direction_sharpness,
 )
 from samviz.problems import Problem, valley
 
-KINDS = ("worst", "ascent", "average")
+KINDS: tuple[Literal["worst", "ascent", "average"], ...] = ("worst", "ascent", "average")
 ZOOMS = 12  # halvings of the square that is searched for the least sharpness
 INFIMUM = "R_Asc is infinite on Γ itself: its limit is the infimum over points near Γ, here Γ + ρ²v for many normal v."
 
@@ -95,6 +97,8 @@ def _limits(
             off = (rises / limit - 1).abs().amax(1).numpy()
             checks.append(falls(f"{name}, {kind}: |R/(ρ²S) − 1|", off))
             checks.append(near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, off[radii == 1e-3][0], absolute=0.01))
+            given = limiting_regularizer(problem, x, kind, stochastic).value / limit
+            checks.append(near(f"{name}, {kind}: S from the Hessian", 1, worst(given.numpy()), absolute=1e-6))
             curves.append(Curve(f"{name}, {kind}", radii, off))
     curves.append(Curve("order ρ", radii, radii, predicted=True))
     settings = {
