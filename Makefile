@@ -33,7 +33,7 @@ test: $(STAMP) ## set up .venv and judge a change, in at most ten minutes
 	$(call parts,lint unit tour page)
 
 test-all: test ## all of the above, then everything that takes longer, in about half an hour more
-	$(call parts,book exhaustive notebooks browser alone verify)
+	$(call parts,book exhaustive notebooks browser alone)
 
 lint: $(STAMP) ## style, format and types
 	$(BIN)/ruff check .
