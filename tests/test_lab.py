@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -264,6 +265,69 @@ def test_reset_kills_stale_work() -> None:
         await asyncio.sleep(0.1)
         assert old.steps == steps
         assert lab.session.run.steps == 0
+
+    in_kernel(story)
+
+
+ACTIONS: dict[
+    str, tuple[Callable[[Lab], object], Callable[[Lab], object]]
+] = {  # while a Reset is under way, and its effect
+    "slider": (lambda lab: lab.view.set_trait("rho", 0.02), lambda lab: lab.session.run.settings.rho == 0.02),
+    "plane": (lambda lab: lab.view.set_trait("plane", "random"), lambda lab: lab.session.scene.kind == "random"),
+    "ghost": (lambda lab: lab.view.set_trait("compare", True), lambda lab: not lab.view.playing),
+    "step": (lambda lab: press(lab, "step"), lambda lab: lab.session.run.steps == 1),
+    "recenter": (lambda lab: press(lab, "recenter"), lambda lab: not lab.session.scene.wanted),
+    "pause": (lambda lab: press(lab, "pause"), lambda lab: not lab.view.playing),
+    "reset": (lambda lab: press(lab, "reset"), lambda lab: lab.session.run.steps == 0),
+    "play": (lambda lab: press(lab, "play"), lambda lab: lab.view.playing),
+    "share": (lambda lab: press(lab, "share"), lambda lab: lab.view.shared),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("seed", [0, 1], ids=["same start", "another start"])
+def test_a_reset_is_completed_whatever_is_touched_at_whichever_moment(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's pieces of work are taken one at a time, with a picture after each, and the action after the k-th."""
+    monkeypatch.setattr("samviz.problems.Problem.at_once", 400)  # a slice of five pieces
+
+    async def story() -> None:
+        act, effect = ACTIONS[name]
+        lab = Lab(quadratic([3.0, 2.0, 1.0]), rho=0.01, lr=0.05, device="cpu")
+        player = lab.player
+        player.wake = lambda: None  # type: ignore[method-assign]
+
+        async def advance() -> bool:
+            await asyncio.sleep(0)  # what was posted
+            player.drawn, player.due = -np.inf, True
+            return player._advance() and player.work is not None
+
+        moment, completed = 0, False
+        while not completed:
+            lab.view.rho, lab.view.plane, lab.view.compare, lab.view.seed = 0.01, "hessian", False, 0
+            lab.play()
+            for _ in range(3):
+                await advance()
+            old = lab.session.run
+            lab.view.seed = seed
+            press(lab, "reset")
+            for _ in range(moment):
+                await advance()
+            completed = lab.session.run is not old
+            act(lab)
+            while await advance() or lab.session.run is old:
+                if lab.view.playing and lab.session.run is not old:
+                    break
+            assert effect(lab), moment
+            assert lab.session.run.seed == seed
+            assert lab.session.run.steps <= 1 or lab.view.playing
+            assert lab.view.alert == ""
+            press(lab, "pause")
+            while await advance():
+                pass
+            moment += 1
+        assert moment > 5
 
     in_kernel(story)
 

@@ -26,7 +26,7 @@ PATIENCE = 0.3  # seconds after which work shows its progress
 
 
 class Session:
-    """A run that can be begun again, measured and drawn.
+    """A run that can be measured and drawn, and begun again in another session.
 
     Attributes:
         run: the run on show.
@@ -70,8 +70,8 @@ class Session:
         self._measured = monotonic()
         self._clock, self._clock_steps = monotonic(), 0
 
-    def restart(self, settings: Settings, seed: int) -> Iterator[None]:
-        """Begin again; the run so far becomes the ghost.
+    def restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
+        """Begin again in another session, so that this one can be drawn until that one can.
 
         Args:
             settings: of the new run.
@@ -79,15 +79,29 @@ class Session:
 
         Yields:
             Nothing, between pieces.
+
+        Returns:
+            The other session, measured and sliced; the run so far is its ghost.
         """
-        if len(self.run.history) > 1:
-            self.ghost = self.run.history
-        start = (yield from self.minimum(seed)) if self.x0 is None else self.x0
-        kind = self.scene.kind
-        self.begin(settings, seed, start)
-        self.scene.kind = kind if kind != "pca" else "hessian"  # no trajectory yet
-        self.progress = None
-        yield from self.look()
+        minimum = (yield from self.minimum(seed)) if self.x0 is None else None
+        again = Session(self.problem, settings, seed, self.x0, minimum)
+        again.scene.kind = self.scene.kind if self.scene.kind != "pca" else "hessian"  # no trajectory yet
+        yield from self.succeeded(again)
+        return again
+
+    def succeeded(self, again: Session) -> Iterator[None]:
+        """Make another session ready to be drawn in place of this one, whose run becomes its ghost.
+
+        Args:
+            again: the other session; how far its slice is appears as the `progress` of this one.
+
+        Yields:
+            Nothing, between pieces.
+        """
+        again.ghost = self.run.history if len(self.run.history) > 1 else self.ghost
+        for _ in again.look(now=np.inf):
+            self.progress = again.progress
+            yield
 
     def minimum(self, seed: int) -> Generator[None, None, Tensor]:
         """A gradient-descent minimum; that of the run on show where it has the seed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from samviz.dynamics import RULES
 from samviz.lab import words
@@ -17,9 +17,10 @@ class Stage:
     """The session on show, the view that shows it, and the player that does its work.
 
     Attributes:
-        session: replaced when a shared run has been replayed.
+        session: replaced when a Reset or a shared run is ready to be drawn.
         view: the widget.
         player: does the work.
+        restarting: what is left of a Reset; None when none is under way.
     """
 
     def __init__(self, session: Session, presets: list[str], steps_per_frame: int) -> None:
@@ -45,11 +46,34 @@ class Stage:
             plane="hessian",
         )
         self.session, self.view = session, view
+        self.restarting: Iterator[None] | None = None
         self.player = Player(more=self._more, draw=self._draw, ready=lambda: view.ready, fail=self._fail)
 
-    def begin(self, work: Iterator[None]) -> None:
-        """Put the session's work in place of what is under way."""
-        self.player.begin(self.shown(work))
+    def begin(self, work: Callable[[Session], Iterator[None]]) -> None:
+        """Put the session's work in place of what is under way, but after a Reset, which is always completed.
+
+        Args:
+            work: of the session that is then on show.
+        """
+        self.player.begin(self.shown(self._in_turn(work)))
+
+    def restart(self, restarted: Generator[None, None, Session]) -> None:
+        """Put another session in place of the one on show as soon as it is ready to be drawn.
+
+        Args:
+            restarted: makes that session; replaces a Reset that is under way.
+        """
+        self.restarting = self._replace(restarted)
+        self.begin(lambda session: iter(()))
+
+    def _in_turn(self, work: Callable[[Session], Iterator[None]]) -> Iterator[None]:
+        for _ in self.restarting or ():  # with `yield from` a Reset would end when other work replaces this
+            yield
+        yield from work(self.session)
+
+    def _replace(self, restarted: Generator[None, None, Session]) -> Iterator[None]:
+        self.session = yield from restarted
+        self.restarting = None
 
     def shown(self, work: Iterator[None]) -> Iterator[None]:
         """The work, with its progress, its notices and its end shown in the view."""
@@ -93,6 +117,7 @@ class Stage:
 
     def _fail(self, error: BaseException) -> None:
         """An exception in the work: say so, stop, and stay usable."""
+        self.restarting = None
         self.view.playing = False
         self.view.progress = -1.0
         if isinstance(error, KeyboardInterrupt):
