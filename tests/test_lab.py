@@ -538,13 +538,26 @@ def test_estimates_are_thinned_and_keep_their_end(monkeypatch: pytest.MonkeyPatc
     assert estimates(lab)[-1, 0] == 300
 
 
+@pytest.mark.parametrize("tick", [0.0156, 1e9], ids=["as on Windows", "standing still"])
+def test_a_coarse_clock_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch, tick: float) -> None:
+    """Whatever is shorter than a tick takes no time by such a clock."""
+    for module in ("session", "scene"):
+        monkeypatch.setattr(f"samviz.lab.{module}.perf_counter", lambda: time.perf_counter() // tick * tick)
+    session = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu").session
+    for _ in range(50):
+        list(session.frame(10, live=True))
+    assert session.run.steps == 500
+    assert np.isfinite(session.clock())
+    assert session.figure(False)
+
+
 @pytest.mark.parametrize(("cost", "frames_between"), [(0.5, 1), (1.0, 1), (5.0, 5)])
 def test_a_dear_measurement_takes_half_of_the_time_at_most(
     monkeypatch: pytest.MonkeyPatch, cost: float, frames_between: int
 ) -> None:
     """The clock is made of what is done: a frame of steps takes one second, a measurement `cost`."""
     now, measured = [0.0], []
-    monkeypatch.setattr("samviz.lab.session.monotonic", lambda: now[0])
+    monkeypatch.setattr("samviz.lab.session.perf_counter", lambda: now[0])
     lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
     session, run = lab.session, lab.session.run
     step, measure = run.step, run.measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import perf_counter
 from typing import Any
 
 FRAMES = 15  # per second at most: a browser that draws all the time is slow to hear a click
@@ -100,10 +100,10 @@ class Player:
     def _advance(self) -> bool:
         """One piece of work or one picture; False when there is neither."""
         if self.due:
-            silent = monotonic() - self.drawn
+            silent = perf_counter() - self.drawn
             rest = (0.5 if self.urgent else 1) / FRAMES
             if silent >= SILENCE or (silent >= rest and self.ready()):
-                self.due, self.urgent, self.drawn = False, False, monotonic()
+                self.due, self.urgent, self.drawn = False, False, perf_counter()
                 self.draw(True)
             elif self.work is None:
                 return True

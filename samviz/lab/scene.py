@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from time import monotonic
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Scene:
         the bounce is out of view.
 
         Args:
-            now: seconds of `time.monotonic`; infinity when there is no hurry.
+            now: seconds of `time.perf_counter`; infinity when there is no hurry.
 
         Returns:
             True when the loss should be sliced anew.
@@ -90,7 +90,7 @@ class Scene:
         Yields:
             The fraction done, in (0, 1].
         """
-        began = monotonic()
+        began = perf_counter()
         self.wanted = False
         with one_thread(self.run.problem):
             plane, radius = self._plane()
@@ -98,7 +98,7 @@ class Scene:
             if result is not None:
                 self.landscape, self.height = result, heights(result)
             yield fraction
-        self._sliced = monotonic()
+        self._sliced = perf_counter()
         self._cost = self._sliced - began
 
     def _least_radius(self) -> float:

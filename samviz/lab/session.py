@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from math import isfinite
-from time import monotonic
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,8 @@ class Session:
         self.stopped = ""
         self.speed = 0.0
         self._step_cost, self._row_cost, self._rows = 1e-3, 0.0, 0
-        self._measured = monotonic()
-        self._clock, self._clock_steps = monotonic(), 0
+        self._measured = perf_counter()
+        self._clock, self._clock_steps = perf_counter(), 0
 
     def restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
         """Begin again in another session, so that this one can be drawn until that one can.
@@ -148,13 +148,13 @@ class Session:
         """
         while steps:
             n = int(np.clip(PIECE / self._step_cost, 1, steps)) if live else steps
-            began = monotonic()
+            began = perf_counter()
             try:
                 self.run.step(n)
             except Diverged:
                 self.stopped = self.run.why_diverged()
                 return
-            self._step_cost = (monotonic() - began) / n
+            self._step_cost = max(perf_counter() - began, 1e-9) / n  # a coarse clock may not have ticked
             steps -= n
             curvature = float(self.run.curvature[0])
             if isfinite(curvature):
@@ -172,7 +172,7 @@ class Session:
         Yields:
             Nothing, between pieces.
         """
-        rested = not live or monotonic() - self._measured >= self._row_cost
+        rested = not live or perf_counter() - self._measured >= self._row_cost
         if rested and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             self.measure(live=live)
             yield
@@ -182,17 +182,17 @@ class Session:
         """Slice the landscape anew when it has gone stale.
 
         Args:
-            now: seconds of `time.monotonic`; infinity when there is no hurry.
+            now: seconds of `time.perf_counter`; infinity when there is no hurry.
 
         Yields:
             Nothing, between pieces.
         """
-        if not self.scene.stale(monotonic() if now is None else now):
+        if not self.scene.stale(perf_counter() if now is None else now):
             return
-        began = monotonic()
+        began = perf_counter()
         try:
             for fraction in self.scene.slice():
-                if monotonic() - began > PATIENCE:
+                if perf_counter() - began > PATIENCE:
                     self.progress = fraction, "slicing the landscape"
                 yield
         except ValueError as error:  # a trajectory that spans no plane yet
@@ -203,10 +203,10 @@ class Session:
 
     def measure(self, *, live: bool = False) -> None:
         """Add a row to the history; live, without the trace in three of four where that is dear."""
-        began = monotonic()
+        began = perf_counter()
         self.run.measure(trace=not live or self._row_cost < DEAR or self._rows % 4 == 0)
         self._rows += 1
-        self._measured = monotonic()
+        self._measured = perf_counter()
         self._row_cost = self._measured - began
         _bound(self.run.history)
         self.scene.remember()
@@ -274,7 +274,7 @@ class Session:
 
     def clock(self) -> float:
         """Steps per second since about half a second ago."""
-        now, steps = monotonic(), self.run.steps
+        now, steps = perf_counter(), self.run.steps
         if now - self._clock > 0.5:
             self.speed = max(steps - self._clock_steps, 0) / (now - self._clock)
             self._clock, self._clock_steps = now, steps
