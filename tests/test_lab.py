@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,60 @@ def test_plotly_accepts_the_picture_of_every_problem() -> None:
         drawn = figure(lab.run(30).session.figure(False))  # plotly checks every attribute
         assert len(drawn.data) > 12, kind
         assert not lab.view.alert, kind
+
+
+@pytest.mark.parametrize("data", [None, "samples"])
+def test_one_parameter_is_drawn_as_the_curve_of_its_loss(data: str | None, tmp_path: Path) -> None:
+    problem = quadratic([2.0]) if data is None else quadratic([[[1.0]], [[3.0]]])  # L = x² in both
+    lab = Lab(problem, rho=0.05, lr=0.3, device="cpu").run(40)
+    assert lab.view.planes == [["hessian", "the one parameter"]]
+    drawn = {trace.get("name"): trace for trace in lab.figure["data"]}
+    curve, trail, here = (drawn[name] for name in ("loss along x", "latest steps", "iterate"))
+    x = float(lab.session.run.x)
+    np.testing.assert_allclose(curve["y"], curve["x"] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(trail["y"], trail["x"] ** 2, rtol=1e-12)
+    assert (here["x"][0], here["y"][0]) == pytest.approx((x, x * x))
+    assert curve["x"].min() < trail["x"][-10:].min() < trail["x"][-10:].max() < curve["x"].max()
+    figure(lab.figure)  # plotly checks every attribute
+    again = Lab.from_share(lab.share())
+    assert float(again.session.run.x) == x
+    assert lab.export(tmp_path / "run.html", frames=5).stat().st_size > 1e5
+    press(lab, "reset")
+    assert lab.session.run.steps == 0
+    lab.view.lr = 5.0
+    lab.run(5000)
+    assert "diverged at step" in lab.view.alert
+    figure(lab.figure)
+    lab.view.lr = 0.3
+    press(lab, "reset")
+    assert lab.view.alert == ""
+    assert lab.run(60).session.run.steps == 60
+
+
+def test_two_parameters_are_drawn_on_their_plane(tmp_path: Path) -> None:
+    lab = Lab(quadratic([2.0, 1.0]), rho=0.05, lr=0.3, device="cpu").run(40)
+    slice_ = next(trace for trace in lab.figure["data"] if trace["type"] == "contour")
+    x = lab.session.run.x[0].numpy()
+    trail = next(trace for trace in lab.figure["data"] if trace["name"] == "latest steps")
+    assert np.abs(slice_["x"]).max() > np.abs(trail["x"]).max()
+    assert lab.session.scene.landscape.plane.project(torch.from_numpy(x[None]))[1] == pytest.approx(0, abs=1e-9)
+    assert float(Lab.from_share(lab.share()).session.run.x[0, 0]) == x[0]
+    assert lab.export(tmp_path / "run.html", frames=5).stat().st_size > 1e5
+    lab.view.lr = 5.0
+    assert "diverged at step" in lab.run(5000).view.alert
+    press(lab, "reset")
+    assert lab.session.run.steps == 0
+
+
+def test_a_plane_that_cannot_be_sliced_is_an_error_and_no_endless_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(quadratic([2.0, 1.0]), device="cpu")
+
+    def refused(*args: Any, **more: Any) -> Any:
+        raise ValueError("no plane, on purpose")
+
+    monkeypatch.setattr("samviz.lab.scene.hessian_plane", refused)
+    with pytest.raises(ValueError, match="on purpose"):
+        lab.recenter()
 
 
 def test_play_pause_and_step_on_a_loop() -> None:

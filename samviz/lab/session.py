@@ -196,6 +196,8 @@ class Session:
                     self.progress = fraction, "slicing the landscape"
                 yield
         except ValueError as error:  # a trajectory that spans no plane yet
+            if self.scene.kind == "hessian":
+                raise
             self.notice = f"{error}."
             self.scene.kind, self.scene.wanted = "hessian", True
             yield from self.slice(now)
@@ -229,7 +231,7 @@ class Session:
         edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
         full = history["batch_size"] == self.problem.samples
         edge[~full | (history["rule"] != "sam")] = np.nan  # it is about SAM and the full batch's gradient
-        trail, lost = scene.landscape.plane.project(scene.positions())
+        trail, lost = scene.trail()
         return Frame(
             history=history,
             edge=edge,

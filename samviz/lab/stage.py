@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from samviz.dynamics import RULES
 from samviz.lab import words
 from samviz.lab.player import Player
-from samviz.lab.scene import PLANES
+from samviz.lab.scene import planes_of
 from samviz.lab.session import Session
 from samviz.lab.share import Shared, replayed
 from samviz.lab.view import LabView
@@ -34,7 +34,7 @@ class Stage:
         settings, problem, samples = session.run.settings, session.problem, session.problem.samples
         view = LabView(
             rules=[[n, words.RULE_NAMES[n]] for n in RULES if n != "label_noise" or problem.square_targets],
-            planes=[[kind, label] for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"],
+            planes=planes_of(problem),
             presets=presets,
             samples=samples,
             rule=settings.rule,
