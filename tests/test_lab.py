@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -403,6 +405,47 @@ def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
         await until(lambda: lab.view.alert == "" and lab.player.task is not None and lab.player.task.done())
         lab.play()
         await until(lambda: lab.session.run.steps >= 50)
+        lab.pause()
+
+    in_kernel(story)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself SIGINT there")
+def test_an_interrupt_pauses_playing_labs() -> None:
+    """Between cells a kernel ignores SIGINT; a lab handles it while it plays."""
+
+    async def story() -> None:
+        labs = [Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu") for _ in range(2)]
+        for lab in labs:
+            lab.play()
+        await until(lambda: all(lab.session.run.steps >= 50 for lab in labs))
+        os.kill(os.getpid(), signal.SIGINT)
+        await until(lambda: all(lab.player.task is not None and lab.player.task.done() for lab in labs))
+        for lab in labs:
+            assert lab.view.alert == "Interrupted; press Play to continue."
+            assert not lab.view.playing
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        steps = labs[0].session.run.steps
+        labs[0].play()
+        await until(lambda: labs[0].session.run.steps >= steps + 50)
+        labs[0].pause()
+        await until(lambda: labs[0].player.task is not None and labs[0].player.task.done())
+        assert labs[0].view.alert == ""
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        in_kernel(story)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_is_left_to_whoever_handles_it() -> None:
+    async def story() -> None:
+        lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
+        handler = signal.getsignal(signal.SIGINT)
+        lab.play()
+        await until(lambda: lab.session.run.steps >= 50)
+        assert signal.getsignal(signal.SIGINT) is handler
         lab.pause()
 
     in_kernel(story)

@@ -163,7 +163,7 @@ class Lab:
             raise RuntimeError("play needs a running kernel; in a script use lab.run(n)")
         if self.session.stopped and self.stage.restarting is None:
             return  # the alert says why
-        self.view.playing = True
+        self.view.playing, self.view.alert = True, ""
         self.player.wake()
 
     def pause(self) -> None:

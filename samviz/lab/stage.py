@@ -121,6 +121,6 @@ class Stage:
         self.view.playing = False
         self.view.progress = -1.0
         if isinstance(error, KeyboardInterrupt):
-            self.view.alert = "Interrupted; press Play to go on."
+            self.view.alert = "Interrupted; press Play to continue."
         else:
             self.view.alert = f"{type(error).__name__}: {error}. The history is kept; press Reset to start again."
