@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,6 +210,60 @@ def test_plotly_accepts_the_picture_of_every_problem() -> None:
         assert not lab.view.alert, kind
 
 
+@pytest.mark.parametrize("data", [None, "samples"])
+def test_one_parameter_is_drawn_as_the_curve_of_its_loss(data: str | None, tmp_path: Path) -> None:
+    problem = quadratic([2.0]) if data is None else quadratic([[[1.0]], [[3.0]]])  # L = x² in both
+    lab = Lab(problem, rho=0.05, lr=0.3, device="cpu").run(40)
+    assert lab.view.planes == [["hessian", "the one parameter"]]
+    drawn = {trace.get("name"): trace for trace in lab.figure["data"]}
+    curve, trail, here = (drawn[name] for name in ("loss along x", "latest steps", "iterate"))
+    x = float(lab.session.run.x)
+    np.testing.assert_allclose(curve["y"], curve["x"] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(trail["y"], trail["x"] ** 2, rtol=1e-12)
+    assert (here["x"][0], here["y"][0]) == pytest.approx((x, x * x))
+    assert curve["x"].min() < trail["x"][-10:].min() < trail["x"][-10:].max() < curve["x"].max()
+    figure(lab.figure)  # plotly checks every attribute
+    again = Lab.from_share(lab.share())
+    assert float(again.session.run.x) == x
+    assert lab.export(tmp_path / "run.html", frames=5).stat().st_size > 1e5
+    press(lab, "reset")
+    assert lab.session.run.steps == 0
+    lab.view.lr = 5.0
+    lab.run(5000)
+    assert "diverged at step" in lab.view.alert
+    figure(lab.figure)
+    lab.view.lr = 0.3
+    press(lab, "reset")
+    assert lab.view.alert == ""
+    assert lab.run(60).session.run.steps == 60
+
+
+def test_two_parameters_are_drawn_on_their_plane(tmp_path: Path) -> None:
+    lab = Lab(quadratic([2.0, 1.0]), rho=0.05, lr=0.3, device="cpu").run(40)
+    slice_ = next(trace for trace in lab.figure["data"] if trace["type"] == "contour")
+    x = lab.session.run.x[0].numpy()
+    trail = next(trace for trace in lab.figure["data"] if trace["name"] == "latest steps")
+    assert np.abs(slice_["x"]).max() > np.abs(trail["x"]).max()
+    assert lab.session.scene.landscape.plane.project(torch.from_numpy(x[None]))[1] == pytest.approx(0, abs=1e-9)
+    assert float(Lab.from_share(lab.share()).session.run.x[0, 0]) == x[0]
+    assert lab.export(tmp_path / "run.html", frames=5).stat().st_size > 1e5
+    lab.view.lr = 5.0
+    assert "diverged at step" in lab.run(5000).view.alert
+    press(lab, "reset")
+    assert lab.session.run.steps == 0
+
+
+def test_a_plane_that_cannot_be_sliced_is_an_error_and_no_endless_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(quadratic([2.0, 1.0]), device="cpu")
+
+    def refused(*args: Any, **more: Any) -> Any:
+        raise ValueError("no plane, on purpose")
+
+    monkeypatch.setattr("samviz.lab.scene.hessian_plane", refused)
+    with pytest.raises(ValueError, match="on purpose"):
+        lab.recenter()
+
+
 def test_play_pause_and_step_on_a_loop() -> None:
     async def story() -> None:
         lab = Lab(SINE, rho=0.005, device="cpu")
@@ -270,6 +328,69 @@ def test_reset_kills_stale_work() -> None:
     in_kernel(story)
 
 
+ACTIONS: dict[
+    str, tuple[Callable[[Lab], object], Callable[[Lab], object]]
+] = {  # while a Reset is under way, and its effect
+    "slider": (lambda lab: lab.view.set_trait("rho", 0.02), lambda lab: lab.session.run.settings.rho == 0.02),
+    "plane": (lambda lab: lab.view.set_trait("plane", "random"), lambda lab: lab.session.scene.kind == "random"),
+    "ghost": (lambda lab: lab.view.set_trait("compare", True), lambda lab: not lab.view.playing),
+    "step": (lambda lab: press(lab, "step"), lambda lab: lab.session.run.steps == 1),
+    "recenter": (lambda lab: press(lab, "recenter"), lambda lab: not lab.session.scene.wanted),
+    "pause": (lambda lab: press(lab, "pause"), lambda lab: not lab.view.playing),
+    "reset": (lambda lab: press(lab, "reset"), lambda lab: lab.session.run.steps == 0),
+    "play": (lambda lab: press(lab, "play"), lambda lab: lab.view.playing),
+    "share": (lambda lab: press(lab, "share"), lambda lab: lab.view.shared),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("seed", [0, 1], ids=["same start", "another start"])
+def test_a_reset_is_completed_whatever_is_touched_at_whichever_moment(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's pieces of work are taken one at a time, with a picture after each, and the action after the k-th."""
+    monkeypatch.setattr("samviz.problems.Problem.at_once", 400)  # a slice of five pieces
+
+    async def story() -> None:
+        act, effect = ACTIONS[name]
+        lab = Lab(quadratic([3.0, 2.0, 1.0]), rho=0.01, lr=0.05, device="cpu")
+        player = lab.player
+        player.wake = lambda: None  # type: ignore[method-assign]
+
+        async def advance() -> bool:
+            await asyncio.sleep(0)  # what was posted
+            player.drawn, player.due = -np.inf, True
+            return player._advance() and player.work is not None
+
+        moment, completed = 0, False
+        while not completed:
+            lab.view.rho, lab.view.plane, lab.view.compare, lab.view.seed = 0.01, "hessian", False, 0
+            lab.play()
+            for _ in range(3):
+                await advance()
+            old = lab.session.run
+            lab.view.seed = seed
+            press(lab, "reset")
+            for _ in range(moment):
+                await advance()
+            completed = lab.session.run is not old
+            act(lab)
+            while await advance() or lab.session.run is old:
+                if lab.view.playing and lab.session.run is not old:
+                    break
+            assert effect(lab), moment
+            assert lab.session.run.seed == seed
+            assert lab.session.run.steps <= 1 or lab.view.playing
+            assert lab.view.alert == ""
+            press(lab, "pause")
+            while await advance():
+                pass
+            moment += 1
+        assert moment > 5
+
+    in_kernel(story)
+
+
 def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
     async def story() -> None:
         lab = Lab(SINE, rho=0.005, device="cpu")
@@ -286,6 +407,47 @@ def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
         await until(lambda: lab.view.alert == "" and lab.player.task is not None and lab.player.task.done())
         lab.play()
         await until(lambda: lab.session.run.steps >= 50)
+        lab.pause()
+
+    in_kernel(story)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself SIGINT there")
+def test_an_interrupt_pauses_playing_labs() -> None:
+    """Between cells a kernel ignores SIGINT; a lab handles it while it plays."""
+
+    async def story() -> None:
+        labs = [Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu") for _ in range(2)]
+        for lab in labs:
+            lab.play()
+        await until(lambda: all(lab.session.run.steps >= 50 for lab in labs))
+        os.kill(os.getpid(), signal.SIGINT)
+        await until(lambda: all(lab.player.task is not None and lab.player.task.done() for lab in labs))
+        for lab in labs:
+            assert lab.view.alert == "Interrupted; press Play to continue."
+            assert not lab.view.playing
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        steps = labs[0].session.run.steps
+        labs[0].play()
+        await until(lambda: labs[0].session.run.steps >= steps + 50)
+        labs[0].pause()
+        await until(lambda: labs[0].player.task is not None and labs[0].player.task.done())
+        assert labs[0].view.alert == ""
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        in_kernel(story)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_is_left_to_whoever_handles_it() -> None:
+    async def story() -> None:
+        lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
+        handler = signal.getsignal(signal.SIGINT)
+        lab.play()
+        await until(lambda: lab.session.run.steps >= 50)
+        assert signal.getsignal(signal.SIGINT) is handler
         lab.pause()
 
     in_kernel(story)
@@ -487,13 +649,26 @@ def test_estimates_are_thinned_and_keep_their_end(monkeypatch: pytest.MonkeyPatc
     assert estimates(lab)[-1, 0] == 300
 
 
+@pytest.mark.parametrize("tick", [0.0156, 1e9], ids=["as on Windows", "standing still"])
+def test_a_coarse_clock_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch, tick: float) -> None:
+    """Whatever is shorter than a tick takes no time by such a clock."""
+    for module in ("session", "scene"):
+        monkeypatch.setattr(f"samviz.lab.{module}.perf_counter", lambda: time.perf_counter() // tick * tick)
+    session = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu").session
+    for _ in range(50):
+        list(session.frame(10, live=True))
+    assert session.run.steps == 500
+    assert np.isfinite(session.clock())
+    assert session.figure(False)
+
+
 @pytest.mark.parametrize(("cost", "frames_between"), [(0.5, 1), (1.0, 1), (5.0, 5)])
 def test_a_dear_measurement_takes_half_of_the_time_at_most(
     monkeypatch: pytest.MonkeyPatch, cost: float, frames_between: int
 ) -> None:
     """The clock is made of what is done: a frame of steps takes one second, a measurement `cost`."""
     now, measured = [0.0], []
-    monkeypatch.setattr("samviz.lab.session.monotonic", lambda: now[0])
+    monkeypatch.setattr("samviz.lab.session.perf_counter", lambda: now[0])
     lab = Lab(quadratic([3.0, 1.0]), rho=0.05, device="cpu")
     session, run = lab.session, lab.session.run
     step, measure = run.step, run.measure

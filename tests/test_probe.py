@@ -4,6 +4,7 @@ import math
 import random
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from copy import deepcopy
 from types import SimpleNamespace
@@ -253,6 +254,20 @@ def test_a_probe_keeps_its_budget_and_measures_everything_in_turns(budget):
     assert np.isnan(h["eigenvalues"][np.isnan(h["converged"])]).all()
     assert len(probe.densities) >= 2
     assert h["seconds"].sum() == pytest.approx(probe.share * 299 * 2 / budget)
+
+
+@pytest.mark.parametrize("tick", [0.0156, 1e9], ids=["coarse", "standing still"])
+def test_a_coarse_clock_does_not_stop_a_training(tick):
+    """Whatever is shorter than a tick takes no time by such a clock."""
+
+    def coarse():
+        return time.perf_counter() // tick * tick
+
+    with mock.patch("samviz.probe.budget.perf_counter", coarse):
+        probe = Probe(network(), LOSS, DATA, every=1, budget=0.5)
+        training(network(), 20, probe)
+        assert math.isfinite(probe.share)
+        assert f"{len(probe.history)} rows in 20 steps" in repr(probe)
 
 
 def test_where_all_gets_dearer_nothing_is_measured_until_that_is_paid():

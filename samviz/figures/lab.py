@@ -37,8 +37,8 @@ class Frame:
     ghost: History | None  # an earlier run
     samples: int
     landscape: Landscape
-    height: Array  # (resolution, resolution)
-    trail: Array  # (steps, 2)
+    height: Array  # (resolution, resolution), or (1, resolution) for a line
+    trail: Array  # (steps, 2), on a line the coordinate and the loss
     lost: float
     shown: str  # what the trail is, in words
     picture: Picture | None

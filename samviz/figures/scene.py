@@ -30,12 +30,14 @@ def heights(landscape: Landscape) -> Array:
 def landscape_panel(
     landscape: Landscape, height: Array, trail: Array, lost: float, *, shown: str, x: Domain, y: Domain
 ) -> tuple[list[Trace], Layout]:
-    """The loss on a plane, with the latest iterates on it.
+    """The loss on a plane, or as a curve over a line, with the latest iterates on it.
 
     Args:
         landscape: the slice.
-        height: (resolution, resolution), from `heights`; the same array as long as the slice is the same.
-        trail: (steps, 2), the latest iterates on the plane, the present one last.
+        height: (resolution, resolution), from `heights`; the same array as long as the slice is the same. On a line
+            the loss itself is drawn instead.
+        trail: (steps, 2), the latest iterates on the plane, the present one last; on a line, the coordinate and the
+            loss.
         lost: share of the present iterate's distance from the plane's origin that is off the plane, 0 to 1.
         shown: what the trail is, in words.
         x: the panel's horizontal extent, in fractions of the picture.
@@ -45,6 +47,8 @@ def landscape_panel(
         Traces on the axes x4 / y4, and their layout.
     """
     a, b = landscape.axis1, landscape.axis2
+    if len(b) == 1:
+        return _line_panel(landscape, trail, shown=shown, x=x, y=y)
     words = {
         "type": "scatter",
         "mode": "text",
@@ -58,8 +62,7 @@ def landscape_panel(
     }
     traces = [
         contours(a, b, height, "√(L − min L)", **edges(float(np.nanmax(height)), LEVELS)),
-        TRAIL | {"x": trail[:, 0], "y": trail[:, 1], "name": "latest steps"},
-        HERE | {"x": trail[-1:, 0], "y": trail[-1:, 1], "name": "iterate"},
+        *_iterates(trail),
         words,
     ]
     first, second = landscape.plane.labels
@@ -71,6 +74,35 @@ def landscape_panel(
         "annotations": [title("landscape", detail, x[0], y[1])],
     }
     return [trace | {"xaxis": "x4", "yaxis": "y4"} for trace in traces], panel
+
+
+def _line_panel(landscape: Landscape, trail: Array, *, shown: str, x: Domain, y: Domain) -> tuple[list[Trace], Layout]:
+    """As `landscape_panel`, of a line: the loss is a height, and so needs no contours."""
+    a, loss, label = landscape.axis1, landscape.loss[0], landscape.plane.labels[0]
+    line = {"line": {"color": BLUE, "width": 2.5}, "name": f"loss along {label}"}
+    traces = [
+        {"type": "scatter", "mode": "lines", "x": a, "y": loss} | line,
+        *_iterates(trail),
+    ]
+    margin = 0.06 * (float(np.ptp(loss)) or 1.0)
+    look: Layout = {"exponentformat": "e", "nticks": 6}
+    detail = f"the loss over {label}" + (f" · {shown}" if len(trail) > 1 else "")
+    panel = {
+        "xaxis4": axis(x, "y4", range=[a[0], a[-1]], title={"text": f"{label} →", "standoff": 2}, **look),
+        "yaxis4": axis(
+            y, "x4", range=[loss.min() - margin, loss.max() + margin], title={"text": "L", "standoff": 0}, **look
+        ),
+        "annotations": [title("landscape", detail, x[0], y[1])],
+    }
+    return [trace | {"xaxis": "x4", "yaxis": "y4"} for trace in traces], panel
+
+
+def _iterates(trail: Array) -> list[Trace]:
+    """The latest iterates (steps, 2), with a mark on the present one."""
+    return [
+        TRAIL | {"x": trail[:, 0], "y": trail[:, 1], "name": "latest steps"},
+        HERE | {"x": trail[-1:, 0], "y": trail[-1:, 1], "name": "iterate"},
+    ]
 
 
 def picture_panel(

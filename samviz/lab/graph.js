@@ -217,7 +217,8 @@ function createParts({ model }, what) {
   };
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
   const sliders = (...children) => make("div", { className: "samviz-row samviz-sliders" }, ...children);
-  return { undo, get, follow, alert, reach, put, field, button, checkbox, choice, typed, slider, row, sliders };
+  const ask = () => tell(2000); // which the kernel answers even where no setting is owed
+  return { undo, get, follow, alert, reach, put, ask, field, button, checkbox, choice, typed, slider, row, sliders };
 }
 
 // ---------------------------------------------------------------- the graph of one view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,31 +161,31 @@ class Lab:
         """
         if self.player.loop is None:
             raise RuntimeError("play needs a running kernel; in a script use lab.run(n)")
-        if self.session.stopped:
+        if self.session.stopped and self.stage.restarting is None:
             return  # the alert says why
-        self.view.playing = True
+        self.view.playing, self.view.alert = True, ""
         self.player.wake()
 
     def pause(self) -> None:
         """Stop after the piece of work under way."""
         self.view.playing = False
-        self.stage.begin(self.session.look())
+        self.stage.begin(Session.look)
 
     def step(self) -> None:
         """Take one step and look."""
         self.view.playing = False
-        self.stage.begin(self.session.frame(0 if self.session.stopped else 1))
+        self.stage.begin(lambda session: session.frame(0 if session.stopped else 1))
 
     def reset(self) -> None:
         """Start again from the start with the settings of the controls; the run so far becomes the ghost."""
         self.view.playing, self.view.alert = False, ""
-        self.stage.begin(self.session.restart(self._settings(), self.view.seed))
+        self.stage.restart(self._restarted(self._settings(self.view.knobs()), self.view.seed))
 
     def recenter(self) -> None:
         """Slice the landscape anew around the present iterate."""
         self.session.scene.wanted = True
         if not self.view.playing:
-            self.stage.begin(self.session.look())
+            self.stage.begin(Session.look)
 
     def preset(self, name: str) -> None:
         """Set the controls to a named setting; the run goes on with it.
@@ -240,7 +241,7 @@ class Lab:
         shared = read(text)
         refuse_other(shared, text, self._given, self.problem.dtype)
         self.view.playing, self.view.alert = False, ""
-        self.stage.begin(self.stage.replay(shared))
+        self.stage.begin(lambda session: self.stage.replay(shared))
 
     def static(self) -> Any:
         """The present picture as something that shows without a kernel: a PNG where one can be drawn."""
@@ -273,16 +274,20 @@ class Lab:
         except (ValueError, TypeError) as error:
             self.view.alert = f"{error}."
 
-    def _settings(self) -> Settings:
-        knobs = self.view.knobs() | ({} if self.problem.samples else {"batch_size": None})
-        return Settings(**knobs).fit(1, self.problem)
+    def _settings(self, knobs: dict[str, Any]) -> Settings:
+        return Settings(**knobs | ({} if self.problem.samples else {"batch_size": None})).fit(1, self.problem)
+
+    def _restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
+        again = yield from self.session.restarted(settings, seed)
+        again.run.settings = self._settings(self._taken)  # a control may have moved since Reset was pressed
+        return again
 
     def _steer(self) -> None:
         """Hand the controls' values to the running run; where they cannot be had, put all back."""
         if (wanted := self.view.knobs()) == self._taken:
             return
         try:
-            settings = self._settings()
+            settings = self._settings(wanted)
         except (ValueError, TypeError) as error:
             self.view.put(self._taken)
             self.view.alert = f"{error}. The old value is kept."
@@ -293,8 +298,13 @@ class Lab:
         self.player.redraw()
 
     def _replane(self) -> None:
-        scene = self.session.scene
-        if scene.kind != self.view.plane:
-            scene.kind, scene.wanted = self.view.plane, True
-            if not self.view.playing:
-                self.stage.begin(self.session.look())
+        if self.view.playing and self.stage.restarting is None:
+            self._choose_plane(self.session)  # the next frame slices it
+        elif self.session.scene.kind != self.view.plane or self.stage.restarting is not None:
+            self.stage.begin(self._choose_plane)
+
+    def _choose_plane(self, session: Session) -> Iterator[None]:
+        """Let the session's scene show the plane that the learner has chosen; the work is the slice."""
+        if session.scene.kind != self.view.plane:
+            session.scene.kind, session.scene.wanted = self.view.plane, True
+        return session.look()

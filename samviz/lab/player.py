@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import perf_counter
 from typing import Any
 
 FRAMES = 15  # per second at most: a browser that draws all the time is slow to hear a click
 SILENCE = 1.0  # seconds after which a picture is drawn for a browser that does not answer, which is asked for a sign
+
+
+_running: set[Player] = set()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    for player in _running:
+        player.interrupted = True
+
+
+def _handle_interrupts(handle: bool) -> None:
+    """Handle SIGINT where nobody else does, or ignore it again.
+
+    Between cells ipykernel ignores SIGINT; while a cell or a message of a widget is handled it has its own handler, and
+    then puts back the one before. So this is asked for again before each piece of work. What is put back after the last
+    piece is at worst `_interrupt`, which then does nothing either.
+    """
+    before, after = (signal.SIG_IGN, _interrupt) if handle else (_interrupt, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is before:
+        signal.signal(signal.SIGINT, after)
 
 
 class Player:
@@ -45,6 +67,7 @@ class Player:
         self.urgent = False
         self.drawn = -SILENCE
         self.task: asyncio.Task[None] | None = None  # a reference, or the task could vanish
+        self.interrupted = False  # by SIGINT, since the last piece of work
 
     def post(self, action: Callable[..., Any], *args: Any) -> None:
         """Do something on the loop's thread, from whatever thread this is."""
@@ -88,22 +111,32 @@ class Player:
             self.fail(error)
 
     async def _run(self) -> None:
-        while True:
-            try:
-                if not self._advance():
-                    return
-            except (Exception, KeyboardInterrupt) as error:
-                self.work, self.due = None, False
-                self.fail(error)
-            await asyncio.sleep(0.002)  # the kernel hears a slider here
+        self.interrupted = False
+        _running.add(self)
+        try:
+            while True:
+                try:
+                    _handle_interrupts(True)
+                    if self.interrupted:
+                        raise KeyboardInterrupt
+                    if not self._advance():
+                        return
+                except (Exception, KeyboardInterrupt) as error:
+                    self.work, self.due, self.interrupted = None, False, False
+                    self.fail(error)
+                await asyncio.sleep(0.002)  # the kernel hears a slider here
+        finally:
+            _running.discard(self)
+            if not _running:
+                _handle_interrupts(False)
 
     def _advance(self) -> bool:
         """One piece of work or one picture; False when there is neither."""
         if self.due:
-            silent = monotonic() - self.drawn
+            silent = perf_counter() - self.drawn
             rest = (0.5 if self.urgent else 1) / FRAMES
             if silent >= SILENCE or (silent >= rest and self.ready()):
-                self.due, self.urgent, self.drawn = False, False, monotonic()
+                self.due, self.urgent, self.drawn = False, False, perf_counter()
                 self.draw(True)
             elif self.work is None:
                 return True

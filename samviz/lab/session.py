@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from math import isfinite
-from time import monotonic
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ PATIENCE = 0.3  # seconds after which work shows its progress
 
 
 class Session:
-    """A run that can be begun again, measured and drawn.
+    """A run that can be measured and drawn, and begun again in another session.
 
     Attributes:
         run: the run on show.
@@ -67,11 +67,11 @@ class Session:
         self.stopped = ""
         self.speed = 0.0
         self._step_cost, self._row_cost, self._rows = 1e-3, 0.0, 0
-        self._measured = monotonic()
-        self._clock, self._clock_steps = monotonic(), 0
+        self._measured = perf_counter()
+        self._clock, self._clock_steps = perf_counter(), 0
 
-    def restart(self, settings: Settings, seed: int) -> Iterator[None]:
-        """Begin again; the run so far becomes the ghost.
+    def restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
+        """Begin again in another session, so that this one can be drawn until that one can.
 
         Args:
             settings: of the new run.
@@ -79,15 +79,29 @@ class Session:
 
         Yields:
             Nothing, between pieces.
+
+        Returns:
+            The other session, measured and sliced; the run so far is its ghost.
         """
-        if len(self.run.history) > 1:
-            self.ghost = self.run.history
-        start = (yield from self.minimum(seed)) if self.x0 is None else self.x0
-        kind = self.scene.kind
-        self.begin(settings, seed, start)
-        self.scene.kind = kind if kind != "pca" else "hessian"  # no trajectory yet
-        self.progress = None
-        yield from self.look()
+        minimum = (yield from self.minimum(seed)) if self.x0 is None else None
+        again = Session(self.problem, settings, seed, self.x0, minimum)
+        again.scene.kind = self.scene.kind if self.scene.kind != "pca" else "hessian"  # no trajectory yet
+        yield from self.succeeded(again)
+        return again
+
+    def succeeded(self, again: Session) -> Iterator[None]:
+        """Make another session ready to be drawn in place of this one, whose run becomes its ghost.
+
+        Args:
+            again: the other session; how far its slice is appears as the `progress` of this one.
+
+        Yields:
+            Nothing, between pieces.
+        """
+        again.ghost = self.run.history if len(self.run.history) > 1 else self.ghost
+        for _ in again.look(now=np.inf):
+            self.progress = again.progress
+            yield
 
     def minimum(self, seed: int) -> Generator[None, None, Tensor]:
         """A gradient-descent minimum; that of the run on show where it has the seed.
@@ -134,13 +148,13 @@ class Session:
         """
         while steps:
             n = int(np.clip(PIECE / self._step_cost, 1, steps)) if live else steps
-            began = monotonic()
+            began = perf_counter()
             try:
                 self.run.step(n)
             except Diverged:
                 self.stopped = self.run.why_diverged()
                 return
-            self._step_cost = (monotonic() - began) / n
+            self._step_cost = max(perf_counter() - began, 1e-9) / n  # a coarse clock may not have ticked
             steps -= n
             curvature = float(self.run.curvature[0])
             if isfinite(curvature):
@@ -158,7 +172,7 @@ class Session:
         Yields:
             Nothing, between pieces.
         """
-        rested = not live or monotonic() - self._measured >= self._row_cost
+        rested = not live or perf_counter() - self._measured >= self._row_cost
         if rested and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             self.measure(live=live)
             yield
@@ -168,20 +182,22 @@ class Session:
         """Slice the landscape anew when it has gone stale.
 
         Args:
-            now: seconds of `time.monotonic`; infinity when there is no hurry.
+            now: seconds of `time.perf_counter`; infinity when there is no hurry.
 
         Yields:
             Nothing, between pieces.
         """
-        if not self.scene.stale(monotonic() if now is None else now):
+        if not self.scene.stale(perf_counter() if now is None else now):
             return
-        began = monotonic()
+        began = perf_counter()
         try:
             for fraction in self.scene.slice():
-                if monotonic() - began > PATIENCE:
+                if perf_counter() - began > PATIENCE:
                     self.progress = fraction, "slicing the landscape"
                 yield
         except ValueError as error:  # a trajectory that spans no plane yet
+            if self.scene.kind == "hessian":
+                raise
             self.notice = f"{error}."
             self.scene.kind, self.scene.wanted = "hessian", True
             yield from self.slice(now)
@@ -189,10 +205,10 @@ class Session:
 
     def measure(self, *, live: bool = False) -> None:
         """Add a row to the history; live, without the trace in three of four where that is dear."""
-        began = monotonic()
+        began = perf_counter()
         self.run.measure(trace=not live or self._row_cost < DEAR or self._rows % 4 == 0)
         self._rows += 1
-        self._measured = monotonic()
+        self._measured = perf_counter()
         self._row_cost = self._measured - began
         _bound(self.run.history)
         self.scene.remember()
@@ -215,7 +231,7 @@ class Session:
         edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
         full = history["batch_size"] == self.problem.samples
         edge[~full | (history["rule"] != "sam")] = np.nan  # it is about SAM and the full batch's gradient
-        trail, lost = scene.landscape.plane.project(scene.positions())
+        trail, lost = scene.trail()
         return Frame(
             history=history,
             edge=edge,
@@ -260,7 +276,7 @@ class Session:
 
     def clock(self) -> float:
         """Steps per second since about half a second ago."""
-        now, steps = monotonic(), self.run.steps
+        now, steps = perf_counter(), self.run.steps
         if now - self._clock > 0.5:
             self.speed = max(steps - self._clock_steps, 0) / (now - self._clock)
             self._clock, self._clock_steps = now, steps

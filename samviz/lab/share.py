@@ -162,7 +162,6 @@ def replayed(session: Session, shared: Shared) -> Generator[None, None, Session]
     minimum = (yield from session.minimum(shared.seed)) if x0 is None else None
     again = Session(problem, shared.changes[0][1], shared.seed, x0, minimum)
     again.scene.kind = session.scene.kind
-    again.ghost = session.run.history if len(session.run.history) > 1 else session.ghost
     changes, measured = dict(shared.changes), set(stops(shared.steps, ROWS))
     for end in sorted({*measured, *changes}):
         yield from again.advance(end - again.run.steps)
@@ -178,7 +177,7 @@ def replayed(session: Session, shared: Shared) -> Generator[None, None, Session]
             f"The same settings led to another iterate: the text is from samviz {shared.by}, this is samviz "
             f"{__version__} {_made(again)}. Runs are equal bit for bit where version, engine and processor are."
         )
-    yield from again.look(now=np.inf)
+    yield from session.succeeded(again)
     return again
 
 

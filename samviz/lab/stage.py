@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from samviz.dynamics import RULES
 from samviz.lab import words
 from samviz.lab.player import Player
-from samviz.lab.scene import PLANES
+from samviz.lab.scene import planes_of
 from samviz.lab.session import Session
 from samviz.lab.share import Shared, replayed
 from samviz.lab.view import LabView
@@ -17,9 +17,10 @@ class Stage:
     """The session on show, the view that shows it, and the player that does its work.
 
     Attributes:
-        session: replaced when a shared run has been replayed.
+        session: replaced when a Reset or a shared run is ready to be drawn.
         view: the widget.
         player: does the work.
+        restarting: what is left of a Reset; None when none is under way.
     """
 
     def __init__(self, session: Session, presets: list[str], steps_per_frame: int) -> None:
@@ -33,7 +34,7 @@ class Stage:
         settings, problem, samples = session.run.settings, session.problem, session.problem.samples
         view = LabView(
             rules=[[n, words.rule_name(n)] for n in RULES if n != "label_noise" or problem.square_targets],
-            planes=[[kind, label] for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"],
+            planes=planes_of(problem),
             presets=presets,
             samples=samples,
             rule=settings.rule,
@@ -45,11 +46,34 @@ class Stage:
             plane="hessian",
         )
         self.session, self.view = session, view
+        self.restarting: Iterator[None] | None = None
         self.player = Player(more=self._more, draw=self._draw, ready=lambda: view.ready, fail=self._fail)
 
-    def begin(self, work: Iterator[None]) -> None:
-        """Put the session's work in place of what is under way."""
-        self.player.begin(self.shown(work))
+    def begin(self, work: Callable[[Session], Iterator[None]]) -> None:
+        """Put the session's work in place of what is under way, but after a Reset, which is always completed.
+
+        Args:
+            work: of the session that is then on show.
+        """
+        self.player.begin(self.shown(self._in_turn(work)))
+
+    def restart(self, restarted: Generator[None, None, Session]) -> None:
+        """Put another session in place of the one on show as soon as it is ready to be drawn.
+
+        Args:
+            restarted: makes that session; replaces a Reset that is under way.
+        """
+        self.restarting = self._replace(restarted)
+        self.begin(lambda session: iter(()))
+
+    def _in_turn(self, work: Callable[[Session], Iterator[None]]) -> Iterator[None]:
+        for _ in self.restarting or ():  # with `yield from` a Reset would end when other work replaces this
+            yield
+        yield from work(self.session)
+
+    def _replace(self, restarted: Generator[None, None, Session]) -> Iterator[None]:
+        self.session = yield from restarted
+        self.restarting = None
 
     def shown(self, work: Iterator[None]) -> Iterator[None]:
         """The work, with its progress, its notices and its end shown in the view."""
@@ -93,9 +117,10 @@ class Stage:
 
     def _fail(self, error: BaseException) -> None:
         """An exception in the work: say so, stop, and stay usable."""
+        self.restarting = None
         self.view.playing = False
         self.view.progress = -1.0
         if isinstance(error, KeyboardInterrupt):
-            self.view.alert = "Interrupted; press Play to go on."
+            self.view.alert = "Interrupted; press Play to continue."
         else:
             self.view.alert = f"{type(error).__name__}: {error}. The history is kept; press Reset to start again."

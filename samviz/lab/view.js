@@ -1,10 +1,11 @@
 // The lab in the browser: its own controls and layout, over graph.js. The kernel's half is view.py.
 
+const SILENCE = 4000; // ms without a message while it plays until the kernel is asked, and again until that is taken for no answer
 const SPEEDS = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((v) => [String(v), String(v)]);
 
 function createLab(context, store) {
   const parts = createParts(context, "lab");
-  const { undo, get, follow, alert, reach, put, field, button, checkbox, choice, typed, slider, row, sliders } = parts;
+  const { undo, get, follow, alert, reach, put, ask, field, button, checkbox, choice, typed, slider, row, sliders } = parts;
   const act = (action, value = null) => reach(() => context.model.send({ action, value }));
   const trait = (name) => ({
     get: () => get(name),
@@ -16,16 +17,41 @@ function createLab(context, store) {
     follow: (update) => follow(name, update),
   });
 
+  // A kernel that was killed says nothing: silence while the lab plays is asked about, and ends the claim that it plays.
+  let heard = performance.now(), asked = 0, silent = false;
+  const running = () => get("playing") && !silent;
+  const quiet = (is) => {
+    silent = is;
+    alert.textContent = is ? alert.textContent || "The kernel does not answer. Unless another cell is running, run the cell of this lab again." : get("alert");
+    showPlay();
+    showStatus();
+  };
+  const hear = () => {
+    [heard, asked] = [performance.now(), 0];
+    if (silent) quiet(false);
+  };
+  const watch = setInterval(() => {
+    const now = performance.now();
+    if (!running() || now - heard < SILENCE) return;
+    if (!asked) {
+      asked = now;
+      ask();
+    } else if (now - asked > SILENCE) quiet(true);
+  }, 1000);
+  context.model.on("msg:custom", hear);
+  undo.push(() => context.model.off("msg:custom", hear), () => clearInterval(watch));
+
   // controls
   const play = make("button", { type: "button", className: "samviz-play", onclick: () => {
-    store.hold(get("playing"));
-    act(get("playing") ? "pause" : "play");
+    store.hold(running());
+    act(running() ? "pause" : "play");
   } });
-  follow("playing", () => {
-    const icon = make("span", { ariaHidden: "true", textContent: get("playing") ? "❚❚" : "▶" });
-    play.replaceChildren(icon, get("playing") ? " Pause" : " Play");
+  const showPlay = () => {
+    const icon = make("span", { ariaHidden: "true", textContent: running() ? "❚❚" : "▶" });
+    play.replaceChildren(icon, running() ? " Pause" : " Play");
     store.hold(false);
-  });
+  };
+  follow("playing", showPlay);
   const preset = make("select", { onchange: () => act("preset", preset.value) },
     make("option", { value: "", textContent: "choose…", disabled: true, selected: true }),
     ...get("presets").map((name) => make("option", { value: name, textContent: name })));
@@ -57,14 +83,15 @@ function createLab(context, store) {
   const status = make("p", { className: "samviz-status", ariaHidden: "true" });
   const spoken = make("p", { className: "samviz-spoken", role: "status" }); // the same soon after a start or a stop, else every 10 s
   let said = -Infinity, playing = null, speaking = 0;
-  const say = () => { [said, speaking, spoken.textContent] = [performance.now(), 0, get("status")]; };
-  follow("status playing", () => {
-    status.textContent = get("status");
+  const say = () => { [said, speaking, spoken.textContent] = [performance.now(), 0, status.textContent]; };
+  const showStatus = () => {
+    status.textContent = silent ? "" : get("status");
     if (playing !== get("playing")) [playing, said] = [get("playing"), -Infinity];
     if (playing && (speaking || performance.now() - said < 1e4)) return;
     clearTimeout(speaking);
     speaking = setTimeout(say, PAUSE); // the kernel's words come after its `playing`
-  });
+  };
+  follow("status playing", showStatus);
   undo.push(() => clearTimeout(speaking));
   const bar = make("progress", { max: 1, id: nextId() });
   const doing = make("label", { htmlFor: bar.id });
