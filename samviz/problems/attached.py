@@ -129,8 +129,10 @@ class Attached(Problem):
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Mean loss over the data, (runs,), with a graph only where x asks for one; `batch` must be None."""
+        self._check(x, batch)
         graph = x.requires_grad and torch.is_grad_enabled()
-        self._check(batch, graph)
+        if graph:
+            self._check_differentiable()
         with self._pass(), torch.set_grad_enabled(graph):
             sums = [self._sum(point) for point in (x if graph else free(x)).unbind()]
             total, count = x.new_zeros(len(x)), 0
@@ -141,7 +143,8 @@ class Attached(Problem):
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Loss, (runs,), and gradient, (runs, dim), detached; `batch` must be None."""
-        self._check(batch, True)
+        self._check(x, batch)
+        self._check_differentiable()
         with self._pass(), torch.enable_grad():
             points = [free(point).requires_grad_() for point in x.unbind()]
             sums = [self._sum(point) for point in points]
@@ -160,9 +163,15 @@ class Attached(Problem):
         A product makes the graph of a batch's gradient once for all its columns and drops it before the next batch;
         where there is one batch alone the graph is kept for the next product.
         """
-        self._check(batch, True)
+        self._check(x, batch)
+        self._check_differentiable()
         products = [self._product(point) for point in x.unbind()]
-        return lambda v: torch.stack([product(columns) for product, columns in zip(products, v)])
+
+        def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
+            return torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
+
+        return product
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """The same problem on another device or in another precision, with a copy of the model."""
@@ -171,10 +180,13 @@ class Attached(Problem):
             moved.model = deepcopy(self.model).to(device, dtype)
         return moved
 
-    def _check(self, batch: Tensor | None, differentiated: bool) -> None:
+    def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
+        super()._check(x)
         if batch is not None:
             raise ValueError("batch is given; an attached model is looked at on all of its data: attach a smaller part")
-        if differentiated and self.recompute:
+
+    def _check_differentiable(self) -> None:
+        if self.recompute:
             raise ValueError("recompute is True: the loss can be drawn, not differentiated; expected recompute=False")
 
     def _pass(self) -> AbstractContextManager[None]:

@@ -62,6 +62,7 @@ class Module(Network):
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
+        self._check_inputs(x, inputs, ("any",) * (self.inputs.ndim - 1))  # images may have any size
         if not self.training:
             return self._outputs(x, inputs, None)
         rows = inputs.expand(len(x), *inputs.shape) if inputs.ndim == self.inputs.ndim else inputs
@@ -103,6 +104,9 @@ class Module(Network):
 
     def _slope(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss (1,) and gradient (1, dim) of one run, with noise (1, b or n, outputs) on the targets that it sees."""
+        self._check(x, batch)
+        if noise is not None:
+            self._check_noise(noise, x, batch)
         rows = None if batch is None else batch[0]
         inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
         if self._buffer is None:

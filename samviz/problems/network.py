@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from samviz.problems.arguments import reals
+from samviz.problems.arguments import reals, shaped
 from samviz.problems.data import load
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
@@ -116,7 +116,6 @@ class Network(Problem):
         if not losses.requires_grad:
             raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
 
-    @abstractmethod
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs.
 
@@ -127,6 +126,8 @@ class Network(Problem):
         Returns:
             (runs, n, outputs).
         """
+        self._check_inputs(x, inputs, tuple(self.inputs.shape[1:]))
+        return self._outputs(x, inputs, None)
 
     def sample_losses(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The losses ℓ(f_k(x), y_k), exact for every sample.
@@ -138,6 +139,7 @@ class Network(Problem):
         Returns:
             (runs, b), or (runs, n).
         """
+        self._check(x, batch)
         return self._losses(*self._fit(x, batch))
 
     def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -146,9 +148,15 @@ class Network(Problem):
             return self._outputs(x, self.inputs, None), self.targets.expand(len(x), *self.targets.shape)
         return self._outputs(x, self.inputs[batch], batch), self.targets[batch]
 
+    @abstractmethod
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
         """What the loss sees of a batch (runs, b) with these inputs: the outputs (runs, b or n, outputs)."""
-        return self.outputs(x, inputs)
+
+    def _check_inputs(self, x: Tensor, inputs: Tensor, sample: tuple[int | str, ...]) -> None:
+        """Refuse parameters that are not (runs, dim), and inputs that are not samples of a shape, as in `shaped`."""
+        self._check(x)
+        own = isinstance(inputs, Tensor) and inputs.ndim == len(sample) + 2  # every run has inputs of its own
+        shaped("inputs", inputs, (len(x), "n", *sample) if own else ("n", *sample), self.name)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of every sample, (runs, b or n)."""
@@ -160,6 +168,8 @@ class Network(Problem):
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        self._check(x, batch)
+        self._check_noise(noise, x, batch)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             outputs, targets = self._fit(x, batch)
@@ -170,6 +180,7 @@ class Network(Problem):
     @torch.no_grad()
     def picture(self, x: Tensor) -> Picture:
         """What the network computes: a curve, decision regions, accuracy per class, or predictions."""
+        self._check(x)
         x = x[:1]
         outputs = self.outputs(x, self.inputs)[0]
         inputs = self.inputs.flatten(1)
