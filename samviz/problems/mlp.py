@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from samviz.compiled import arrays
 from samviz.compiled.arrays import Compiled, Kernel
 from samviz.problems.arguments import seeded, shaped
-from samviz.problems.device import compiles
+from samviz.problems.device import compiles, toy
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.parameters import filters_of
 from samviz.problems.problem import Operator
@@ -120,7 +120,8 @@ class MLP(Network):
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         """The loss on a plane; see `Problem.slice`."""
-        kernels = self.to(self.device, torch.float64).compiled()
+        # the kernels compute in the origin's precision, but lay the data out in float64, which not every device has
+        kernels = self.to(self.device, torch.float64).compiled() if toy(self) else None
         if kernels is None:
             return super().slice(origin, directions)
         self._check_plane(origin, directions)
