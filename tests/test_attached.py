@@ -118,6 +118,49 @@ def test_batches_add_up_to_the_whole(data):
     torch.testing.assert_close(torch.autograd.grad(parts.loss(asked).sum(), asked)[0], whole.gradient(x)[1])
 
 
+WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(weight=WEIGHT),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=2, label_smoothing=0.0),
+        nn.NLLLoss(weight=WEIGHT, ignore_index=0),
+        F.cross_entropy,
+    ],
+    ids=repr,
+)
+def test_batches_count_by_the_weights_of_their_targets(loss_fn):
+    """Against the loss of all of the data in one call; the first batch of 3 is ignored altogether."""
+    rng = np.random.default_rng(3)
+    rows, goals = torch.from_numpy(rng.normal(size=(13, 2))), torch.from_numpy(rng.integers(0, 3, 13))
+    goals[:3] = getattr(loss_fn, "ignore_index", -100)
+    model = nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(1)).double()
+    whole, parameters = loss_fn(model(rows), goals), list(model.parameters())
+    wanted = nn.utils.parameters_to_vector(torch.autograd.grad(whole, parameters, create_graph=True))
+    hessian = torch.stack(
+        [nn.utils.parameters_to_vector(torch.autograd.grad(g, parameters, retain_graph=True)) for g in wanted]
+    )
+    problem = attach(model, loss_fn, (rows, goals), batch_size=3)
+    x = problem.initial()[None]
+    loss, gradient = problem.gradient(x)
+    for got in (loss, problem.loss(x)):
+        torch.testing.assert_close(got[0], whole.detach())
+    torch.testing.assert_close(gradient[0], wanted.detach())
+    torch.testing.assert_close(problem.hessian(x)[0], hessian)
+
+
+def test_the_mean_over_probabilities_is_plain():
+    """Against the loss of all of the data in one call: weights do not enter the divisor there."""
+    rng = np.random.default_rng(4)
+    rows, goals = torch.from_numpy(rng.normal(size=(7, 2))), torch.from_numpy(rng.dirichlet(np.ones(3), 7))
+    model, loss_fn = nn.Linear(2, 3).double(), nn.CrossEntropyLoss(weight=WEIGHT)
+    problem = attach(model, loss_fn, (rows, goals), batch_size=3)
+    torch.testing.assert_close(problem.loss(problem.initial()[None])[0], loss_fn(model(rows), goals).detach())
+
+
 def test_samples_are_the_first_ones():
     model = cnn()
     problem = attach(model, LOSS, loader(), samples=11)
