@@ -19,7 +19,7 @@ from samviz.problems.arguments import flag, instance
 from samviz.problems.batches import Batches, Data, call, placed_at
 from samviz.problems.parameters import by_name, chosen, filters_of
 from samviz.problems.problem import Operator, Problem
-from samviz.problems.training import averaging, fixed
+from samviz.problems.training import averaging, check_repeats, fixed
 from samviz.problems.untouched import free, seed, untouched
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
@@ -42,7 +42,9 @@ class Attached(Problem):
         loss_fn: outputs and target to the mean over the batch's samples, a tensor of one number. Where a batch is a
             mapping, it takes the place of the target. Batches count by their samples; with CrossEntropyLoss and
             NLLLoss by the weights of the targets that are not ignored. Another loss that weights or ignores targets is
-            the mean over the data only where all of the data is one batch.
+            the mean over the data only where all of the data is one batch. Its random numbers may come from the global
+            generators of torch, numpy and Python, which start alike at each pass; a loss that changes from one
+            evaluation to the next is refused when it is first computed.
         data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches; each batch a pair (inputs,
             target) or a mapping of named inputs. Every pass sees the same batches: shuffling and augmentation alike.
         names: patterns of the parameters that vary, such as ["layer4.*", "*.bias"]; None for all that are trained.
@@ -100,6 +102,7 @@ class Attached(Problem):
         self.dim = sum(shape.numel() for shape in self.shapes.values())
         self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
+        self._repeats = False  # whether the loss is known to have the same value again
         self.data = Data(data, samples, batch_size, self.device)
 
     @property
@@ -225,6 +228,15 @@ class Attached(Problem):
         def sum_of(piece: Piece) -> Tensor:
             if piece[-1] == 0:  # all targets are ignored, and the mean over none of them is not a number
                 return (0 * point).sum()
+            if not self._repeats:
+                before = {name: state[name].clone() for name in buffers}
+                first = mean_of(piece).detach()
+                for name, buffer in before.items():  # which the model may have changed
+                    state[name].copy_(buffer)
+                loss = mean_of(piece)
+                check_repeats("the loss", first, loss, self.dtype)
+                self._repeats = True
+                return piece[-1] * loss
             return piece[-1] * mean_of(piece)
 
         if self.recompute:

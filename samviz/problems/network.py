@@ -15,6 +15,7 @@ from samviz.problems.arguments import reals, shaped
 from samviz.problems.data import load
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
+from samviz.problems.training import check_repeats
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
@@ -108,13 +109,15 @@ class Network(Problem):
 
     def _try_loss(self, width: int) -> None:
         """Refuse a function of one's own that gives no loss for each sample, or none that can be differentiated."""
-        outputs = torch.zeros(min(2, self.samples), width, dtype=torch.float64, requires_grad=True)
-        losses = self.sample_loss(outputs, self.targets[: len(outputs)])
+        n = min(2, self.samples)
+        outputs = torch.linspace(0.1, 0.9, n * width, dtype=torch.float64).view(n, width).requires_grad_()
+        losses = self.sample_loss(outputs, self.targets[:n])
         told = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
         if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
             raise TypeError(f"loss returned {told} for {len(outputs)} samples; expected the loss of each, (samples,)")
         if not losses.requires_grad:
             raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
+        check_repeats("loss", losses, self.sample_loss(outputs, self.targets[:n]), self.dtype)
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs.
