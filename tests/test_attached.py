@@ -1,6 +1,8 @@
 """A model looked at where it is: dense Hessians of code written here, curvlinops, finite differences, and its bits."""
 
+import random
 from copy import deepcopy
+from time import perf_counter
 from weakref import ref
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from samviz.geometry import hessian_trace, top_eigenpairs
+from samviz.geometry import hessian_trace, top_eigenpairs, worst_direction_sharpness
 from samviz.problems import attach
 
 torch.manual_seed(0)
@@ -118,6 +120,49 @@ def test_batches_add_up_to_the_whole(data):
     torch.testing.assert_close(torch.autograd.grad(parts.loss(asked).sum(), asked)[0], whole.gradient(x)[1])
 
 
+WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(weight=WEIGHT),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=2, label_smoothing=0.0),
+        nn.NLLLoss(weight=WEIGHT, ignore_index=0),
+        F.cross_entropy,
+    ],
+    ids=repr,
+)
+def test_batches_count_by_the_weights_of_their_targets(loss_fn):
+    """Against the loss of all of the data in one call; the first batch of 3 is ignored altogether."""
+    rng = np.random.default_rng(3)
+    rows, goals = torch.from_numpy(rng.normal(size=(13, 2))), torch.from_numpy(rng.integers(0, 3, 13))
+    goals[:3] = getattr(loss_fn, "ignore_index", -100)
+    model = nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(1)).double()
+    whole, parameters = loss_fn(model(rows), goals), list(model.parameters())
+    wanted = nn.utils.parameters_to_vector(torch.autograd.grad(whole, parameters, create_graph=True))
+    hessian = torch.stack(
+        [nn.utils.parameters_to_vector(torch.autograd.grad(g, parameters, retain_graph=True)) for g in wanted]
+    )
+    problem = attach(model, loss_fn, (rows, goals), batch_size=3)
+    x = problem.initial()[None]
+    loss, gradient = problem.gradient(x)
+    for got in (loss, problem.loss(x)):
+        torch.testing.assert_close(got[0], whole.detach())
+    torch.testing.assert_close(gradient[0], wanted.detach())
+    torch.testing.assert_close(problem.hessian(x)[0], hessian)
+
+
+def test_the_mean_over_probabilities_is_plain():
+    """Against the loss of all of the data in one call: weights do not enter the divisor there."""
+    rng = np.random.default_rng(4)
+    rows, goals = torch.from_numpy(rng.normal(size=(7, 2))), torch.from_numpy(rng.dirichlet(np.ones(3), 7))
+    model, loss_fn = nn.Linear(2, 3).double(), nn.CrossEntropyLoss(weight=WEIGHT)
+    problem = attach(model, loss_fn, (rows, goals), batch_size=3)
+    torch.testing.assert_close(problem.loss(problem.initial()[None])[0], loss_fn(model(rows), goals).detach())
+
+
 def test_samples_are_the_first_ones():
     model = cnn()
     problem = attach(model, LOSS, loader(), samples=11)
@@ -169,6 +214,9 @@ def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batc
         return LOSS(outputs, labels)
 
     problem = attach(cnn(), loss_fn, (IMAGES, LABELS), batch_size=batch_size)
+    problem.loss(problem.initial()[None].requires_grad_())  # the first evaluation checks that the loss repeats
+    graphs.clear()
+    alive.clear()
     multiply = problem.hvp(problem.initial()[None])
     for columns in (5, 3):
         multiply(torch.ones(1, columns, problem.dim, dtype=torch.float64))
@@ -218,6 +266,80 @@ def test_what_goes_wrong_in_a_pass_says_so(data, loss_fn, kind, message):
     problem = attach(MODEL, loss_fn, data)
     with pytest.raises(kind, match=message):
         problem.gradient(problem.initial()[None])
+
+
+class Noisy(nn.Module):
+    """A linear layer whose input is shaken by random numbers."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.layer, self.draw = nn.Linear(4, 2).double(), draw
+
+    def forward(self, x):
+        return self.layer(x + 0.01 * self.draw())
+
+
+OWN, NUMPYS = torch.Generator(), np.random.default_rng(0)
+CHANGING = {
+    "its own generator": lambda: torch.rand((), generator=OWN),
+    "numpy": NUMPYS.normal,
+    "the clock": lambda: np.sin(1e6 * perf_counter()),
+}
+SEEDED = {"torch": lambda: torch.rand(()), "numpy": lambda: np.random.rand(), "python": random.random}  # noqa: NPY002
+LOOKS = {
+    "loss": lambda problem, x: problem.loss(x),
+    "gradient": lambda problem, x: problem.gradient(x),
+    "hvp": lambda problem, x: problem.hvp(x)(x[None]),
+    "sharpness": lambda problem, x: worst_direction_sharpness(problem, x[0], 0.1),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("source", CHANGING)
+def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(source, look):
+    draw = CHANGING[source]
+    for model, loss_fn in (
+        (Noisy(draw), F.mse_loss),
+        (MODEL, lambda out, goal: F.mse_loss(out * (1 + 0.01 * draw()), goal)),
+    ):
+        problem = attach(model, loss_fn, DATA, batch_size=5)
+        with pytest.raises(
+            ValueError, match=r"the loss gave .* for the same parameters and samples, so it is not a fun"
+        ):
+            LOOKS[look](problem, problem.initial()[None])
+
+
+@pytest.mark.parametrize("source", SEEDED)
+def test_a_loss_may_draw_from_global_generators(source):
+    problem = attach(Noisy(SEEDED[source]), F.mse_loss, DATA, batch_size=5)
+    x = problem.initial()[None]
+    assert torch.equal(problem.gradient(x)[0], problem.loss(x))
+
+
+def test_rounding_is_no_change():
+    """As on a GPU, where a sum may be taken in another order each time."""
+    order = iter(range(100))
+
+    def loss_fn(out, goal):
+        return F.mse_loss(out, goal) * (1 + 1e-15 * next(order))
+
+    problem = attach(MODEL, loss_fn, DATA)
+    x = problem.initial()[None]
+    torch.testing.assert_close(problem.loss(x)[0], F.mse_loss(MODEL(ROWS), GOALS).detach())
+
+
+def test_statistics_are_those_of_every_batch_once():
+    """The first batch is evaluated twice, but a layer that stores what it sees stores it once."""
+    norm = nn.BatchNorm1d(4).double()
+    torch.manual_seed(0)
+    problem = attach(nn.Sequential(norm, nn.Linear(4, 2).double()), F.mse_loss, DATA, batch_size=5, recompute=True)
+    x = problem.initial()[None]
+    parts = ROWS.split(5)
+    mean = torch.stack([part.mean(0) for part in parts]).mean(0)
+    variance = torch.stack([part.var(0) for part in parts]).mean(0)
+    wanted = F.mse_loss(problem.model[1]((ROWS - mean) / (variance + norm.eps).sqrt()), GOALS).detach()
+    for _ in range(2):
+        torch.testing.assert_close(problem.loss(x)[0], wanted)
 
 
 def test_what_an_attached_model_does_not_give_is_said():

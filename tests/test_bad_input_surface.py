@@ -19,7 +19,7 @@ from samviz.geometry import top_eigenpairs
 
 EVERYTHING = TABLE | FIGURES
 # What the table leaves out, and why.
-# Of problems, below the checks: rules and measurements hand them what `points` has checked.
+# Of problems: tests/test_problems.py refuses what does not fit; a NaN is no bad value there, since runs diverge.
 PRIMITIVES = {"loss", "gradient", "noisy_gradient", "hvp", "hessian", "slice", "outputs", "sample_losses", "picture"}
 PRIMITIVES |= {"compiled", "curvatures", "eigenvalues", "to", "points", "initial"}
 # Results: the library fills them, a reader reads them.

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import stories
 import torch
+from no_float64 import NoFloat64
 from stories import in_kernel, press
 
 from samviz.dynamics import RULES
@@ -697,3 +698,11 @@ def test_a_dear_measurement_takes_half_of_the_time_at_most(
     measured.clear()
     frames(5)  # for a script every frame is measured, whatever it costs
     assert len(measured) == 5
+
+
+def test_a_device_without_float64_runs_in_single_precision() -> None:
+    with NoFloat64():
+        network = mlp([1, 4, 1])
+        lab = Lab(network, x0=network.initial(), device="mps").run(3)
+    assert "MPS float32" in lab.view.status
+    assert lab.history.rows[-1]["step"] == 3

@@ -1,8 +1,11 @@
 """Planes, projections and slices, against the loss itself, numpy's SVD and hand-made numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from no_float64 import NoFloat64
 
 from samviz.dynamics import Run
 from samviz.geometry import (
@@ -10,6 +13,7 @@ from samviz.geometry import (
     hessian_plane,
     landscape,
     pca_plane,
+    projected,
     random_plane,
     slices,
     top_eigenpairs,
@@ -199,3 +203,18 @@ def test_a_trail_in_single_precision_is_seen_in_either():
 def test_a_single_parameter_has_no_plane():
     with pytest.raises(ValueError, match="expected 1 to 1"):
         landscape(quadratic([1.0]), torch.zeros(1))
+
+
+def test_a_device_without_float64_shows_the_same_landscape():
+    network = mlp([1, 4, 1])
+    x = network.initial()
+    plane = random_plane(network, x)
+    wanted = landscape(network, plane, resolution=5).loss
+    with NoFloat64():
+        there = network.to("mps", torch.float32)
+        origin = there.initial()
+        assert landscape(there, origin, resolution=3).loss.dtype == np.float64
+        same = replace(plane, origin=origin, directions=plane.directions.to(origin))
+        np.testing.assert_allclose(landscape(there, same, resolution=5).loss, wanted, rtol=1e-5)
+        trajectory = projected(there, same, origin[None])
+    np.testing.assert_allclose(trajectory.loss, network.loss(x[None]), rtol=1e-5)

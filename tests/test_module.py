@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from samviz.dynamics import Run
-from samviz.problems import from_module
+from samviz.problems import from_module, mlp
 from samviz.problems.parameters import Buffer
 
 N = 12
@@ -71,6 +71,9 @@ class Picture(nn.Module):
     def forward(self, images):
         hidden = self.norm(self.filters(images)).tanh().flatten(1)
         return self.head(self.drop(self.flat(self.hidden(hidden)).tanh()))
+
+
+OWN = torch.Generator()
 
 
 def built(kind, *args):
@@ -575,3 +578,24 @@ def test_cuda_dropout_goes_with_the_batch():
     for r in range(2):
         for a, b in zip(once, again[r]):
             torch.testing.assert_close(a[r], b[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "draw", [np.random.default_rng(0).normal, lambda: torch.randn((), generator=OWN), np.random.randn]
+)
+def test_a_module_or_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw):
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 0.01 * draw()
+
+    def loss(outputs, targets):
+        return ((outputs - targets) ** 2).flatten(1).mean(1) + 0.01 * outputs[:, 0] * draw()
+
+    said = "gave .* and then .* for the same parameters and samples"
+    for training in (False, True):
+        with pytest.raises(ValueError, match=f"module {said}"):
+            from_module(Noisy(1, 1), "sine", training=training)
+    with pytest.raises(ValueError, match=f"loss {said}"):
+        from_module(nn.Linear(1, 1), "sine", loss)
+    with pytest.raises(ValueError, match=f"loss {said}"):
+        mlp([1, 2, 1], data="sine", loss=loss)

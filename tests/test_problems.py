@@ -6,8 +6,9 @@ import torch
 import valley_by_hand as by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from samviz.problems import Problem, mlp, quadratic, valley
+from samviz.problems import Attached, Problem, attach, from_module, mlp, quadratic, valley
 from samviz.problems.device import one_thread
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -294,3 +295,124 @@ def test_a_batchs_hessian_is_the_slope_of_its_gradient(problem, batch):
     np.testing.assert_allclose(problem.hessian(tensor(x), batch)[0], slope, atol=1e-6)
     v = torch.eye(problem.dim, dtype=torch.float64)[None]
     np.testing.assert_allclose(problem.hvp(tensor(x), batch)(v)[0], slope, atol=1e-6)
+
+
+# arguments
+
+
+def problems():
+    """Problems of every class, each with its samples; the compiled networks and those that torch computes."""
+    yield quadratic(np.stack([symmetric(seed, 3) for seed in range(4)]))
+    yield valley()
+    for activation in ("tanh", "gelu"):  # backpropagation written out, and autograd
+        yield mlp([1, 4, 1], activation)
+    yield mlp([1, 3, 1]).to("cpu", torch.float32)
+    yield from_module(nn.Sequential(nn.Linear(1, 3), nn.Dropout(0.1), nn.Linear(3, 1)), "sine")
+    yield from_module(nn.Linear(1, 1), "sine", training=True)
+    yield attach(nn.Linear(2, 1), nn.MSELoss(), (torch.ones(3, 2), torch.zeros(3, 1)))
+
+
+PROBLEMS = list(problems())
+NAMES = [f"{type(problem).__name__}-{index}" for index, problem in enumerate(PROBLEMS)]
+of_each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
+OF_X = ("loss", "gradient", "hvp", "hessian", "noisy_gradient", "sample_losses", "outputs", "picture")
+
+
+def call(problem, method, x, batch=None):
+    """One method of a problem, whose other arguments fit 2 runs."""
+    others = {
+        "picture": (),
+        "outputs": (getattr(problem, "inputs", None),),
+        "noisy_gradient": (batch, torch.zeros(2, problem.samples, 1, dtype=problem.dtype)),
+    }
+    return getattr(problem, method)(x, *others.get(method, (batch,)))
+
+
+def methods(problem, names=OF_X):
+    """The methods that a problem has."""
+    absent = set() if problem.square_targets else {"noisy_gradient"}
+    absent |= {"picture"} if isinstance(problem, Attached) else set()
+    return [name for name in names if hasattr(problem, name) and name not in absent]
+
+
+@of_each_problem
+def test_parameters_of_another_shape_are_refused(problem):
+    d = problem.dim
+    for method in methods(problem):
+        call(problem, method, torch.zeros(2, d, dtype=problem.dtype))
+        for shape in ((d,), (2, d - 1), (2, d + 1), (2, 1), (0, d), (2, d, 1)):
+            with pytest.raises(ValueError, match=rf"x has shape \({shape[0]},.*\); expected a tensor \(runs, {d}\)"):
+                call(problem, method, torch.zeros(shape, dtype=problem.dtype))
+        with pytest.raises(TypeError, match=rf"(?s)x is .*; expected a tensor \(runs, {d}\)"):
+            call(problem, method, np.zeros((2, d)))
+
+
+@of_each_problem
+def test_batches_that_do_not_fit_are_refused(problem):
+    x, n = torch.zeros(2, problem.dim, dtype=problem.dtype), problem.samples
+    given = ("loss", "gradient", "hvp", "hessian", "sample_losses", "noisy_gradient")
+    for method in methods(problem, given):
+        if not n:
+            with pytest.raises(ValueError, match="batch is given"):
+                call(problem, method, x, torch.zeros(2, 1, dtype=torch.int64))
+            continue
+        for shape in ((2, 0), (1, 1), (3, 1), (2,), (2, 1, 1)):
+            with pytest.raises(ValueError, match=rf"batch has shape \({shape[0]}.*\); expected a tensor \(2, b\)"):
+                call(problem, method, x, torch.zeros(shape, dtype=torch.int64))
+        for index in (-1, n, 2**62):
+            with pytest.raises(IndexError, match=f"expected sample indices, 0 to {n - 1}"):
+                call(problem, method, x, torch.tensor([[0, 0], [0, index]]))
+        for dtype in (torch.float64, torch.int32, torch.bool):
+            with pytest.raises(TypeError, match=r"expected sample indices of torch\.int64"):
+                call(problem, method, x, torch.zeros(2, 1, dtype=dtype))
+
+
+@of_each_problem
+def test_vectors_of_another_shape_are_refused(problem):
+    d = problem.dim
+    product = problem.hvp(torch.zeros(2, d, dtype=problem.dtype))
+    assert product(torch.zeros(2, 3, d, dtype=problem.dtype)).shape == (2, 3, d)
+    for shape in ((2, 3, 1), (2, 3, d + 1), (1, 3, d), (3, 3, d), (2, d), (d,), (2, 0, d)):
+        with pytest.raises(ValueError, match=rf"v has shape \({shape[0]},.*\); expected a tensor \(2, k, {d}\)"):
+            product(torch.zeros(shape, dtype=problem.dtype))
+
+
+@pytest.mark.parametrize("problem", [problem for problem in PROBLEMS if problem.square_targets], ids=repr)
+def test_noise_of_another_shape_is_refused(problem):
+    x, batch = torch.zeros(2, problem.dim, dtype=problem.dtype), torch.zeros(2, 2, dtype=torch.int64)
+    problem.noisy_gradient(x, batch, torch.zeros(2, 2, 1, dtype=problem.dtype))
+    for shape in ((2, 1, 1), (1, 2, 1), (2, 2, 2), (2, 2), (4,)):
+        with pytest.raises(ValueError, match=r"noise has shape .*; expected a tensor \(2, 2, 1\)"):
+            problem.noisy_gradient(x, batch, torch.zeros(shape, dtype=problem.dtype))
+
+
+def test_noise_on_labels_is_refused():
+    problem = mlp([2, 2], data="spirals", loss="cross_entropy")
+    with pytest.raises(NotImplementedError, match="has no square loss"):
+        problem.noisy_gradient(problem.initial()[None], None, torch.zeros(1, problem.samples, 2).double())
+
+
+@of_each_problem
+def test_planes_of_another_shape_are_refused(problem):
+    d = problem.dim
+    origin, directions = torch.zeros(d, dtype=problem.dtype), torch.ones(2, d, dtype=problem.dtype)
+    on_plane = problem.slice(origin, directions)
+    assert on_plane(torch.zeros(3, 2, dtype=problem.dtype)).shape == (3,)
+    for bad in (origin[1:], origin[None], origin[:1]):
+        with pytest.raises(ValueError, match=rf"origin has shape .*; expected a tensor \({d},\)"):
+            problem.slice(bad, directions)
+    for bad in (directions[:1], directions[:, 1:], directions[:, :1], directions.repeat(2, 1), directions[0]):
+        with pytest.raises(ValueError, match=rf"directions has shape .*; expected a tensor \(2, {d}\)"):
+            problem.slice(origin, bad)
+    for shape in ((3, 1), (3, 3), (2,), (0, 2)):
+        with pytest.raises(ValueError, match=r"points has shape .*; expected a tensor \(points, 2\)"):
+            on_plane(torch.zeros(shape, dtype=problem.dtype))
+
+
+@pytest.mark.parametrize("problem", [problem for problem in PROBLEMS if hasattr(problem, "inputs")], ids=NAMES[2:-1])
+def test_inputs_of_another_shape_are_refused(problem):
+    x = torch.zeros(2, problem.dim, dtype=problem.dtype)
+    assert problem.outputs(x, problem.inputs.expand(2, -1, -1)).shape == (2, problem.samples, 1)
+    for bad in (problem.inputs[:, 0], problem.inputs[None], problem.inputs[None, None], problem.inputs[:0]):
+        with pytest.raises(ValueError, match=r"inputs has shape .*; expected a tensor \((2, )?n, (any|1)\)"):
+            problem.outputs(x, bad)

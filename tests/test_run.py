@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from no_float64 import NoFloat64
 
 from samviz.dynamics import RULES, Diverged, Run, Settings
 from samviz.dynamics.sampling import batch_indices
@@ -466,3 +467,17 @@ def test_why_with_one_shared_learning_rate_given_as_a_sequence():
     with pytest.raises(Diverged):
         run.step(100)
     assert "> 2" in run.why_diverged(1)
+
+
+def test_a_device_without_float64_takes_the_same_steps():
+    start = mlp([1, 4, 1]).initial()
+    wanted = Run(mlp([1, 4, 1]), lr=0.1, rho=0.05, x0=start, device="cpu")
+    wanted.step(5)
+    with NoFloat64():
+        run = Run(mlp([1, 4, 1]), lr=0.1, rho=0.05, x0=start, device="mps")
+        run.prepare()
+        run.step(5)
+        row = run.measure(2)
+        x = run.x.cpu()
+    torch.testing.assert_close(x.double(), wanted.x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(row["eigenvalues"], wanted.measure(2)["eigenvalues"], rtol=1e-3)

@@ -113,6 +113,9 @@ def test_what_is_drawn_goes_with_the_batch():
     model[4].register_forward_hook(lambda *_: masks.append(_[2].detach() == 0))
     problem = attach(model, loss_fn, DataLoader(Drawn(IMAGES, LABELS), 10), training=True)
     x = problem.initial().expand(2, -1)
+    problem.loss(x)  # the first evaluation checks that the loss repeats
+    masks.clear()
+    seen.clear()
     assert len({*problem.loss(x).tolist(), *problem.loss(x[:1]).tolist(), *problem.gradient(x)[0].tolist()}) == 1
     problem.hvp(x[:1])(torch.ones_like(x)[None, :1])
     assert len(masks) == 12  # in the order of batches and runs: 2 × 2, 2 × 1, 2 × 2, 2 × 1

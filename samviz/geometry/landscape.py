@@ -48,7 +48,7 @@ class Plane:
         coordinates = torch.linalg.solve(gram, self.directions @ offset.mT).mT
         off = (offset - coordinates @ self.directions).norm(dim=1)
         lost = off / offset.norm(dim=1).clamp_min(torch.finfo(offset.dtype).tiny)
-        return coordinates.double().cpu().numpy(), lost.clamp(max=1).double().cpu().numpy()
+        return coordinates.cpu().double().numpy(), lost.clamp(max=1).cpu().double().numpy()
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
 
     with one_thread(problem), torch.no_grad():
         both = losses(points) if loss is None else loss, losses(on_plane)
-    true, shown = (each.double().cpu().numpy() for each in both)
+    true, shown = (each.cpu().double().numpy() for each in both)
     return Trajectory(coordinates, lost, true, shown)
 
 
@@ -293,7 +293,7 @@ def slices(
             losses.append(on_plane(part))
         result = None
         if done == len(pieces):
-            loss = torch.cat(losses).view(-1, resolution).double().cpu().numpy()
-            first, second = (axis.double().cpu().numpy() for axis in axes)
+            loss = torch.cat(losses).view(-1, resolution).cpu().double().numpy()
+            first, second = (axis.cpu().double().numpy() for axis in axes)
             result = Landscape(plane, first, second, loss)
         yield done / len(pieces), result

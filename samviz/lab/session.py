@@ -246,7 +246,7 @@ class Session:
             shown=f"last {len(trail) - 1} steps" if scene.kind == "hessian" else "the run so far",
             picture=self.problem.picture(run.x),
             start=self.start_picture,
-            path=scene.path.double().cpu().numpy(),
+            path=scene.path.cpu().double().numpy(),
         )
 
     def now(self) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class Gauge:
         self.top, self.known = pairs, pairs.values
         near = alignment(self.problem, self.x, gradient=self.slope, eigenpairs=pairs)
         columns: dict[str, Any] = {
-            "eigenvalues": pairs.values[0].double().cpu().numpy(),
-            "residuals": pairs.residuals[0].double().cpu().numpy(),
+            "eigenvalues": pairs.values[0].cpu().double().numpy(),
+            "residuals": pairs.residuals[0].cpu().double().numpy(),
             "converged": float(pairs.converged.all()),
         }
         columns |= {name: float(getattr(near, name)) for name in NEAR}

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from samviz.problems.arguments import flag, instance
 from samviz.problems.batches import Batches, Data, call, placed_at
 from samviz.problems.parameters import by_name, chosen, filters_of
 from samviz.problems.problem import Operator, Problem
-from samviz.problems.training import averaging, fixed
+from samviz.problems.training import averaging, check_repeats, fixed
 from samviz.problems.untouched import free, seed, untouched
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
-Piece = tuple[int, Any, int]  # a batch: its turn, its tensors, how many samples it has
+Piece = tuple[int, Any, float]  # a batch: its turn, its tensors, the number that its loss is divided by
 
 AT_ONCE = 2**26  # numbers in the points that share a pass over the data: 256 MB in single precision
 MODEL_SEED = 2**31  # where the seeds of what the model draws start; those of the data start at 0
@@ -39,7 +40,11 @@ class Attached(Problem):
     Args:
         model: as it is called in training. DistributedDataParallel, DataParallel and torch.compile are looked through.
         loss_fn: outputs and target to the mean over the batch's samples, a tensor of one number. Where a batch is a
-            mapping, it takes the place of the target.
+            mapping, it takes the place of the target. Batches count by their samples; with CrossEntropyLoss and
+            NLLLoss by the weights of the targets that are not ignored. Another loss that weights or ignores targets is
+            the mean over the data only where all of the data is one batch. Its random numbers may come from the global
+            generators of torch, numpy and Python, which start alike at each pass; a loss that changes from one
+            evaluation to the next is refused when it is first computed.
         data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches; each batch a pair (inputs,
             target) or a mapping of named inputs. Every pass sees the same batches: shuffling and augmentation alike.
         names: patterns of the parameters that vary, such as ["layer4.*", "*.bias"]; None for all that are trained.
@@ -97,6 +102,7 @@ class Attached(Problem):
         self.dim = sum(shape.numel() for shape in self.shapes.values())
         self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
+        self._repeats = False  # whether the loss is known to have the same value again
         self.data = Data(data, samples, batch_size, self.device)
 
     @property
@@ -129,11 +135,13 @@ class Attached(Problem):
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Mean loss over the data, (runs,), with a graph only where x asks for one; `batch` must be None."""
+        self._check(x, batch)
         graph = x.requires_grad and torch.is_grad_enabled()
-        self._check(batch, graph)
+        if graph:
+            self._check_differentiable()
         with self._pass(), torch.set_grad_enabled(graph):
             sums = [self._sum(point) for point in (x if graph else free(x)).unbind()]
-            total, count = x.new_zeros(len(x)), 0
+            total, count = x.new_zeros(len(x)), 0.0
             for piece in self._pieces():
                 total = total + torch.stack([sum_of(piece) for sum_of in sums])
                 count += piece[-1]
@@ -141,11 +149,12 @@ class Attached(Problem):
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Loss, (runs,), and gradient, (runs, dim), detached; `batch` must be None."""
-        self._check(batch, True)
+        self._check(x, batch)
+        self._check_differentiable()
         with self._pass(), torch.enable_grad():
             points = [free(point).requires_grad_() for point in x.unbind()]
             sums = [self._sum(point) for point in points]
-            total, slope, count = x.new_zeros(len(x)), x.new_zeros(x.shape), 0
+            total, slope, count = x.new_zeros(len(x)), x.new_zeros(x.shape), 0.0
             for piece in self._pieces():
                 for run, point in enumerate(points):
                     loss = sums[run](piece)
@@ -160,9 +169,15 @@ class Attached(Problem):
         A product makes the graph of a batch's gradient once for all its columns and drops it before the next batch;
         where there is one batch alone the graph is kept for the next product.
         """
-        self._check(batch, True)
+        self._check(x, batch)
+        self._check_differentiable()
         products = [self._product(point) for point in x.unbind()]
-        return lambda v: torch.stack([product(columns) for product, columns in zip(products, v)])
+
+        def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
+            return torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
+
+        return product
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """The same problem on another device or in another precision, with a copy of the model."""
@@ -171,10 +186,13 @@ class Attached(Problem):
             moved.model = deepcopy(self.model).to(device, dtype)
         return moved
 
-    def _check(self, batch: Tensor | None, differentiated: bool) -> None:
+    def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
+        super()._check(x)
         if batch is not None:
             raise ValueError("batch is given; an attached model is looked at on all of its data: attach a smaller part")
-        if differentiated and self.recompute:
+
+    def _check_differentiable(self) -> None:
+        if self.recompute:
             raise ValueError("recompute is True: the loss can be drawn, not differentiated; expected recompute=False")
 
     def _pass(self) -> AbstractContextManager[None]:
@@ -182,7 +200,8 @@ class Attached(Problem):
 
     def _pieces(self) -> Iterator[Piece]:
         for turn, (batch, size) in enumerate(self.data.batches(self.device)):
-            yield turn, placed_at(batch, self.device, self.dtype), size
+            placed = placed_at(batch, self.device, self.dtype)
+            yield turn, placed, _divisor(self.loss_fn, placed, size)
 
     def _sum(self, point: Tensor) -> Callable[[Piece], Tensor]:
         """The sum of the losses of a batch's samples, (), where the parameters are those of a point (dim,)."""
@@ -194,8 +213,8 @@ class Attached(Problem):
         def model(*given: Any, **named: Any) -> Any:
             return functional_call(self.model, state, given, named)
 
-        def sum_of(piece: Piece) -> Tensor:
-            turn, batch, size = piece
+        def mean_of(piece: Piece) -> Tensor:
+            turn, batch, _ = piece
             seed(MODEL_SEED + turn, self.device)  # what dropout leaves out goes with the batch's turn
             with fixed(None, self.device):
                 loss = self.loss_fn(*call(model, batch))
@@ -204,28 +223,42 @@ class Attached(Problem):
                 raise TypeError(f"loss_fn returned {given}; expected the mean over the batch, a tensor of one number")
             if point.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
                 raise ValueError("the loss has no derivative: model and loss_fn have cut it off, as detach() does")
-            return size * loss.reshape(())
+            return loss.reshape(())
+
+        def sum_of(piece: Piece) -> Tensor:
+            if piece[-1] == 0:  # all targets are ignored, and the mean over none of them is not a number
+                return (0 * point).sum()
+            if not self._repeats:
+                before = {name: state[name].clone() for name in buffers}
+                first = mean_of(piece).detach()
+                for name, buffer in before.items():  # which the model may have changed
+                    state[name].copy_(buffer)
+                loss = mean_of(piece)
+                check_repeats("the loss", first, loss, self.dtype)
+                self._repeats = True
+                return piece[-1] * loss
+            return piece[-1] * mean_of(piece)
 
         if self.recompute:
             with torch.no_grad(), averaging(self.model, state):
                 for piece in self._pieces():
-                    sum_of(piece)
+                    mean_of(piece)
         return sum_of
 
     def _product(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Products of columns (k, dim) with the Hessian at one point (dim,)."""
         with torch.inference_mode(False):
             point = free(x).requires_grad_()
-        kept: list[tuple[Tensor, int]] = []
+        kept: list[tuple[Tensor, float]] = []
 
-        def slopes() -> Iterator[tuple[Tensor, int]]:
+        def slopes() -> Iterator[tuple[Tensor, float]]:
             sum_of = self._sum(point)
             for piece in self._pieces():  # no name holds a graph while the next batch's is made
                 yield _slope(sum_of(piece), point), piece[-1]
 
         def product(v: Tensor) -> Tensor:
             with self._pass(), torch.enable_grad(), _twice(self.name):
-                image, count = v.new_zeros(v.shape), 0
+                image, count = v.new_zeros(v.shape), 0.0
                 for slope, size in kept or slopes():
                     if self.data.single:
                         kept[:] = [(slope, size)]
@@ -239,6 +272,19 @@ class Attached(Problem):
 
 
 attach = Attached
+
+
+def _divisor(loss_fn: LossFunction, batch: Any, size: int) -> float:
+    """What the mean over a batch is divided by: its samples, or the weights of the targets that are not ignored."""
+    target = batch[-1] if isinstance(batch, tuple | list) else None
+    known = isinstance(loss_fn, nn.CrossEntropyLoss | nn.NLLLoss) or loss_fn in (F.cross_entropy, F.nll_loss)
+    if (
+        not known or not isinstance(target, Tensor) or target.is_floating_point()
+    ):  # the mean over probabilities is plain
+        return size
+    seen = target[target != getattr(loss_fn, "ignore_index", -100)]  # -100 is what torch's functions ignore
+    weight = getattr(loss_fn, "weight", None)
+    return seen.numel() if weight is None else float(weight[seen].sum())
 
 
 def _slope(loss: Tensor, x: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from samviz.compiled import arrays
 from samviz.compiled.arrays import Compiled, Kernel
-from samviz.problems.arguments import seeded
-from samviz.problems.device import compiles
+from samviz.problems.arguments import seeded, shaped
+from samviz.problems.device import compiles, toy
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.parameters import filters_of
 from samviz.problems.problem import Operator
@@ -65,8 +65,8 @@ class MLP(Network):
         self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
         self.closed = activation in SLOPES and self.loss_name in LOSSES
 
-    def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
-        """Network outputs, (runs, n, outputs); see `Network.outputs`."""
+    def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
+        """Network outputs (runs, n, outputs), which do not depend on which samples the inputs are of."""
         return self._forward(x, inputs)[0][-1]
 
     def _forward(self, x: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -97,6 +97,7 @@ class MLP(Network):
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hessian-vector products; by the R-operator where that is compiled. See `Problem.hvp`."""
+        self._check(x, batch)
         kernels = self.compiled()
         used = self.samples if batch is None else batch.shape[1]
         held = (len(x), used * sum(self.widths))
@@ -104,11 +105,12 @@ class MLP(Network):
             return super().hvp(x, batch)
         from samviz.compiled import r_operator
 
-        where, samples = _plain(x), _indices(batch, len(x), self.samples)
+        where, samples = _plain(x), _indices(batch, len(x))
         acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
         r_operator.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
 
         def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
             vectors = _plain(v)
             out = np.empty_like(vectors)
             r_operator.products(kernels.whole, where, vectors, acts, ups, deltas, used, out)
@@ -118,9 +120,11 @@ class MLP(Network):
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         """The loss on a plane; see `Problem.slice`."""
-        kernels = self.to(self.device, torch.float64).compiled()
+        # the kernels compute in the origin's precision, but lay the data out in float64, which not every device has
+        kernels = self.to(self.device, torch.float64).compiled() if toy(self) else None
         if kernels is None:
             return super().slice(origin, directions)
+        self._check_plane(origin, directions)
         from samviz.compiled import slice as plane
 
         around, along = _plain(origin), _plain(directions)
@@ -128,6 +132,7 @@ class MLP(Network):
         entering = plane.entering(numbers, kernels.whole, around, along)
 
         def losses(points: Tensor) -> Tensor:
+            shaped("points", points, ("points", 2), "a plane")
             out = np.zeros(len(points), dtype=around.dtype)
             plane.losses(numbers, kernels.whole, around, along, entering, _plain(points), out)
             return torch.from_numpy(out)
@@ -152,6 +157,9 @@ class MLP(Network):
 
     def _backpropagated(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss and gradient, with noise (runs, b or n, outputs) on the targets that the gradient sees."""
+        self._check(x, batch)
+        if noise is not None:
+            self._check_noise(noise, x, batch)
         if (kernels := self.compiled()) is not None:
             from samviz.compiled.batched import gradients
 
@@ -159,7 +167,7 @@ class MLP(Network):
             added = np.zeros((len(x), 0)) if noise is None else _plain(noise).reshape(len(x), -1)
             losses, out = np.empty(len(x)), np.empty_like(where)
             data = kernels.gradient, kernels.numbers, kernels.whole, kernels.room
-            gradients(*data, where, _indices(batch, len(x), self.samples), added, out, losses)
+            gradients(*data, where, _indices(batch, len(x)), added, out, losses)
             return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
@@ -202,13 +210,11 @@ def _plain(tensor: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def _indices(batch: Tensor | None, runs: int, samples: int) -> NDArray[np.int64]:
-    """Sample indices (runs, b), b = 0 for the full batch; checked, for compiled code reads wherever it is told to."""
+def _indices(batch: Tensor | None, runs: int) -> NDArray[np.int64]:
+    """Sample indices (runs, b), b = 0 for the full batch."""
     if batch is None:
         return np.zeros((runs, 0), dtype=np.int64)
     indices: NDArray[np.int64] = batch.contiguous().numpy()
-    if indices.size and not (indices.min() >= 0 and indices.max() < samples):
-        raise IndexError(f"batch holds {indices.min()} to {indices.max()}; expected sample indices, 0 to {samples - 1}")
     return indices
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from samviz.problems.arguments import flag, instance
 from samviz.problems.network import Data, Network, SampleLoss
 from samviz.problems.parameters import Buffer, by_name, chosen, filters_of
-from samviz.problems.training import averaging, draws, fixed, in_training, seed_of
+from samviz.problems.training import averaging, check_repeats, draws, fixed, in_training, seed_of
 
 
 class Module(Network):
@@ -47,6 +47,10 @@ class Module(Network):
         self._fit_targets(self._width(), "a module that gives")
         with fixed(0, self.device):
             self.random = draws(self.fitted, self.inputs[:2])
+        with torch.no_grad():
+            some = self.inputs[:2]
+            first, again = (self._answer(self.fitted, some, torch.arange(len(some))) for _ in range(2))
+        check_repeats("module", first, again, self.dtype)
 
     def _width(self) -> int:
         """How many outputs the module has for a sample."""
@@ -62,6 +66,7 @@ class Module(Network):
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
+        self._check_inputs(x, inputs, ("any",) * (self.inputs.ndim - 1))  # images may have any size
         if not self.training:
             return self._outputs(x, inputs, None)
         rows = inputs.expand(len(x), *inputs.shape) if inputs.ndim == self.inputs.ndim else inputs
@@ -103,6 +108,9 @@ class Module(Network):
 
     def _slope(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss (1,) and gradient (1, dim) of one run, with noise (1, b or n, outputs) on the targets that it sees."""
+        self._check(x, batch)
+        if noise is not None:
+            self._check_noise(noise, x, batch)
         rows = None if batch is None else batch[0]
         inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
         if self._buffer is None:
@@ -192,8 +200,8 @@ def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse", t
         The problem, float64 on the CPU, starting from the module's own parameters.
 
     Raises:
-        ValueError: when there is nothing to train, a parameter is not real, data and loss do not fit, or a forward
-            pass changes the module.
+        ValueError: when there is nothing to train, a parameter is not real, data and loss do not fit, a forward pass
+            changes the module, or the module or the loss gives another value each time.
         TypeError: when it is no module.
 
     >>> from_module(nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)), data="sine").dim

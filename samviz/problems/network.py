@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from samviz.problems.arguments import reals
+from samviz.problems.arguments import reals, shaped
 from samviz.problems.data import load
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
+from samviz.problems.training import check_repeats
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
@@ -108,15 +109,16 @@ class Network(Problem):
 
     def _try_loss(self, width: int) -> None:
         """Refuse a function of one's own that gives no loss for each sample, or none that can be differentiated."""
-        outputs = torch.zeros(min(2, self.samples), width, dtype=torch.float64, requires_grad=True)
-        losses = self.sample_loss(outputs, self.targets[: len(outputs)])
+        n = min(2, self.samples)
+        outputs = torch.linspace(0.1, 0.9, n * width, dtype=torch.float64).view(n, width).requires_grad_()
+        losses = self.sample_loss(outputs, self.targets[:n])
         told = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
         if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
             raise TypeError(f"loss returned {told} for {len(outputs)} samples; expected the loss of each, (samples,)")
         if not losses.requires_grad:
             raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
+        check_repeats("loss", losses, self.sample_loss(outputs, self.targets[:n]), self.dtype)
 
-    @abstractmethod
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Network outputs.
 
@@ -127,6 +129,8 @@ class Network(Problem):
         Returns:
             (runs, n, outputs).
         """
+        self._check_inputs(x, inputs, tuple(self.inputs.shape[1:]))
+        return self._outputs(x, inputs, None)
 
     def sample_losses(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The losses ℓ(f_k(x), y_k), exact for every sample.
@@ -138,6 +142,7 @@ class Network(Problem):
         Returns:
             (runs, b), or (runs, n).
         """
+        self._check(x, batch)
         return self._losses(*self._fit(x, batch))
 
     def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -146,9 +151,15 @@ class Network(Problem):
             return self._outputs(x, self.inputs, None), self.targets.expand(len(x), *self.targets.shape)
         return self._outputs(x, self.inputs[batch], batch), self.targets[batch]
 
+    @abstractmethod
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
         """What the loss sees of a batch (runs, b) with these inputs: the outputs (runs, b or n, outputs)."""
-        return self.outputs(x, inputs)
+
+    def _check_inputs(self, x: Tensor, inputs: Tensor, sample: tuple[int | str, ...]) -> None:
+        """Refuse parameters that are not (runs, dim), and inputs that are not samples of a shape, as in `shaped`."""
+        self._check(x)
+        own = isinstance(inputs, Tensor) and inputs.ndim == len(sample) + 2  # every run has inputs of its own
+        shaped("inputs", inputs, (len(x), "n", *sample) if own else ("n", *sample), self.name)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of every sample, (runs, b or n)."""
@@ -160,6 +171,8 @@ class Network(Problem):
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        self._check(x, batch)
+        self._check_noise(noise, x, batch)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             outputs, targets = self._fit(x, batch)
@@ -170,6 +183,7 @@ class Network(Problem):
     @torch.no_grad()
     def picture(self, x: Tensor) -> Picture:
         """What the network computes: a curve, decision regions, accuracy per class, or predictions."""
+        self._check(x)
         x = x[:1]
         outputs = self.outputs(x, self.inputs)[0]
         inputs = self.inputs.flatten(1)

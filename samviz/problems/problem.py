@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samviz.compiled.arrays import Compiled
-from samviz.problems.arguments import reals
+from samviz.problems.arguments import reals, shaped
 from samviz.problems.device import placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
@@ -79,6 +79,7 @@ class Problem(ABC):
         Returns:
             The losses (runs,) and the gradients (runs, dim), detached.
         """
+        self._check(x, batch)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             loss = self.loss(x, batch)
@@ -112,9 +113,11 @@ class Problem(ABC):
         Returns:
             A function from v (runs, k, dim) to Hv (runs, k, dim).
         """
+        self._check(x, batch)
         graphs: dict[int, tuple[Tensor, Tensor]] = {}
 
         def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
             width = v.shape[1]
             with torch.enable_grad():
                 if width not in graphs:
@@ -140,6 +143,7 @@ class Problem(ABC):
         Returns:
             (runs, dim, dim), symmetric.
         """
+        self._check(x, batch)
         used = max(self.samples, 1) if batch is None else batch.shape[1]
         rows = max(1, CHUNK // (used * len(x) * self.dim))
         identity = torch.eye(self.dim, dtype=x.dtype, device=x.device)
@@ -161,8 +165,10 @@ class Problem(ABC):
         Returns:
             A function from coordinates (points, 2) to the losses (points,) at origin + a·d₁ + b·d₂.
         """
+        self._check_plane(origin, directions)
 
         def losses(points: Tensor) -> Tensor:
+            shaped("points", points, ("points", 2), "a plane")
             with torch.no_grad():
                 return self.loss(origin + points @ directions)
 
@@ -226,6 +232,50 @@ class Problem(ABC):
         if not bool(points.isfinite().all()):
             raise ValueError(f"{name} contains NaN or infinity; pass finite parameters")
         return points
+
+    def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
+        """Refuse parameters that are not (runs, dim), and batches that are not sample indices (runs, b).
+
+        A public method calls this before its arguments reach code that reads memory without looking. Indices on
+        another device are not read, since the CPU would have to wait for them: torch checks them there.
+
+        Args:
+            x: parameters.
+            batch: sample indices, or None.
+
+        Raises:
+            TypeError: when x is no tensor, or batch no tensor of int64.
+            ValueError: when a shape does not fit, or the loss has no samples.
+            IndexError: when an index is not that of a sample.
+        """
+        shaped("x", x, ("runs", self.dim), self.name)
+        if batch is None:
+            return
+        if not self.samples:
+            raise ValueError(f"batch is given, but the loss of {self.name} is not a mean over samples; expected None")
+        shaped("batch", batch, (len(x), "b"), self.name)
+        if batch.dtype != torch.int64:
+            raise TypeError(f"batch has numbers of {batch.dtype}; expected sample indices of torch.int64")
+        if batch.device.type == "cpu":
+            low, high = map(int, batch.aminmax())
+            if low < 0 or high >= self.samples:
+                raise IndexError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")
+
+    def _check_vectors(self, v: Tensor, x: Tensor) -> None:
+        """Refuse vectors for a Hessian-vector product at x that are not (runs, k, dim)."""
+        shaped("v", v, (len(x), "k", self.dim), self.name)
+
+    def _check_noise(self, noise: Tensor, x: Tensor, batch: Tensor | None) -> None:
+        """Refuse noise that is not (runs, b or n, square_targets), and any where the loss is not a square loss."""
+        if not self.square_targets:
+            raise NotImplementedError(f"{self.name} has no square loss")
+        used = self.samples if batch is None else batch.shape[1]
+        shaped("noise", noise, (len(x), used, self.square_targets), self.name)
+
+    def _check_plane(self, origin: Tensor, directions: Tensor) -> None:
+        """Refuse an origin that is not (dim,) and directions that are not (2, dim)."""
+        shaped("origin", origin, (self.dim,), self.name)
+        shaped("directions", directions, (2, self.dim), self.name)
 
     def __repr__(self) -> str:
         """Name, size and precision."""

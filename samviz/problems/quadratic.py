@@ -31,19 +31,28 @@ class Quadratic(Problem):
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """½ xᵀAx, (runs,)."""
+        self._check(x, batch)
         return (self._times(x[:, None], batch)[:, 0] * x).sum(1) / 2
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """½ xᵀAx, (runs,), and Ax, (runs, dim)."""
+        self._check(x, batch)
         gradient = self._times(x[:, None], batch)[:, 0]
         return (gradient * x).sum(1) / 2, gradient
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Av, for v (runs, k, dim)."""
-        return lambda v: self._times(v, batch)
+        self._check(x, batch)
+
+        def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
+            return self._times(v, batch)
+
+        return product
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """A for every run, (runs, dim, dim)."""
+        self._check(x, batch)
         return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
 
     def compiled(self) -> Compiled | None:
@@ -65,6 +74,7 @@ class Quadratic(Problem):
 
     def picture(self, x: Tensor) -> Coordinates:
         """How far the point lies along each eigenvector."""
+        self._check(x)
         return Coordinates(np.abs((x[0] @ self.axes).cpu().numpy()))
 
 

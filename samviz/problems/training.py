@@ -98,6 +98,29 @@ def draws(module: nn.Module, inputs: Tensor) -> bool:
     return random
 
 
+def check_repeats(what: str, first: Tensor, second: Tensor, precision: torch.dtype) -> None:
+    """Refuse two values of one thing that differ by more than rounding: no derivative of it would mean anything.
+
+    Args:
+        what: is evaluated, for the message.
+        first: a value.
+        second: the value of the same parameters and samples, with torch's generators in the same state.
+        precision: in which they were computed.
+
+    Raises:
+        ValueError: when they differ.
+    """
+    before, again = first.detach().cpu().double(), second.detach().cpu().double()
+    tolerance = 1000 * torch.finfo(precision).eps  # sums in another order differ by this much at most
+    if not torch.allclose(before, again, rtol=tolerance, atol=tolerance, equal_nan=True):
+        pair = [value.flatten()[:3].tolist() for value in (before, again)]
+        raise ValueError(
+            f"{what} gave {pair[0]} and then {pair[1]} for the same parameters and samples, so it is not a function of "
+            "the parameters; expected the same value each time. Draw its random numbers once, outside, and leave out "
+            "what changes by itself, such as a generator of its own or the clock"
+        )
+
+
 def seed_of(batch: Tensor) -> int:
     """The seed of the random numbers that go with a batch: the same for equal batches, on every machine.
 

@@ -66,12 +66,14 @@ class Valley(Problem):
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The loss, (runs,)."""
+        self._check(x, batch)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
         return w1 * f1 * x[:, 2] ** 2 + w2 * f2 * x[:, 3] ** 2
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The loss, (runs,), and its gradient, (runs, 4), in closed form."""
+        self._check(x, batch)
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
@@ -85,6 +87,7 @@ class Valley(Problem):
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Clean loss, (runs,), and gradient for noisy targets, (runs, 4); see `Problem.noisy_gradient`."""
         loss, gradient = self.gradient(x, batch)
+        self._check_noise(noise, x, batch)
         x1, x2, x3, x4 = x.unbind(1)
         root1, root2 = (2 * (self.scale * f).sqrt() for f in self.curvatures(x))  # f₁ = root₁·x₃, f₂ = root₂·x₄
         share = noise[:, :, 0] / noise.shape[1]
@@ -96,6 +99,7 @@ class Valley(Problem):
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The Hessian, (runs, 4, 4), in closed form."""
+        self._check(x, batch)
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
@@ -113,7 +117,12 @@ class Valley(Problem):
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hv, for v (runs, k, 4)."""
         hessian = self.hessian(x, batch)
-        return lambda v: v @ hessian
+
+        def product(v: Tensor) -> Tensor:
+            self._check_vectors(v, x)
+            return v @ hessian
+
+        return product
 
     def compiled(self) -> Compiled | None:
         """The scale, for the compiled engine."""
@@ -160,6 +169,7 @@ class Valley(Problem):
 
     def picture(self, x: Tensor) -> Floor:
         """Where the point stands above the valley floor, over the contours of λ₁."""
+        self._check(x)
         axis = torch.linspace(0, 1, 41, dtype=torch.float64)
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
         levels = self.eigenvalues(grid)[..., 0].numpy()
