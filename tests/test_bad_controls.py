@@ -186,6 +186,7 @@ def test_a_run_under_way_goes_on() -> None:
     async def story() -> None:
         lab = made()
         send(lab.view, {"action": "play"})
+        await until(lambda: lab.view.playing, 20)
         bads = [{"state": {name: value}} for name in SETTINGS if name != "plane" for value in SETTINGS[name]]
         bads += [{"action": name, "value": value} for name in ACTIONS for value in ACTIONS[name]]
         knobs = lab.view.knobs(), lab.view.seed, lab.view.steps_per_frame

@@ -119,6 +119,7 @@ def test_a_title_cannot_break_its_page(tmp_path: Path) -> None:
     assert "<title>a&lt;b&gt;&amp;{c}</title>" in page
 
 
+@pytest.mark.slow
 def test_images_are_drawn_in_the_figures_own_size(tmp_path: Path) -> None:
     try:
         drawn = save(LINE, tmp_path / "line.png")

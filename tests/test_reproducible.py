@@ -38,6 +38,7 @@ def told(*arguments, **options):
 
 
 def test_two_processes_give_the_same_bits():
+    """Slow: it starts two interpreters, since within one process the order of sets and dicts would stay the same."""
     first, second = (told("-c", NUMBERS, env={"PYTHONHASHSEED": seed}) for seed in "12")
     assert first == second
 

@@ -1,6 +1,7 @@
 """The palette, light and dark: contrast (WCAG 2.2), colour blindness (Machado et al. 2009), never colour alone."""
 
 import re
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def linear(colour):
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
+@cache
 def contrast(a, b):
     low, high = sorted(float(linear(colour) @ XYZ[1]) for colour in (a, b))
     return (high + 0.05) / (low + 0.05)
