@@ -100,7 +100,10 @@ def test_a_reader_steers_the_lab_and_sees_no_code(visit: Callable[..., Any]) -> 
 
 
 def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Callable[..., Any]) -> None:
-    """Voila sets the theme for the page; a reader's dark system leaves the page white, and so the card."""
+    """Voila sets the theme for the page; a reader's dark system leaves the page white, and so the card.
+
+    Takes long because Voila starts a kernel for each reader.
+    """
     ground = "() => getComputedStyle(document.querySelector('.samviz-card')).backgroundColor"
     one, other = visit("?theme=dark"), visit(color_scheme="dark")
     assert one.evaluate(ground) == "rgb(20, 25, 31)"

@@ -178,6 +178,7 @@ def test_images_and_the_progress_of_their_landscape(labs: Notebook) -> None:
 
 
 def test_an_interrupt_a_reload_and_a_restart_leave_it_usable(labs: Notebook) -> None:
+    """Takes long because JupyterLab loads the page again, and the kernel starts again."""
     notebook = labs
     notebook.run_all()
     lab_in(notebook).get_by_role("button", name="Play", exact=True).click()

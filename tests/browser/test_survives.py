@@ -246,6 +246,7 @@ def dismiss(notebook: Notebook) -> None:
 
 @pytest.mark.parametrize("lossy", [False, True], ids=["cut", "silent and then cut"])
 def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, lossy: bool) -> None:
+    """Takes long because JupyterLab waits longer before each attempt to connect again."""
     with line(server) as (wire, near), opener(browser, near, tmp_path) as open_notebook:
         lab = playing(open_notebook(f"line{lossy:d}.ipynb", CELLS))
         lab.server = server  # questions to the kernel go another way
