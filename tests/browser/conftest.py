@@ -41,9 +41,14 @@ AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder; all but the quick session are slow, and the soak measures time."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            if item.path.name != "test_page.py":
+                item.add_marker(pytest.mark.slow)
+            if item.path.name == "test_soak.py":
+                item.add_marker(pytest.mark.alone)
 
 
 def without(reason: str) -> NoReturn:

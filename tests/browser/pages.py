@@ -1,4 +1,4 @@
-"""Pages without a notebook: opened where there is no network, and photographed."""
+"""What tests of any page share: open it where there is no network, take a picture of it, ask axe about it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @contextmanager
@@ -33,3 +37,15 @@ def photographed(page: Any, name: str, whole: bool = True) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.wait_for_timeout(300)
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
+
+
+def violations(page: Any, selector: str) -> list[str]:
+    """What axe-core finds wrong within an element, of moderate impact or more."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context=selector, options={"runOnly": LEVELS, "resultTypes": ["violations"]})
+    return [
+        f"{each['impact']} {each['id']}: {node['html'][:200]}"
+        for each in found.response["violations"]
+        if each["impact"] != "minor"
+        for node in each["nodes"]
+    ]

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
+SINE = [
+    "from samviz.lab import Lab\nfrom samviz.problems import mlp",
+    "lab = Lab(mlp([1, 24, 24, 1], activation='tanh', data='sine', loss='mse'))\nlab",
+]
 
 
 def panels_of(name: str) -> tuple[Any, Any]:
@@ -35,7 +39,7 @@ def without_errors(notebook: Any) -> Iterator[None]:
     """Nothing may go wrong meanwhile: no error in the page, no alert."""
     yield
     assert notebook.errors == [], notebook.errors
-    assert all(text == "" for text in notebook.page.get_by_role("alert").all_inner_texts())
+    assert all(text == "" for text in notebook.page.get_by_role("alert").all_text_contents())
 
 
 def lab_in(notebook: Any, number: int = 0) -> Any:
@@ -83,23 +87,25 @@ def sentence(notebook: Any, number: int = 0) -> str:
 
 
 def settled(notebook: Any, name: str = "panel", seconds: float = 120) -> None:
-    """Wait until a panel, by its name in the kernel, has drawn its last picture."""
-    notebook.until(f"{name}.player.work is None and {name}.view._seq == {name}.view._ack", seconds=seconds)
-    notebook.page.wait_for_timeout(400)
+    """Wait until a panel, by its name in the kernel, has drawn its picture of the present values."""
+    done = "{0}._asked == {0}.values and {0}.player.work is None and not {0}._fresh and {0}.view._seq == {0}.view._ack"
+    notebook.until(done.format(name), seconds=seconds)
 
 
-def dragged(notebook: Any, point: str, right: float, down: float, name: str = "panel") -> tuple[float, float]:
+def dragged(
+    notebook: Any, point: str, right: float, down: float, name: str = "panel", within: Any = None
+) -> tuple[float, float]:
     """Drag a panel's point by so many pixels; where it is then, once the panel has drawn that."""
-    box = notebook.page.get_by_role("button", name=f"point {point}").bounding_box()
+    within = within or notebook.page
+    box = within.get_by_role("button", name=f"point {point}").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     before = notebook.kernel(f"{name}.values[{point!r}]")
     notebook.page.mouse.move(x, y)
     notebook.page.mouse.down()
     notebook.page.mouse.move(x + right, y + down, steps=15)
     notebook.page.mouse.up()
-    now = notebook.until(f"{name}.values[{point!r}]", lambda at: at != before)
-    while now != before:  # the last of the moves may still be on its way
-        notebook.page.wait_for_timeout(400)
-        before, now = now, notebook.kernel(f"{name}.values[{point!r}]")
+    now = tuple(float(within.get_by_label(f"{point}{index}", exact=True).input_value()) for index in "₁₂")
+    assert now != before
+    notebook.until(f"{name}.values[{point!r}]", lambda at: at == now)
     settled(notebook, name)
     return now

@@ -53,7 +53,6 @@ def test_the_start_is_dragged(panel):
 def test_the_sides_follow_the_slider(panel):
     settled(panel, "sides")
     panel.page.locator(".samviz-panel").nth(1).scroll_into_view_if_needed()
-    panel.page.wait_for_timeout(1500)
     panel.screenshot("sides_end", ".samviz-panel >> nth=1")
     assert curve(panel, "sam x3", "z", 1)[0] == pytest.approx(8.3, abs=0.05)
     panel.page.get_by_role("slider", name="share of the way", exact=True).focus()

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from samviz.figures import save
+from samviz.figures.dark import GROUND
 from samviz.figures.replay import replay
 
-from .pages import offline
+from .pages import offline, violations
 
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
@@ -22,26 +23,15 @@ CELLS = {
 }
 CARD = ".samviz-card"
 DRAWN = f"() => document.querySelectorAll('.samviz-graph .main-svg').length >= {len(CELLS)}"
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def violations(page: Any, selector: str) -> list[str]:
-    """What axe-core finds wrong within an element, of moderate impact or more."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, context=selector, options={"runOnly": LEVELS, "resultTypes": ["violations"]})
-    return [
-        f"{each['impact']} {each['id']}: {node['html'][:200]}"
-        for each in found.response["violations"]
-        if each["impact"] != "minor"
-        for node in each["nodes"]
-    ]
 
 
 def themed(notebook: Any, name: str) -> None:
     """Set JupyterLab's theme, and wait for the page to follow."""
     notebook.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
-    dark = str(name.endswith("Light")).lower()
-    notebook.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{dark}'")
+    light = name.endswith("Light")
+    notebook.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{str(light).lower()}'")
+    papers = "[...document.querySelectorAll('.samviz-graph')].map(graph => graph.layout.paper_bgcolor)"
+    notebook.page.wait_for_function(f"() => {papers}.every(paper => paper === '{'white' if light else GROUND}')")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +54,6 @@ def notebook(kept: Any) -> Iterator[Any]:
 @pytest.fixture(params=["JupyterLab Light", "JupyterLab Dark"])
 def theme(request: pytest.FixtureRequest, notebook: Any) -> str:
     themed(notebook, request.param)
-    notebook.page.wait_for_timeout(1500)  # the pictures follow
     return request.param
 
 
@@ -97,20 +86,16 @@ def test_words_in_the_pictures_stand_out_from_the_ground(notebook: Any, theme: s
 
 
 def test_the_picture_follows_the_page_and_back(notebook: Any) -> None:
-    papers = "() => [...document.querySelectorAll('.samviz-graph')].map(graph => graph.layout.paper_bgcolor)"
-    themed(notebook, "JupyterLab Light")
-    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === 'white')")
+    themed(notebook, "JupyterLab Light")  # which waits for the pictures
     themed(notebook, "JupyterLab Dark")
-    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === '#14191f')")
     card = notebook.page.locator(CARD).first
     assert card.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 25, 31)"
     themed(notebook, "JupyterLab Light")
-    notebook.page.wait_for_function(f"() => ({papers})().every(paper => paper === 'white')")
 
 
 def test_a_white_page_stays_white_where_the_system_is_dark(notebook: Any) -> None:
     notebook.page.emulate_media(color_scheme="dark")
-    notebook.page.wait_for_timeout(300)
+    notebook.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     ground = notebook.page.locator(CARD).first.evaluate("node => getComputedStyle(node).backgroundColor")
     notebook.page.emulate_media(color_scheme="light")
     assert ground == "rgb(255, 255, 255)"
@@ -136,6 +121,10 @@ def test_dark_hosts_other_than_jupyter_are_known(notebook: Any, put: str, take: 
 FOCUSABLE = """card => [...card.querySelectorAll('button, input, select, a[href], [tabindex="0"]')]
     .filter(node => !node.disabled && node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden')"""
 HERE = "() => [...document.querySelectorAll('.samviz-card *')].indexOf(document.activeElement)"
+FADED_IN = """() => { // plotly's buttons appear slowly
+    const bar = document.activeElement.closest('.modebar');
+    return !bar || getComputedStyle(bar).opacity > 0.9;
+}"""
 LOOK = """() => {
     const node = document.activeElement, look = getComputedStyle(node), bar = node.closest('.modebar');
     const seen = look.outlineStyle !== 'none' && (!bar || getComputedStyle(bar).opacity > 0.9);
@@ -156,7 +145,7 @@ def test_tab_reaches_every_control_in_order_and_leaves(notebook: Any, number: in
     page.keyboard.press("Shift+Tab")
     passed, looks = [], []
     while page.evaluate(HERE) in wanted[len(passed) :]:
-        page.wait_for_timeout(400)  # plotly fades its buttons in
+        page.wait_for_function(FADED_IN)
         passed.append(page.evaluate(HERE))
         looks.append(page.evaluate(LOOK))
         page.keyboard.press("Tab")
@@ -221,12 +210,19 @@ def test_points_are_moved_without_dragging(notebook: Any) -> None:
     notebook.until(f"panel.values[{name!r}]", lambda at: at[0] == 0.25)
 
 
+def fitted(card: Any) -> None:
+    """Wait until the graph of a card is drawn as wide as there is room."""
+    graph = card.locator(".samviz-graph").element_handle()
+    card.page.wait_for_function("graph => graph.layout.width === graph.clientWidth", arg=graph)
+
+
 def test_a_narrow_window_loses_nothing(notebook: Any) -> None:
     """At 320 px, which is 400 % of 1280: controls stack, and only the graph scrolls sideways (WCAG 1.4.10)."""
     for number in range(len(CELLS)):
         card = notebook.page.locator(CARD).nth(number)
+        card.scroll_into_view_if_needed()
         card.evaluate("card => { card.style.width = '320px' }")
-        notebook.page.wait_for_timeout(1000)
+        fitted(card)
         outside = card.evaluate("""card => {
             const edge = card.getBoundingClientRect();
             return [...card.querySelectorAll('button, input, select, label, p')]
@@ -235,14 +231,13 @@ def test_a_narrow_window_loses_nothing(notebook: Any) -> None:
                 .filter(([, box]) => box.right > edge.right || box.left < edge.left)
                 .map(([node]) => node.outerHTML.slice(0, 120));
         }""")
-        card.scroll_into_view_if_needed()
         notebook.screenshot(f"narrow_{list(CELLS)[number]}")
         stage = card.locator(".samviz-stage")
         wide, room = stage.evaluate("stage => [stage.scrollWidth, stage.clientWidth]")
         card.evaluate("card => { card.style.width = '' }")
+        fitted(card)
         assert outside == []
         assert room < 320 < wide
-    notebook.page.wait_for_timeout(1000)
 
 
 def test_nothing_fades_where_less_motion_is_wanted(notebook: Any) -> None:
@@ -283,7 +278,6 @@ def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> It
     with offline(browser, color_scheme=request.param, viewport={"width": 1000, "height": 700}) as page:
         page.goto(file.as_uri())
         page.locator(".annotation").wait_for()
-        page.wait_for_timeout(500)
         yield page
 
 

@@ -16,8 +16,7 @@ from serving import free_port, served
 
 import samviz
 
-from .pages import photographed
-from .test_accessible import violations
+from .pages import photographed, violations
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +99,17 @@ def test_a_reader_steers_the_lab_and_sees_no_code(visit: Callable[..., Any]) -> 
     status.filter(has_text="step 0 ·").wait_for()
 
 
-def test_two_readers_do_not_disturb_each_other(visit: Callable[..., Any]) -> None:
-    one, other = visit(), visit()
+def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Callable[..., Any]) -> None:
+    """Voila sets the theme for the page; a reader's dark system leaves the page white, and so the card.
+
+    Takes long because Voila starts a kernel for each reader.
+    """
+    ground = "() => getComputedStyle(document.querySelector('.samviz-card')).backgroundColor"
+    one, other = visit("?theme=dark"), visit(color_scheme="dark")
+    assert one.evaluate(ground) == "rgb(20, 25, 31)"
+    assert one.evaluate("() => document.querySelector('.samviz-graph').layout.paper_bgcolor") == "#14191f"
+    photographed(one, "app_dark")
+    assert other.evaluate(ground) == "rgb(255, 255, 255)"
     pressed(one, "Play")
     one.locator(".samviz-status").filter(has_text="steps/s").wait_for()
     field = one.get_by_role("textbox", name="ρ radius, typed")
@@ -113,13 +121,3 @@ def test_two_readers_do_not_disturb_each_other(visit: Callable[..., Any]) -> Non
     assert other.get_by_role("textbox", name="ρ radius, typed").input_value() == "0"
     pressed(other, "Step")
     other.locator(".samviz-status").filter(has_text="step 1 ·").wait_for()
-
-
-def test_it_is_dark_in_the_dark_theme_alone(visit: Callable[..., Any]) -> None:
-    """Which Voila sets for the page; a reader's dark system leaves the page white, and so the card."""
-    ground = "() => getComputedStyle(document.querySelector('.samviz-card')).backgroundColor"
-    assert visit(color_scheme="dark").evaluate(ground) == "rgb(255, 255, 255)"
-    dark = visit("?theme=dark")
-    assert dark.evaluate(ground) == "rgb(20, 25, 31)"
-    assert dark.evaluate("() => document.querySelector('.samviz-graph').layout.paper_bgcolor") == "#14191f"
-    photographed(dark, "app_dark")

@@ -42,7 +42,6 @@ def test_the_alignment_panel_follows_the_batch_size(panel):
     second = numbered(panel, 1)
     says(panel, "Batch size 3 of 6", 1)
     settled(panel, "panel2")
-    panel.page.wait_for_timeout(300)
     slider = second.get_by_role("slider", name="batch size", exact=True)
     slider.focus()
     panel.page.keyboard.press("Home")
@@ -67,7 +66,6 @@ def test_its_radius_changes_nothing_and_a_second_eigenvalue_does(panel):
         panel.page.keyboard.press("ArrowRight")
     says(panel, "without rank one no lemma", 1)
     settled(panel, "panel2")
-    panel.page.wait_for_timeout(300)
     panel.screenshot("batches_alignment", ".samviz-panel >> nth=1")
 
 

@@ -154,24 +154,3 @@ def test_a_figure_is_recoloured_and_its_numbers_are_not_copied(browser: Any) -> 
     assert made["textfont"]["shadow"] == style.HALO.replace("white", GROUND)
     assert made["text"] == f'<span style="color:{DARK[style.VERMILION]}">white</span>'
     assert made["colorscale"] == [[at, DARK[colour]] for at, colour in style.BLUES]
-
-
-def test_the_lab_as_the_readme_shows_it(open_notebook: Any) -> None:
-    """With SAMVIZ_SCREENSHOTS=notebooks this writes the README's picture, lab.png."""
-    notebook = open_notebook("00_start_here.ipynb")
-    notebook.page.set_viewport_size({"width": 1440, "height": 1300})
-    notebook.run_all(240)
-    lab = notebook.page.locator(".samviz-lab").first
-    lab.scroll_into_view_if_needed()
-    lab.get_by_role("button", name="Play", exact=True).click()
-    notebook.until("lab.session.run.steps", lambda steps: steps >= 150, 60)  # gradient descent at its minimum
-    lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
-    notebook.until("lab.session.run.settings.rho", lambda rho: rho > 0, 60)
-    notebook.until("lab.session.run.steps", lambda steps: steps >= 900, 120)
-    if lab.get_by_role("button", name="Pause", exact=True).count():
-        lab.get_by_role("button", name="Pause", exact=True).click()
-    lab.get_by_role("button", name="Play", exact=True).wait_for()
-    notebook.page.wait_for_timeout(1500)
-    notebook.screenshot("lab", ".samviz-lab")
-    assert notebook.kernel("float(lab.session.run.history['cos_v1'][-1])") > 0.9
-    assert notebook.errors == []
