@@ -17,8 +17,8 @@ parts = @for part in $(1); do began=$$(date +%s); $(MAKE) --no-print-directory $
 	times="$$times$$(printf '%-12s%5d s' $$part $$(($$(date +%s) - began)))\n"; done; printf "$$times"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app test test-all lint unit exhaustive tour page notebooks colab oldest wheel browser alone soak mutants
-.PHONY: verify bench book pictures coverage clean
+.PHONY: help lab app test test-all lint unit exhaustive tour page notebooks colab oldest wheel browser alone soak
+.PHONY: mutants verify bench book pictures coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
