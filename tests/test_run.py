@@ -371,6 +371,19 @@ def test_a_diverged_run_stays_diverged_when_resumed():
         other.step()
 
 
+def test_a_resumed_run_that_diverges_at_once_goes_back_to_the_iterate_before_the_state():
+    def fresh(start):
+        return Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=start, device="cpu")
+
+    run, other = fresh([1.0, 1.0]), fresh([0.5, 0.5])
+    run.step(11)  # the loss, 1.5·4¹¹ now, is above a million times its first value
+    other.load_state_dict(run.state_dict())
+    with pytest.raises(Diverged):
+        other.step()
+    assert other.x.tolist() == [[2.0**10, 0.0]]
+    assert other.steps == 10
+
+
 # many runs
 
 
