@@ -387,6 +387,18 @@ def test_a_resumed_run_that_diverges_at_once_goes_back_to_the_iterate_before_the
 # many runs
 
 
+def test_runs_draw_with_successive_seeds():
+    problem = quadratic([[[3.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 2.0]]])
+    settings = {"rule": "gd", "lr": 0.1, "batch_size": 1, "device": "cpu"}
+    together = Run(problem, x0=[[1.0, 1.0]] * 3, seed=4, **settings)
+    together.step(20)
+    for row, seed in zip(together.x, (4, 5, 6)):
+        alone = Run(problem, x0=[1.0, 1.0], seed=seed, **settings)
+        alone.step(20)
+        torch.testing.assert_close(alone.x[0], row)
+    assert len(set(together.x[:, 0].tolist())) == 3
+
+
 def test_the_record_of_several_runs():
     x0 = torch.stack([mlp([1, 6, 6, 1]).initial(r) for r in range(3)])
     run = sine(x0=x0, lr=(0.1, 0.05, 0.02))
