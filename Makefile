@@ -18,7 +18,7 @@ parts = @for part in $(1); do began=$$(date +%s); $(MAKE) --no-print-directory $
 
 .DEFAULT_GOAL := help
 .PHONY: help lab app test test-all lint unit exhaustive tour page notebooks colab oldest wheel browser alone soak
-.PHONY: verify bench book pictures coverage clean
+.PHONY: mutants verify bench book pictures coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
@@ -73,6 +73,9 @@ alone: $(STAMP) ## the tests in a browser that measure time, with nothing beside
 
 soak: $(STAMP) ## play two labs for ten minutes in a real browser
 	SAMVIZ_SOAK_SECONDS=600 $(BIN)/python -m pytest -m browser -s tests/browser/test_soak.py
+
+mutants: $(STAMP) ## put small faults into copies of the tree and see whether the tests detect each
+	$(BIN)/python tests/mutants.py
 
 verify: $(STAMP) ## run every claim in full and write report.html
 	$(BIN)/samviz verify --report report.html

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from samviz.geometry import (
     sharpness,
     third_derivative,
 )
+from samviz.verify import page
 
 FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
 
@@ -176,13 +178,24 @@ def test_an_unknown_name_runs_nothing(capsys):
 def test_the_report_is_one_page(tmp_path, capsys):
     path = tmp_path / "out.html"
     assert cli.main(["verify", "--report", str(path)]) == 1
-    page = path.read_text(encoding="utf-8")
-    assert page.count("<section id=") == 3
-    assert page.count('class="plotly-graph-div"') == 2
-    assert "RuntimeError: no such luck" in page
-    assert 'src="http' not in page  # plotly.js comes along: the page needs no network
+    written = path.read_text(encoding="utf-8")
+    assert written.count("<section id=") == 3
+    assert written.count('class="plotly-graph-div"') == 2
+    assert "RuntimeError: no such luck" in written
+    assert 'src="http' not in written  # plotly.js comes along: the page needs no network
     assert cli.main(["verify", "--report", str(tmp_path / "no" / "out.html")]) == 2
     assert "expected a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_the_report_shows_texts_as_they_are():
+    texts = "1 < <b>2</b>", "Lemma <i>1</i> & 2", "ValueError: <script>alert(1)</script>"
+    statement, source, problem = texts
+    shown = []
+    parser = HTMLParser()
+    parser.handle_data = shown.append
+    parser.feed(page([Verdict(Claim("x", statement, source, None), None, 0.0, problem)], quick=True))
+    for text in texts:
+        assert any(text in part for part in shown), text
 
 
 def test_checks():

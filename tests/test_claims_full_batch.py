@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+import valley_by_hand
 from failing import failing
 
-from samviz.claims import falling_sharpness, full_batch, quadratics
+from samviz.claims import falling_sharpness, full_batch, quadratics, runs, toy
 from samviz.dynamics import RULES, limiting_flow
 from samviz.geometry import normal_space, third_derivative, worst_direction_sharpness
+from samviz.problems import quadratic, valley
 
 
 @pytest.fixture
@@ -34,6 +38,45 @@ def test_phase_one_is_not_that_of_unit_steps(instead):
     failed = failing("phase_one")
     assert any("e-fold" in quantity for quantity in failed)
     assert any("gradient flow" in quantity for quantity in failed)
+
+
+def sam_step(x, lr, rho):
+    """A step of SAM on the valley."""
+    slope = valley_by_hand.slope(x)
+    return x - lr * valley_by_hand.slope(x + rho * slope / np.linalg.norm(slope))
+
+
+def test_phase_two_starts_on_the_2_cycle():
+    foot, lr, rho = torch.tensor([1.0, -2.0, 0.5]).double(), np.array([0.02, 0.1, 0.3]), np.array([0.1, 0.01, 0.2])
+    matrix = np.diag([1.0, 4.0, 2.0])
+    start = runs.on_cycle(quadratic(np.diag(matrix)), foot, lr, rho).numpy() - foot.numpy()
+    slope = start @ matrix
+    ahead = start + rho[:, None] * slope / np.linalg.norm(slope, axis=1, keepdims=True)
+    np.testing.assert_allclose(start - lr[:, None] * ahead @ matrix, -start, atol=1e-12)  # the other side
+
+
+def test_phase_two_is_read_at_its_times():
+    lr, rho, tau = np.array([0.02, 0.008]), 0.2, np.array([0.02, 0.05])
+    seen, steps = runs.phase_two_run(valley(), full_batch.FLOOR, lr, rho, tau)
+    assert steps == 156  # 0.05/(0.008·0.2²), rounded
+    for run, at in enumerate(([25, 62], [62, 156])):
+        top = 2 * valley_by_hand.curvatures(full_batch.FLOOR.numpy())[0]
+        x, path = full_batch.FLOOR.numpy() + np.array([0, 0, lr[run] * rho * top / (2 - lr[run] * top), 0]), []
+        for _ in range(157):
+            path.append(np.abs(x))  # the eigenvector may have either sign
+            x = sam_step(x, lr[run], rho)
+        np.testing.assert_allclose(seen[:, run].abs(), [path[t] for t in at], atol=1e-9)
+
+
+@pytest.mark.parametrize("lr", [0.001, 0.02, 0.05])
+def test_the_overshoot_is_that_of_two_steps_around_the_2_cycle(lr):
+    floor, rho = np.array([0.6, 0.9]), 1e-4
+    top = 2 * valley_by_hand.curvatures(floor)[0]
+    start = x = np.array([*floor, lr * rho * top / (2 - lr * top), 0.0])
+    for _ in range(2):
+        x = sam_step(x, lr, rho)
+    drift = (x - start)[:2] / (2 * lr * rho**2)  # of time τ = ηρ²t
+    np.testing.assert_allclose(drift, -toy.overshoot(lr, top) * np.array([2, 12]) * floor, rtol=1e-2)
 
 
 def test_gradient_descent_tracks_no_flow_in_phase_two(instead):

@@ -370,6 +370,23 @@ def test_doctor_calls_an_old_package_too_old(monkeypatch):
     assert finding == ("FAIL", "plotly", "5.9.1 is older than 5.24", "the remedy")
 
 
+@pytest.mark.parametrize("version", ["5.24", "5.24.0", "5.100", "6.0", "10.1rc1"])
+def test_doctor_calls_no_newer_package_too_old(monkeypatch, version):
+    monkeypatch.setattr(doctor, "_version", lambda name: version)
+    assert doctor._package("plotly", "5.24", "FAIL", "the remedy") == ("ok", "plotly", version, "")
+
+
+@pytest.mark.parametrize(("worst", "status"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
+def test_doctor_fails_when_any_check_does(monkeypatch, capsys, worst, status):
+    for check in ("_system", "_packages", "_widget_manager", "_memory", "_device", "_speed", "_mode"):
+        finding = doctor.Finding(worst if check == "_memory" else "ok", check, "facts", "the remedy")
+        monkeypatch.setattr(doctor, check, lambda finding=finding: [finding])
+    assert doctor.doctor() == status
+    report = capsys.readouterr().out
+    assert report.count("-> the remedy") == (worst != "ok")
+    assert report.endswith("The lab cannot run here: see the lines marked FAIL.\n" if status else "can run here.\n")
+
+
 @pytest.mark.parametrize(
     ("ipywidgets", "manager", "verdict"),
     [("8.1.5", "3.0.13", "ok"), ("7.7.1", "1.1.11", "ok"), ("8.1.5", "1.1.11", "FAIL"), ("8.1.5", None, "FAIL")],

@@ -104,6 +104,18 @@ def test_engines_stop_at_the_same_step(monkeypatch, name, problem, rule, pieces)
         torch.testing.assert_close(fast.x, slow.x, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("name", ["torch", pytest.param("compiled", marks=COMPILED)])
+def test_a_loss_that_is_not_a_number_is_out_of_bounds(monkeypatch, name):
+    if name == "torch":
+        monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+    run = Run(quadratic([1e200, -1e200]), "gd", lr=1.0, x0=[1e-40, 1e-40], device="cpu")
+    with pytest.raises(Diverged):
+        run.step(2)  # to (−1e160, 1e160), where the loss is ∞ − ∞
+    assert run.diverged_at.tolist() == [1]
+    assert run.x.tolist() == [[1e-40, 1e-40]]
+    assert run.steps == 0
+
+
 @COMPILED
 @pytest.mark.parametrize("rule", RULES)
 def test_steps_do_not_depend_on_their_grouping_or_company(rule):

@@ -11,6 +11,7 @@ import pytest
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.figures.series import series
+from samviz.figures.style import WORDS
 from samviz.problems import mlp
 
 SINE = mlp([1, 24, 24, 1], data="sine")
@@ -68,6 +69,24 @@ def test_the_labels_at_the_curves_ends_do_not_overlap(story: Run) -> None:
         assert len(labels["text"]) == len(heights) >= 3
         assert np.diff(heights).min() > distance * (high - low) * 0.9
         assert heights[0] >= low - 0.1 * (high - low)
+
+
+def test_a_label_stands_at_the_end_of_its_own_curve_in_its_colour() -> None:
+    run = Run(SINE, lr=0.05, rho=0.0, device="cpu")
+    row = run.measure()
+    row |= {"cos_v1": 0.2, "rayleigh": 0.5, "cos_eigenspace": 0.9}  # far enough apart to stay where they are
+    traces = {t["name"]: t for t in drawn(run)[0]}
+    labels = traces["labels y3"]
+    curves = {
+        "v₁ alone": "cos with v₁",
+        "Rayleigh": "Rayleigh ratio",
+        "top eigenspace": "cos with the top eigenspace",
+    }
+    for text, height, color in zip(labels["text"], labels["y"], labels["textfont"]["color"], strict=True):
+        curve = traces[curves.pop(text.strip())]
+        assert height == pytest.approx(curve["y"][-1])
+        assert color == WORDS.get(curve["line"]["color"], curve["line"]["color"])
+    assert curves == {}
 
 
 def test_the_curves_are_the_history(story: Run) -> None:

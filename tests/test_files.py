@@ -284,6 +284,16 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@forks
+def test_who_reads_meanwhile_reads_the_old_file_to_its_end(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with file.open("rb") as reader:
+        files.write(file, b"new and longer")
+        assert reader.read() == b"old"
+    assert file.read_bytes() == b"new and longer"
+
+
 def child(work: Callable[[], object]) -> int:
     """Run something in a fork of this process; how that ended: its exit status, or minus the signal."""
     pid = os.fork()

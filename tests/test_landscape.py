@@ -52,6 +52,20 @@ def test_each_value_is_the_loss_of_its_point(problem, kind):
     assert slice_.plane.kind == kind
 
 
+@pytest.mark.parametrize("count", [2, 1], ids=["plane", "line"])
+def test_a_slice_may_lie_beside_the_origin(count):
+    problem, x, directions = valley(), tensor(0.6, 0.9, 0.1, 0.2), tensor([0.0, 1.0, 0.0, 0.5], [1.0, 0.0, 0.3, 0.0])
+    where = Plane("through", x, directions[:count], ("a", "b")[:count])
+    slice_ = landscape(problem, where, radius=0.2, resolution=3, center=(0.5, -1.0)[:count])
+    np.testing.assert_allclose(slice_.axis1, [0.3, 0.5, 0.7])
+    np.testing.assert_allclose(slice_.axis2, [-1.2, -1.0, -0.8] if count == 2 else [0])
+    for (row, column), loss in np.ndenumerate(slice_.loss):
+        a, b = slice_.axis1[column], slice_.axis2[row]
+        x1, x2, x3, x4 = (x + a * directions[0] + b * directions[1]).tolist()
+        by_hand = (x1**2 + 6 * x2**2 + 8) * x3**2 + (4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1) * x4**2  # Figure 1
+        assert loss == pytest.approx(by_hand)
+
+
 def test_a_point_means_the_plane_of_its_top_eigenvectors():
     """On diag(1, 5, 3) around 0 the loss is ½(5a² + 3b²), whatever the eigenvectors' signs."""
     slice_ = landscape(quadratic([1.0, 5.0, 3.0]), torch.zeros(3), radius=2.0, resolution=3)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_plotly_is_told_to_upload_nothing(moving):
         config, _ = json.JSONDecoder().raw_decode(script, script.index('{"displaylogo"'))
         assert config["showSendToCloud"] is False
         assert config["displaylogo"] is False
+
+
+def test_a_title_is_shown_as_it_is():
+    title, tags, texts = 'L < 1 & "ρ" <script>alert(1)</script>', [], []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
+    parser.handle_data = texts.append
+    parser.feed(own(page(title, LINE)))
+    assert title in texts
+    assert [attributes["aria-label"] for tag, attributes in tags if tag == "figure"] == [title]
 
 
 def test_a_page_that_plays_has_a_slider_and_words_and_a_still_one_has_neither(moving):

@@ -106,6 +106,17 @@ def test_the_trace_and_the_density_are_those_of_the_dense_hessian_within_their_e
         assert abs(value[0] - f(truth.values).sum()) <= 4 * error[0] + 1e-4 * np.abs(f(truth.values)).sum()
 
 
+def test_the_traces_error_is_its_spread_over_seeds():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(50, 11), nn.Tanh(), nn.Linear(11, 1)).double()  # above the dense sizes
+    data = torch.randn(8, 50, generator=torch.Generator().manual_seed(0)).double(), torch.ones(8, 1).double()
+    made = [Probe(model, nn.MSELoss(), data, budget=None, measures="trace", seed=100 * seed) for seed in range(12)]
+    rows = [probe.measure() for probe in made]
+    spread = np.std([row["trace"] for row in rows], ddof=1)
+    told = np.sqrt(np.mean([row["trace_error"] ** 2 for row in rows]))
+    assert 0.5 < spread / told < 1.6  # 12 seeds tell it to a factor of 1.5
+
+
 def test_the_sharpnesses_are_the_losses_around_and_the_highest_that_another_optimizer_climbs_to(measured):
     _, row, truth, rounding = measured
 

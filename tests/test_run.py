@@ -372,7 +372,32 @@ def test_a_diverged_run_stays_diverged_when_resumed():
         other.step()
 
 
+def test_a_resumed_run_that_diverges_at_once_goes_back_to_the_iterate_before_the_state():
+    def fresh(start):
+        return Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=start, device="cpu")
+
+    run, other = fresh([1.0, 1.0]), fresh([0.5, 0.5])
+    run.step(11)  # the loss, 1.5·4¹¹ now, is above a million times its first value
+    other.load_state_dict(run.state_dict())
+    with pytest.raises(Diverged):
+        other.step()
+    assert other.x.tolist() == [[2.0**10, 0.0]]
+    assert other.steps == 10
+
+
 # many runs
+
+
+def test_runs_draw_with_successive_seeds():
+    problem = quadratic([[[3.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 2.0]]])
+    settings = {"rule": "gd", "lr": 0.1, "batch_size": 1, "device": "cpu"}
+    together = Run(problem, x0=[[1.0, 1.0]] * 3, seed=4, **settings)
+    together.step(20)
+    for row, seed in zip(together.x, (4, 5, 6)):
+        alone = Run(problem, x0=[1.0, 1.0], seed=seed, **settings)
+        alone.step(20)
+        torch.testing.assert_close(alone.x[0], row)
+    assert len(set(together.x[:, 0].tolist())) == 3
 
 
 def test_the_record_of_several_runs():

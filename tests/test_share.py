@@ -132,6 +132,15 @@ for text in json.load(sys.stdin):
 """
 
 
+def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded():
+    lab = Lab(quadratic([3.0, 1.0]), rule="gd", lr=1.0, rho=0.0, x0=[1.0, 1.0], device="cpu").run(40)
+    assert lab.session.run.diverged_at.tolist() == [11]  # 1.5·4¹¹ is above a million times the first loss
+    assert read(lab.share()).steps == 12  # the step at which it diverged is taken, too
+    again = Lab.from_share(lab.share())
+    assert same(again, lab)
+    assert again.view.alert == lab.view.alert != ""
+
+
 @pytest.mark.slow
 def test_the_same_bits_in_a_fresh_process() -> None:
     labs = [story() for story in STORIES.values()]

@@ -153,7 +153,7 @@ def test_the_accuracy_is_that_of_the_samples_it_has_not_seen(outputs):
     inputs, labels = load("spirals")
     signs = 2 * labels - 1  # −1 and 1 are two classes as well
     for answers in (labels, signs):
-        train, test = (inputs[::2], answers[::2]), (inputs[1::2], answers[1::2])
+        train, test = (inputs[::2], answers[::2]), (inputs[1:75:2], answers[1:75:2])  # 50, and 37 others
         problem = mlp([2, 8, outputs], data=train, loss="mse" if outputs == 1 else "cross_entropy")
         found = sweep(problem, lr=[0.2, 0.5], rho=0.05, seeds=2, steps=100, test=test, progress=False, device="cpu")
         for a, seed in product(range(2), range(2)):
@@ -163,7 +163,7 @@ def test_the_accuracy_is_that_of_the_samples_it_has_not_seen(outputs):
             hidden = np.tanh(test[0] @ weights[0].view(8, 2).numpy().T + weights[1].numpy())
             score = hidden @ weights[2].view(outputs, 8).numpy().T + weights[3].numpy()
             guess = score[:, 0] > 0 if outputs == 1 else score.argmax(1) == 1
-            assert found.accuracy[0, 0, a, 0, seed] == pytest.approx((guess == (labels[1::2] == 1)).mean())
+            assert found.accuracy[0, 0, a, 0, seed] == pytest.approx((guess == (labels[1:75:2] == 1)).mean())
 
 
 def test_several_rules_and_batch_sizes_are_axes():
@@ -273,6 +273,16 @@ def test_another_sweep_in_the_same_folder_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=rf"holds another sweep: {name} was .*, now .*another path"):
         sweep(network(), **SMALL | CHANGES[name], path=tmp_path)
     same(first, sweep(network(), **SMALL, path=tmp_path))
+
+
+def test_another_test_set_in_the_same_folder_is_refused(tmp_path):
+    inputs, labels = load("spirals")
+    problem, args = mlp([2, 3, 1], data="spirals"), {"lr": 0.1, "steps": 1, "progress": False, "path": tmp_path}
+    first = sweep(problem, **args, test=(inputs[:10], labels[:10]))
+    for other in ((inputs[10:20], labels[10:20]), (inputs[:10], 1 - labels[:10]), None):
+        with pytest.raises(ValueError, match="test was"):
+            sweep(problem, **args, test=other)
+    same(first, sweep(problem, **args, test=(inputs[:10], labels[:10])))
 
 
 def half(outputs, targets):

@@ -158,6 +158,14 @@ def test_alignment_by_hand():
     assert got.closing.item() is True
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_eigenvector_has_no_sign(sign):
+    problem, x = quadratic([3.0, 1.0]), tensor(sign * 4 / 3, -sign * 3.0)  # the gradient is ±(4, −3)
+    found = alignment(problem, x)
+    assert found.cos_v1.item() == pytest.approx(0.8)
+    assert found.cos_eigenspace.item() == pytest.approx(0.8)
+
+
 def test_an_open_gap_by_hand():
     """diag(4, 3, 1) at (1, 1, 1): the gradient is (4, 3, 1)."""
     got = alignment(quadratic([4.0, 3.0, 1.0]), tensor(1.0, 1.0, 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -137,6 +138,20 @@ def test_two_frames_may_be_under_way(view):
     view.hear(ack=2)  # of a second page, late
     view.show(figure)
     assert view.ready
+
+
+def test_only_one_thread_at_a_time_sends_frames(view):
+    figure = {"data": [{"x": np.arange(3.0)}], "layout": {}}
+    for _ in range(3):
+        view.show(figure)  # two are sent, and one waits
+    for act in (lambda: view.show(figure), lambda: view.hear(hello="again"), lambda: view.hear(ack=1)):
+        sent, other = len(view.frames()), Thread(target=act)
+        with view._lock:
+            other.start()
+            other.join(0.05)
+            assert other.is_alive()
+            assert len(view.frames()) == sent
+        other.join()
 
 
 def test_a_browser_that_is_behind_is_asked_and_then_gets_the_newest_frame(view, monkeypatch):
