@@ -5,13 +5,15 @@ A pytest plugin, loaded by tests/conftest.py.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from itertools import combinations
 
 import pytest
 
-LIMIT_S = 5.0  # a test that takes longer says in its docstring why: "Slow: …"
+LIMIT_S = 5.0  # a test that takes longer says in its docstring why: "Slow: …", or "Takes 8 s because …"
 BROWSER_LIMIT_S = 20.0
+REASON = re.compile(r"\bSlow:|\bbecause\b")
 _reasons: dict[str, tuple[float, str]] = {}  # by a test's name: its limit in seconds, and its docstring
 
 
@@ -47,5 +49,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the tests that took longer than their limit and do not say why."""
     for report in [each for reports in terminalreporter.stats.values() for each in reports]:
         limit, text = _reasons.get(getattr(report, "nodeid", ""), (float("inf"), ""))
-        if getattr(report, "when", "") == "call" and report.duration > limit and "Slow:" not in text:
+        if getattr(report, "when", "") == "call" and report.duration > limit and not REASON.search(text):
             terminalreporter.write_line(f"no reason given for {report.duration:.1f} s: {report.nodeid}", yellow=True)

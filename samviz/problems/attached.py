@@ -278,9 +278,7 @@ def _divisor(loss_fn: LossFunction, batch: Any, size: int) -> float:
     """What the mean over a batch is divided by: its samples, or the weights of the targets that are not ignored."""
     target = batch[-1] if isinstance(batch, tuple | list) else None
     known = isinstance(loss_fn, nn.CrossEntropyLoss | nn.NLLLoss) or loss_fn in (F.cross_entropy, F.nll_loss)
-    if (
-        not known or not isinstance(target, Tensor) or target.is_floating_point()
-    ):  # the mean over probabilities is plain
+    if not known or not isinstance(target, Tensor) or target.is_floating_point():  # probabilities have a plain mean
         return size
     seen = target[target != getattr(loss_fn, "ignore_index", -100)]  # -100 is what torch's functions ignore
     weight = getattr(loss_fn, "weight", None)
