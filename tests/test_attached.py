@@ -132,7 +132,7 @@ WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
         nn.NLLLoss(weight=WEIGHT, ignore_index=0),
         F.cross_entropy,
     ],
-    ids=repr,
+    ids=["weight", "ignore_index", "both", "NLL", "function"],
 )
 def test_batches_count_by_the_weights_of_their_targets(loss_fn):
     """Against the loss of all of the data in one call; the first batch of 3 is ignored altogether."""
