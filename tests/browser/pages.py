@@ -40,12 +40,22 @@ def photographed(page: Any, name: str, whole: bool = True) -> None:
 
 
 def violations(page: Any, selector: str) -> list[str]:
-    """What axe-core finds wrong within an element, of moderate impact or more."""
+    """What axe-core finds wrong within the elements that match, of moderate impact or more.
+
+    Axe passes over what it takes for invisible, so each element is scrolled into view. JupyterLab's body has no height
+    and hides what overflows it, which is everything.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, context=selector, options={"runOnly": LEVELS, "resultTypes": ["violations"]})
+    page.add_style_tag(content="body { overflow: visible !important }")
+    found = []
+    for number, element in enumerate(page.locator(selector).all()):
+        element.scroll_into_view_if_needed()
+        element.evaluate("(node, number) => { node.dataset.axe = number }", number)
+        context = f'[data-axe="{number}"]'
+        found += axe.run(page, context, {"runOnly": LEVELS, "resultTypes": ["violations"]}).response["violations"]
     return [
         f"{each['impact']} {each['id']}: {node['html'][:200]}"
-        for each in found.response["violations"]
+        for each in found
         if each["impact"] != "minor"
         for node in each["nodes"]
     ]
