@@ -371,8 +371,9 @@ def test_batches_that_do_not_fit_are_refused(problem):
 def test_vectors_of_another_shape_are_refused(problem):
     d = problem.dim
     product = problem.hvp(torch.zeros(2, d, dtype=problem.dtype))
-    assert product(torch.zeros(2, 3, d, dtype=problem.dtype)).shape == (2, 3, d)
-    for shape in ((2, 3, 1), (2, 3, d + 1), (1, 3, d), (3, 3, d), (2, d), (d,), (2, 0, d)):
+    for k in (0, 3):
+        assert product(torch.zeros(2, k, d, dtype=problem.dtype)).shape == (2, k, d)
+    for shape in ((2, 3, 1), (2, 3, d + 1), (1, 3, d), (3, 3, d), (2, d), (d,)):
         with pytest.raises(ValueError, match=rf"v has shape \({shape[0]},.*\); expected a tensor \(2, k, {d}\)"):
             product(torch.zeros(shape, dtype=problem.dtype))
 

@@ -111,21 +111,24 @@ def seeded(seed: object) -> torch.Generator:
     return torch.Generator().manual_seed(whole("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
 
 
-def shaped(name: str, tensor: Any, shape: tuple[int | str, ...], of: str) -> None:
+def shaped(name: str, tensor: Any, shape: tuple[int | str, ...], of: str, empty: bool = False) -> None:
     """Refuse what is not a tensor of a shape.
 
     Args:
         name: the argument's, for the message.
         tensor: what was given.
-        shape: expected; a word stands for any length but 0.
+        shape: expected; a word stands for any length.
         of: what the argument is for, in words.
+        empty: whether a length that a word stands for may be 0.
 
     Raises:
         TypeError: when it is no tensor.
         ValueError: when its shape is another.
     """
     given: tuple[int, ...] = tuple(tensor.shape) if isinstance(tensor, Tensor) else ()
-    if len(given) != len(shape) or any(n != e and (n == 0 or not isinstance(e, str)) for n, e in zip(given, shape)):
+    if len(given) != len(shape) or any(
+        n != e and (not isinstance(e, str) or not (n or empty)) for n, e in zip(given, shape)
+    ):
         expected = f"expected a tensor ({', '.join(map(str, shape))}{',' * (len(shape) == 1)}) for {of}"
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} is {tensor!r:.200}; {expected}")

@@ -118,7 +118,8 @@ class Problem(ABC):
 
         def product(v: Tensor) -> Tensor:
             self._check_vectors(v, x)
-            width = v.shape[1]
+            if not (width := v.shape[1]):
+                return torch.zeros_like(v)
             with torch.enable_grad():
                 if width not in graphs:
                     copies = x.detach().repeat_interleave(width, 0).requires_grad_()  # (runs·k, dim)
@@ -263,7 +264,7 @@ class Problem(ABC):
 
     def _check_vectors(self, v: Tensor, x: Tensor) -> None:
         """Refuse vectors for a Hessian-vector product at x that are not (runs, k, dim)."""
-        shaped("v", v, (len(x), "k", self.dim), self.name)
+        shaped("v", v, (len(x), "k", self.dim), self.name, empty=True)
 
     def _check_noise(self, noise: Tensor, x: Tensor, batch: Tensor | None) -> None:
         """Refuse noise that is not (runs, b or n, square_targets), and any where the loss is not a square loss."""
