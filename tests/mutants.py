@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -72,17 +73,17 @@ def pytest(copy: Path, tests: str, marker: str, timeout: float | None) -> tuple[
     environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "SAMVIZ_REQUIRE_BROWSER": "1"}
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", marker]
     command = [sys.executable, "-m", "pytest", *options, *shlex.split(tests)]
-    # a session of its own, so that a hang is ended with the servers and browsers that it has started
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, cwd=copy, env=environment, start_new_session=True, **pipes)
+    process = psutil.Popen(command, cwd=copy, env=environment, **pipes)
     try:
         output, _ = process.communicate(timeout=timeout)
         return process.returncode, "".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)[:1])
     except subprocess.TimeoutExpired:
         return DETECTED[0], "a hang"
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
+        if process.poll() is None:  # a hang is ended with the servers and browsers that it has started
+            for each in (*process.children(recursive=True), process):
+                each.kill()
             process.wait()
 
 
