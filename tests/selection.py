@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from itertools import combinations
+from operator import itemgetter
 
 import pytest
 
@@ -17,9 +18,9 @@ REASON = re.compile(r"\bSlow:|\bbecause\b")
 _reasons: dict[str, tuple[float, str]] = {}  # by a test's name: its limit in seconds, and its docstring
 
 
-def covering(cases: list[dict[str, int]]) -> set[int]:
-    """Choose cases, each a dict from parameter to index of its value, that have every pair of values between them."""
-    pairs = [set(combinations(sorted(case.items()), 2)) for case in cases]
+def covering(cases: list[dict[str, object]]) -> set[int]:
+    """Choose cases, each a dict from parameter to value, that have every pair of values between them."""
+    pairs = [set(combinations(sorted(case.items(), key=itemgetter(0)), 2)) for case in cases]
     missing = set().union(*pairs)
     chosen = set()
     while missing:
@@ -27,6 +28,15 @@ def covering(cases: list[dict[str, int]]) -> set[int]:
         missing -= pairs[best]
         chosen.add(best)
     return chosen
+
+
+def factors(function: pytest.Function) -> dict[str, object]:
+    """Return the value, by identity, of each parametrization of a test; names that are set together are one factor."""
+    found = {}
+    for mark in function.iter_markers("parametrize"):
+        names = mark.args[0] if isinstance(mark.args[0], str) else ",".join(mark.args[0])
+        found[names] = tuple(id(function.callspec.params[name.strip()]) for name in names.split(","))
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,8 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limit = BROWSER_LIMIT_S if "browser" in item.keywords or "browser" in item.path.parts else LIMIT_S
         _reasons[item.nodeid] = limit, getattr(getattr(item, "function", None), "__doc__", None) or ""
     for functions in products.values():
-        if len(functions[0].callspec.indices) > 2:
-            chosen = covering([function.callspec.indices for function in functions])
+        if len(factors(functions[0])) > 2:
+            chosen = covering([factors(function) for function in functions])
             for at, function in enumerate(functions):
                 if at not in chosen:
                     function.add_marker(pytest.mark.slow)
