@@ -190,7 +190,7 @@ def test_an_interrupt_a_reload_and_a_restart_leave_it_usable(labs: Notebook) -> 
     notebook.server.rest(f"kernels/{kernel}/interrupt", "POST")
     notebook.page.wait_for_timeout(500)
     if not notebook.kernel("lab.view.playing"):
-        assert notebook.kernel("lab.view.alert") == "Interrupted; press Play to go on."
+        assert notebook.kernel("lab.view.alert") == "Interrupted; press Play to continue."
         lab.get_by_role("button", name="Play", exact=True).click()
     steps = notebook.kernel("lab.session.run.steps")
     notebook.until("lab.session.run.steps", lambda value: value > steps)
