@@ -91,7 +91,29 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
     press(notebook, "Pause")
 
 
+def test_a_sleep_leaves_no_queue(notebook: Notebook) -> None:
+    """Takes long because the kernel sleeps for 10 s."""
+    lab = playing(notebook)
+    kernel = kernel_of(lab)
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        lab.page.wait_for_timeout(10_000)
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    clock = "(lab.view._seq, __import__('time').monotonic())"
+    first, begun = lab.kernel(clock)
+    lab.page.wait_for_timeout(1000)
+    last, ended = lab.kernel(clock)
+    assert last - first <= 16 * (ended - begun) + 1  # not more than ever: nothing has piled up
+    lab.page.wait_for_timeout(1000)
+    words = lab.page.locator(".samviz-lab .samviz-status").inner_text().split(" · ")
+    assert float(words[1].removesuffix(" steps/s").replace(",", "")) > 20
+    answers(lab)
+    press(lab, "Pause")
+
+
 def test_the_marker_follows_a_drag_at_once(notebook: Notebook, record_property: Callable[[str, object], None]) -> None:
+    wait(notebook, f"{GRAPH.format(2)}?.data?.length === 3")
     notebook.page.locator(".samviz-panel").nth(1).scroll_into_view_if_needed()
     x, y = point(notebook)
     notebook.page.mouse.move(x, y)
@@ -131,23 +153,3 @@ def test_the_marker_follows_a_drag_at_once(notebook: Notebook, record_property: 
     assert len(late) > 20
     assert figures["drag to marker, median ms"] < 500
     assert figures["frames/s while dragged"] > 3
-
-
-def test_a_sleep_leaves_no_queue(notebook: Notebook) -> None:
-    """Takes long because the kernel sleeps for 10 s."""
-    lab = playing(notebook)
-    kernel = kernel_of(lab)
-    os.kill(kernel, signal.SIGSTOP)
-    try:
-        lab.page.wait_for_timeout(10_000)
-    finally:
-        os.kill(kernel, signal.SIGCONT)
-    clock = "(lab.view._seq, __import__('time').monotonic())"
-    first, begun = lab.kernel(clock)
-    lab.page.wait_for_timeout(1000)
-    last, ended = lab.kernel(clock)
-    assert last - first <= 16 * (ended - begun) + 1  # not more than ever: nothing has piled up
-    lab.page.wait_for_timeout(1000)
-    words = lab.page.locator(".samviz-lab .samviz-status").inner_text().split(" · ")
-    assert float(words[1].removesuffix(" steps/s").replace(",", "")) > 20
-    answers(lab)
