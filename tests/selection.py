@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Generator
 from itertools import combinations
 from operator import itemgetter
+from typing import Any
 
 import pytest
 
 LIMIT_S = 5.0  # a test that takes longer says in its docstring why: "Slow: …", or "Takes 8 s because …"
 BROWSER_LIMIT_S = 20.0
 REASON = re.compile(r"\bSlow:|\bbecause\b")
-_reasons: dict[str, tuple[float, str]] = {}  # by a test's name: its limit in seconds, and its docstring
 
 
 def covering(cases: list[dict[str, object]]) -> set[int]:
@@ -45,8 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             products[item.parent, item.originalname].append(item)
-        limit = BROWSER_LIMIT_S if "browser" in item.keywords or "browser" in item.path.parts else LIMIT_S
-        _reasons[item.nodeid] = limit, getattr(getattr(item, "function", None), "__doc__", None) or ""
     for functions in products.values():
         if len(factors(functions[0])) > 2:
             chosen = covering([factors(function) for function in functions])
@@ -55,9 +54,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     function.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Note in a test's report that it took longer than its limit and does not say why."""
+    report = yield
+    limit = BROWSER_LIMIT_S if "browser" in item.path.parts else LIMIT_S
+    text = getattr(getattr(item, "function", None), "__doc__", None) or ""
+    if call.when == "call" and call.duration > limit and not REASON.search(text):
+        report.user_properties.append(("no reason given", f"{call.duration:.1f} s"))
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the tests that took longer than their limit and do not say why."""
     for report in [each for reports in terminalreporter.stats.values() for each in reports]:
-        limit, text = _reasons.get(getattr(report, "nodeid", ""), (float("inf"), ""))
-        if getattr(report, "when", "") == "call" and report.duration > limit and not REASON.search(text):
-            terminalreporter.write_line(f"no reason given for {report.duration:.1f} s: {report.nodeid}", yellow=True)
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "no reason given" and report.when == "call":
+                terminalreporter.write_line(f"no reason given for {value}: {report.nodeid}", yellow=True)

@@ -82,6 +82,7 @@ def test_a_constant_that_is_wrong_is_seen(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["three_limits", "explicit_bias"])
 def test_the_ascent_direction_is_not_the_worst_one(monkeypatch, name):
+    """Slow: in place of the ascent direction it climbs to the worst one in each step of an optimizer."""
     monkeypatch.setattr(sharpness, "ascent_direction_sharpness", worst_direction_sharpness)
     assert all("ascent" in check for check in failing(name))
 
