@@ -40,10 +40,11 @@ def drawn(page: Any, index: int = 0) -> Any:
 
 
 def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> None:
-    page = opened("01_three_sharpnesses.html")
+    page = opened("01_three_sharpnesses.html", viewport={"width": 1440, "height": 60})  # the figure is far below
     figure = page.locator(FIGURE)
     assert figure.locator("img").count() == 1  # the still, before anything is loaded
     assert page.evaluate("typeof Plotly") == "undefined"
+    page.set_viewport_size(WIDE)
     drawn(page)
     assert figure.locator("img").count() == 0
     slider = figure.get_by_role("slider", name="ρ radius")
@@ -108,9 +109,8 @@ def test_the_search_finds_words_without_a_server(opened: Callable[..., Any]) -> 
     field = page.get_by_placeholder("Search")
     field.fill("eigenvector")
     field.press("Enter")
-    page.locator("#search-results li a").first.wait_for()
+    page.locator("#search-results li a").nth(2).wait_for()  # three pages or more; they are listed one by one
     photographed(page, "book_search", whole=False)
-    assert page.locator("#search-results li").count() >= 3
     page.locator("#search-results li a").first.click()
     page.wait_for_function("() => document.body.innerText.includes('eigenvector')")
 
