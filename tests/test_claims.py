@@ -32,6 +32,7 @@ FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
 @pytest.mark.parametrize("name", CLAIMS)
 def test_holds(name, quick):
+    """Slow: in full, a claim takes all of its scales."""
     (verdict,) = verify([name], quick=quick)
     assert verdict.holds, verdict.row()
     row = json.loads(json.dumps(verdict.row(), allow_nan=False))

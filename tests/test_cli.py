@@ -145,6 +145,7 @@ def test_opens_the_notebooks_of_a_clone_where_they_are(tmp_path, fake_jupyterlab
 
 @pytest.mark.slow
 def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
+    """Slow: it starts a Jupyter server."""
     log = tmp_path / "log"
 
     def address():
@@ -325,6 +326,7 @@ def verdicts(report):
 
 @pytest.mark.slow
 def test_doctor_finds_this_machine_well(tmp_path):
+    """Slow: in an interpreter of its own, the doctor measures the machine for seconds."""
     result = samviz("doctor", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     found = verdicts(result.stdout)
@@ -349,6 +351,7 @@ def test_doctor_fails_and_says_what_to_do_about_each_missing_package(tmp_path, b
 
 @pytest.mark.slow
 def test_doctor_fails_over_what_only_the_lab_needs(tmp_path, blocker):
+    """Slow: in an interpreter of its own, the doctor measures the machine for seconds."""
     result = samviz("doctor", cwd=tmp_path, path=[blocker], blocked=["anywidget", "ipykernel"])
     assert result.returncode == 1, result.stdout
     found = verdicts(result.stdout)

@@ -121,6 +121,7 @@ def test_a_title_cannot_break_its_page(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_images_are_drawn_in_the_figures_own_size(tmp_path: Path) -> None:
+    """Slow: kaleido starts a browser for each picture."""
     try:
         drawn = save(LINE, tmp_path / "line.png")
     except RuntimeError as error:

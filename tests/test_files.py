@@ -427,6 +427,7 @@ def test_fifty_kills_at_random_lose_the_row_in_flight_and_no_other(undisturbed, 
 @pytest.mark.slow
 @forks
 def test_a_kill_at_any_byte_of_a_row_loses_that_row_alone(undisturbed, tmp_path):
+    """Slow: for each of fifty bytes a process is started, and killed when it has written them."""
     sweep(valley(), **SWEEP, path=tmp_path)
     whole = (tmp_path / "row_00042.npz").read_bytes()
     others = {file.name: file.read_bytes() for file in tmp_path.iterdir() if "00042" not in file.name}

@@ -49,6 +49,7 @@ def closed(code):
 
 @pytest.mark.parametrize("what", RUNS)
 def test_opens_no_connection(what):
+    """Slow: each case imports the package and runs it in an interpreter of its own."""
     result = closed(RUNS[what])
     assert result.returncode == 0, result.stderr[-2000:]
 

@@ -307,6 +307,7 @@ def test_the_recipe_for_hugging_face_takes_the_steps_of_a_plain_loop(tmp_path, m
 
 @pytest.mark.slow
 def test_the_recipe_for_several_processes_keeps_their_weights_equal(tmp_path):
+    """Slow: torchrun starts two processes."""
     first, *rest = [code for _, code, _ in blocks(read("your_training_loop"))]
     (recipe,) = [code for code in rest if "torch.distributed" in imported(code)]
     check = """

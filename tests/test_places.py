@@ -264,6 +264,7 @@ while time.process_time() < 3:
 
 @pytest.mark.slow
 def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
+    """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
     told = run_measured(tmp_path, WORK)
     assert told.returncode == 0, told.stdout + told.stderr
     clock, processor, megabytes = table(told)
@@ -276,6 +277,7 @@ def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
     ("limit", "words"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
 )
 def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, words):
+    """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
     told = run_measured(tmp_path, WORK, *limit)
     assert told.returncode == 1
     assert f"small.ipynb: {table(told)[2 if 'MB' in words else 1]:.0f} " in told.stdout

@@ -143,6 +143,7 @@ def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded():
 
 @pytest.mark.slow
 def test_the_same_bits_in_a_fresh_process() -> None:
+    """Slow: another interpreter makes the same runs."""
     labs = [story() for story in STORIES.values()]
     texts = [lab.share() for lab in labs]
     ran = python("-c", FRESH, input=json.dumps(texts))

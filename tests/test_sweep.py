@@ -522,6 +522,7 @@ def kill_after(folder, rows, pids):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_dask_survives_the_death_of_a_worker(tmp_path):
+    """Slow: it starts a scheduler and workers, and waits until the loss of one is noticed."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(

@@ -18,6 +18,7 @@ CELLS = [
 
 @pytest.mark.timeout(400)
 def test_resets_while_it_plays_and_a_slider_moves(open_notebook: Callable[..., Notebook]) -> None:
+    """Takes long because the fault that it looks for appeared in a quarter of the Resets: it presses twenty times."""
     notebook = open_notebook("resets.ipynb", CELLS)
     notebook.run_all()
     lab = lab_in(notebook)

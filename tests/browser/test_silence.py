@@ -17,6 +17,7 @@ STEPS = "lab.session.run.steps"
 
 
 def test_a_playing_lab_tells_an_interrupted_a_silent_and_a_lost_kernel(open_notebook: Callable[..., Notebook]) -> None:
+    """Takes long because the page waits for eight seconds before it calls a kernel silent, here twice."""
     notebook = open_notebook("silence.ipynb", CELLS)
     notebook.run_all()
     lab = lab_in(notebook)

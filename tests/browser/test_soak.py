@@ -197,6 +197,7 @@ def answers(notebook: Notebook, number: int) -> None:
 def test_a_monkey_plays_two_labs(
     open_notebook: Callable[..., Notebook], record_property: Callable[[str, object], None]
 ) -> None:
+    """Takes long because it looks for what grows with time: a minute of play, after every rule and plane."""
     notebook = open_notebook("soak.ipynb", CELLS)
     said: list[str] = []
     notebook.page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)

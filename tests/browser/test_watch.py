@@ -74,6 +74,7 @@ def press(notebook, name):
 
 
 def test_start_trains_in_the_background_and_the_curve_grows(notebook):
+    """Takes long because it waits for nine measurements, which a budget spaces out."""
     press(notebook, "Start")
     says(notebook, "Training")
     wait(notebook, "document.querySelector('.samviz-graph').data.find(t => t.name === 'λ₁')?.x.length > 5")
