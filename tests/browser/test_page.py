@@ -270,7 +270,11 @@ def test_a_panel_answers_each_of_its_controls(page: Notebook, name: str) -> None
         assert move.says != "" or sentence() != words, move
     if name in DRAGS:
         point, right, down, trace = DRAGS[name]
+        handle = found.get_by_role("button", name=f"point {point}")
+        before = handle.bounding_box()
         at = dragged(page, point, right, down, name, found)
+        after = handle.bounding_box()  # over the mark that is drawn
+        assert (after["x"] - before["x"], after["y"] - before["y"]) == pytest.approx((right, down), abs=3)
         assert (at[0] - first[point][0]) * right > 0
         assert (at[1] - first[point][1]) * down < 0
         drawn_at = curve(page, trace, "x", number)[0], curve(page, trace, "y", number)[0]
