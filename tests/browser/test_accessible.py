@@ -14,6 +14,7 @@ from samviz.figures.dark import GROUND
 from samviz.figures.replay import replay
 
 from .pages import offline, violations
+from .panels import GRAPH, wait
 
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
@@ -22,7 +23,6 @@ CELLS = {
     "sharpness": "from samviz.lab.experiments.sharpness import sharpness_panel\nbowl = sharpness_panel()\nbowl",
 }
 CARD = ".samviz-card"
-DRAWN = f"() => document.querySelectorAll('.samviz-graph .main-svg').length >= {len(CELLS)}"
 
 
 def themed(notebook: Any, name: str) -> None:
@@ -38,8 +38,10 @@ def themed(notebook: Any, name: str) -> None:
 def kept(keep_notebook: Any) -> Any:
     """A lab and two panels on one page, drawn."""
     notebook = keep_notebook("accessible.ipynb", list(CELLS.values()))
-    notebook.run_all(240)
-    notebook.page.wait_for_function(DRAWN, timeout=60_000)
+    notebook.command("notebook:move-cursor-up")
+    for number in range(len(CELLS)):  # one after another: anywidget gives each widget 2 s to begin
+        notebook.command("notebook:run-cell-and-select-next")
+        wait(notebook, f"{GRAPH.format(number)}?.layout")
     return notebook
 
 
