@@ -12,7 +12,7 @@ from samviz.claims import Plot
 from samviz.dynamics import History
 from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, decades, quiz, slice_panel
 
-SLIDER = {"label": "ρ", "value": 0.1, "notches": [0.0, 0.1, 1.0]}
+SLIDER = {"label": "ρ", "value": 0.1, "stops": [0.0, 0.1, 1.0]}
 OTHERS = ("alignment", "cycle", "lab", "paths", "sharpness")  # figures whose argument is made by a panel
 SHARED = Lab(FLAT, lr=0.1, rho=0.1, device="cpu").run(3).share()
 NO_SHARE = (None, 3, 1.5, b"samviz1:", ["text"], "", "unknown", "samviz1:1")
@@ -62,10 +62,10 @@ FIGURES: dict[str, Case] = {
         Slider,
         lambda: dict(SLIDER),
         {
-            "notches": (None, 3, "ab", [], [1.0], [1.0, 0.5], [0.0, 0.0], [0.0, bad.NAN], [0.0, bad.INF], ["a", "b"]),
+            "stops": (None, 3, "ab", [], [1.0], [1.0, 0.5], [0.0, 0.0], [0.0, bad.NAN], [0.0, bad.INF], ["a", "b"]),
             "low": (bad.NAN, bad.INF, "0", 2.0, True),
             "high": (bad.NAN, bad.INF, "0", -1.0, True),
-            "whole": bad.FLAG,
+            "integer": bad.FLAG,
         },
         {"label": "words for the reader", "value": "is checked by the panel that declares it, and by `take`"},
     ),
@@ -73,7 +73,7 @@ FIGURES: dict[str, Case] = {
         Slider(**SLIDER).take, fixed(name="rho", value=0.1), {"value": (*bad.NUMBER, -0.1, 1.1, 1e300)}, said="rho"
     ),
     "lab.Slider.take, whole": Case(
-        Slider("n", 1, [1, 2, 5], whole=True).take,
+        Slider("n", 1, [1, 2, 5], integer=True).take,
         fixed(name="n", value=2),
         {"value": (*bad.COUNT, 6, 10**400)},
         said="n",

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "samviz"
 # What each subpackage may import.
 BELOW = {
     "files": set(),
+    "checks": set(),
     "compiled": set(),
     "problems": {"compiled"},
     "geometry": {"problems"},
@@ -39,7 +40,7 @@ IMPORTED_BY = {
     "concurrent": {"dynamics", "lab"},
     "multiprocessing": set(),
     "plotly": {"figures", "lab", "verify"},
-    "torch": {"problems", "geometry", "dynamics", "optim", "claims", "lab", "probe", "doctor"},
+    "torch": {"checks", "problems", "geometry", "dynamics", "optim", "claims", "lab", "probe", "doctor"},
     "jupyterlab": {"cli"},
     "voila": {"cli"},
     "argparse": {"cli"},
@@ -47,6 +48,8 @@ IMPORTED_BY = {
     "llvmlite": {"compiled"},
     "matplotlib": set(),
 }
+# What every subpackage may import.
+SHARED = {"checks"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -78,7 +81,7 @@ def faults(source, module):
         top, _, rest = name.partition(".")
         target = rest.partition(".")[0]
         if top == "samviz":
-            if target in BELOW and target != subpackage and target not in BELOW[subpackage]:
+            if target in BELOW and target != subpackage and target not in BELOW[subpackage] | SHARED:
                 found.append(f"{subpackage} may not import {target}")
         elif subpackage not in IMPORTED_BY.get(top, {subpackage}):
             found.append(f"{subpackage} may not import {top}")

@@ -54,7 +54,7 @@ ACTIONS = {  # what is no action, and what cannot be given to one
 }
 CONTROLS = {
     "rho": Slider(**SLIDER),
-    "n": Slider("n", 1, [1, 2, 5], whole=True),
+    "n": Slider("n", 1, [1, 2, 5], integer=True),
     "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "GD"}),
     "on": Switch("on"),
     "go": Button("go"),

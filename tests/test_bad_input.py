@@ -170,7 +170,7 @@ def test_the_three_sharpnesses(kind):
     told(lambda: limiting_regularizer(flat, here, kind, True), no_mean)
 
 
-CONVERTING = {"whole", "real", "reals", "check_radius", "check_share"}
+CONVERTING = {"check_int", "check_float", "check_array", "check_radius", "check_share"}
 
 
 def thrown_away(source):
@@ -182,7 +182,7 @@ def thrown_away(source):
 
 
 def test_what_a_check_returns_is_what_is_used():
-    assert list(thrown_away('whole("n", n, "0 or more", 0)\nm = whole("m", m, "0 or more", 0)')) == [1]
+    assert list(thrown_away('check_int("n", n, "0 or more", 0)\nm = check_int("m", m, "0 or more", 0)')) == [1]
     package = Path(samviz.__file__).parent
     found = {path.name: list(thrown_away(path.read_text(encoding="utf-8"))) for path in package.rglob("*.py")}
     assert {name: lines for name, lines in found.items() if lines} == {}

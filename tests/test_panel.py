@@ -18,8 +18,8 @@ from samviz.lab import Button, Choice, Panel, Slider, Switch, decades
 from samviz.lab.controls import spec
 
 CONTROLS = {
-    "rho": Slider("ρ radius", 0.1, notches=[0, *decades(-2, 0)], high=5),
-    "batch": Slider("batch size", 20, notches=range(1, 21), whole=True),
+    "rho": Slider("ρ radius", 0.1, stops=[0, *decades(-2, 0)], high=5),
+    "batch": Slider("batch size", 20, stops=range(1, 21), integer=True),
     "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent"}),
     "show": Switch("show flow", True),
     "again": Button("Draw again"),
@@ -107,9 +107,9 @@ def test_what_cannot_be_is_named_with_what_was_expected(values: dict[str, Any], 
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda: Slider("ρ", 0, notches=[1]), "notches of 'ρ' are .1.0.; expected two or more increasing numbers"),
-        (lambda: Slider("ρ", 0, notches=[1, 1]), "increasing"),
-        (lambda: Panel(draw, {"rho": Slider("ρ", 3, notches=[0, 1])}, description=""), "rho is 3; expected .* 0 to 1"),
+        (lambda: Slider("ρ", 0, stops=[1]), "stops of 'ρ' are .1.0.; expected two or more increasing numbers"),
+        (lambda: Slider("ρ", 0, stops=[1, 1]), "increasing"),
+        (lambda: Panel(draw, {"rho": Slider("ρ", 3, stops=[0, 1])}, description=""), "rho is 3; expected .* 0 to 1"),
         (lambda: Panel(draw, {"rule": Choice("rule", "a", {"b": "B"})}, description=""), "rule is 'a'"),
         (lambda: Panel(draw, CONTROLS, drag={"rho": (0, 0)}, description=""), "rho: both a control and a draggable"),
     ],
@@ -120,8 +120,8 @@ def test_a_wrong_declaration_is_refused(declare: Callable[[], object], message: 
 
 
 def test_notches_are_written_as_they_are_meant() -> None:
-    sent = spec("a", Slider("a", 0.3, notches=np.linspace(0, 1, 11), low=-1))
-    assert sent["notches"][3] == 0.3
+    sent = spec("a", Slider("a", 0.3, stops=np.linspace(0, 1, 11), low=-1))
+    assert sent["stops"][3] == 0.3
     assert (sent["low"], sent["high"], sent["kind"], sent["name"]) == (-1, 1, "slider", "a")
     assert spec("r", Choice("r", "20", {"20": "all", "1": "one"}))["options"] == [("20", "all"), ("1", "one")]
 

@@ -124,7 +124,7 @@ def test_old_grids_are_forgotten(monkeypatch):
 def test_its_controls():
     panel = sweep_panel()
     assert list(panel.values) == ["steps", "size", "wrong", "again"]
-    assert panel.controls["steps"].notches == STOPS
+    assert panel.controls["steps"].stops == STOPS
     panel.set(steps=10, size="1")
     assert panel.sentence.startswith("Step 10 with one sample a step.")
     with pytest.raises(ValueError, match="from 10 to 3000"):

@@ -49,9 +49,9 @@ def lab_panel(problem: Problem, radii: list[float], sizes: list[int], stops: lis
     return Panel(
         draw,
         {
-            "rho": Slider("ρ radius", radii[0], notches=radii),
-            "size": Slider("batch size", sizes[-1], notches=sizes, whole=True),
-            "steps": Slider("steps", stops[-1], notches=stops, whole=True),
+            "rho": Slider("ρ radius", radii[0], stops=radii),
+            "size": Slider("batch size", sizes[-1], stops=sizes, integer=True),
+            "steps": Slider("steps", stops[-1], stops=stops, integer=True),
         },
         description="The lab: loss, Hessian and alignment against the step, and the loss around the iterate",
     )
@@ -144,7 +144,7 @@ class Frames:
         """Make the panel; with `coarse` two values of each control at most, its start among them."""
         make, values = SETS[name]
         self.panel = make()
-        self.values = {key: list(given or self.panel.controls[key].notches) for key, given in values.items()}
+        self.values = {key: list(given or self.panel.controls[key].stops) for key, given in values.items()}
         if coarse:
             starts = [
                 {**self.panel.values, **start} for at in PLACES.values() for of, start in at.values() if of == name

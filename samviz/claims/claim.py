@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samviz.problems.arguments import flag, instance
+from samviz.checks import check_bool, check_type
 
 Array = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def claim(source: str) -> Callable[[Callable[[bool], Finding]], Callable[[bool],
     Returns:
         A decorator for functions from `quick` (fewer and coarser scales, seconds instead of minutes) to a finding.
     """
-    instance("source", source, str, "the theorem, equation or figure")
+    check_type("source", source, str, "the theorem, equation or figure")
 
     def register(find: Callable[[bool], Finding]) -> Callable[[bool], Finding]:
         name = find.__name__
@@ -148,7 +148,7 @@ def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdic
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"names is {names!r}; expected several names of claims, as in [{next(iter(CLAIMS))!r}]")
-    flag("quick", quick)
+    check_bool("quick", quick)
     chosen = list(names) or list(CLAIMS)
     if unknown := [str(name) for name in chosen if name not in CLAIMS]:
         raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samviz.problems.arguments import reals
+from samviz.checks import check_array
 
 
 def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> NDArray[np.float64]:
@@ -31,8 +31,8 @@ def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> ND
     array(20.)
     """
     given = (("lr", lr, "learning rates above 0"), ("rho", rho, "radii of 0 or more"))
-    lr, rho = (reals(name, value, expected).astype(float) for name, value, expected in given)
-    length = reals("grad_norm", grad_norm, "lengths of 0 or more", finite=False).astype(float)
+    lr, rho = (check_array(name, value, expected).astype(float) for name, value, expected in given)
+    length = check_array("grad_norm", grad_norm, "lengths of 0 or more", finite=False).astype(float)
     for (name, value, expected), low in zip(given, (lr <= 0, rho < 0)):
         if low.any():
             raise ValueError(f"{name} is {value!r:.200}; expected {expected}")

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from samviz.checks import check_array, check_float, check_tensor, check_type
 from samviz.geometry import normal_space, third_derivative
 from samviz.geometry.arguments import located
 from samviz.geometry.eigenpairs import diagonalized
 from samviz.problems import Problem, Valley
-from samviz.problems.arguments import check, instance, real, reals
 from samviz.problems.device import one_thread
 
 TOGETHER = 1000  # unknowns that one solver is given: a gradient of many runs costs as much as one
@@ -74,7 +74,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     """
     from scipy.integrate import solve_ivp
 
-    tol = real("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
+    tol = check_float("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
     problem, x = located(problem, x)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,7 +139,7 @@ def limiting_flow(problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: 
         raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
     problem, x0 = located(problem, x0, "x0")
     expected = "numbers τ ≥ 0, increasing"
-    clock = np.atleast_1d(reals("times", times, expected)).astype(np.float64)
+    clock = np.atleast_1d(check_array("times", times, expected)).astype(np.float64)
     if clock.ndim > 1 or clock.size == 0 or clock[0] < 0 or (np.diff(clock) < 0).any():
         raise ValueError(f"times is {times!r}; expected {expected}")
     start = gradient_flow_limit(problem, x0).x
@@ -210,10 +210,10 @@ def tracking_error(problem: Problem, x: Tensor, flow: LimitingFlow) -> Tensor:
     tensor([[0.1000],
             [0.1000]], dtype=torch.float64)
     """
-    instance("problem", problem, Problem, "one from samviz.problems")
-    instance("flow", flow, LimitingFlow, "what limiting_flow gives")
+    check_type("problem", problem, Problem, "one from samviz.problems")
+    check_type("flow", flow, LimitingFlow, "what limiting_flow gives")
     times, runs, dim = flow.x.shape
-    check("x", x, (times, -1 if runs == 1 else runs, dim))
+    check_tensor("x", x, (times, -1 if runs == 1 else runs, dim))
     shadow = gradient_flow_limit(problem, x.reshape(-1, x.shape[2])).x.view(x.shape)
     error: Tensor = (shadow - flow.x).norm(dim=2)
     return error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.problems.arguments import whole
+from samviz.checks import check_int
 
 if TYPE_CHECKING:
     import pandas
@@ -78,7 +78,7 @@ class History:
             TypeError: when the limit is no integer.
             ValueError: when it is below 2.
         """
-        limit = whole("limit", limit, "2 or more rows", 2)
+        limit = check_int("limit", limit, "2 or more rows", 2)
         stride = 1
         while len(self.rows) > limit * stride:
             stride *= 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samviz.checks import check_int
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems import Problem
-from samviz.problems.arguments import whole
 from samviz.problems.device import one_thread
 
 # A residual of tol·max(gap, ⅔|λ|) leaves an eigenvalue an error of residual²/gap: where the gap is wide tol²·gap, and
@@ -37,7 +37,7 @@ def measurement(
     Raises:
         ValueError: when k is below 1.
     """
-    k = whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
+    k = check_int("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     with one_thread(problem):
         dim, shown = problem.dim, min(k, problem.dim)
         loss, gradient = problem.gradient(x)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.checks import check_type, seeded_generator
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Network, Problem
-from samviz.problems.arguments import instance, seeded
 from samviz.problems.device import one_thread
 
 MOMENTUM = 0.9
@@ -58,8 +58,8 @@ def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]
     Yields:
         The fraction done, in (0, 1], and the point so far, (dim,).
     """
-    instance("problem", problem, Problem, "one from samviz.problems")
-    seeded(seed)  # refuses a bad one also where nothing is drawn
+    check_type("problem", problem, Problem, "one from samviz.problems")
+    seeded_generator(seed)  # refuses a bad one also where nothing is drawn
     start = problem.initial(seed)
     shipped = _shipped(problem) if seed == 0 and isinstance(problem, Network) else None
     if shipped is not None or not isinstance(problem, Network):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.checks import check_type
 from samviz.dynamics.history import History
-from samviz.problems.arguments import instance
 
 REACH = 2.0  # phase II begins this many lengths of the 2-cycle's gradient from Γ
 
@@ -34,7 +34,7 @@ def phase_boundary(history: History) -> NDArray[np.float64]:
     >>> phase_boundary(run.history)
     array(23.)
     """
-    instance("history", history, History, "the history of a run")
+    check_type("history", history, History, "the history of a run")
     if lost := {"step", "grad_norm", "lr", "rho", "eigenvalues"} - set(history.columns):
         raise ValueError(f"history has no {', '.join(sorted(lost))}; measure the run first")
     rows = len(history)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.checks import check_bool, check_int, check_type
 from samviz.dynamics.engines import Stretch, engine, longest
 from samviz.dynamics.history import History
 from samviz.dynamics.measurement import measurement
@@ -20,7 +21,6 @@ from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
 from samviz.geometry.eigenpairs import COLD_EVERY
 from samviz.problems import Problem
-from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import one_thread, placed
 
 SEED = "an integer of 0 or more, below 2⁶²"
@@ -79,11 +79,11 @@ class Run:
         0.0088
         """
         where, precision = placed(device, dtype)
-        instance("problem", problem, Problem, "one from samviz.problems")
-        trail = whole("trail", trail, "0 or more iterates", 0)
+        check_type("problem", problem, Problem, "one from samviz.problems")
+        trail = check_int("trail", trail, "0 or more iterates", 0)
         self.problem = problem.to(where, precision)
         each = seed if isinstance(seed, tuple | list) else (seed,)
-        seeds = tuple(whole("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in each)
+        seeds = tuple(check_int("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in each)
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
@@ -110,7 +110,7 @@ class Run:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        instance("settings", settings, Settings, "Settings, or use set(lr=..., rho=...)")
+        check_type("settings", settings, Settings, "Settings, or use set(lr=..., rho=...)")
         settings = settings.fit(len(self.x), self.problem)
         if settings == self._settings:
             return
@@ -163,7 +163,7 @@ class Run:
             Diverged: when every run has diverged; history and iterate are kept.
             ValueError: when n is negative.
         """
-        n = whole("n", n, "0 or more steps", 0)
+        n = check_int("n", n, "0 or more steps", 0)
         while n:
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
@@ -202,7 +202,7 @@ class Run:
 
     def why_diverged(self, r: int = 0) -> str:
         """Which run, where, and the bound that was broken, in one sentence or two."""
-        r = whole("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
+        r = check_int("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
@@ -234,7 +234,7 @@ class Run:
         """
         start = self._warm if len(self.history) % COLD_EVERY else None  # a resumed run starts cold at the same row
         measured, self._warm, self._width = measurement(
-            self.problem, self.x, k, trace=flag("trace", trace), start=start, width=self._width
+            self.problem, self.x, k, trace=check_bool("trace", trace), start=start, width=self._width
         )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():
@@ -282,7 +282,7 @@ class Run:
             raise TypeError(f"state {lacks}; expected what state_dict() of a run on the same problem gave")
         x = self.problem.points(state["x"], "state['x']").clone()
         settings = Settings(**state["settings"]).fit(len(x), self.problem)
-        seeds = tuple(whole("state['seeds']", seed, SEED, 0, 2**62) for seed in state["seeds"])
+        seeds = tuple(check_int("state['seeds']", seed, SEED, 0, 2**62) for seed in state["seeds"])
         if len(seeds) != len(x):
             raise ValueError(f"state['seeds'] has {len(seeds)} values for {len(x)} runs; expected one per run")
         diverged_at = torch.as_tensor(state["diverged_at"]).cpu().clone()
@@ -294,20 +294,20 @@ class Run:
 
         read: dict[str, Any] = {  # all of it before any is taken over
             "x": x,
-            "steps": whole("state['steps']", state["steps"], "0 or more steps", 0),
-            "seed": whole("state['seed']", state["seed"], SEED, 0, 2**62),
+            "steps": check_int("state['steps']", state["steps"], "0 or more steps", 0),
+            "seed": check_int("state['seed']", state["seed"], SEED, 0, 2**62),
             "seeds": seeds,
-            "single": flag("state['single']", state["single"]),
+            "single": check_bool("state['single']", state["single"]),
             "_settings": settings,
             "changes": [
-                (whole("state['changes']", step, "each at a step of 0 or more", 0), Settings(**row))
+                (check_int("state['changes']", step, "each at a step of 0 or more", 0), Settings(**row))
                 for step, row in state["changes"]
             ],
             "diverged_at": diverged_at,
             "_before": tensor(state["before"]),
             "_bound": tensor(state["bound"]),
             "_warm": None if state["warm"] is None else tensor(state["warm"]),
-            "_width": whole("state['width']", state["width"], "0 or more eigenvectors", 0),
+            "_width": check_int("state['width']", state["width"], "0 or more eigenvectors", 0),
             "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),
             "history": History(),
         }

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.checks import check_type, is_finite_number
 from samviz.dynamics.rules import RULES
 from samviz.problems import Problem
-from samviz.problems.arguments import instance, number
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Settings:
         Raises:
             ValueError: when they do not fit.
         """
-        instance("problem", problem, Problem, "one from samviz.problems")
+        check_type("problem", problem, Problem, "one from samviz.problems")
         for name in ("lr", "rho"):
             given = len(_tuple(getattr(self, name)))
             if given not in (1, runs):
@@ -107,6 +107,6 @@ def _numbers(name: str, value: object) -> float | tuple[float, ...]:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}; expected a number, or one per run")
-    if not number(value):
+    if not is_finite_number(value):
         raise ValueError(f"{name} is {value}; expected a finite number")
     return float(value)

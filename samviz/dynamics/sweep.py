@@ -18,12 +18,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.checks import check_bool, check_int, check_type
 from samviz.dynamics.checkpoint import Arrays, Checkpoint, digest, fingerprint
 from samviz.dynamics.grid import Sweep
 from samviz.dynamics.rows import Row, finished
 from samviz.dynamics.settings import Settings
 from samviz.problems import Network, Problem
-from samviz.problems.arguments import flag, instance, whole
 from samviz.problems.device import placed
 
 ROW, GPU_ROW = 32, 256  # runs of a row at most: more make a step of each no cheaper, and a kill loses more
@@ -88,14 +88,14 @@ def sweep(
     array([[0.0243, 0.0486],
            [0.0529, 0.1059]])
     """
-    instance("problem", problem, Problem, "one from samviz.problems")
-    instance("path", path, (str, PathLike, NoneType), "a folder, or None")
-    flag("progress", progress)
+    check_type("problem", problem, Problem, "one from samviz.problems")
+    check_type("path", path, (str, PathLike, NoneType), "a folder, or None")
+    check_bool("progress", progress)
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor is {executor!r:.200}; expected one of concurrent.futures, or None")
     where, precision = placed(device, dtype)
-    steps = whole("steps", steps, "0 or more steps", 0)
-    k = whole("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
+    steps = check_int("steps", steps, "0 or more steps", 0)
+    k = check_int("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     start = None if x0 is None else problem.points(x0, "x0")
     if start is not None and len(start) > 1:
         raise ValueError(f"x0 has shape {tuple(start.shape)}; expected ({problem.dim},), the start of every run")
@@ -107,8 +107,8 @@ def sweep(
         Settings(each, batch_size=size).fit(1, problem)
     axes |= {"lr": _listed("lr", checked.lr), "rho": _listed("rho", checked.rho)}
     axes["batch_size"] = tuple(size or problem.samples for size in axes["batch_size"])
-    counted = seeds if isinstance(seeds, Iterable) else range(whole("seeds", seeds, "1 or more, or the seeds", 1))
-    axes["seed"] = tuple(whole("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
+    counted = seeds if isinstance(seeds, Iterable) else range(check_int("seeds", seeds, "1 or more, or the seeds", 1))
+    axes["seed"] = tuple(check_int("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
     for name, values in axes.items():
         if len(set(values)) < len(values) or not values:
             named = "seeds" if name == "seed" else name

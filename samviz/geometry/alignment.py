@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samviz.checks import check_float, check_tensor, check_type
 from samviz.geometry.arguments import check_batch, located
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.problems import Problem
-from samviz.problems.arguments import check, instance, real
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -67,17 +67,17 @@ def alignment(
     """
     problem, x = located(problem, x)
     check_batch(problem, batch, len(x))
-    close = real("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
+    close = check_float("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
     else:
-        instance("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
-        check("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
+        check_type("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
+        check_tensor("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
     if gradient is None:
         gradient = problem.gradient(x, batch)[1]
     else:
         alone = isinstance(gradient, Tensor) and gradient.ndim == 1
-        check("gradient", gradient[None] if alone else gradient, tuple(x.shape))
+        check_tensor("gradient", gradient[None] if alone else gradient, tuple(x.shape))
     with one_thread(problem):
         return _aligned(problem.hvp(x, batch), torch.atleast_2d(gradient).to(x), eigenpairs, close)
 

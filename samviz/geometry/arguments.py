@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samviz.checks import check_bool, check_float, check_type
 from samviz.problems import Problem
-from samviz.problems.arguments import flag, instance, real
 
 
 def located(problem: Problem, x: Tensor, name: str = "x") -> tuple[Problem, Tensor]:
     """The problem on x's device and in x's precision, and x, called by its name, as checked (runs, dim)."""
-    instance("problem", problem, Problem, "one from samviz.problems")
+    check_type("problem", problem, Problem, "one from samviz.problems")
     if isinstance(x, Tensor) and x.is_floating_point() and not x.is_meta:
         dtype = x.dtype if x.device.type != "cpu" or x.dtype == torch.float64 else problem.dtype
         problem = problem.to(x.device, dtype)
@@ -53,16 +53,16 @@ def check_batch(problem: Problem, batch: Tensor | None, runs: int) -> None:
 
 def check_samples(problem: Problem, stochastic: bool) -> None:
     """Refuse to look at single samples of a loss that has none."""
-    if flag("stochastic", stochastic) and problem.samples == 0:
+    if check_bool("stochastic", stochastic) and problem.samples == 0:
         raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
 
 
 def check_radius(rho: float) -> float:
     """A perturbation radius ρ > 0; above what single precision holds, ρ² would overflow in double precision."""
     most = torch.finfo(torch.float32).max
-    return real("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
+    return check_float("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
 
 
 def check_share(rank_tol: float) -> float:
     """The share of λ₁ above which an eigenvalue counts as non-zero."""
-    return real("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
+    return check_float("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from samviz.checks import check_array, check_float, check_int, seeded_generator
 from samviz.geometry.arguments import finite, located
 from samviz.geometry.eigenpairs import DENSE
 from samviz.geometry.lanczos import lanczos, ritz
 from samviz.problems import Problem
-from samviz.problems.arguments import real, reals, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -79,7 +79,7 @@ class SpectralDensity:
         """
         width = _positive(width)
         sigma = np.broadcast_to(self.width if width is None else width, len(self.nodes))
-        where = reals("points", points, expected := f"real numbers, (m,) or ({len(sigma)}, m)")
+        where = check_array("points", points, expected := f"real numbers, (m,) or ({len(sigma)}, m)")
         if where.ndim not in (1, 2) or where.size == 0 or where.shape[:-1] not in ((), (len(sigma),)):
             raise ValueError(f"points has shape {where.shape}; expected {expected}")
         points = np.broadcast_to(where.astype(np.float64), (len(sigma), where.shape[-1]))
@@ -168,10 +168,10 @@ def spectral_density(
     array([[1., 4.]])
     """
     problem, x = located(problem, x)
-    probes = whole("probes", probes, "at least 1", 1)
-    steps = whole("steps", steps, "at least 2", 2)
+    probes = check_int("probes", probes, "at least 1", 1)
+    steps = check_int("steps", steps, "at least 2", 2)
     width = _positive(width)
-    generator = seeded(seed)
+    generator = seeded_generator(seed)
     exact = problem.dim <= max(DENSE, steps)
     with one_thread(problem):
         found = _dense(problem, x) if exact else _sampled(problem, x, probes, steps, generator)
@@ -235,7 +235,7 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
 
 def _positive(width: float | None) -> float | None:
     expected = "a positive number in units of the eigenvalues, or None"
-    return None if width is None else real("width", width, expected, lambda w: w > 0)
+    return None if width is None else check_float("width", width, expected, lambda w: w > 0)
 
 
 def _finite(problem: Problem, products: Tensor) -> Array:

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.checks import check_float, check_int, check_tensor, seeded_generator
 from samviz.geometry.arguments import check_batch, finite, located, nowhere
 from samviz.geometry.krylov import NotFinite, Subspace, orthonormal
 from samviz.problems import Problem
-from samviz.problems.arguments import check, real, seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
@@ -87,20 +87,20 @@ def top_eigenpairs(
     tensor([[3., 1.]], dtype=torch.float64)
     """
     problem, x = located(problem, x)
-    k = whole("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
+    k = check_int("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
     check_batch(problem, batch, len(x))
     age = 0
     if isinstance(start, Eigenpairs):
         age, start = start.age, start.start
     if start is not None:
-        check("start", start, (len(x), -1, problem.dim))
+        check_tensor("start", start, (len(x), -1, problem.dim))
         age += 1
     if age == COLD_EVERY:
         start, age = None, 0
     usual = 1e-6 if x.dtype == torch.float64 else 1e-3
-    tol = usual if tol is None else real("tol", tol, "a positive number, or None", lambda t: t > 0)
-    max_products = whole("max_products", max_products, "1 or more", 1)
-    seeded(seed)  # refuses a bad one also where nothing is drawn
+    tol = usual if tol is None else check_float("tol", tol, "a positive number, or None", lambda t: t > 0)
+    max_products = check_int("max_products", max_products, "1 or more", 1)
+    seeded_generator(seed)  # refuses a bad one also where nothing is drawn
     with one_thread(problem):
         if problem.dim <= DENSE:
             return _dense(finite(problem, problem.hessian(x, batch)), k, tol)
@@ -145,7 +145,7 @@ def _krylov(
     half of a period-two orbit at the edge of stability; then the residuals of what has not converged.
     """
     runs, dim = x.shape
-    generator = seeded(seed)
+    generator = seeded_generator(seed)
 
     def noise(rows: int) -> Tensor:  # unit rows, the same for every run: a run does not depend on its company
         draw = torch.rand(rows, dim, generator=generator, dtype=torch.float64) - 0.5

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.checks import check_array, check_float, check_int, check_tensor, check_type, seeded_generator
 from samviz.geometry.arguments import located, point
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.problems import Problem
-from samviz.problems.arguments import check, instance, real, reals, seeded, whole
 from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Plane:
         Raises:
             ValueError: when the shape does not fit.
         """
-        check("positions", positions, (-1, len(self.origin)))
+        check_tensor("positions", positions, (-1, len(self.origin)))
         offset = positions.to(self.origin) - self.origin
         gram = self.directions @ self.directions.mT
         coordinates = torch.linalg.solve(gram, self.directions @ offset.mT).mT
@@ -91,7 +91,7 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
     if vectors is None:
         pairs = top_eigenpairs(problem, origin, 2)
         vectors = pairs.vectors[0]
-    check("vectors", vectors, (2, problem.dim))
+    check_tensor("vectors", vectors, (2, problem.dim))
     return Plane("hessian", origin, vectors.to(origin), ("v₁", "v₂"), pairs)
 
 
@@ -117,7 +117,7 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
         raise ValueError(f"normalization is {normalization!r}; expected 'filter' or 'none'")
     problem, origin = point(problem, x)
     filters = problem.filters.to(origin.device)
-    directions = torch.randn(2, problem.dim, generator=seeded(seed), dtype=torch.float64).to(origin)
+    directions = torch.randn(2, problem.dim, generator=seeded_generator(seed), dtype=torch.float64).to(origin)
     labels = "random 1", "random 2"
     if normalization == "none":
         return Plane("random", origin, torch.nn.functional.normalize(directions), labels)
@@ -144,7 +144,7 @@ def pca_plane(positions: Tensor) -> Plane:
     Raises:
         ValueError: when the trajectory has too few points to span a plane.
     """
-    check("positions", positions, (-1, -1))
+    check_tensor("positions", positions, (-1, -1))
     centred = positions - positions.mean(0)
     _, strengths, components = torch.linalg.svd(centred, full_matrices=False)
     if len(positions) < 3 or len(strengths) < 2 or strengths[1] <= 1e-12 * strengths[0]:
@@ -173,10 +173,10 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
     tensor([[2., 0.],
             [0., 2.]])
     """
-    check("origin", origin, (-1,))
-    check("first", first, tuple(origin.shape))
+    check_tensor("origin", origin, (-1,))
+    check_tensor("first", first, tuple(origin.shape))
     if second is not None:
-        check("second", second, tuple(origin.shape))
+        check_tensor("second", second, tuple(origin.shape))
     origin = origin.to(first)
     along = first - origin
     if not along.norm() > 0:
@@ -209,9 +209,9 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
     Trajectory(coordinates=array([[1., 0.]]), lost=array([0.70710678]), loss=array([5.]), shown=array([1.]))
     """
     problem, points = located(problem, positions, "positions")
-    instance("plane", plane, Plane, "a Plane")
+    check_type("plane", plane, Plane, "a Plane")
     if loss is not None:
-        check("loss", loss, (len(points),))
+        check_tensor("loss", loss, (len(points),))
     coordinates, lost = plane.project(points)
     on_plane = plane.origin.to(points) + torch.from_numpy(coordinates).to(points) @ plane.directions.to(points)
 
@@ -273,12 +273,12 @@ def slices(
     Yields:
         The fraction done, in (0, 1], and with the last one the landscape.
     """
-    instance("plane", plane, Plane, "a Plane, or a point (dim,)")
-    radius = real("radius", radius, "a positive number", lambda r: r > 0)
-    resolution = whole("resolution", resolution, "2 or more points", 2)
+    check_type("plane", plane, Plane, "a Plane, or a point (dim,)")
+    radius = check_float("radius", radius, "a positive number", lambda r: r > 0)
+    resolution = check_int("resolution", resolution, "2 or more points", 2)
     problem, origin = located(problem, plane.origin, "plane.origin")
     lengths = {(2,), (len(plane.directions),)}
-    if (middle := reals("center", center, "two finite numbers, or one for a line")).shape not in lengths:
+    if (middle := check_array("center", center, "two finite numbers, or one for a line")).shape not in lengths:
         raise ValueError(f"center is {center!r:.200}; expected two finite numbers, or one for a line")
     directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)

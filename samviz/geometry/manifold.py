@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samviz.checks import check_tensor
 from samviz.geometry.arguments import check_share, finite, located
 from samviz.geometry.eigenpairs import diagonalized
 from samviz.problems import Problem
-from samviz.problems.arguments import check
 from samviz.problems.device import one_thread
 
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ is not zero
@@ -42,7 +42,7 @@ class NormalSpace:
 
     def tangent(self, v: Tensor) -> Tensor:
         """The part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
-        check("v", v, (len(self.values), -1, self.values.shape[1]))
+        check_tensor("v", v, (len(self.values), -1, self.values.shape[1]))
         v = v.to(self.vectors)
         normal = self.vectors * self.inside[..., None]
         return v - (v @ normal.mT) @ normal
@@ -101,7 +101,7 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
     tensor([ 2., 12.,  0.,  0.], dtype=torch.float64)
     """
     problem, x = located(problem, x)
-    check("v", v, (len(x), -1, problem.dim))
+    check_tensor("v", v, (len(x), -1, problem.dim))
     with one_thread(problem), torch.enable_grad():
         copies = x.repeat_interleave(v.shape[1], 0).requires_grad_()
         flat = v.reshape(-1, problem.dim).to(copies)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from samviz.checks import check_bool, check_float, seeded_generator
 from samviz.geometry.landscape import (
     Landscape,
     Plane,
@@ -23,7 +24,6 @@ from samviz.geometry.landscape import (
     projected,
     random_plane,
 )
-from samviz.problems.arguments import flag, real, seeded
 from samviz.problems.attached import Attached, LossFunction, attach
 from samviz.problems.batches import Batches
 
@@ -99,10 +99,10 @@ def landscape_of(
     def attached(anew: bool) -> Attached:
         return attach(model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, recompute=anew)
 
-    flag("line", line)
-    seeded(seed)
+    check_bool("line", line)
+    seeded_generator(seed)
     if radius is not None:
-        radius = real("radius", radius, "a positive number, or None", lambda r: r > 0)
+        radius = check_float("radius", radius, "a positive number, or None", lambda r: r > 0)
     problem = attached(recompute)
     x = problem.initial()
     ends: list[Tensor] = []

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samviz.checks import check_int, seeded_generator
 from samviz.geometry.arguments import check_radius, check_samples, finite, located
 from samviz.geometry.ascent import climb, trust_region
 from samviz.geometry.eigenpairs import DENSE, diagonalized, top_eigenpairs
 from samviz.problems import Problem, Quadratic
-from samviz.problems.arguments import seeded, whole
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
@@ -123,8 +123,8 @@ def average_direction_sharpness(
     tensor([0.0100], dtype=torch.float64)
     """
     problem, x, rho, _ = _prepared(problem, x, rho, stochastic)
-    frames = whole("frames", frames, "2 or more, for a standard error", 2)
-    generator = seeded(seed)
+    frames = check_int("frames", frames, "2 or more, for a standard error", 2)
+    generator = seeded_generator(seed)
     width = min(problem.dim, FRAME)
     with one_thread(problem):
         base = problem.loss(x).detach()
@@ -183,7 +183,7 @@ def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:
 
 def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sharpness:
     gradient = problem.gradient(x, batch)[1]
-    random = torch.randn(2, problem.dim, generator=seeded(0), dtype=torch.float64).to(x)
+    random = torch.randn(2, problem.dim, generator=seeded_generator(0), dtype=torch.float64).to(x)
     others = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
     others = torch.nn.functional.normalize(others, dim=2, eps=1e-30)
     if problem.dim <= DENSE:

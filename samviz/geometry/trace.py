@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samviz.checks import check_int, check_tensor, seeded_generator
 from samviz.geometry.arguments import finite, located
 from samviz.geometry.eigenpairs import DENSE
 from samviz.problems import Problem
-from samviz.problems.arguments import check, seeded, whole
 from samviz.problems.device import one_thread
 
 
@@ -62,7 +62,7 @@ def hessian_trace(
     tensor([4.], dtype=torch.float64)
     """
     problem, x = located(problem, x)
-    seeded(seed)  # refuses a bad one also where nothing is drawn
+    seeded_generator(seed)  # refuses a bad one also where nothing is drawn
     with one_thread(problem):
         return _trace(problem, x, products, subspace, known, seed)
 
@@ -73,13 +73,13 @@ def _trace(
     if products is None and problem.dim <= DENSE:
         value = finite(problem, problem.hessian(x)).diagonal(dim1=1, dim2=2).sum(1)
         return Trace(value, torch.zeros_like(value), problem.dim, True)
-    products = whole("products", 96 if products is None else products, "at least 6, for a standard error", 6)
+    products = check_int("products", 96 if products is None else products, "at least 6, for a standard error", 6)
     if subspace is not None:
-        check("subspace", subspace, (len(x), -1, problem.dim))
+        check_tensor("subspace", subspace, (len(x), -1, problem.dim))
     if known is not None:
-        check("known", known, (len(x), -1))
+        check_tensor("known", known, (len(x), -1))
     hvp = problem.hvp(x)
-    generator = seeded(seed)
+    generator = seeded_generator(seed)
 
     def signs(rows: int) -> Tensor:
         draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from samviz.problems.arguments import flag, instance, number, reals, whole
+from samviz.checks import check_array, check_bool, check_int, check_type, is_finite_number
 
 ROUND = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
@@ -20,38 +20,38 @@ def decades(low: int, high: int) -> list[float]:
     >>> len(decades(-2, 0)), decades(-2, 0)[:3], decades(-2, 0)[-1]
     (49, [0.01, 0.011, 0.012], 1.0)
     """
-    low = whole("low", low, "a whole number, from 10^low on", -300)
-    high = whole("high", high, f"a whole number above low, {low}", low + 1, 300)
+    low = check_int("low", low, "a whole number, from 10^low on", -300)
+    high = check_int("high", high, f"a whole number above low, {low}", low + 1, 300)
     return [*(float(f"{m}e{e}") for e in range(low, high) for m in ROUND), float(f"1e{high}")]
 
 
 @dataclass(frozen=True)
 class Slider:
-    """A number: a thumb that stops at notches, and beside it the number itself, which may be any in the range.
+    """A number: a thumb that moves between stops, and beside it the number itself, which may be any in the range.
 
-    >>> Slider("ρ radius", 0.1, notches=[0, *decades(-2, 0)]).take("rho", 0.123)
+    >>> Slider("ρ radius", 0.1, stops=[0, *decades(-2, 0)]).take("rho", 0.123)
     0.123
     """
 
     label: str
     value: float
-    notches: Sequence[float]  # (stops,), increasing
-    low: float | None = None  # of what may be typed; None: the first notch
-    high: float | None = None  # None: the last notch
-    whole: bool = False
+    stops: Sequence[float]  # (stops,), increasing
+    low: float | None = None  # of what may be typed; None: the first stop
+    high: float | None = None  # None: the last stop
+    integer: bool = False
 
     def __post_init__(self) -> None:
-        flag("whole", self.whole)
+        check_bool("integer", self.integer)
         expected = f"two or more increasing numbers, where {self.label!r} stops"
-        if reals("notches", self.notches, expected).ndim != 1:
-            raise TypeError(f"notches is {self.notches!r:.200}; expected {expected}")
-        exact = [int(notch) if self.whole else float(f"{notch:.12g}") for notch in self.notches]  # 0.3, not 0.1 + 0.2
+        if check_array("stops", self.stops, expected).ndim != 1:
+            raise TypeError(f"stops is {self.stops!r:.200}; expected {expected}")
+        exact = [int(stop) if self.integer else float(f"{stop:.12g}") for stop in self.stops]  # 0.3, not 0.1 + 0.2
         if len(exact) < 2 or any(a >= b for a, b in pairwise(exact)):
-            raise ValueError(f"notches of {self.label!r} are {exact}; expected two or more increasing numbers")
+            raise ValueError(f"stops of {self.label!r} are {exact}; expected two or more increasing numbers")
         ends = [end if limit is None else limit for limit, end in ((self.low, exact[0]), (self.high, exact[-1]))]
-        if not (all(map(number, ends)) and ends[0] <= ends[1]):
+        if not (all(map(is_finite_number, ends)) and ends[0] <= ends[1]):
             raise ValueError(f"low is {self.low!r} and high {self.high!r}; expected finite numbers, low first, or None")
-        for name, value in (("notches", tuple(exact)), ("low", float(ends[0])), ("high", float(ends[1]))):
+        for name, value in (("stops", tuple(exact)), ("low", float(ends[0])), ("high", float(ends[1]))):
             object.__setattr__(self, name, value)
 
     def take(self, name: str, value: Any) -> float:
@@ -67,9 +67,9 @@ class Slider:
         Raises:
             ValueError: when the control cannot have this value.
         """
-        if number(value) and self.low <= value <= self.high and not (self.whole and value % 1):
-            return int(value) if self.whole else float(value)
-        kind = "a whole number" if self.whole else "a number"
+        if is_finite_number(value) and self.low <= value <= self.high and not (self.integer and value % 1):
+            return int(value) if self.integer else float(value)
+        kind = "a whole number" if self.integer else "a number"
         raise ValueError(f"{name} is {value!r}; expected {kind} from {self.low:g} to {self.high:g}")
 
 
@@ -111,7 +111,7 @@ class Button:
 
     def take(self, name: str, value: Any) -> int:
         """As in `Slider.take`."""
-        if number(value) and value >= 0 and value % 1 == 0:
+        if is_finite_number(value) and value >= 0 and value % 1 == 0:
             return int(value)
         raise ValueError(f"{name} is {value!r}; expected a count of presses, 0 or more")
 
@@ -129,7 +129,7 @@ class Point:
             x, y = value
         except (TypeError, ValueError):
             x = y = None
-        if number(x) and number(y):
+        if is_finite_number(x) and is_finite_number(y):
             return float(x), float(y)
         raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
 
@@ -151,9 +151,9 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
         ValueError: when a name stands twice, or a control starts at a value that it cannot have.
     """
     for name, given in (("controls", controls), ("drag", drag)):
-        instance(name, given, Mapping, "a mapping from names")
+        check_type(name, given, Mapping, "a mapping from names")
     for name, control in controls.items():
-        instance(f"controls[{name!r}]", control, Control, "a Slider, Choice, Switch or Button")  # type: ignore[arg-type]
+        check_type(f"controls[{name!r}]", control, Control, "a Slider, Choice, Switch or Button")  # type: ignore[arg-type]
     if twice := controls.keys() & drag.keys():
         raise ValueError(f"{', '.join(sorted(twice))}: both a control and a draggable point; expected different names")
     everything = dict(controls) | {name: Point(name, at) for name, at in drag.items()}

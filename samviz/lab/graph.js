@@ -186,31 +186,31 @@ function createParts({ model }, what) {
     });
     return field(text, select);
   };
-  const typed = (cell, { low = -Infinity, high = Infinity, whole = false, show = String, ...rest }) => { // kept to the digit
+  const typed = (cell, { low = -Infinity, high = Infinity, integer = false, show = String, ...rest }) => { // kept to the digit
     const read = () => Number(input.value.replace("(full)", "").trim() || NaN);
-    const bad = () => !(read() >= low && read() <= high && Number.isFinite(read())) || (whole && !Number.isInteger(read()));
+    const bad = () => !(read() >= low && read() <= high && Number.isFinite(read())) || (integer && !Number.isInteger(read()));
     const range = Number.isFinite(high - low) ? ` from ${low} to ${high}` : "";
     const mark = (wrong) => {
       input.toggleAttribute("aria-invalid", wrong) && input.setAttribute("aria-invalid", "true");
-      input.title = wrong ? `Type a ${whole ? "whole " : ""}number${range}.` : "";
+      input.title = wrong ? `Type a ${integer ? "whole " : ""}number${range}.` : "";
     };
     const keep = () => { if (!bad()) cell.set(read()); }; // at Enter or on leaving, so that 0.05 is not also 0 and 0.0
     const restore = () => { input.value = show(cell.get()); mark(false); };
     const input = make("input", {
-      type: "text", inputMode: whole ? "numeric" : "decimal", autocomplete: "off", spellcheck: false, className: "samviz-typed",
+      type: "text", inputMode: integer ? "numeric" : "decimal", autocomplete: "off", spellcheck: false, className: "samviz-typed",
       oninput: () => mark(bad()), onchange: keep, onkeydown: ({ key }) => { if (key === "Enter") keep(); }, onblur: restore, ...rest,
     });
     cell.follow(() => { if (document.activeElement !== input || read() !== cell.get()) restore(); });
     return input;
   };
-  const slider = (cell, text, notches, limits) => { // a range over its notches, and beside it the number itself
-    const range = make("input", { type: "range", max: notches.length - 1, oninput: () => cell.set(notches[range.value]) });
-    const ratios = notches[0] >= 0; // the thumb stands on the notch that is nearest by ratio, or where there is none, by difference
+  const slider = (cell, text, stops, limits) => { // a range over its stops, and beside it the number itself
+    const range = make("input", { type: "range", max: stops.length - 1, oninput: () => cell.set(stops[range.value]) });
+    const ratios = stops[0] >= 0; // the thumb stands on the stop that is nearest by ratio, or where there is none, by difference
     const far = (a, b) => (a === b ? 0 : !ratios ? Math.abs(a - b) : a > 0 && b > 0 ? Math.abs(Math.log(a / b)) : Infinity);
     cell.follow(() => {
       const value = cell.get();
-      const nearest = notches.reduce((best, notch, i) => (far(notch, value) < far(notches[best], value) ? i : best), 0);
-      if (notches[range.value] !== value) range.value = nearest;
+      const nearest = stops.reduce((best, stop, i) => (far(stop, value) < far(stops[best], value) ? i : best), 0);
+      if (stops[range.value] !== value) range.value = nearest;
       range.setAttribute("aria-valuetext", (limits.show ?? String)(value));
     });
     return field(text, range, typed(cell, { ...limits, ariaLabel: `${text}, typed` }));

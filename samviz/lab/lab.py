@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.checks import check_int, check_type
 from samviz.dynamics import History, Settings
 from samviz.figures.export import place
 from samviz.files import write
@@ -23,7 +24,6 @@ from samviz.lab.share import read, refuse_other, share_text
 from samviz.lab.stage import Stage
 from samviz.lab.view import KNOBS, MOST
 from samviz.problems import Problem
-from samviz.problems.arguments import instance, whole
 from samviz.problems.device import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
@@ -73,9 +73,9 @@ class Lab:
             ValueError: when an argument is out of range, named with what was expected.
             TypeError: when a number is not a number, or the problem none of samviz.problems.
         """
-        instance("problem", problem, Problem, "one from samviz.problems")
+        check_type("problem", problem, Problem, "one from samviz.problems")
         if steps_per_frame is not None:
-            steps_per_frame = whole("steps_per_frame", steps_per_frame, "1 or more steps, at most 2⁶²", 1, MOST)
+            steps_per_frame = check_int("steps_per_frame", steps_per_frame, "1 or more steps, at most 2⁶²", 1, MOST)
         self._given = problem
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
@@ -142,7 +142,7 @@ class Lab:
         Raises:
             ValueError, TypeError: when n is no integer of 0 or more.
         """
-        n = whole("n", n, "0 or more steps", 0)
+        n = check_int("n", n, "0 or more steps", 0)
         if self.player.work is not None:  # a Reset or a shared run, which come first
             self.player.finish(self.player.work)
         while n and not self.session.stopped:

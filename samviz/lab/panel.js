@@ -72,7 +72,7 @@ function createPanel(context, store) {
     ...point, get: () => point.get()[i], set: (value) => point.set(point.get().map((old, k) => (k === i ? value : old))),
   });
   const makers = {
-    slider: ({ name, label, notches, low, high, whole }) => slider(cell(name), label, notches, { low, high, whole }),
+    slider: ({ name, label, stops, low, high, integer }) => slider(cell(name), label, stops, { low, high, integer }),
     choice: ({ name, label, options }) => choice(cell(name), label, options),
     switch: ({ name, label }) => checkbox(cell(name), label),
     button: ({ name, label }) => button(label, () => cell(name).set(cell(name).get() + 1)),

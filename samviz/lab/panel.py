@@ -38,7 +38,7 @@ class Panel:
     >>> from samviz.lab import Panel, Slider
     >>> def draw(values):
     ...     return {"data": [{"y": [0, values["a"]]}], "layout": {}}, f"It ends at {values['a']:g}."
-    >>> panel = Panel(draw, {"a": Slider("slope", 1.0, notches=[0, 1, 2])}, description="a line")
+    >>> panel = Panel(draw, {"a": Slider("slope", 1.0, stops=[0, 1, 2])}, description="a line")
     >>> panel.set(a=1.5)
     >>> panel.values, panel.sentence
     ({'a': 1.5}, 'It ends at 1.5.')

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from samviz import __version__
+from samviz.checks import check_int
 from samviz.dynamics import Diverged
 from samviz.figures.page import page
 from samviz.figures.replay import replay
 from samviz.lab import words
 from samviz.lab.session import Session
-from samviz.problems.arguments import whole
 
 STRIDES = 1, 2, 3, 4, 5, 6, 8  # and these times a power of ten
 
@@ -33,7 +33,7 @@ def run_page(session: Session, frames: int) -> str:
         ValueError: when the run has no step yet, or the frames are too few.
         TypeError: when frames is no integer.
     """
-    frames = whole("frames", frames, "2 or more", 2)
+    frames = check_int("frames", frames, "2 or more", 2)
     if not session.run.steps:
         raise ValueError("the run has 0 steps; expected 1 or more: press Play or call lab.run(n) before the export")
     again, pictures = taken_again(session, frames)

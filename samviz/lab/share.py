@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from samviz import __version__
+from samviz.checks import check_int
 from samviz.dynamics import Settings
 from samviz.dynamics.checkpoint import digest
 from samviz.lab.record import stops
 from samviz.lab.session import Session
 from samviz.problems import Problem, mlp, quadratic, valley
-from samviz.problems.arguments import whole
 from samviz.problems.data import DATASETS
 from samviz.problems.mlp import MLP
 from samviz.problems.network import LOSSES
@@ -215,7 +215,7 @@ def _built(name: Any) -> Problem:
     """The problem that a name stands for; sizes are looked at before anything is made of them."""
     match name:
         case ["mlp", [*widths], str() as activation, str() as data, str() as loss]:
-            sizes = [whole("widths", width, "integers of 1 or more", 1, PARAMETERS) for width in widths]
+            sizes = [check_int("widths", width, "integers of 1 or more", 1, PARAMETERS) for width in widths]
             if sum((i + 1) * o for i, o in pairwise(sizes)) > PARAMETERS:
                 raise ValueError(f"widths is {sizes[:9]}; expected a network of at most {PARAMETERS:,} parameters")
             return mlp(sizes, activation, data, loss)
@@ -246,13 +246,13 @@ def _checked(
         raise ValueError(f"dtype is {str(dtype)[:40]!r}; expected float64 or float32")
     if x0 is not None:
         problem.points(x0, "x0")
-    steps = whole("steps", steps, f"0 to {STEPS:,} steps", 0, STEPS + 1)
-    seed = whole("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
+    steps = check_int("steps", steps, f"0 to {STEPS:,} steps", 0, STEPS + 1)
+    seed = check_int("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
     changes = []
     for step, rule, lr, rho, size in knobs:
         if not isinstance(lr, float | int) or not isinstance(rho, float | int):
             raise TypeError(f"lr is {str(lr)[:40]}, rho is {str(rho)[:40]}; expected a number each")
-        changes.append((whole("step", step, "an integer", 0), Settings(rule, lr, rho, size).fit(1, problem)))
+        changes.append((check_int("step", step, "an integer", 0), Settings(rule, lr, rho, size).fit(1, problem)))
     order = [step for step, _ in changes]
     if order[0] != 0 or order[-1] > steps or order != sorted(set(order)):
         raise ValueError(f"settings change at steps {str(order)[:60]}; expected 0 first, then later ones up to {steps}")

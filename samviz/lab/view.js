@@ -77,7 +77,7 @@ function createLab(context, store) {
     navigator.clipboard?.writeText(text.value).then(() => { copied.textContent = "copied"; }, () => {}); // not every page may
   });
   const n = get("samples");
-  const limits = { low: 1, high: n, whole: true, show: (value) => (value === n ? `${value} (full)` : String(value)) };
+  const limits = { low: 1, high: n, integer: true, show: (value) => (value === n ? `${value} (full)` : String(value)) };
 
   // words
   const status = make("p", { className: "samviz-status", ariaHidden: "true" });
@@ -102,15 +102,15 @@ function createLab(context, store) {
     doing.textContent = get("progress_label");
   });
 
-  const notches = get("notches");
+  const stops = get("stops");
   context.el.append(make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
     row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), field("preset", preset),
       make("div", { className: "samviz-words" }, progress, status, spoken)),
-    sliders(slider(trait("rho"), "ρ radius", notches.rho, { low: 0, high: 100 }),
-      slider(trait("lr"), "η learning rate", notches.lr, { low: 1e-9, high: 100 }),
-      ...(n ? [slider(trait("batch_size"), "batch size", notches.batch_size, limits)] : [])),
+    sliders(slider(trait("rho"), "ρ radius", stops.rho, { low: 0, high: 100 }),
+      slider(trait("lr"), "η learning rate", stops.lr, { low: 1e-9, high: 100 }),
+      ...(n ? [slider(trait("batch_size"), "batch size", stops.batch_size, limits)] : [])),
     row(choice(trait("rule"), "rule", get("rules")), choice(trait("steps_per_frame"), "steps per frame", SPEEDS),
-      field("seed", typed(trait("seed"), { low: 0, high: 2 ** 31 - 1, whole: true })),
+      field("seed", typed(trait("seed"), { low: 0, high: 2 ** 31 - 1, integer: true })),
       choice(trait("plane"), "plane", get("planes")), button("Re-centre", () => act("recenter")),
       checkbox(trait("compare"), "ghost of the last run"), share, sharing),
     alert, createGraph(store, parts, { words: status })));

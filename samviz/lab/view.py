@@ -40,7 +40,7 @@ class LabView(PlotView):
     planes = t.List(t.List(t.Unicode())).tag(sync=True)
     presets = t.List(t.Unicode()).tag(sync=True)
     samples = t.Int(0, min=0, help="size of the full batch; 0 hides the batch control").tag(sync=True)
-    notches = t.Dict(help="where each slider stops").tag(sync=True)
+    stops = t.Dict(help="where each slider stops").tag(sync=True)
 
     # settings, set by the learner or by the kernel; what the browser sends is not echoed back to it
     rule = t.Unicode().tag(sync=True, echo_update=False)
@@ -63,8 +63,8 @@ class LabView(PlotView):
         self._callbacks: list[Callable[[str, Any], object]] = []
         samples = kwargs.get("samples", 0)
         kwargs.setdefault("batch_size", max(1, samples))
-        notches = {"rho": [0.0, *decades(-3, 0)], "lr": decades(-4, 1), "batch_size": _batches(samples)}
-        super().__init__(description="Live figure of the run", notches=notches, **kwargs)
+        stops = {"rho": [0.0, *decades(-3, 0)], "lr": decades(-4, 1), "batch_size": _batches(samples)}
+        super().__init__(description="Live figure of the run", stops=stops, **kwargs)
 
     @t.validate("plane")
     def _offered(self, proposal: Any) -> Any:

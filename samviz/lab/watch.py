@@ -50,9 +50,9 @@ class Watch(Panel):
         groups = [] if optimizer is None else optimizer.param_groups
         offered = ["lr", "rho"] if hasattr(optimizer, "first_step") else ["lr"]  # Adadelta has a rho that is no radius
         for name in (name for name in offered if groups and name in groups[0]):
-            (label, notches), first = SETTINGS[name], float(groups[0][name])
+            (label, stops), first = SETTINGS[name], float(groups[0][name])
             self._ratios[name] = [float(group[name]) / first if first else 1.0 for group in groups]
-            controls[name] = Slider(label, first, notches, low=0.0, high=max(100.0, first))
+            controls[name] = Slider(label, first, stops, low=0.0, high=max(100.0, first))
         self._heard: dict[str, Any] = {name: control.value for name, control in controls.items()}
         self._before = probe.on_step
         super().__init__(self._drawing, controls, description="What a probe sees of a training, live")

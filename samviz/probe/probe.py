@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from samviz.checks import check_float, check_int, check_type
 from samviz.dynamics.history import History
 from samviz.geometry.arguments import check_radius
 from samviz.geometry.density import SpectralDensity
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
 from samviz.problems import attach
-from samviz.problems.arguments import instance, real, whole
 from samviz.problems.attached import LossFunction
 from samviz.problems.batches import Batches
 from samviz.problems.untouched import untouched
@@ -118,19 +118,23 @@ class Probe:
         array([[2.67],
                [2.67]])
         """
-        self.every = whole("every", every, "1 or more steps", 1)
-        self.k = whole("k", k, "1 or more eigenvalues", 1)
+        self.every = check_int("every", every, "1 or more steps", 1)
+        self.k = check_int("k", k, "1 or more eigenvalues", 1)
         self.rho = check_radius(rho)
         expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
-        share = None if budget in (None, math.inf) else real("budget", budget, expected, lambda share: 0 < share <= 1)
+        share = (
+            None
+            if budget in (None, math.inf)
+            else check_float("budget", budget, expected, lambda share: 0 < share <= 1)
+        )
         wanted = [measures] if isinstance(measures, str) else measures
-        instance("measures", wanted, Collection, f"some of {', '.join(MEASURES)}")
+        check_type("measures", wanted, Collection, f"some of {', '.join(MEASURES)}")
         if odd := [name for name in wanted if name not in MEASURES]:
             raise ValueError(f"measures holds {odd[0]!r}; expected some of {', '.join(MEASURES)}")
         self.problem = attach(
             model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, training=training
         )
-        self._gauge = Gauge(self.problem, self.k, self.rho, whole("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
+        self._gauge = Gauge(self.problem, self.k, self.rho, check_int("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
         work = self._gauge.work()
         self._account = Account(share, {name: work[name] for name in work if name == "gradient" or name in wanted})
         self.history = History()
@@ -207,7 +211,7 @@ class Probe:
         Raises:
             FileNotFoundError: when its folder is not there.
         """
-        instance("path", path, (str, PathLike), "the path of a file")
+        check_type("path", path, (str, PathLike), "the path of a file")
         if not (folder := Path(path).parent).is_dir():
             raise FileNotFoundError(f"path is {str(path)!r}, but there is no folder {str(folder)!r}; make it first")
         self.to_pandas().to_csv(path, index=False)

@@ -15,7 +15,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from samviz.problems.arguments import flag, instance
+from samviz.checks import check_bool, check_type
 from samviz.problems.batches import Batches, Data, call, placed_at
 from samviz.problems.parameters import by_name, chosen, filters_of
 from samviz.problems.problem import Operator, Problem
@@ -81,12 +81,12 @@ class Attached(Problem):
         training: bool = False,
         recompute: bool = False,
     ) -> None:
-        instance("model", model, nn.Module, "a torch.nn.Module")
+        check_type("model", model, nn.Module, "a torch.nn.Module")
         if not callable(loss_fn):
             raise TypeError(f"loss_fn is {loss_fn!r:.200}; expected a function of outputs and target")
         if getattr(loss_fn, "reduction", "mean") not in ("mean", "batchmean"):
             raise ValueError(f"loss_fn has reduction={loss_fn.reduction!r}; expected reduction='mean'")  # type: ignore[attr-defined]
-        training, recompute = flag("training", training), flag("recompute", recompute)
+        training, recompute = check_bool("training", training), check_bool("recompute", recompute)
         if training and recompute:
             raise ValueError("training and recompute are both True; recompute is for a model in evaluation mode")
         while hasattr(model, "_orig_mod") or isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
@@ -126,7 +126,7 @@ class Attached(Problem):
         Raises:
             ValueError: when a parameter is missing or has another shape.
         """
-        instance("state", state, Mapping, "a state_dict of the model")
+        check_type("state", state, Mapping, "a state_dict of the model")
         for name, shape in self.shapes.items():
             if getattr(state.get(name), "shape", None) != shape:
                 found = f"of shape {tuple(getattr(state[name], 'shape', ()))}" if name in state else "missing"

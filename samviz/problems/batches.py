@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samviz.problems.arguments import whole
+from samviz.checks import check_int
 from samviz.problems.untouched import free, generators_kept, seed
 
 Batches = tuple[Any, Any] | Iterable[Any]
@@ -20,9 +20,9 @@ class Data:
 
     def __init__(self, data: Batches, samples: int | None, batch_size: int, device: torch.device) -> None:
         """Arguments as in `samviz.problems.attach`; device is where random numbers may be drawn."""
-        batch_size = whole("batch_size", batch_size, "1 or more samples in each evaluation", 1)
+        batch_size = check_int("batch_size", batch_size, "1 or more samples in each evaluation", 1)
         if samples is not None:
-            samples = whole("samples", samples, "1 or more samples to keep, or None for all", 1)
+            samples = check_int("samples", samples, "1 or more samples to keep, or None for all", 1)
         pair = isinstance(data, tuple | list) and len(data) == 2
         if isinstance(data, Mapping) or (pair and any(isinstance(part, Tensor) for part in data)):
             data = _split(data, batch_size)  # a tensor is no batch

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samviz.problems.arguments import seeded, whole
+from samviz.checks import check_int, seeded_generator
 from samviz.problems.data import load
 from samviz.problems.device import placed
 
@@ -53,10 +53,10 @@ def images(
         (every, labels), top = _cifar10(Path.home() / ".cache" / "samviz" if root is None else Path(root)), 255
     else:
         raise ValueError(f"name is {name!r}; expected 'digits' or 'cifar10'")
-    train = whole("train", train, f"1 to {len(every) - 1} images, of {len(every)}", 1, len(every) - 1)
+    train = check_int("train", train, f"1 to {len(every) - 1} images, of {len(every)}", 1, len(every) - 1)
     if test is not None:
-        test = whole("test", test, f"1 to {len(every) - train} images, all that are left", 1, len(every) - train)
-    order = torch.randperm(len(every), generator=seeded(seed))
+        test = check_int("test", test, f"1 to {len(every) - train} images, all that are left", 1, len(every) - train)
+    order = torch.randperm(len(every), generator=seeded_generator(seed))
     rows = order[:train], order[train:][:test]
     ours, others = ((every[part].to(where, single) / top, labels[part].to(where)) for part in rows)
     return ours, others

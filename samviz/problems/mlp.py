@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz.checks import check_shape, seeded_generator
 from samviz.compiled import arrays
 from samviz.compiled.arrays import Compiled, Kernel
-from samviz.problems.arguments import seeded, shaped
 from samviz.problems.device import compiles, toy
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.parameters import filters_of
@@ -132,7 +132,7 @@ class MLP(Network):
         entering = plane.entering(numbers, kernels.whole, around, along)
 
         def losses(points: Tensor) -> Tensor:
-            shaped("points", points, ("points", 2), "a plane")
+            check_shape("points", points, ("points", 2), "a plane")
             out = np.zeros(len(points), dtype=around.dtype)
             plane.losses(numbers, kernels.whole, around, along, entering, _plain(points), out)
             return torch.from_numpy(out)
@@ -187,7 +187,7 @@ class MLP(Network):
 
     def initial(self, seed: int = 0) -> Tensor:
         """Weights and biases uniform on ±1/√fan_in, torch's default for linear layers."""
-        generator = seeded(seed)
+        generator = seeded_generator(seed)
         parts = [
             (2 * torch.rand((fan_in + 1) * fan_out, generator=generator, dtype=torch.float64) - 1) / math.sqrt(fan_in)
             for fan_in, fan_out in self.layers

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from samviz.problems.arguments import flag, instance
+from samviz.checks import check_bool, check_type
 from samviz.problems.network import Data, Network, SampleLoss
 from samviz.problems.parameters import Buffer, by_name, chosen, filters_of
 from samviz.problems.training import averaging, check_repeats, draws, fixed, in_training, seed_of
@@ -29,8 +29,8 @@ class Module(Network):
 
     def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss, training: bool) -> None:
         """Arguments as in `from_module`."""
-        instance("module", module, nn.Module, "a torch.nn.Module")
-        training = flag("training", training)
+        check_type("module", module, nn.Module, "a torch.nn.Module")
+        training = check_bool("training", training)
         super().__init__(data, loss)
         self.shapes = chosen("module", module)
         self.module = deepcopy(module).to("cpu", torch.float64).eval()  # what `module_at` copies

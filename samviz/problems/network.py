@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from samviz.problems.arguments import reals, shaped
+from samviz.checks import check_array, check_shape
 from samviz.problems.data import load
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
@@ -42,7 +42,9 @@ class Network(Problem):
         if isinstance(data, str):
             inputs, targets = load(data)
         elif isinstance(data, tuple | list) and len(data) == 2:
-            inputs, targets = (reals("data", part, "arrays (n, ...) of real numbers", finite=False) for part in data)
+            inputs, targets = (
+                check_array("data", part, "arrays (n, ...) of real numbers", finite=False) for part in data
+            )
         else:
             given = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
             raise TypeError(f"data is {given}; expected the name of a data set, or a pair (inputs, targets)")
@@ -159,7 +161,7 @@ class Network(Problem):
         """Refuse parameters that are not (runs, dim), and inputs that are not samples of a shape, as in `shaped`."""
         self._check(x)
         own = isinstance(inputs, Tensor) and inputs.ndim == len(sample) + 2  # every run has inputs of its own
-        shaped("inputs", inputs, (len(x), "n", *sample) if own else ("n", *sample), self.name)
+        check_shape("inputs", inputs, (len(x), "n", *sample) if own else ("n", *sample), self.name)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of every sample, (runs, b or n)."""

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from samviz.problems.arguments import instance
+from samviz.checks import check_type
 
 
 def chosen(name: str, module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, torch.Size]:
@@ -31,7 +31,7 @@ def chosen(name: str, module: nn.Module, patterns: Sequence[str] | None = None) 
     if not trainable:
         raise ValueError(f"{name} has no parameter with requires_grad, so that nothing can vary; make one require it")
     wanted = ["*"] if patterns is None else [patterns] if isinstance(patterns, str) else patterns
-    instance("names", wanted, Collection, "patterns of parameters' names, or None")
+    check_type("names", wanted, Collection, "patterns of parameters' names, or None")
     for pattern in wanted or [""]:
         if not any(isinstance(pattern, str) and fnmatchcase(key, pattern) for key in trainable):
             known = ", ".join(trainable)

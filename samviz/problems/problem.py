@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.checks import check_array, check_shape
 from samviz.compiled.arrays import Compiled
-from samviz.problems.arguments import reals, shaped
 from samviz.problems.device import placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
@@ -169,7 +169,7 @@ class Problem(ABC):
         self._check_plane(origin, directions)
 
         def losses(points: Tensor) -> Tensor:
-            shaped("points", points, ("points", 2), "a plane")
+            check_shape("points", points, ("points", 2), "a plane")
             with torch.no_grad():
                 return self.loss(origin + points @ directions)
 
@@ -219,7 +219,7 @@ class Problem(ABC):
         """
         expected = f"real numbers, ({self.dim},) or (runs, {self.dim})"
         if not isinstance(x, Tensor):
-            given = torch.as_tensor(reals(name, x, expected, finite=False).astype(np.float64))
+            given = torch.as_tensor(check_array(name, x, expected, finite=False).astype(np.float64))
         elif x.is_complex() or x.is_meta:
             raise TypeError(f"{name} is {x!r:.200}; expected {expected}")
         else:
@@ -249,12 +249,12 @@ class Problem(ABC):
             ValueError: when a shape does not fit, or the loss has no samples.
             IndexError: when an index is not that of a sample.
         """
-        shaped("x", x, ("runs", self.dim), self.name)
+        check_shape("x", x, ("runs", self.dim), self.name)
         if batch is None:
             return
         if not self.samples:
             raise ValueError(f"batch is given, but the loss of {self.name} is not a mean over samples; expected None")
-        shaped("batch", batch, (len(x), "b"), self.name)
+        check_shape("batch", batch, (len(x), "b"), self.name)
         if batch.dtype != torch.int64:
             raise TypeError(f"batch has numbers of {batch.dtype}; expected sample indices of torch.int64")
         if batch.device.type == "cpu":
@@ -264,19 +264,19 @@ class Problem(ABC):
 
     def _check_vectors(self, v: Tensor, x: Tensor) -> None:
         """Refuse vectors for a Hessian-vector product at x that are not (runs, k, dim)."""
-        shaped("v", v, (len(x), "k", self.dim), self.name, empty=True)
+        check_shape("v", v, (len(x), "k", self.dim), self.name, empty=True)
 
     def _check_noise(self, noise: Tensor, x: Tensor, batch: Tensor | None) -> None:
         """Refuse noise that is not (runs, b or n, square_targets), and any where the loss is not a square loss."""
         if not self.square_targets:
             raise NotImplementedError(f"{self.name} has no square loss")
         used = self.samples if batch is None else batch.shape[1]
-        shaped("noise", noise, (len(x), used, self.square_targets), self.name)
+        check_shape("noise", noise, (len(x), used, self.square_targets), self.name)
 
     def _check_plane(self, origin: Tensor, directions: Tensor) -> None:
         """Refuse an origin that is not (dim,) and directions that are not (2, dim)."""
-        shaped("origin", origin, (self.dim,), self.name)
-        shaped("directions", directions, (2, self.dim), self.name)
+        check_shape("origin", origin, (self.dim,), self.name)
+        check_shape("directions", directions, (2, self.dim), self.name)
 
     def __repr__(self) -> str:
         """Name, size and precision."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from samviz.checks import check_array, seeded_generator
 from samviz.compiled.arrays import Compiled
-from samviz.problems.arguments import reals, seeded
 from samviz.problems.device import compiles
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
@@ -70,7 +70,7 @@ class Quadratic(Problem):
 
     def initial(self, seed: int = 0) -> Tensor:
         """A standard Gaussian point, (dim,)."""
-        return torch.randn(self.dim, dtype=torch.float64, generator=seeded(seed)).to(self.device, self.dtype)
+        return torch.randn(self.dim, dtype=torch.float64, generator=seeded_generator(seed)).to(self.device, self.dtype)
 
     def picture(self, x: Tensor) -> Coordinates:
         """How far the point lies along each eigenvector."""
@@ -99,7 +99,7 @@ def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
     tensor([2.], dtype=torch.float64)
     """
     expected = "finite real numbers, eigenvalues (dim,), or matrices (dim, dim) or (n, dim, dim)"
-    array = reals("spectrum", spectrum, expected)
+    array = check_array("spectrum", spectrum, expected)
     if array.ndim not in (1, 2, 3) or array.size == 0 or (array.ndim > 1 and array.shape[-2] != array.shape[-1]):
         raise ValueError(f"spectrum has shape {array.shape}; expected {expected}")
     values = torch.from_numpy(np.array(array, dtype=np.float64))  # a copy: the problem owns its numbers

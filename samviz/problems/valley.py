@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.checks import check_bool, check_tensor
 from samviz.compiled.arrays import Compiled
-from samviz.problems.arguments import check, flag
 from samviz.problems.device import compiles
 from samviz.problems.picture import Floor
 from samviz.problems.problem import Operator, Problem
@@ -160,8 +160,8 @@ class Valley(Problem):
         """
         if kind not in ("worst", "average"):
             raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
-        check("x0", x0, (2,) if isinstance(x0, Tensor) and x0.shape == (2,) else (4,))
-        check("times", times, (-1,))
+        check_tensor("x0", x0, (2,) if isinstance(x0, Tensor) and x0.shape == (2,) else (4,))
+        check_tensor("times", times, (-1,))
         goal, rate = ((0.0, 0.0), (2.0, 12.0)) if kind == "worst" else ((0.8, 1 / 7), (10.0, 14.0))
         x0 = x0 if x0.is_floating_point() else x0.to(self.dtype)
         goals, rates = x0.new_tensor(goal), self.scale * x0.new_tensor(rate)
@@ -192,4 +192,4 @@ def valley(mean: bool = False) -> Valley:
     >>> valley().eigenvalues(torch.zeros(4))
     tensor([16., 12.])
     """
-    return Valley(0.5 if flag("mean", mean) else 1.0)
+    return Valley(0.5 if check_bool("mean", mean) else 1.0)

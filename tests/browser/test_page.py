@@ -338,7 +338,7 @@ def test_reset_while_the_lab_plays_and_a_slider_moved_right_after(page: Notebook
 
 def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook, lab: Any) -> None:
     settings = "lab.session.run.settings"
-    lower = page.kernel("max(lr for lr in lab.view.notches['lr'] if lr < lab.view.lr)")
+    lower = page.kernel("max(lr for lr in lab.view.stops['lr'] if lr < lab.view.lr)")
     for role, label, action, name, value, reached in (
         ("slider", "ρ radius", "ArrowRight", "rho", 0.001, f"{settings}.rho"),
         ("slider", "η learning rate", "ArrowLeft", "lr", lower, f"{settings}.lr"),

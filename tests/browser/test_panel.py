@@ -31,8 +31,8 @@ def draw(values):
 
 
 controls = {
-    "rho": Slider("ρ radius", 0.1, notches=[0, *decades(-2, 0)], high=5),
-    "batch": Slider("batch size", 20, notches=range(1, 21), whole=True),
+    "rho": Slider("ρ radius", 0.1, stops=[0, *decades(-2, 0)], high=5),
+    "batch": Slider("batch size", 20, stops=range(1, 21), integer=True),
     "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent", "none": "nothing"}),
     "show": Switch("show flow", True),
     "again": Button("Draw again"),
@@ -91,7 +91,7 @@ def test_a_slider_moves_the_figure_and_the_sentence(panel):
 
 def test_what_is_typed_arrives_to_the_digit(panel):
     field = panel.page.get_by_label("ρ radius, typed")
-    field.fill("1.23456789")  # beyond the last notch, within `high`
+    field.fill("1.23456789")  # beyond the last stop, within `high`
     field.press("Enter")
     assert panel.until("panel.values['rho']", lambda rho: rho != 0.1) == 1.23456789
     field.fill("6")
@@ -241,7 +241,7 @@ def slowly(values):
         yield {"data": data, "layout": {}}, f"{n} of 300 at {values['a']:g}"
 
 
-slow = Panel(slowly, {"a": Slider("a", 1, notches=[-2, -1, 0, 1, 2])}, description="a line that grows")
+slow = Panel(slowly, {"a": Slider("a", 1, stops=[-2, -1, 0, 1, 2])}, description="a line that grows")
 slow
 """
 
@@ -294,7 +294,7 @@ def surface(values):
     return {"data": data, "layout": layout}, f"A saddle of height {values['a']:g}."
 
 
-deep = Panel(surface, {"a": Slider("a", 1.0, notches=[0, 0.5, 1, 1.5, 2])}, description="a saddle")
+deep = Panel(surface, {"a": Slider("a", 1.0, stops=[0, 0.5, 1, 1.5, 2])}, description="a saddle")
 deep
 """
 

@@ -29,7 +29,7 @@ def draw(values):
     return {"data": [{"y": [0, values["a"]]}], "layout": {"height": 200}}, f"It ends at {values['a']:g}."
 """,
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), rho=0.01)\nlab",
-    "panel = Panel(draw, {'a': Slider('slope', 1, notches=range(10))}, description='a line')\npanel",
+    "panel = Panel(draw, {'a': Slider('slope', 1, stops=range(10))}, description='a line')\npanel",
 ]
 GONE = "The kernel of this lab is gone: run its cell again."
 RADIUS = "ρ radius"

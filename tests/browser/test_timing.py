@@ -42,12 +42,12 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
     page.evaluate(
         """() => {
           window.slider = document.querySelector('input[type=range]');
-          window.change = (notch) => new Promise((done) => {
+          window.change = (stop) => new Promise((done) => {
             const graph = document.querySelector('.samviz-graph'), began = performance.now();
             const words = () => [...graph.querySelectorAll('.textpoint')].map((t) => t.textContent);
             const told = () => words().filter((t) => t.includes('→')).join();
             const before = told();
-            slider.value = notch;
+            slider.value = stop;
             slider.dispatchEvent(new Event('input', { bubbles: true }));
             const look = () => told() !== before || performance.now() - began > 5000
               ? done(performance.now() - began) : requestAnimationFrame(look);
@@ -64,8 +64,8 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
         }"""
     )
     slides, pauses = [], []
-    for notch in range(1, 41):
-        slides.append(page.evaluate("(notch) => change(notch)", notch))
+    for stop in range(1, 41):
+        slides.append(page.evaluate("(stop) => change(stop)", stop))
         page.wait_for_timeout(120)
     for _ in range(10):
         pauses.append(page.evaluate("() => pause()"))

@@ -74,7 +74,7 @@ def test_what_is_typed_arrives_to_the_digit(lab):
     lab.page.get_by_label("batch size, typed").fill("7")
     lab.page.keyboard.press("Tab")
     assert lab.until("(view.lr, view.seed, view.batch_size)", lambda it: it[2] == 7) == (0.002, 42, 7)
-    assert lab.kernel("view.rho") == 0.0123  # the thumb stands on its nearest notch, the value does not
+    assert lab.kernel("view.rho") == 0.0123  # the thumb stands on its nearest stop, the value does not
 
 
 def test_buttons_lists_and_the_switch(lab):

@@ -105,7 +105,7 @@ def test_a_slider_steers_the_running_training_and_is_marked(notebook):
     slider.focus()
     for _ in range(14):
         notebook.page.keyboard.press("ArrowRight")
-    notebook.until(RHO, lambda now: now == 0.18)  # fourteen notches up from 0.05
+    notebook.until(RHO, lambda now: now == 0.18)  # fourteen stops up from 0.05
     notes = "document.querySelector('.samviz-graph').layout.annotations"
     wait(notebook, f"{notes}.some(note => note.text.trim().endsWith('→ 0.18'))")
     steps = notebook.kernel("probe.steps")

@@ -141,8 +141,8 @@ def ablation_panel() -> Panel:
     't = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, least 16.0.'
     """
     controls: dict[str, Control] = {
-        "lr": Slider("η learning rate", LR, notches=[n for n in decades(-4, -1) if 5e-4 <= n <= 0.05]),
-        "rho": Slider("ρ radius", RHO, notches=[n for n in decades(-2, 0) if n >= 0.1]),
+        "lr": Slider("η learning rate", LR, stops=[n for n in decades(-4, -1) if 5e-4 <= n <= 0.05]),
+        "rho": Slider("ρ radius", RHO, stops=[n for n in decades(-2, 0) if n >= 0.1]),
         "shown": Choice("contours of", "top", LEVELS),
     }
     controls |= {name: Switch(look.name, name != "average") for name, look in LOOKS.items()}
@@ -196,7 +196,7 @@ def figure_one_panel() -> Panel:
     Returns:
         The panel.
     """
-    share = Slider("share of the way", 1.0, notches=[round(0.02 * k, 2) for k in range(51)])
+    share = Slider("share of the way", 1.0, stops=[round(0.02 * k, 2) for k in range(51)])
     return Panel(
         draw_sides,
         {"share": share},

@@ -152,8 +152,8 @@ def batch_panel() -> Panel:
     return Panel(
         draw_paths,
         {
-            "lr": Slider("η", 0.02, notches=[0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06]),
-            "rho": Slider("ρ radius", 0.15, notches=[0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2]),
+            "lr": Slider("η", 0.02, stops=[0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06]),
+            "rho": Slider("ρ radius", 0.15, stops=[0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2]),
             "problem": Choice("problem", "network", {"network": "network, 5 samples", "valley": "valley, 2 samples"}),
             "again": Button("Other samples"),
         },

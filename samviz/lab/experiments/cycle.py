@@ -128,9 +128,9 @@ def cycle_panel() -> Panel:
     return Panel(
         draw,
         {
-            "lr": Slider("η (λ₁ = 2)", 0.4, notches=[k / 50 for k in range(1, 56)], low=0.001),
-            "rho": Slider("ρ radius", 0.8, notches=decades(-2, 0)),
-            "share": Slider("λ₂/λ₁", 0.95, notches=shares),
+            "lr": Slider("η (λ₁ = 2)", 0.4, stops=[k / 50 for k in range(1, 56)], low=0.001),
+            "rho": Slider("ρ radius", 0.8, stops=decades(-2, 0)),
+            "share": Slider("λ₂/λ₁", 0.95, stops=shares),
             "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent"}),
         },
         drag={"x": (0.5, 1.0)},

@@ -117,8 +117,8 @@ def flow_panel() -> Panel:
         The panel.
     """
     controls: dict[str, Control] = {
-        "lr": Slider("η learning rate", 0.01, notches=[n for n in decades(-3, -1) if 0.004 <= n <= 0.03]),
-        "rho": Slider("ρ radius", 0.15, notches=[n for n in decades(-2, 0) if 0.05 <= n <= 0.5]),
+        "lr": Slider("η learning rate", 0.01, stops=[n for n in decades(-3, -1) if 0.004 <= n <= 0.03]),
+        "rho": Slider("ρ radius", 0.15, stops=[n for n in decades(-2, 0) if 0.05 <= n <= 0.5]),
         "kind": Choice("method", "worst", KINDS),
     }
     return Panel(

@@ -169,8 +169,8 @@ def landscapes_panel() -> Panel:
     return Panel(
         draw,
         {
-            "radius": Slider("radius", 0.5, notches=decades(-2, 1)),
-            "alpha": Slider("α of SAM’s layers", 1.0, notches=powers),
+            "radius": Slider("radius", 0.5, stops=decades(-2, 1)),
+            "alpha": Slider("α of SAM’s layers", 1.0, stops=powers),
             "plane": Choice("plane", "random", PLANES),
             "normalized": Switch("filter normalization", True),
             "seed": Button("other random directions"),

@@ -171,9 +171,9 @@ def sharpness_panel() -> Panel:
     return Panel(
         draw,
         {
-            "rho": Slider("ρ radius", 0.4, notches=decades(-2, 0)),
-            "ratio": Slider("λ₁/λ₂", 4.0, notches=[1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]),
-            "left": Slider("distance to Γ, ×", 1.0, notches=shares),
+            "rho": Slider("ρ radius", 0.4, stops=decades(-2, 0)),
+            "ratio": Slider("λ₁/λ₂", 4.0, stops=[1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]),
+            "left": Slider("distance to Γ, ×", 1.0, stops=shares),
             "bowl": Choice("bowl", "round", BOWLS),
         },
         drag={"x": (0.35, 0.75)},

@@ -174,7 +174,7 @@ def sweep_panel() -> Panel:
     return Panel(
         draw_sweep,
         {
-            "steps": Slider("steps", 1000, notches=STOPS, whole=True),
+            "steps": Slider("steps", 1000, stops=STOPS, integer=True),
             "size": Choice("a step sees", "all", SIZES),
             "wrong": Switch(f"{WRONG} of {TRAINED} labels wrong", True),
             "again": Button("Other samples"),

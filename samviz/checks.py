@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def whole(name: str, value: object, expected: str, low: int, high: int | None = None) -> int:
+def check_int(name: str, value: object, expected: str, low: int, high: int | None = None) -> int:
     """A whole number in a range.
 
     Args:
@@ -38,7 +38,7 @@ def whole(name: str, value: object, expected: str, low: int, high: int | None = 
     return number
 
 
-def number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Whether a value is a finite real number that fits into a float; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
@@ -46,7 +46,7 @@ def number(value: Any) -> bool:
     return bool(size <= sys.float_info.max)
 
 
-def real(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+def check_float(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     """A finite number that fits.
 
     Args:
@@ -61,12 +61,12 @@ def real(name: str, value: Any, expected: str, fits: Callable[[float], bool]) ->
     Raises:
         ValueError: when it is no number, or does not fit.
     """
-    if not number(value) or not fits(float(value)):
+    if not is_finite_number(value) or not fits(float(value)):
         raise ValueError(f"{name} is {value!r}; expected {expected}")
     return float(value)
 
 
-def reals(name: str, value: Any, expected: str, finite: bool = True) -> NDArray[Any]:
+def check_array(name: str, value: Any, expected: str, finite: bool = True) -> NDArray[Any]:
     """Real numbers of any shape, on the host.
 
     Args:
@@ -93,25 +93,25 @@ def reals(name: str, value: Any, expected: str, finite: bool = True) -> NDArray[
     return array
 
 
-def flag(name: str, value: object) -> bool:
+def check_bool(name: str, value: object) -> bool:
     """True or False, not what only counts as such: the name of the argument, and what was given."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r:.200}; expected True or False")
     return bool(value)
 
 
-def instance(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
     """Refuse what is none of some classes: the name of the argument, what was given, the classes, and in words."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name} is {value!r:.200}; expected {expected}")
 
 
-def seeded(seed: object) -> torch.Generator:
+def seeded_generator(seed: object) -> torch.Generator:
     """A generator of random numbers on the host, started from a seed of 0 or more."""
-    return torch.Generator().manual_seed(whole("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
+    return torch.Generator().manual_seed(check_int("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
 
 
-def shaped(name: str, tensor: Any, shape: tuple[int | str, ...], of: str, empty: bool = False) -> None:
+def check_shape(name: str, tensor: Any, shape: tuple[int | str, ...], of: str, empty: bool = False) -> None:
     """Refuse what is not a tensor of a shape.
 
     Args:
@@ -135,7 +135,7 @@ def shaped(name: str, tensor: Any, shape: tuple[int | str, ...], of: str, empty:
         raise ValueError(f"{name} has shape {given}; {expected}")
 
 
-def check(name: str, tensor: Any, shape: tuple[int, ...]) -> None:
+def check_tensor(name: str, tensor: Any, shape: tuple[int, ...]) -> None:
     """Refuse what is no tensor of finite real numbers of a shape.
 
     Args:
