@@ -42,7 +42,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # **Question: on the side of a bowl the worst and the ascent arrow almost coincide. Take the point down to the minimum. Do they still?**
 
 # %%
-from samviz.lab import sharpness_panel
+from samviz.panels import sharpness_panel
 
 panel = sharpness_panel()
 panel

@@ -65,7 +65,7 @@ check("sam_step", sam_step)
 # **Question: the bowl below is nearly round, $\lambda_2=0.95\,\lambda_1$. Gradient descent comes to rest in the middle. Where does SAM end, and does it matter where it started?** Drag the start.
 
 # %%
-from samviz.lab import cycle_panel
+from samviz.panels import cycle_panel
 
 panel = cycle_panel()
 panel

@@ -75,7 +75,7 @@ for name, x in {"least λ₁": (0.0, 0.0), "least λ_M": (1.0, 1.0), "least trac
 # **Question: before you run the cell, write down for each method where on the floor it will go.** The statements to guess from (Theorem 4.2, Table 1): the worst direction's sharpness is $\rho^2\lambda_1/2$, the ascent direction's $\rho^2\lambda_M/2$, the average direction's $\rho^2\operatorname{Tr}/(2D)$.
 
 # %%
-from samviz.lab import ablation_panel
+from samviz.panels import ablation_panel
 
 panel = ablation_panel()
 panel
@@ -117,7 +117,7 @@ for row in ablation(quick=True, lr_ascent=2.5e-4)[:4]:
 # **Question: SAM flattens the steep side. What happens to the other one?**
 
 # %%
-from samviz.lab import figure_one_panel
+from samviz.panels import figure_one_panel
 
 sides = figure_one_panel()
 sides

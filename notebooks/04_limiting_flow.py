@@ -121,7 +121,7 @@ for lr in (0.02, 0.01, 0.005):
 # Predict before you touch: **(a)** Double η: how many steps less, and how much farther from the flow? **(b)** Halve ρ: the same two. **(c)** Choose 1-SAM: which way does $x_1$ go now?
 
 # %%
-from samviz.lab import flow_panel
+from samviz.panels import flow_panel
 
 panel = flow_panel()
 panel

@@ -138,7 +138,7 @@ print("for each 1 that λ₁ falls, the rest of the trace falls more with 1-SAM:
 # **Question: the network has 5 samples. Put the batch sizes 1 to 5 in order of how fast they lower λ₁.**
 
 # %%
-from samviz.lab import batch_panel
+from samviz.panels import batch_panel
 
 panel = batch_panel()
 panel
@@ -189,7 +189,7 @@ for i in range(3):
 # Six samples in the plane, each a quadratic $\tfrac12\lambda_k(a_k^\top x)^2$ of rank one with a direction of its own. **Question: with batch size 1 the gradient is aligned with the top eigenvector of its batch, with batch size 6 as well. With 2 to 5? And does it help to make ρ a thousand times smaller?**
 
 # %%
-from samviz.lab import alignment_panel
+from samviz.panels import alignment_panel
 
 panel2 = alignment_panel()
 panel2

@@ -172,7 +172,7 @@ print(f"their ratio is {fall[1, 0] / fall[0, 1]:.1f}, predicted {(overshoot[1] /
 # Even or odd? A network learns it from 40 digits, of which four carry the wrong label, and gradient descent fits all 40. Every run of SAM starts at that one minimum; 800 other digits are the test. **Questions: with the full batch SAM, too, goes on fitting all 40. Will it do better on the test? Along which lines of the map is λ₁ constant?**
 
 # %%
-from samviz.lab import sweep_panel
+from samviz.panels import sweep_panel
 
 panel = sweep_panel()
 panel

@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # **Question: λ₁ of SAM's minimum is a fifth of the other. In which planes do you expect to see that? In which do you expect to see the path that led there?**
 
 # %%
-from samviz.lab import landscapes_panel
+from samviz.panels import landscapes_panel
 
 panel = landscapes_panel()
 panel
@@ -73,7 +73,7 @@ panel
 import torch
 
 from samviz.geometry import landscape, pca_plane, projected, random_plane, top_eigenpairs
-from samviz.lab.experiments.landscapes import rescaled, trained
+from samviz.panels.landscape_planes import rescaled, trained
 
 relu, checkpoints = trained()  # checkpoints (2 runs, 51, 673)
 gd, sam = checkpoints[:, -1]
@@ -150,7 +150,7 @@ print("predicted: 61 % and 15 %; measured:", *pca_plane(walk).labels)
 from torch import nn
 
 from samviz.geometry import landscape_of
-from samviz.lab import slice_panel
+from samviz.panels import slice_panel
 from samviz.problems import load
 
 images, labels = (torch.tensor(array[:500]) for array in load("digits"))

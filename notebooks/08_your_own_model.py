@@ -264,7 +264,7 @@ print(f"full batch: above 0.6 with SAM: {bool(sam > 0.6)}, with gradient descent
 
 # %%
 from samviz import landscape_of
-from samviz.lab import slice_panel
+from samviz.panels import slice_panel
 
 sgd, sam = (runs[name][0][0] for name in ("SGD", "SAM"))
 line = {"directions": sam.state_dict(), "resolution": 41}

@@ -2,8 +2,9 @@
 
 The rooms, each looking only at those before it: `compiled` (kernels for the CPU), `problems` (what is minimized),
 `geometry` (what is measured), `dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn),
-`lab` (what is touched) and `probe` (what watches a training of one's own); `optim` (SAM for one's own loop) stands
-alone. They load on first use, so that `import samviz` itself loads neither torch nor plotly.
+`lab` (what is touched), `panels` (the panels of the notebooks) and `probe` (what watches a training of one's own);
+`optim` (SAM for one's own loop) stands alone. They load on first use, so that `import samviz` itself loads neither
+torch nor plotly.
 
 Example:
     >>> import samviz
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
 
 __version__ = "0.1.0"
 
-_ROOMS = ("problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe")
+_ROOMS = ("problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe")
 _HOMES = {
     "Lab": "lab",
     "Probe": "probe",

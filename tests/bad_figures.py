@@ -10,7 +10,8 @@ from bad_table import CURVE, DENSITY, FLAT, PAIRS, RECORD, SEEN, SWEEP, Case, fi
 from samviz import figures
 from samviz.claims import Plot
 from samviz.dynamics import History
-from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, decades, quiz, slice_panel
+from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, decades, quiz
+from samviz.panels import slice_panel
 
 SLIDER = {"label": "ρ", "value": 0.1, "stops": [0.0, 0.1, 1.0]}
 OTHERS = ("alignment", "cycle", "lab", "paths", "sharpness")  # figures whose argument is made by a panel
@@ -131,7 +132,7 @@ FIGURES: dict[str, Case] = {
         None,
         {"path": (*bad.PATH, "page.png", "no/such/folder/page.html"), "frames": (*bad.COUNT, 1)},
     ),
-    "lab.slice_panel": Case(slice_panel, fixed(named=SEEN), {"named": (None, 3, "bowl", {}, {"bowl": 3})}),
+    "panels.slice_panel": Case(slice_panel, fixed(named=SEEN), {"named": (None, 3, "bowl", {}, {"bowl": 3})}),
 }
 FIGURES |= {
     f"figures.{name}_figure": Case(getattr(figures, f"{name}_figure"), None, {argument: bad.OBJECT})

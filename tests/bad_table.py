@@ -19,7 +19,7 @@ from samviz.optim import SAM
 from samviz.probe import Probe
 from samviz.problems import attach, from_module, mlp, quadratic, valley
 
-ROOMS = ("problems", "geometry", "dynamics", "optim", "probe", "claims", "figures", "lab")
+ROOMS = ("problems", "geometry", "dynamics", "optim", "probe", "claims", "figures", "lab", "panels")
 
 FLAT = quadratic([3.0, 1.0])
 LARGE = quadratic(np.arange(1.0, 602.0))  # above 500 parameters other methods are used

@@ -10,8 +10,8 @@ from valley_by_hand import curvatures
 
 from samviz.figures import figure
 from samviz.figures.valley import CORNERS, LEVELS, LOOKS
-from samviz.lab import ablation_panel, figure_one_panel
-from samviz.lab.experiments import ablation
+from samviz.panels import ablation_panel, figure_one_panel
+from samviz.panels import valley_methods as ablation
 
 QUICK = {"lr": 0.01, "rho": 1.0, "start": (0.3, 0.6)} | dict.fromkeys(LOOKS, False)
 

@@ -20,6 +20,7 @@ BELOW = {
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"files", "problems", "geometry", "dynamics", "claims"},
     "lab": {"files", "problems", "geometry", "dynamics", "claims", "figures", "exercises"},
+    "panels": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},
     "probe": {"problems", "geometry", "dynamics", "lab"},
     "machine": set(),
     "doctor": {"machine", "problems", "dynamics"},
@@ -27,7 +28,7 @@ BELOW = {
     "verify": {"files", "claims", "figures"},
     "cli": {"files", "doctor", "verify", "exercises"},
     # samviz/__init__.py, which loads them when asked
-    "": {"machine", "problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "probe"},
+    "": {"machine", "problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe"},
 }
 # Packages, and the subpackages that may import them.
 IMPORTED_BY = {
@@ -40,7 +41,7 @@ IMPORTED_BY = {
     "concurrent": {"dynamics", "lab"},
     "multiprocessing": set(),
     "plotly": {"figures", "lab", "verify"},
-    "torch": {"checks", "problems", "geometry", "dynamics", "optim", "claims", "lab", "probe", "doctor"},
+    "torch": {"checks", "problems", "geometry", "dynamics", "optim", "claims", "lab", "panels", "probe", "doctor"},
     "jupyterlab": {"cli"},
     "voila": {"cli"},
     "argparse": {"cli"},

@@ -11,9 +11,9 @@ from pictures import last, trace
 from samviz.claims.subjects import interpolating
 from samviz.dynamics import gradient_flow_limit
 from samviz.figures import Directions, alignment_figure, figure
-from samviz.lab import alignment_panel, batch_panel
-from samviz.lab.experiments.batches import SEEDS, draw_paths, feet, flows, subject
-from samviz.lab.experiments.minibatch import ANGLES, SIZES, SPECTRUM, draw_alignment, draws, samples, walk
+from samviz.panels import alignment_panel, batch_panel
+from samviz.panels.batch_directions import ANGLES, SIZES, SPECTRUM, draw_alignment, draws, samples, walk
+from samviz.panels.batch_sizes import SEEDS, draw_paths, feet, flows, subject
 from samviz.problems import valley
 
 PATHS = {"lr": 0.02, "rho": 0.15, "problem": "network", "again": 0}

@@ -5,8 +5,8 @@ import pictures
 import pytest
 from pictures import finite, names, trace
 
-from samviz.lab import cycle_panel
-from samviz.lab.experiments.cycle import amplitude, draw, field, rate
+from samviz.panels import cycle_panel
+from samviz.panels.two_cycle import amplitude, draw, field, rate
 
 START = {"lr": 0.25, "rho": 0.5, "share": 0.9, "rule": "sam", "x": (0.5, 1.0)}
 

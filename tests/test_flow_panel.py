@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pictures import finite, last, trace
 
-from samviz.lab import flow_panel
-from samviz.lab.experiments import flow
+from samviz.panels import flow_panel
+from samviz.panels import flow_tracking as flow
 
 
 @pytest.fixture(autouse=True)

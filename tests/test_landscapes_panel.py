@@ -7,8 +7,8 @@ from pictures import finite, trace
 
 from samviz.figures import figure, slice_figure
 from samviz.geometry import landscape, landscape_of, plane_through
-from samviz.lab import landscapes_panel, slice_panel
-from samviz.lab.experiments.landscapes import NAMES, PLANES, draw, minima, plane, rescaled, slices, trained
+from samviz.panels import landscapes_panel, slice_panel
+from samviz.panels.landscape_planes import NAMES, PLANES, draw, minima, plane, rescaled, slices, trained
 from samviz.problems import mlp, quadratic
 
 START = {"radius": 0.5, "alpha": 1.0, "plane": "random", "normalized": True, "seed": 0}

@@ -25,7 +25,8 @@ for found in pkgutil.walk_packages(samviz.__path__, "samviz."):
 """,
     "the lab and its page": """
 import tempfile
-from samviz.lab import Lab, cycle_panel
+from samviz.lab import Lab
+from samviz.panels import cycle_panel
 from samviz.problems import mlp
 lab = Lab(mlp([1, 24, 24, 1], data="sine"), rho=0.01, device="cpu").run(40)
 with tempfile.TemporaryDirectory() as folder:

@@ -13,8 +13,8 @@ from samviz.geometry import (
     limiting_regularizer,
     worst_direction_sharpness,
 )
-from samviz.lab import sharpness_panel
-from samviz.lab.experiments.sharpness import BOWLS, Bowl, draw, surroundings
+from samviz.panels import sharpness_panel
+from samviz.panels.three_sharpnesses import BOWLS, Bowl, draw, surroundings
 from samviz.problems import Problem
 
 START = {"rho": 0.4, "ratio": 4.0, "left": 1.0, "bowl": "round", "x": (0.35, 0.75)}

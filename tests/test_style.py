@@ -174,26 +174,27 @@ def of_the_lab():
 
 
 def of_the_panels():
-    from samviz import lab
+    from samviz import panels as made
 
     panels = {
-        "alignment": lab.alignment_panel(),
-        "cycle": lab.cycle_panel(),
-        "landscapes": lab.landscapes_panel(),
-        "sharpness": lab.sharpness_panel(),
+        "alignment": made.alignment_panel(),
+        "cycle": made.cycle_panel(),
+        "landscapes": made.landscapes_panel(),
+        "sharpness": made.sharpness_panel(),
     }
     return {name: panel.figure for name, panel in panels.items()}
 
 
 def of_the_valley():
-    from samviz.lab.experiments import ablation, flow
-    from samviz.lab.experiments.batches import draw_paths
+    from samviz.panels import flow_tracking as flow
+    from samviz.panels import valley_methods as ablation
+    from samviz.panels.batch_sizes import draw_paths
 
     methods = dict.fromkeys(ablation.LOOKS, True) | {"lr": 0.02, "rho": 0.4, "start": (0.3, 0.6), "shown": "top"}
     *_, (floor, _) = ablation.draw_ablation(methods)
     *_, (tracked, _) = flow.draw_flow({"lr": 0.03, "rho": 0.4, "kind": "worst", "start": (0.6, 0.6)})
     *_, (paths, _) = draw_paths({"lr": 0.005, "rho": 0.2, "problem": "valley", "again": 0})
-    return {"floor": floor, "flow": tracked, "batches": paths, "sides": samviz.lab.figure_one_panel().figure}
+    return {"floor": floor, "flow": tracked, "batches": paths, "sides": samviz.panels.figure_one_panel().figure}
 
 
 def of_records():
@@ -237,7 +238,7 @@ def of_claims():
 def figures():
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        from samviz.lab.experiments import flow
+        from samviz.panels import flow_tracking as flow
 
         for name, value in {"SCALES": {}, "LEARNING_RATES": (0.03, 0.015), "RADII": (0.4, 0.2), "LONGEST": 300}.items():
             patch.setattr(flow, name, value)

@@ -10,9 +10,9 @@ import torch
 from pictures import trace
 
 from samviz.dynamics import Run
-from samviz.lab import sweep_panel
-from samviz.lab.experiments import sweep as panel_module
-from samviz.lab.experiments.sweep import LEARNING_RATES, RADII, STARTS, STOPS, TRAINED, Case, digits, draw_sweep, grid
+from samviz.panels import sweep_maps as panel_module
+from samviz.panels import sweep_panel
+from samviz.panels.sweep_maps import LEARNING_RATES, RADII, STARTS, STOPS, TRAINED, Case, digits, draw_sweep, grid
 
 last = partial(pictures.last, draw_sweep)
 VALUES = {"steps": 30, "size": "all", "wrong": True, "again": 0}

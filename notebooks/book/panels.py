@@ -8,11 +8,8 @@ from typing import Any
 
 from samviz.dynamics import gradient_descent_minimum
 from samviz.figures.frames import Dial, Drawing
-from samviz.lab import (
-    Choice,
-    Lab,
-    Panel,
-    Slider,
+from samviz.lab import Choice, Lab, Panel, Slider, words
+from samviz.panels import (
     ablation_panel,
     alignment_panel,
     batch_panel,
@@ -22,7 +19,6 @@ from samviz.lab import (
     landscapes_panel,
     sharpness_panel,
     sweep_panel,
-    words,
 )
 from samviz.problems import Problem, load, mlp
 

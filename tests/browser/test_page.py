@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import samviz.lab
+import samviz.panels
 
 from .conftest import Notebook
 from .pages import violations
@@ -52,7 +52,7 @@ def train():
 """
 CELLS = [
     "from samviz.geometry import landscape\nfrom samviz.problems import mlp, quadratic",
-    f"from samviz.lab import Lab, quiz, slice_panel\nfrom samviz.lab import {', '.join(MAKERS)}",
+    f"from samviz.lab import Lab, quiz\nfrom samviz.panels import slice_panel, {', '.join(MAKERS)}",
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), device='cpu')\nlab",
     # without a picture of every piece of work, each of which takes a browser 0.2 s
     *(f"{name} = {maker}(); {name}.set({quick}); {name}._settle()\n{name}" for name, (maker, quick) in PANELS.items()),
@@ -242,8 +242,7 @@ def confirmed(notebook: Notebook, name: str, value: Any) -> None:
 
 
 def test_every_panel_is_on_the_page(page: Notebook) -> None:
-    made = {name for name in samviz.lab.__all__ if name.endswith("_panel")}
-    assert made == {*MAKERS, "slice_panel"}
+    assert set(samviz.panels.__all__) == {*MAKERS, "slice_panel"}
     assert page.page.locator(".samviz-card").count() == len(GRAPHS) + 1
     assert "The loss in the picture is 0 to 6." in card(page, "slices").locator(".samviz-sentence").text_content()
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from samviz.dynamics import Diverged, History, Run, gradient_flow_limit, phase_boundary
 from samviz.figures.flow import Track, flow_figure
 from samviz.lab.controls import Choice, Control, Slider, decades
-from samviz.lab.experiments.ablation import contours
 from samviz.lab.panel import Drawing, Panel
+from samviz.panels.valley_methods import contours
 from samviz.problems import Valley, valley
 
 Array = NDArray[np.float64]

@@ -134,7 +134,7 @@ def ablation_panel() -> Panel:
     Returns:
         The panel.
 
-    >>> from samviz.lab import ablation_panel
+    >>> from samviz.panels import ablation_panel
     >>> panel = ablation_panel()
     >>> panel.set(lr=0.01, worst=False, ascent=False, one=False)
     >>> panel.sentence

@@ -1,1 +1,0 @@
-"""The notebooks' experiments: each a panel, and the runs that it shows."""

@@ -1,0 +1,17 @@
+"""The panels of the notebooks: one module per panel, which computes, draws and describes.
+
+A new panel is a new module here and one import line below.
+"""
+
+from samviz.panels.batch_directions import alignment_panel as alignment_panel
+from samviz.panels.batch_sizes import batch_panel as batch_panel
+from samviz.panels.flow_tracking import flow_panel as flow_panel
+from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
+from samviz.panels.landscape_planes import slice_panel as slice_panel
+from samviz.panels.sweep_maps import sweep_panel as sweep_panel
+from samviz.panels.three_sharpnesses import sharpness_panel as sharpness_panel
+from samviz.panels.two_cycle import cycle_panel as cycle_panel
+from samviz.panels.valley_methods import ablation_panel as ablation_panel
+from samviz.panels.valley_methods import figure_one_panel as figure_one_panel
+
+__all__ = [name for name in dir() if name.endswith("_panel")]
