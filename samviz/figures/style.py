@@ -14,7 +14,8 @@ INK, GREY, GRID, GHOST = "#1b2733", "#5b6876", "#e8edf2", "#8994a0"
 BLUE, SKY, GREEN = "#0072B2", "#3a9bd9", "#00815e"
 VERMILION, ORANGE, PURPLE = "#c24e00", "#cc8600", "#CC79A7"
 PLUM = "#a8457f"  # PURPLE for words
-WORDS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # lines that are too pale for words on white
+TEXT_COLORS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # lines that are too pale for words on white
+WORDS = TEXT_COLORS  # the former name
 HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind words that stand on lines
 BLUES: list[list[Any]] = [
     [0.0, "#08306b"],
@@ -102,14 +103,14 @@ def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, 
         "yref": yref,
         "xanchor": "left",
         "showarrow": False,
-        "font": {"size": 12, "color": WORDS.get(color, color)},
+        "font": {"size": 12, "color": TEXT_COLORS.get(color, color)},
         **more,
     }
 
 
 def words_beside(x: Any, y: Any, texts: list[str], colors: list[str], name: str) -> Trace:
     """Words to the right of points, such as the ends of curves, in the colours of what they name."""
-    font = {"color": [WORDS.get(color, color) for color in colors], "size": 12}
+    font = {"color": [TEXT_COLORS.get(color, color) for color in colors], "size": 12}
     look = {"mode": "text", "textposition": "middle right", "textfont": font, "cliponaxis": False, "hoverinfo": "skip"}
     return {"type": "scatter", "x": x, "y": y, "text": texts, "name": name} | look
 

@@ -1,0 +1,187 @@
+"""Axes, lines, marks and labels: the parts of a figure as plain plotly JSON.
+
+A figure starts with `new_layout`. `add_axes` adds a pair of axes to it and returns the references that place a trace on
+them: `line(x, y, "loss", INK) | axes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from samviz.figures.style import BLUES, FONT, GRID, INK, PALE, PLUM, PURPLE, TEXT_COLORS
+
+Trace = dict[str, Any]
+Layout = dict[str, Any]
+Interval = tuple[float, float]
+Label = tuple[float, float, str, str]  # x, y, text and colour
+LOG: Layout = {"type": "log", "exponentformat": "power"}
+
+
+def new_layout(height: int, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
+    """Return the layout that all figures share; all arguments are in pixels."""
+    return {
+        "height": height,
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "showlegend": False,
+        "margin": {"l": left, "r": right, "t": top, "b": bottom},
+        "hovermode": "closest",
+        "uirevision": "keep",
+        "annotations": [],
+    }
+
+
+def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval]:
+    """Divide [0, end] into intervals proportional to the sizes, with gaps: columns from the left, rows from below."""
+    lengths = np.array(sizes) * (end - gap * (len(sizes) - 1)) / sum(sizes)
+    starts = np.cumsum([0.0, *(lengths[:-1] + gap)])
+    return [(round(a, 6), round(a + length, 6)) for a, length in zip(starts.tolist(), lengths.tolist())]
+
+
+def axis(domain: Interval, anchor: str, label: str = "", standoff: int = 2, **more: Any) -> Layout:
+    """Return an axis over a part of the figure, given as fractions of it, anchored to its partner ("x2", "y2")."""
+    look = {"gridcolor": GRID, "zeroline": False, "linecolor": "#9aa5b1", "tickfont": {"size": 11}, "automargin": False}
+    title = {"title": {"text": label, "standoff": standoff}} if label else {}
+    return {"domain": list(domain), "anchor": anchor, **look, **title, **more}
+
+
+def add_axes(
+    layout: Layout, number: int, column: Interval, row: Interval, heading: tuple[str, str], *, x: Layout, y: Layout
+) -> Trace:
+    """Add the axes x`number` and y`number`, with a heading (bold words, detail); return the references for traces.
+
+    `x` and `y` hold arguments of `axis` and plotly's own properties: {"label": "step", "range": [0, 1]}.
+    """
+    suffix = str(number) if number > 1 else ""
+    layout[f"xaxis{suffix}"] = axis(column, f"y{suffix}", **x)
+    layout[f"yaxis{suffix}"] = axis(row, f"x{suffix}", **y)
+    layout["annotations"].append(title(*heading, column[0], row[1]))
+    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+
+
+def title(text: str, detail: str, x: float, y: float) -> Layout:
+    """Return a heading: bold words and a plain explanation, whose lower left corner is a fraction of the figure."""
+    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom", "align": "left"}
+    return {"text": f"<b>{text}</b>  {detail}", "showarrow": False, "font": {"size": 13}, **place}
+
+
+def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, **more: Any) -> Layout:
+    """Return an annotation to the right of a point; on a logarithmic axis the coordinate is a power of ten."""
+    font = {"size": 12, "color": TEXT_COLORS.get(color, color)}
+    place = {"x": x, "y": y, "xref": xref, "yref": yref, "xanchor": "left"}
+    return {"text": text, "showarrow": False, "font": font, **place, **more}
+
+
+def line(x: Any, y: Any, name: str, color: str, width: float = 2, dash: str = "solid", **more: Any) -> Trace:
+    """Return a line through points; NaN leaves a gap."""
+    look = {"color": color, "width": width, "dash": dash}
+    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": look, **more}
+
+
+def marks(
+    x: Any, y: Any, name: str, color: Any, size: float = 8, symbol: Any = "circle", edge: Any = None, **more: Any
+) -> Trace:
+    """Return a mark at each point; `edge` is the (colour, width) of its outline."""
+    outline = {"line": dict(zip(("color", "width"), edge))} if edge else {}
+    look = {"color": color, "size": size, "symbol": symbol, **outline}
+    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": look, **more}
+
+
+def text(
+    x: Any, y: Any, texts: list[str], name: str, color: Any = INK, position: Any = "middle right", **font: Any
+) -> Trace:
+    """Return words at points, in the colour or colours of the lines that they name."""
+    colors = [TEXT_COLORS.get(c, c) for c in color] if isinstance(color, list) else TEXT_COLORS.get(color, color)
+    look = {"mode": "text", "textposition": position, "textfont": {"color": colors, "size": 12, **font}}
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "text": texts,
+        "name": name,
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+    } | look
+
+
+def band(x: Any, low: Any, high: Any, name: str, color: str, opacity: float = 0.15) -> Trace:
+    """Return the area between two curves over increasing x."""
+    ring = np.concatenate((x, x[::-1])), np.concatenate((high, low[::-1]))
+    fill = "rgba({},{},{},{})".format(*bytes.fromhex(color[1:]), opacity)
+    return line(*ring, name, color, 0, fill="toself", fillcolor=fill, hoverinfo="skip")
+
+
+def contours(x: Any, y: Any, z: Any, name: str, *, pale: bool = False, **more: Any) -> Trace:
+    """Return filled contours of z (len(y), len(x)), dark where z is low; pale ones where much is drawn over them."""
+    outline = {"color": "#8fb0cc" if pale else "rgba(255,255,255,0.7)", "width": 0.7}
+    look = {"colorscale": PALE if pale else BLUES, "showscale": False, "line": outline, "hoverinfo": "skip"}
+    return {"type": "contour", "x": x, "y": y, "z": z, "name": name, **look, **more}
+
+
+def contour_levels(top: float, count: int) -> Trace:
+    """Return contours at `count` equally spaced levels up to `top`, instead of those that plotly would choose."""
+    return {"autocontour": False, "contours": {"start": top / count, "end": top, "size": top / count}}
+
+
+def round_up(value: float) -> float:
+    """Return the next of a few round numbers from 0 on: figures are drawn faster while an axis keeps its range."""
+    power = 10.0 ** np.floor(np.log10(value or 1.0))
+    steps = (0, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return float(power * next(step for step in steps if step * power >= value * (1 - 1e-9)))
+
+
+def spread(values: Sequence[float], distance: float, low: float) -> list[float]:
+    """Move values down until they are `distance` apart, and then up until none is below `low`."""
+    order = np.argsort(values, kind="stable")[::-1]
+    placed = list(values)
+    for above, below in pairwise(order):
+        placed[below] = min(placed[below], placed[above] - distance)
+    for index in order[::-1]:
+        placed[index] = max(placed[index], low)
+        low = placed[index] + distance
+    return placed
+
+
+def axis_values(positions: Any, axis: Layout) -> Any:
+    """Convert positions on an axis to values: those of a logarithmic axis are powers of ten."""
+    return 10.0 ** np.asarray(positions) if axis.get("type") == "log" else np.asarray(positions)
+
+
+def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1) -> Trace:
+    """Write labels to the right of the ends of curves, at least `distance` apart, a fraction of the axis.
+
+    A label whose point lies outside the axis gets its value and an arrow.
+    """
+    low, high = yaxis["range"]
+    texts, heights = [], []
+    for _, value, words, _ in labels:
+        position = value if yaxis.get("type") != "log" else np.log10(value) if value > 0 else -np.inf
+        arrow = "↑" if position > high else "↓" if position < low else ""
+        texts.append(f" {words} = {value:.3g} {arrow}" if arrow else f" {words}")
+        heights.append(float(np.clip((position - low) / (high - low), 0.05, 0.95)))
+    y = axis_values(low + (high - low) * np.array(spread(heights, distance, 0.05)), yaxis)
+    return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels])
+
+
+def change_marks(steps: Any, texts: Sequence[str], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
+    """Draw a dashed line through panels at each step where a setting changed, with a text at the top of the first.
+
+    The marks are traces and not shapes, so that the layout stays the same and plotly draws the figure faster.
+    """
+    steps = np.asarray(steps, float)
+    xaxis, *yaxes = (layout[f"{axis[0]}axis{axis[1:]}"] for axis in (panels[0]["xaxis"], *(p["yaxis"] for p in panels)))
+    traces = []
+    for panel, yaxis in zip(panels, yaxes):
+        y = np.tile(axis_values([*yaxis["range"], np.nan], yaxis), len(steps))
+        mark = line(np.repeat(steps, 3), y, f"changes {panel['yaxis']}", PURPLE, 1.3, "dash", hoverinfo="skip")
+        traces.append(mark | panel)
+    (low, high), end = yaxes[0]["range"], xaxis["range"][1]
+    close = np.diff(steps, prepend=-np.inf) < 0.17 * end  # then every other text stands lower
+    y = axis_values(high - 0.22 * (high - low) * (close & (np.arange(len(steps)) % 2 == 1)), yaxes[0])
+    sides = ["bottom left" if step > 0.75 * end else "bottom right" for step in steps]
+    return [*traces, text(steps, y, [f" {words} " for words in texts], "changes", PLUM, sides) | panels[0]]
