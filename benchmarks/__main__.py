@@ -13,7 +13,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 
 def main() -> None:
-    """Measure, print the table; a whole run also writes results.json, scaling.svg and README's table."""
+    """Measure, print the table; a complete run also writes results.json, scaling.svg and both READMEs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="samviz against its peers")
     parser.add_argument("words", nargs="*", help="measure the rows whose names contain one of these, and write nothing")
     parser.add_argument("--quick", action="store_true", help="a tenth of the time for each row, and write nothing")
@@ -28,10 +28,10 @@ def main() -> None:
     from benchmarks.rows import ROWS
 
     torch.set_num_threads(1)
-    whole = not (options.words or options.quick)
+    complete = not (options.words or options.quick)
     readme = HERE.parent / "README.md"
-    if whole:
-        report.replaced(readme.read_text(encoding="utf-8"), "")  # better to hear now that there is no place for it
+    if complete:
+        report.with_highlights(readme.read_text(encoding="utf-8"), [])  # fail now if README lacks the markers
     results = []
     for row in ROWS:
         if options.words and not any(word in row.name for word in options.words):
@@ -44,13 +44,13 @@ def main() -> None:
         results.append(Result.of(row, measured))
         print(report.line(results[-1]), flush=True)
     machine = report.machine()
-    table = report.table(results, machine)
-    print(f"\n{table}")
-    if whole:
+    print(f"\n{report.table(results)}\nMeasured on {machine}.")
+    if complete:
         costs = scaling.measured()
         (HERE / "results.json").write_text(report.as_json(results, machine, costs), encoding="utf-8")
         scaling.draw(costs, HERE / "scaling.svg")
-        readme.write_text(report.replaced(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+        (HERE / "README.md").write_text(report.page(results, machine), encoding="utf-8")
+        readme.write_text(report.with_highlights(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 if __name__ == "__main__":

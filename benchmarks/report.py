@@ -13,6 +13,25 @@ from typing import Any
 from benchmarks.row import Result
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+HIGHLIGHTS = (  # the rows that the main README shows
+    "step of any module, T2, against pytorch_optimizer",
+    "step, T2, against pytorch_optimizer",
+    "step, T3, against pytorch_optimizer",
+    "top 5 eigenpairs, T2, against pyhessian",
+    "landscape 51×51, T2, float32, against loss-landscapes",
+    "share of a probe, CNN",
+)
+PAGE = """\
+# Benchmarks
+
+`make bench` measures samviz and its peers from PyPI in one run, in an environment of its own. It writes this file, \
+[results.json](results.json), scaling.svg, and the six rows in the main README.
+
+{table}
+
+![Time of one SAM step as a function of the number of parameters D, samples n and runs, and time of k eigenpairs as a \
+function of k](scaling.svg)
+"""
 PEERS = ("pytorch_optimizer", "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "loss-landscapes")
 EXPLAINED = """\
 T2 is a tanh network 2-32-32-1 on the two spirals (n = 100, D = 1185), T3 64-64-64-10 on the digits (n = 1797, D = 8970).
@@ -25,10 +44,20 @@ The ratio is the number that the target bounds: the peer's time over ours for �
 SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
 
 
-def table(results: Sequence[Result], machine: str) -> str:
-    """The results as a Markdown table, with a sentence on how to read it and the machine."""
+def table(results: Sequence[Result]) -> str:
+    """Return the results as a Markdown table."""
     head = ["| | samviz | peer | ratio | target | |", "|---|---:|---:|---:|---:|---|"]
-    return "\n".join([*head, *map(line, results), "", EXPLAINED, f"Measured on {machine}."])
+    return "\n".join([*head, *map(line, results)])
+
+
+def page(results: Sequence[Result], machine: str) -> str:
+    """Return benchmarks/README.md: the complete table, how to read it, and the machine."""
+    return PAGE.format(table=f"{table(results)}\n\n{EXPLAINED}\nMeasured on {machine}.")
+
+
+def with_highlights(readme: str, results: Sequence[Result]) -> str:
+    """Return the main README with the highlighted rows of these results."""
+    return replaced(readme, table([result for result in results if result.name in HIGHLIGHTS]))
 
 
 def line(result: Result) -> str:

@@ -85,11 +85,18 @@ def test_a_line_marks_who_was_wrong():
 
 
 def test_every_line_of_the_table_has_as_many_cells():
-    lines = (
-        report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)] * 2, "a machine").split("\n\n")[0].split("\n")
-    )
+    lines = report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)] * 2).split("\n")
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {7}
+
+
+def test_the_readme_shows_the_highlighted_rows_of_the_complete_table():
+    page, readme = ((ROOT / path).read_text(encoding="utf-8") for path in ("benchmarks/README.md", "README.md"))
+    rows = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))["rows"]
+    assert set(report.HIGHLIGHTS) <= {row["name"] for row in rows}
+    shown = readme.partition(report.BEGIN)[2].partition(report.END)[0].strip().splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in shown[2:]] == list(report.HIGHLIGHTS)
+    assert set(shown) <= set(page.splitlines())
 
 
 def test_readme_gets_the_table_between_its_markers_and_keeps_the_rest():
