@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from samviz.dynamics import Run
 from samviz.problems import from_module, mlp
-from samviz.problems.parameters import Buffer
+from samviz.problems.module import flat_copy
 
 N = 12
 RNG = np.random.default_rng(0)
@@ -201,20 +201,16 @@ def test_what_is_returned_stays():
     assert not third[1].requires_grad
 
 
-def test_the_memory_never_moves():
+def test_parameters_and_gradients_are_views_of_two_vectors():
     module = built(Partial)
-    names = [name for name, p in module.named_parameters() if p.requires_grad]
-    buffer = Buffer(module, names)
-    addresses = [(p.data_ptr(), p.grad.data_ptr()) for p in free(buffer.module)]
-    places = np.diff([a for a, _ in addresses]), np.diff([g for _, g in addresses])
-    for row in places:
-        np.testing.assert_array_equal(row, [8 * p.numel() for p in free(module)][:-1])
-    for seed in (0, 1):
-        x = torch.randn(1, sum(p.numel() for p in free(module)), dtype=torch.float64)
-        buffer.place(x)
-        buffer.slope(half_mse(buffer.module(torch.from_numpy(VECTORS)), torch.from_numpy(GOALS)))
-        assert [(p.data_ptr(), p.grad.data_ptr()) for p in free(buffer.module)] == addresses
-        assert torch.equal(torch.cat([p.flatten() for p in free(buffer.module)]), x[0]), seed
+    shapes = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
+    copy, x, gradient = flat_copy(module, shapes)
+    x.copy_(torch.randn(len(x), dtype=torch.float64))
+    half_mse(copy(torch.from_numpy(VECTORS)), torch.from_numpy(GOALS)).backward()
+    for flat, parts in ((x, free(copy)), (gradient, [p.grad for p in free(copy)])):
+        assert torch.equal(torch.cat([part.flatten() for part in parts]), flat)
+        offsets = [part.data_ptr() - flat.data_ptr() for part in parts]
+        assert offsets == [0, *np.cumsum([8 * part.numel() for part in parts])[:-1]]
 
 
 def test_products_made_earlier_keep_their_point():
@@ -263,7 +259,7 @@ def test_a_copy_has_memory_of_its_own(way, training):
         mine, other = copy.gradient(x[r : r + 1]), problem.gradient(x[1 - r : 2 - r])
         for a, b in zip((*mine, *other), (*before[r], *before[1 - r])):
             assert torch.equal(a, b)
-    assert copy._buffer._x.data_ptr() != problem._buffer._x.data_ptr()
+    assert copy._workspace[1].data_ptr() != problem._workspace[1].data_ptr()
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -122,7 +122,7 @@ def test_what_is_drawn_goes_with_the_batch():
     assert all(torch.equal(masks[0], masks[i]) for i in (1, 4, 6, 7, 10))
     assert all(torch.equal(masks[2], masks[i]) for i in (3, 5, 8, 9, 11))
     assert not torch.equal(masks[0], masks[2])
-    attach(model, LOSS, problem.data._data).loss(x[:1])  # which draws nothing
+    attach(model, LOSS, problem.data).loss(x[:1])  # which draws nothing
     assert all(torch.equal(seen[i], batch) for i, batch in zip((0, 2), seen[-2:]))
 
 

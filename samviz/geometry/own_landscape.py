@@ -24,8 +24,7 @@ from samviz.geometry.landscape import (
     projected,
     random_plane,
 )
-from samviz.problems.attached import Attached, LossFunction, attach
-from samviz.problems.batches import Batches
+from samviz.problems.attached import Attached, Batches, LossFunction, attach
 
 State = Mapping[str, Tensor]  # a model's `state_dict`
 Checkpoint = State | str | PathLike[str]

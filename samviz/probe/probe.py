@@ -20,9 +20,8 @@ from samviz.geometry.density import SpectralDensity
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
 from samviz.problems import attach
-from samviz.problems.attached import LossFunction
-from samviz.problems.batches import Batches
-from samviz.problems.untouched import untouched
+from samviz.problems.attached import Batches, LossFunction
+from samviz.problems.model_state import untouched
 
 if TYPE_CHECKING:
     import pandas

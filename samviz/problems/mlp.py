@@ -17,8 +17,8 @@ from samviz.checks import check_shape, seeded_generator
 from samviz.compiled import arrays
 from samviz.compiled.arrays import Compiled, Kernel
 from samviz.problems.device import compiles, toy
+from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
-from samviz.problems.parameters import filters_of
 from samviz.problems.problem import Operator
 
 HELD = 2**22  # activations kept for Hessian-vector products, at most: 100 MB in all

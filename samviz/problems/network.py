@@ -1,9 +1,10 @@
-"""The mean loss of a network over samples, with its data and its losses."""
+"""The mean loss of a network over samples: its data, its losses, and the picture of what it computes."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,41 +14,37 @@ from torch.nn import functional as F
 
 from samviz.checks import check_array, check_shape
 from samviz.problems.data import load
+from samviz.problems.model_state import check_repeats
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
-from samviz.problems.training import check_repeats
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
 
 
 def half_mean_square(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Half the mean over a sample's outputs of the squared error: (m, c), (m, c) -> (m,)."""
+    """Return half the mean of the squared errors over each sample's outputs: (m, c), (m, c) -> (m,)."""
     return ((outputs - targets) ** 2).flatten(1).mean(1) / 2
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each sample, in nats: (m, classes), int64 (m,) -> (m,)."""
-    return F.cross_entropy(outputs, targets, reduction="none")
-
-
-LOSSES: dict[str, SampleLoss] = {"mse": half_mean_square, "cross_entropy": cross_entropy}
+LOSSES: dict[str, SampleLoss] = {
+    "mse": half_mean_square,
+    "cross_entropy": partial(F.cross_entropy, reduction="none"),  # in nats
+}
 
 
 class Network(Problem):
-    """The mean loss of a network over samples; subclasses say how parameters turn inputs into outputs."""
+    """The mean loss of a network over samples; a subclass computes the outputs from parameters and inputs."""
 
     def __init__(self, data: Data, loss: str | SampleLoss) -> None:
         """Load the data and choose the loss; arguments as in `samviz.problems.mlp`."""
         if isinstance(data, str):
             inputs, targets = load(data)
         elif isinstance(data, tuple | list) and len(data) == 2:
-            inputs, targets = (
-                check_array("data", part, "arrays (n, ...) of real numbers", finite=False) for part in data
-            )
+            inputs, targets = (check_array("data", part, "arrays (n, ...) of real numbers", False) for part in data)
         else:
-            given = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
-            raise TypeError(f"data is {given}; expected the name of a data set, or a pair (inputs, targets)")
+            found = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
+            raise TypeError(f"data is {found}; expected the name of a data set, or a pair (inputs, targets)")
         if min(inputs.ndim, targets.ndim) == 0:
             raise TypeError(f"data holds {inputs!r} and {targets!r:.200}; expected arrays (n, ...) of real numbers")
         if len(inputs) == 0 or len(inputs) != len(targets):
@@ -72,57 +69,49 @@ class Network(Problem):
         self.labels = self.targets if integer and targets.ndim == 1 else None  # int64 (n,), for pictures
 
     def _fit_targets(self, width: int, remedy: str) -> None:
-        """Bring the targets into the form that the loss takes, or say why that cannot be.
-
-        The remedy goes before the width that there should be.
-        """
-        if self.loss_name == "mse":
-            if self.labels is not None:  # classes become ±1, or one-hot vectors
-                classes = int(self.labels.max()) + 1
-                if int(self.labels.min()) < 0:
-                    raise ValueError(
-                        f"labels run from {int(self.labels.min())} to {classes - 1}; expected 0 and up, or -1 and 1"
-                    )
-                if width == 1 and classes <= 2:
-                    self.targets = (2 * self.labels - 1)[:, None].double()
-                elif width >= classes:
-                    self.targets = F.one_hot(self.labels, width).double()
-                else:
-                    raise ValueError(
-                        f"the network has {width} outputs for {classes} classes; expected {remedy} {classes}"
-                    )
-            else:
+        """Convert the targets for the loss of `width` outputs; errors end in the remedy and the width it needs."""
+        labels = self.labels
+        low, high = (0, 0) if labels is None else (int(labels.min()), int(labels.max()))
+        if self.loss_name == "cross_entropy":
+            if labels is None:
+                raise ValueError("loss is 'cross_entropy' but the targets are no integer labels (n,); use loss='mse'")
+            if low < 0 or high >= width:
+                raise ValueError(f"labels run from {low} to {high}; expected 0 to {width - 1} for {width} outputs")
+        elif self.loss_name != "mse":
+            self._check_loss(width)
+        else:
+            if labels is None:
                 self.targets = self.targets.reshape(self.samples, -1).double()
+            elif low < 0:
+                raise ValueError(f"labels run from {low} to {high}; expected 0 and up, or -1 and 1")
+            elif width == 1 and high <= 1:
+                self.targets = (2 * labels - 1)[:, None].double()
+            elif width > high:
+                self.targets = F.one_hot(labels, width).double()
+            else:
+                raise ValueError(
+                    f"the network has {width} outputs for {high + 1} classes; expected {remedy} {high + 1}"
+                )
             if (numbers := self.targets[0].numel()) != width:
                 raise ValueError(
                     f"the network has {width} outputs but a target has {numbers} numbers; expected {remedy} {numbers}"
                 )
             self.square_targets = width
-        elif self.loss_name == "cross_entropy":
-            if self.labels is None:
-                raise ValueError("loss is 'cross_entropy' but the targets are no integer labels (n,); use loss='mse'")
-            if int(self.labels.min()) < 0 or int(self.labels.max()) >= width:
-                raise ValueError(
-                    f"labels run from {int(self.labels.min())} to {int(self.labels.max())}; "
-                    f"expected 0 to {width - 1} for {width} outputs"
-                )
-        else:
-            self._try_loss(width)
 
-    def _try_loss(self, width: int) -> None:
-        """Refuse a function of one's own that gives no loss for each sample, or none that can be differentiated."""
+    def _check_loss(self, width: int) -> None:
+        """Refuse a user's loss that does not return the loss of each sample, or cannot be differentiated."""
         n = min(2, self.samples)
         outputs = torch.linspace(0.1, 0.9, n * width, dtype=torch.float64).view(n, width).requires_grad_()
         losses = self.sample_loss(outputs, self.targets[:n])
-        told = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
         if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
-            raise TypeError(f"loss returned {told} for {len(outputs)} samples; expected the loss of each, (samples,)")
+            result = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
+            raise TypeError(f"loss returned {result} for {n} samples; expected the loss of each, (samples,)")
         if not losses.requires_grad:
             raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
         check_repeats("loss", losses, self.sample_loss(outputs, self.targets[:n]), self.dtype)
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
-        """Network outputs.
+        """Return the network's outputs.
 
         Args:
             x: (runs, dim), parameters.
@@ -135,7 +124,7 @@ class Network(Problem):
         return self._outputs(x, inputs, None)
 
     def sample_losses(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """The losses ℓ(f_k(x), y_k), exact for every sample.
+        """Return the losses ℓ(f_k(x), y_k), exact for every sample.
 
         Args:
             x: (runs, dim), parameters.
@@ -145,78 +134,73 @@ class Network(Problem):
             (runs, b), or (runs, n).
         """
         self._check(x, batch)
-        return self._losses(*self._fit(x, batch))
+        return self._losses(*self._outputs_and_targets(x, batch))
 
-    def _fit(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Outputs (runs, b or n, outputs) and the targets (runs, b or n, ...) that they should meet."""
+    def _outputs_and_targets(self, x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return outputs (runs, b or n, outputs) and targets (runs, b or n, ...)."""
         if batch is None:
             return self._outputs(x, self.inputs, None), self.targets.expand(len(x), *self.targets.shape)
         return self._outputs(x, self.inputs[batch], batch), self.targets[batch]
 
     @abstractmethod
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
-        """What the loss sees of a batch (runs, b) with these inputs: the outputs (runs, b or n, outputs)."""
+        """Return the outputs (runs, b or n, outputs) for the inputs of a batch (runs, b), as the loss uses them."""
 
     def _check_inputs(self, x: Tensor, inputs: Tensor, sample: tuple[int | str, ...]) -> None:
-        """Refuse parameters that are not (runs, dim), and inputs that are not samples of a shape, as in `shaped`."""
+        """Refuse inputs that are not (n, *sample) or (runs, n, *sample)."""
         self._check(x)
-        own = isinstance(inputs, Tensor) and inputs.ndim == len(sample) + 2  # every run has inputs of its own
-        check_shape("inputs", inputs, (len(x), "n", *sample) if own else ("n", *sample), self.name)
+        per_run = isinstance(inputs, Tensor) and inputs.ndim == len(sample) + 2
+        check_shape("inputs", inputs, (len(x), "n", *sample) if per_run else ("n", *sample), self.name)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of every sample, (runs, b or n)."""
         return self.sample_loss(outputs.flatten(0, 1), targets.flatten(0, 1)).view(outputs.shape[:2])
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Mean of the samples' losses, (runs,)."""
+        """Return the mean of the samples' losses, (runs,)."""
         return self.sample_losses(x, batch).mean(1)
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
         self._check(x, batch)
         self._check_noise(noise, x, batch)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            outputs, targets = self._fit(x, batch)
+            outputs, targets = self._outputs_and_targets(x, batch)
             noisy = self._losses(outputs, targets + noise.view_as(targets)).mean(1)
             (gradient,) = torch.autograd.grad(noisy.sum(), x)
         return self._losses(outputs.detach(), targets).mean(1), gradient
 
     @torch.no_grad()
     def picture(self, x: Tensor) -> Picture:
-        """What the network computes: a curve, decision regions, accuracy per class, or predictions."""
+        """Return what the network computes: a curve, decision regions, accuracy per class, or predictions."""
         self._check(x)
-        x = x[:1]
+        x, inputs, labels = x[:1], self.inputs.flatten(1), self.labels
         outputs = self.outputs(x, self.inputs)[0]
-        inputs = self.inputs.flatten(1)
-        labels = self.labels
+        low, high = inputs.min(0).values, inputs.max(0).values
+
+        def axis(k: int, margin: float, n: int) -> Tensor:
+            span = margin * (high[k] - low[k]).item()
+            return torch.linspace(low[k].item() - span, high[k].item() + span, n, device=x.device, dtype=x.dtype)
+
+        def score(at: Tensor) -> Tensor:  # evidence for the second of two classes
+            return at[:, 0] if at.shape[1] == 1 else at[:, 1] - at[:, 0]
+
         if labels is None and inputs.shape[1] == 1 and outputs.shape[1:] == (1,):
-            low, high = inputs.min().item(), inputs.max().item()
-            margin = 0.15 * (high - low)
-            grid = torch.linspace(low - margin, high + margin, 101, device=x.device, dtype=x.dtype)
+            grid = axis(0, 0.15, 101)
             curve = self.outputs(x, grid[:, None])[0, :, 0]
-            return Curve(*map(_plain, (grid, curve, inputs[:, 0], self.targets.flatten())))
+            return Curve(*map(_array, (grid, curve, inputs[:, 0], self.targets.flatten())))
         if labels is not None and inputs.shape[1] == 2 and int(labels.max()) <= 1:
-            corners = torch.stack((inputs.min(0).values, inputs.max(0).values), 1)  # (2, low and high)
-            margins = 0.1 * (corners[:, 1] - corners[:, 0])
-            first, second = (
-                torch.linspace(c[0] - m, c[1] + m, 41, device=x.device, dtype=x.dtype) for c, m in zip(corners, margins)
-            )
+            first, second = axis(0, 0.1, 41), axis(1, 0.1, 41)
             grid = torch.stack(torch.meshgrid(first, second, indexing="xy"), -1).reshape(-1, 2)
-            score = _score(self.outputs(x, grid)[0]).view(41, 41)
-            return Regions(_plain(first), _plain(second), _plain(score), _plain(inputs), labels.cpu().numpy())
+            level = score(self.outputs(x, grid)[0]).view(41, 41)
+            points = _array(inputs)
+            return Regions(_array(first), _array(second), _array(level), points, labels.cpu().numpy())
         if labels is not None:
-            guess = outputs.argmax(1) if outputs.shape[1] > 1 else (_score(outputs) > 0).long()
+            guess = outputs.argmax(1) if outputs.shape[1] > 1 else (score(outputs) > 0).long()
             right = (guess == labels).double()
             return Classes(np.array([right[labels == c].mean().item() for c in labels.unique()]))
-        return Residuals(_plain(outputs.flatten()), _plain(self.targets.flatten()))
+        return Residuals(_array(outputs.flatten()), _array(self.targets.flatten()))
 
 
-def _plain(tensor: Tensor) -> NDArray[np.float64]:
-    """A tensor as a numpy array in float64."""
+def _array(tensor: Tensor) -> NDArray[np.float64]:
     return np.asarray(tensor.cpu(), dtype=np.float64)
-
-
-def _score(outputs: Tensor) -> Tensor:
-    """Evidence for the second of two classes, positive when it wins: (n, 1 or 2) -> (n,)."""
-    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]

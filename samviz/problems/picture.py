@@ -33,14 +33,14 @@ class Regions:
 
 @dataclass(frozen=True)
 class Classes:
-    """How much of each class is recognized."""
+    """The accuracy of a classifier on each class."""
 
     accuracy: Array  # (classes,), in [0, 1]
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Predictions beside their targets."""
+    """Predictions next to their targets."""
 
     predictions: Array  # (n,)
     targets: Array  # (n,)
@@ -48,14 +48,14 @@ class Residuals:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Distance from the minimum along each Hessian eigenvector, the top one first."""
+    """The distance from the minimum along each Hessian eigenvector, the top one first."""
 
     distance: Array  # (dim,)
 
 
 @dataclass(frozen=True)
 class Floor:
-    """A point over the valley floor, with λ₁ on the floor."""
+    """A point of the valley projected to Γ, with λ₁ on Γ."""
 
     axis: Array  # (grid,), of x₁ and of x₂
     level: Array  # (grid, grid), λ₁; rows are x₂
