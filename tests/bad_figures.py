@@ -68,7 +68,8 @@ FIGURES: dict[str, Case] = {
             "high": (bad.NAN, bad.INF, "0", -1.0, True),
             "integer": bad.FLAG,
         },
-        {"label": "words for the reader", "value": "is checked by the panel that declares it, and by `take`"},
+        dict.fromkeys(("value", "book"), "is checked by the panel that declares it, and by `take`")
+        | {"label": "words for the reader"},
     ),
     "lab.Slider.take": Case(
         Slider(**SLIDER).take, fixed(name="rho", value=0.1), {"value": (*bad.NUMBER, -0.1, 1.1, 1e300)}, said="rho"

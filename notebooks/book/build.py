@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import plotly
 from myst_parser.slugs import github_slugify
-from panels import PLACES, SETS, Frames
+from panels import LAB_CELLS, Frames, panel_in
 from secret import secret
 from sphinx.cmd.build import build_main
 from tqdm import tqdm
@@ -76,10 +76,10 @@ def gather(source: Path, coarse: bool) -> int:
     (source / "secret.html").write_text(secret(), encoding="utf-8")
     for page in NOTEBOOKS.glob("pages/*.md"):
         (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
-    sets = {name: Frames(name, coarse) for name in tqdm(SETS, "panels")}
-    for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
+    sets: dict[str, Frames] = {}
+    for path in tqdm(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), "panels"):
         notebook = nbformat.read(path, as_version=4)
-        illustrate(notebook, path.stem, sets)
+        illustrate(notebook, path.stem, sets, coarse)
         nbformat.write(notebook, source / path.name)
     count = 0
     for name, frames in tqdm(sets.items(), "pictures"):
@@ -89,29 +89,30 @@ def gather(source: Path, coarse: bool) -> int:
     return count
 
 
-def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frames]) -> None:
-    """Give a notebook's links the book's anchors, its pictures their words, and its panels their sliders."""
-    places = dict(PLACES.get(stem, {}))
+def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frames], coarse: bool) -> None:
+    """Give a notebook's links the book's anchors, its figures a text, and its panels their sliders; fill `sets`."""
+    labs = dict(LAB_CELLS.get(stem, {}))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = linked(cell.source)
             continue
-        line = next((line for line in cell.source.splitlines() if line in places), None)
+        line = next((line for line in cell.source.splitlines() if line in labs), None)
         for output in cell.outputs:
             if "image/png" not in output.get("data", {}):
                 continue
             words = output.metadata["image/png"]["alt"]
-            if line is None:
+            name, start = labs.pop(line) if line else (panel_in(cell.source), {})
+            frames = sets.get(name) or Frames(name, coarse) if name else None
+            if frames is None or not frames.values:
                 cell.metadata["mystnb"] = {"image": {"alt": words}}
                 continue
-            name, start = places.pop(line)
-            frames, png = sets[name], "".join(output.data["image/png"].split())
+            sets[name], png = frames, "".join(output.data["image/png"].split())
             still = f'<img src="data:image/png;base64,{png}" alt="{escape(words)}">'
             about, height = frames.panel.view.description, frames.panel.figure["layout"]["height"]
             output.data = {"text/html": frames_figure(name, frames.dials(start), about, still, height)}
-    if places:
+    if labs:
         raise ValueError(
-            f"{stem} has no cell with a picture and the line {', '.join(map(repr, places))}: mend panels.py"
+            f"{stem} has no cell with a figure and the line {', '.join(map(repr, labs))}: correct LAB_CELLS"
         )
 
 

@@ -39,6 +39,7 @@ class Slider:
     low: float | None = None  # of what may be typed; None: the first stop
     high: float | None = None  # None: the last stop
     integer: bool = False
+    book: Sequence[float] = ()  # values for which the book computes figures in advance; (): only the start value
 
     def __post_init__(self) -> None:
         check_bool("integer", self.integer)
@@ -80,6 +81,7 @@ class Choice:
     label: str
     value: str
     options: Mapping[str, str]  # value: what the learner reads
+    book: Sequence[str] = ()  # as in `Slider`
 
     def take(self, name: str, value: Any) -> str:
         """As in `Slider.take`."""
@@ -94,6 +96,7 @@ class Switch:
 
     label: str
     value: bool = False
+    book: Sequence[bool] = ()  # as in `Slider`
 
     def take(self, name: str, value: Any) -> bool:
         """As in `Slider.take`."""
@@ -158,13 +161,14 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
         raise ValueError(f"{', '.join(sorted(twice))}: both a control and a draggable point; expected different names")
     everything = dict(controls) | {name: Point(name, at) for name, at in drag.items()}
     for name, control in everything.items():
-        control.take(name, control.value)
+        for value in (control.value, *getattr(control, "book", ())):
+            control.take(name, value)
     return everything
 
 
 def spec(name: str, control: Control) -> dict[str, Any]:
     """A control as the browser reads it: its fields, its name and its kind."""
-    fields = {key: value for key, value in asdict(control).items() if key != "value"}
+    fields = {key: value for key, value in asdict(control).items() if key not in ("value", "book")}
     if isinstance(control, Choice):
         fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first
     return fields | {"name": name, "kind": type(control).__name__.lower()}

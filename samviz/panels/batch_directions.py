@@ -143,10 +143,10 @@ def alignment_panel() -> Panel:
     return Panel(
         draw_alignment,
         {
-            "size": Slider("batch size", 3, stops=SIZES, integer=True),
-            "rho": Slider("ρ radius", 0.1, stops=decades(-6, 0)),
+            "size": Slider("batch size", 3, SIZES, integer=True, book=SIZES),
+            "rho": Slider("ρ radius", 0.1, decades(-6, 0), book=[1e-6, 1e-3, 0.1, 1.0]),
             "lr": Slider("η", 0.1, stops=[0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3]),
-            "share": Slider("λ₂/λ₁ of a sample", 0.0, stops=[k / 20 for k in range(19)]),
+            "share": Slider("λ₂/λ₁ of a sample", 0.0, [k / 20 for k in range(19)], book=[0.0, 0.5]),
         },
         description="The angle from the top eigenvector of a batch's Hessian to the batch's gradient over a run of "
         "SAM, and their cosine for every batch size",

@@ -22,6 +22,8 @@ from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
 SEEDS = 4  # runs per batch size, of which the mean is shown
+PROBLEMS = {"network": "network, 5 samples", "valley": "valley, 2 samples"}
+RADII = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
 TURNS = 3  # of Gauss–Newton, from an iterate to Γ
 
 
@@ -152,9 +154,14 @@ def batch_panel() -> Panel:
     return Panel(
         draw_paths,
         {
-            "lr": Slider("η", 0.02, stops=[0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06]),
-            "rho": Slider("ρ radius", 0.15, stops=[0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2]),
-            "problem": Choice("problem", "network", {"network": "network, 5 samples", "valley": "valley, 2 samples"}),
+            "lr": Slider("η", 0.02, [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06], book=[0.02, 0.04]),
+            "rho": Slider(
+                "ρ radius",
+                0.15,
+                RADII,
+                book=[0.05, 0.08, 0.1, 0.15, 0.2],
+            ),
+            "problem": Choice("problem", "network", PROBLEMS, book=list(PROBLEMS)),
             "again": Button("Other samples"),
         },
         description="Largest eigenvalue and trace of the Hessian along runs of SAM with every batch size",

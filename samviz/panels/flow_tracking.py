@@ -117,9 +117,9 @@ def flow_panel() -> Panel:
         The panel.
     """
     controls: dict[str, Control] = {
-        "lr": Slider("η learning rate", 0.01, stops=[n for n in decades(-3, -1) if 0.004 <= n <= 0.03]),
-        "rho": Slider("ρ radius", 0.15, stops=[n for n in decades(-2, 0) if 0.05 <= n <= 0.5]),
-        "kind": Choice("method", "worst", KINDS),
+        "lr": Slider("η learning rate", 0.01, [n for n in decades(-3, -1) if 0.004 <= n <= 0.03], book=[0.01, 0.02]),
+        "rho": Slider("ρ radius", 0.15, [n for n in decades(-2, 0) if 0.05 <= n <= 0.5], book=[0.1, 0.15, 0.2, 0.3]),
+        "kind": Choice("method", "worst", KINDS, book=list(KINDS)),
     }
     return Panel(
         draw_flow,

@@ -169,10 +169,10 @@ def landscapes_panel() -> Panel:
     return Panel(
         draw,
         {
-            "radius": Slider("radius", 0.5, stops=decades(-2, 1)),
+            "radius": Slider("radius", 0.5, decades(-2, 1), book=[0.05, 0.1, 0.2, 0.5, 1.0, 2.0]),
             "alpha": Slider("α of SAM’s layers", 1.0, stops=powers),
-            "plane": Choice("plane", "random", PLANES),
-            "normalized": Switch("filter normalization", True),
+            "plane": Choice("plane", "random", PLANES, book=list(PLANES)),
+            "normalized": Switch("filter normalization", True, book=[True, False]),
             "seed": Button("other random directions"),
         },
         description="Gradient descent’s minimum and SAM’s in a plane, with the same contours, and the loss along its "

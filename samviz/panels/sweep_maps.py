@@ -174,8 +174,8 @@ def sweep_panel() -> Panel:
     return Panel(
         draw_sweep,
         {
-            "steps": Slider("steps", 1000, stops=STOPS, integer=True),
-            "size": Choice("a step sees", "all", SIZES),
+            "steps": Slider("steps", 1000, STOPS, integer=True, book=STOPS[:5]),
+            "size": Choice("a step sees", "all", SIZES, book=list(SIZES)),
             "wrong": Switch(f"{WRONG} of {TRAINED} labels wrong", True),
             "again": Button("Other samples"),
         },

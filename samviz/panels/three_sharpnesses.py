@@ -171,10 +171,10 @@ def sharpness_panel() -> Panel:
     return Panel(
         draw,
         {
-            "rho": Slider("ρ radius", 0.4, stops=decades(-2, 0)),
+            "rho": Slider("ρ radius", 0.4, decades(-2, 0), book=[0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]),
             "ratio": Slider("λ₁/λ₂", 4.0, stops=[1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]),
-            "left": Slider("distance to Γ, ×", 1.0, stops=shares),
-            "bowl": Choice("bowl", "round", BOWLS),
+            "left": Slider("distance to Γ, ×", 1.0, shares, book=[0.001, 0.01, 0.1, 0.5, 1.0]),
+            "bowl": Choice("bowl", "round", BOWLS, book=list(BOWLS)),
         },
         drag={"x": (0.35, 0.75)},
         description="A bowl with a circle of radius ρ around a point; the rise of the loss around the circle; "

@@ -125,13 +125,14 @@ def cycle_panel() -> Panel:
     '100 steps from (0.5, 1): |cos(x, v₁)| = 1.0000, ‖x‖ = 0.1, predicted 0.1'
     """
     shares = [0.02, 0.05, *(k / 20 for k in range(2, 19)), 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
+    rates = [k / 50 for k in range(1, 56)]
     return Panel(
         draw,
         {
-            "lr": Slider("η (λ₁ = 2)", 0.4, stops=[k / 50 for k in range(1, 56)], low=0.001),
-            "rho": Slider("ρ radius", 0.8, stops=decades(-2, 0)),
-            "share": Slider("λ₂/λ₁", 0.95, stops=shares),
-            "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent"}),
+            "lr": Slider("η (λ₁ = 2)", 0.4, rates, 0.001, book=[0.1, 0.2, 0.4, 0.6, 0.8, 0.98]),
+            "rho": Slider("ρ radius", 0.8, decades(-2, 0), book=[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]),
+            "share": Slider("λ₂/λ₁", 0.95, shares, book=[0.5, 0.95, 1.0]),
+            "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent"}, book=["sam", "gd"]),
         },
         drag={"x": (0.5, 1.0)},
         description="The steps of SAM or of gradient descent on a quadratic as arrows, with an orbit; its alignment "

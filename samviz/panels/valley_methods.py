@@ -141,9 +141,9 @@ def ablation_panel() -> Panel:
     't = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, least 16.0.'
     """
     controls: dict[str, Control] = {
-        "lr": Slider("η learning rate", LR, stops=[n for n in decades(-4, -1) if 5e-4 <= n <= 0.05]),
-        "rho": Slider("ρ radius", RHO, stops=[n for n in decades(-2, 0) if n >= 0.1]),
-        "shown": Choice("contours of", "top", LEVELS),
+        "lr": Slider("η learning rate", LR, [n for n in decades(-4, -1) if 5e-4 <= n <= 0.05], book=[0.002, 0.01]),
+        "rho": Slider("ρ radius", RHO, [n for n in decades(-2, 0) if n >= 0.1], book=[0.5, 0.7, 1.0]),
+        "shown": Choice("contours of", "top", LEVELS, book=list(LEVELS)),
     }
     controls |= {name: Switch(look.name, name != "average") for name, look in LOOKS.items()}
     return Panel(
@@ -196,7 +196,9 @@ def figure_one_panel() -> Panel:
     Returns:
         The panel.
     """
-    share = Slider("share of the way", 1.0, stops=[round(0.02 * k, 2) for k in range(51)])
+    share = Slider(
+        "share of the way", 1.0, [round(0.02 * k, 2) for k in range(51)], book=[round(0.1 * k, 1) for k in range(11)]
+    )
     return Panel(
         draw_sides,
         {"share": share},
