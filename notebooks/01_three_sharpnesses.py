@@ -169,7 +169,7 @@ print(f"R / ρ² over λ₁/2: {(found.value / 0.005**2 / limiting_regularizer(s
 # Write the ascent sharpness yourself. `loss` and `gradient` are functions of a numpy vector `x`.
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 
 def ascent_sharpness(loss, gradient, x, rho):

@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # The first term shrinks with $x$, the second does not: its length is about $\eta\rho\lambda$ however close the minimum is. Write the step down first.
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 
 def sam_step(gradient, x, lr, rho):

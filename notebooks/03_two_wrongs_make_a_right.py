@@ -41,7 +41,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # **Question: where on the floor $[0,1]^2$ is λ₁ least, where λ_M, where their sum, the trace?** The first two can be read off.
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 least_trace = ...  # (x₁, x₂), your answer
 check("least_trace", least_trace)

@@ -39,7 +39,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # On the floor of the valley λ₁ is $2(x_1^2+6x_2^2+8)$. **Solve Eq. 7 by hand.**
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 
 def flow(x0, tau):

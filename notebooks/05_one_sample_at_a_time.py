@@ -243,7 +243,7 @@ for size in (1, 2, 3, 4, 5, 6):
 # The loss is half the mean square error of a network with one output, at an interpolating minimum. `slopes` is an array $(n, D)$ whose rows are the $\nabla f_k$. Return the trace of the full-batch Hessian, without building a Hessian.
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 
 def trace_from_slopes(slopes):

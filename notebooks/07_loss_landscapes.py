@@ -207,7 +207,7 @@ slice_panel(own)
 # A loss depends on two weights $a$ and $b$, and has the symmetry $L(\alpha a,b/\alpha)=L(a,b)$. Given its Hessian at $(a,b)$, write down that at $(\alpha a,b/\alpha)$.
 
 # %%
-from samviz.exercises import check
+from samviz.course import check
 
 
 def rescaled_hessian(hessian, alpha):

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     if asked.command == "doctor":
         return doctor()
     if asked.command == "answers":
-        from samviz.exercises import answer_key
+        from samviz.course import answer_key
 
         print(answer_key())
         return 0

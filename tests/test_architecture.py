@@ -19,14 +19,14 @@ BELOW = {
     "optim": set(),
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"files", "problems", "geometry", "dynamics", "claims"},
-    "lab": {"files", "problems", "geometry", "dynamics", "claims", "figures", "exercises"},
+    "lab": {"files", "problems", "geometry", "dynamics", "claims", "figures", "course"},
     "panels": {"problems", "geometry", "dynamics", "claims", "figures", "lab"},
     "probe": {"problems", "geometry", "dynamics", "lab"},
     "machine": set(),
     "doctor": {"machine", "problems", "dynamics"},
-    "exercises": set(),
+    "course": set(),
     "verify": {"files", "claims", "figures"},
-    "cli": {"files", "doctor", "verify", "exercises"},
+    "cli": {"files", "doctor", "verify", "course"},
     # samviz/__init__.py, which loads them when asked
     "": {"machine", "problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe"},
 }
@@ -151,7 +151,7 @@ HEAVY = {"torch", "numpy", "plotly", "ipywidgets", "anywidget", "scipy", "sklear
     [
         ("import samviz; dir(samviz); samviz.__version__", HEAVY),
         ("import samviz.cli", HEAVY),
-        ("import samviz.exercises", HEAVY - {"numpy"}),
+        ("import samviz.course", HEAVY - {"numpy"}),
         ("import samviz; samviz.lite()", HEAVY - {"numpy"}),
         ("import samviz; samviz.problems; samviz.dynamics; samviz.geometry", HEAVY - {"torch", "numpy"}),
         ("import samviz; samviz.figures", {"torch", "ipywidgets", "anywidget", "scipy", "sklearn"}),

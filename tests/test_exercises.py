@@ -1,4 +1,4 @@
-"""The exercises: right answers pass, each known mistake is told apart, and nothing a learner passes breaks `check`."""
+"""The exercises: right answers pass, each common mistake is recognized, and every other answer gets a useful reply."""
 
 import re
 from pathlib import Path
@@ -7,92 +7,82 @@ import jupytext
 import numpy as np
 import pytest
 
-from samviz.exercises import EXERCISES, check
+from samviz.course import EXERCISES, check
+from samviz.course.tasks import TASKS
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
 of_each = pytest.mark.parametrize("name", EXERCISES)
 
 
-def told(capsys, name, answer):
-    check(name, answer)
-    return capsys.readouterr().out.strip()
+@pytest.fixture
+def reply(capsys):
+    """Return what `check` prints for an answer."""
+
+    def checked(name, answer):
+        check(name, answer)
+        return capsys.readouterr().out.strip()
+
+    return checked
 
 
 @of_each
-def test_the_solution_is_right(capsys, name):
-    assert told(capsys, name, EXERCISES[name].solution) == f"Right. {EXERCISES[name].right}"
-
-
-@of_each
-def test_each_mistake_is_told_apart(capsys, name):
-    for remark, mistake in (EXERCISES[name].mistakes or {}).items():
-        assert told(capsys, name, mistake) == f"Not yet. {remark}"
-
-
-@of_each
-def test_a_stub_gets_the_hint(capsys, name):
+def test_the_solution_is_right_and_each_mistake_gets_its_remark(reply, name):
     exercise = EXERCISES[name]
-    answer = (lambda *_: None) if callable(exercise.solution) else None
-    assert exercise.hint in told(capsys, name, answer)
+    assert reply(name, exercise.solution) == f"Right. {exercise.takeaway}"
+    assert len(exercise.mistakes) == len(TASKS[name].mistakes) > 0
+    for remark, mistake in exercise.mistakes.items():
+        assert reply(name, mistake) == f"Not yet. {remark}"
 
 
 @of_each
 @pytest.mark.parametrize("answer", [lambda *_: 1 / 0, lambda: 0.0, lambda *_: "text", lambda *_: np.zeros(7), 3.5, ...])
-def test_anything_gets_an_answer_that_is_more_than_wrong(capsys, name, answer):
-    text = told(capsys, name, answer)
+def test_every_wrong_answer_gets_a_reply_that_helps(reply, name, answer):
+    text = reply(name, answer)
     assert not text.startswith("Right")
     assert len(text) > 40
+    exercise = EXERCISES[name]
+    assert exercise.hint in reply(name, (lambda *_: None) if callable(exercise.solution) else None)
 
 
-def test_a_wrong_number_is_shown_beside_the_right_one(capsys):
-    text = told(capsys, "amplitude", lambda lr, rho, top: 1.0)
+def test_a_wrong_number_is_shown_next_to_the_right_one_but_a_value_is_not_revealed(reply):
+    text = reply("amplitude", lambda lr, rho, top: 1.0)
     assert text.startswith("Not yet: 1. for η = 0.1, ρ = 0.05, λ₁ = 3.0, expected 0.00882. Hint:")
+    assert "0.142" not in reply("least_trace", (0.1, 0.2))
+    assert reply("least_trace", [0.80001, 0.142857]).startswith("Right")  # neither exact nor an array
 
 
-def test_a_value_is_not_given_away(capsys):
-    assert "0.142" not in told(capsys, "least_trace", (0.1, 0.2))
-
-
-def test_a_right_answer_need_not_be_exact_nor_an_array(capsys):
-    assert told(capsys, "least_trace", [0.80001, 0.142857]).startswith("Right")
-
-
-def test_an_answer_cannot_spoil_the_trials(capsys):
-    def spoiling(slopes):
+def test_an_answer_cannot_change_the_arguments_of_the_trials(reply):
+    def zero(slopes):
         slopes[:] = 0
         return 0.0
 
-    assert told(capsys, "trace", spoiling).startswith("Not yet")  # at zeros it would be right
-    assert told(capsys, "trace", EXERCISES["trace"].solution).startswith("Right")
+    assert reply("trace", zero).startswith("Not yet")  # with slopes of zero it would be right
+    assert reply("trace", EXERCISES["trace"].solution).startswith("Right")
 
 
-def test_an_unknown_exercise_is_named():
+def test_an_unknown_exercise_is_refused():
     with pytest.raises(ValueError, match="exercise is 'nothing'; expected one of ascent_sharpness"):
         check("nothing", 0)
 
 
 def solutions(path):
-    """(exercise, code) of each hidden solution: the Python block in the first such details after its check cell."""
+    """Return (exercise, variable, code) of each hidden solution, which follows the cell that checks it."""
     found, pending = [], []
     for cell in jupytext.read(path).cells:
         if cell.cell_type == "code":
             pending += re.findall(r'^check\("(\w+)", *(\w+)\)', cell.source, re.MULTILINE)
         elif "Solution</summary>" in cell.source:
             blocks = re.findall(r"Solution</summary>.*?```python\n(.*?)```", cell.source, re.DOTALL)
-            found += [(*asked, block) for asked, block in zip(pending, blocks)]
+            found += [(*exercise, block) for exercise, block in zip(pending, blocks)]
             pending = pending[len(blocks) :]
     assert not pending, f"{path.name}: no solution for {pending}"
     return found
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebooks_hidden_solutions_are_right(capsys, path):
-    for name, variable, code in solutions(path):
+def test_the_notebooks_ask_every_exercise_and_their_hidden_solutions_are_right(reply):
+    found = [solution for path in NOTEBOOKS for solution in solutions(path)]
+    assert {name for name, _, _ in found} == set(EXERCISES)
+    for name, variable, code in found:
         space = {"np": np}
         exec(code, space)
-        assert told(capsys, name, space[variable]).startswith("Right"), (name, code)
-
-
-def test_every_exercise_is_asked_somewhere():
-    asked = {name for path in NOTEBOOKS for name, _, _ in solutions(path)}
-    assert asked == set(EXERCISES)
+        assert reply(name, space[variable]).startswith("Right"), (name, code)

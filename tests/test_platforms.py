@@ -218,7 +218,7 @@ def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
 
 TEXTS = """
 import hashlib
-from samviz.exercises import answer_key
+from samviz.course import answer_key
 from samviz.figures.page import PLAY
 from samviz.figures.frames import VIEWER
 from samviz.lab.quiz import QuizView
@@ -235,7 +235,7 @@ def crlf(content):
 @pytest.mark.slow
 def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
     for path in (installed(folder) / "samviz").rglob("*"):
-        if path.suffix in {".py", ".js", ".css", ".md", ".ipynb"}:
+        if path.suffix in {".py", ".js", ".css", ".json", ".md", ".ipynb"}:
             path.write_bytes(crlf(path.read_bytes()))
     ours, theirs = (python("-c", TEXTS, cwd=place, env={"PYTHONPATH": str(place)}) for place in (ROOT, folder))
     assert len(ours.stdout) == 65, ours.stderr

@@ -1,4 +1,4 @@
-"""The quizzes: well formed, true to the notebooks' headings and the paper's numbers; judged, counted and kept."""
+"""The quizzes: well-formed data that agrees with the notebooks and the paper; answers are judged, counted and shown."""
 
 import json
 import re
@@ -8,82 +8,77 @@ from pathlib import Path
 import pytest
 from test_pages import CITED, citation_faults
 
-from samviz import exercises
-from samviz.exercises import EXERCISES, QUIZZES, Option, Question, Quiz, progress
+from samviz import course
+from samviz.course import EXERCISES, QUIZZES, Option, Question, Quiz, progress
 from samviz.lab import quiz
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-QUESTIONS = [(name, number, q) for name, asked in QUIZZES.items() for number, q in enumerate(asked.questions, 1)]
+ROOT = Path(__file__).parents[1]
+FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "samviz/course/quizzes").iterdir()}
+QUESTIONS = [(name, question) for name, data in FILES.items() for question in data["questions"]]
 of_each_question = pytest.mark.parametrize(
-    ("name", "question"), [pytest.param(name, q, id=f"{name} {number}") for name, number, q in QUESTIONS]
+    ("name", "question"), [pytest.param(*each, id=f"{each[0]} {each[1]['text'][:30]}") for each in QUESTIONS]
 )
 AUTHORS = re.compile(r"\([A-Z][\w-]+ (et al\.|& [A-Z][\w-]+(-[A-Z]\w+)*) \d{4}\)")
 
 
 @cache
-def cells(name, kind):
-    """The sources of a notebook's cells of one kind."""
-    notebook = json.loads((NOTEBOOKS / f"{QUIZZES[name].notebook}.ipynb").read_text(encoding="utf-8"))
-    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
+def cells(notebook, kind):
+    """Return the sources of a notebook's cells of one kind."""
+    cells = json.loads((ROOT / f"notebooks/{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
-def headings(name):
-    return re.findall(r"^#+ (.+)$", "\n".join(cells(name, "markdown")), re.M)
+def test_each_file_is_a_quiz_that_its_notebook_shows_once():
+    assert FILES.keys() == QUIZZES.keys()
+    for name, data in FILES.items():
+        assert data.keys() == {"notebook", "questions"}
+        assert 3 <= len(data["questions"]) <= 5
+        assert sum(f'quiz("{name}")' in source for source in cells(data["notebook"], "code")) == 1
 
 
-# what is asked
-
-
-def test_each_notebook_has_one_quiz_and_asks_it():
-    assert [asked.notebook for asked in QUIZZES.values()] == sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.py"))
-    for name in QUIZZES:
-        code = cells(name, "code")
-        assert code[-1].endswith(f'\n\nquiz("{name}")')
-        assert sum("quiz(" in source for source in code) == 1
-
-
-def test_a_quiz_has_three_to_five_questions_and_no_text_stands_twice():
-    for asked in QUIZZES.values():
-        assert 3 <= len(asked.questions) <= 5
-    texts = [q.text for *_, q in QUESTIONS] + [option.says for *_, q in QUESTIONS for option in q.options]
-    assert len({*texts}) == len(texts)
+def test_each_notebook_ends_with_a_quiz_and_the_quizzes_are_in_the_order_of_the_notebooks():
+    notebooks = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    assert [quiz.notebook for quiz in QUIZZES.values()] == sorted(quiz.notebook for quiz in QUIZZES.values())
+    for notebook in notebooks:
+        name = re.search(r'\n\nquiz\("(\w+)"\)$', cells(notebook, "code")[-1])[1]
+        assert QUIZZES[name].notebook == notebook
 
 
 @of_each_question
-def test_a_question_has_one_right_option_and_a_word_on_each(name, question):
-    assert question.text.endswith("?")
-    assert 2 <= len(question.options) <= 4
-    assert sum(option.right for option in question.options) == 1
-    assert len({option.text for option in question.options}) == len(question.options)
-    assert all(len(option.says) >= 20 and option.says.endswith((".", "?")) for option in question.options)
+def test_a_question_has_the_fields_of_the_schema_and_one_right_option(name, question):
+    assert question.keys() == {"text", "section", "options"}
+    options = question["options"]
+    assert question["text"].endswith("?")
+    assert 2 <= len(options) <= 4
+    assert all(option.keys() in ({"text", "feedback"}, {"text", "feedback", "right"}) for option in options)
+    assert [option["right"] for option in options if "right" in option] == [True]
+    assert len({option["text"] for option in options}) == len(options)
+    assert all(len(option["feedback"]) >= 20 and option["feedback"].endswith((".", "?")) for option in options)
 
 
 @of_each_question
-def test_the_place_to_look_again_is_there(name, question):
-    section = re.fullmatch(r"section (\d)", question.see)
-    start = f"{section[1]}. " if section else question.see.strip("“”")
-    assert sum(heading.startswith(start) for heading in headings(name)) == 1
-
-
-@of_each_question
-def test_the_right_answer_cites_what_the_paper_or_others_have_shown(name, question):
-    (right,) = [option.says for option in question.options if option.right]
+def test_a_question_names_a_section_of_its_notebook_and_cites_what_supports_the_right_answer(name, question):
+    headings = re.findall(r"^#+ (.+)$", "\n".join(cells(FILES[name]["notebook"], "markdown")), re.M)
+    section = re.fullmatch(r"section (\d)", question["section"])
+    start = f"{section[1]}. " if section else question["section"].strip("“”")
+    assert sum(heading.startswith(start) for heading in headings) == 1
+    (right,) = [option["feedback"] for option in question["options"] if "right" in option]
     assert CITED.search(right) or AUTHORS.search(right)
-    assert [*citation_faults(" ".join(option.says for option in question.options))] == []
+    assert [*citation_faults(" ".join(option["feedback"] for option in question["options"]))] == []
 
 
-def test_the_letter_of_the_right_option_tells_nothing():
-    places = [[option.right for option in q.options].index(True) for *_, q in QUESTIONS]
+def test_no_text_occurs_twice_and_the_letter_of_the_right_option_cannot_be_guessed():
+    texts = [q["text"] for _, q in QUESTIONS] + [option["feedback"] for _, q in QUESTIONS for option in q["options"]]
+    assert len({*texts}) == len(texts)
+    places = [["right" in option for option in q["options"]].index(True) for _, q in QUESTIONS]
     assert all(places.count(place) >= len(places) / 5 for place in range(3))
 
-
-# how answers are read, judged and shown
 
 TWO = Quiz(
     "none",
     [
-        Question("One?", "section 1", [Option("yes", "It is."), Option("no", "So it is.", right=True)]),
-        Question("Two?", "section 2", [Option("no", "As well.", right=True), Option("yes", "It is not.")]),
+        Question("One?", "section 1", [Option("yes", "It is."), Option("no", "It is not.", right=True)]),
+        Question("Two?", "section 2", [Option("no", "Also not.", right=True), Option("yes", "It is also.")]),
     ],
 )
 
@@ -91,68 +86,62 @@ TWO = Quiz(
 @pytest.mark.parametrize(
     ("answers", "right"), [("", 0), ("a", 0), ("b", 1), ("?a", 1), ("ba", 2), ("bb", 1), ("??", 0)]
 )
-def test_answers_are_counted(answers, right):
-    assert TWO.right(answers) == right
+def test_right_answers_are_counted(answers, right):
+    assert TWO.count_right(answers) == right
 
 
 @pytest.mark.parametrize(
     ("answers", "error"),
     [
         ("aba", "answers is 'aba'; expected at most 2 letters, one a question"),
-        ("ac", "answer 2 of 'ac' is 'c'; expected one of a, b, or ? for no answer yet"),
+        ("ac", "answer 2 of 'ac' is 'c'; expected one of a, b, or ? for an open question"),
         ("A", "answer 1 of 'A' is 'A'; expected"),
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(answers, error):
+def test_invalid_answers_are_refused(answers, error):
     with pytest.raises(ValueError, match=re.escape(error)):
-        TWO.told(answers)
+        TWO.markdown(answers)
 
 
-def test_the_text_shows_a_verdict_for_what_is_answered_and_gives_nothing_else_away():
-    assert "Right" not in TWO.told("")
-    assert "So it is" not in TWO.told("a")
-    text = TWO.told("?b")
-    assert text.endswith("Your answer: b. ✗ Not yet. It is not. Look again at section 2.")
+def test_the_text_has_a_verdict_on_each_answer_and_reveals_nothing_else():
+    assert "Right" not in TWO.markdown("")
+    assert "It is not" not in TWO.markdown("a")
+    text = TWO.markdown("?b")
+    assert text.endswith("Your answer: b. ✗ Not yet. It is also. Look again at section 2.")
     assert text.count("Your answer") == 1
-    assert "✓ Right. So it is." in TWO.told("b")
-
-
-# the cell
+    assert "✓ Right. It is not." in TWO.markdown("b")
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """What cells display, and an empty record of answers."""
+def displayed(monkeypatch):
+    """What cells display without a front end, with an empty record of scores."""
     found = []
     monkeypatch.setattr("IPython.display.display", found.append)
-    monkeypatch.setattr("samviz.exercises.seen._seen", {})
+    monkeypatch.setattr("samviz.course.exercises._scores", {})
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
     return found
 
 
-def test_where_nobody_is_there_the_quiz_is_text_as_well(shown):
+def test_without_a_front_end_the_quiz_is_also_shown_as_text(displayed, monkeypatch):
     quiz("alignment", "b?a")
-    view, text = shown
+    view, text = displayed
     assert view.answers == "b?a"
-    assert text.data == QUIZZES["alignment"].told("b?a")
-
-
-def test_where_somebody_is_there_it_is_the_widget_alone(shown, monkeypatch):
+    assert text.data == QUIZZES["alignment"].markdown("b?a")
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
     quiz("alignment")
-    (view,) = shown
-    letters = [[option["letter"] for option in question["options"]] for question in view.questions]
-    assert letters[0] == ["a", "b", "c"]
-    verdicts = [option["verdict"] for question in view.questions for option in question["options"] if option["right"]]
-    assert all(verdict.startswith("✓ Right. ") for verdict in verdicts)
-    assert len(verdicts) == len(view.questions)
+    (view,) = displayed[2:]
+    for question, sent in zip(FILES["alignment"]["questions"], view.questions, strict=True):
+        assert [option["letter"] for option in sent["options"]] == ["a", "b", "c"]
+        for option, shown in zip(question["options"], sent["options"]):
+            verdict = f"✓ Right. {option['feedback']}" if "right" in option else f"✗ Not yet. {option['feedback']} Look"
+            assert shown["verdict"].startswith(verdict)
 
 
-def test_progress_counts_the_latest_answers(shown, capsys):
-    exercises.check("amplitude", ...)
+def test_progress_counts_the_latest_answers(displayed, capsys):
+    course.check("amplitude", ...)
     quiz("start", "ab")
-    shown[0].set_state({"answers": "cba"})  # as the browser does
-    exercises.check("amplitude", EXERCISES["amplitude"].solution)
+    displayed[0].set_state({"answers": "cba"})  # as the browser does
+    course.check("amplitude", EXERCISES["amplitude"].solution)
     capsys.readouterr()
     progress()
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
@@ -165,31 +154,28 @@ def test_progress_counts_the_latest_answers(shown, capsys):
 @pytest.mark.parametrize(
     ("call", "error"), [(("nothing",), "quiz is 'nothing'; expected"), (("start", "z"), "answer 1")]
 )
-def test_a_wrong_call_is_told_so(shown, call, error):
+def test_a_wrong_call_displays_nothing(displayed, call, error):
     with pytest.raises(ValueError, match=error):
         quiz(*call)
-    assert shown == []
-
-
-# the answer key
+    assert displayed == []
 
 
 def test_the_answer_key_has_every_right_answer_and_no_wrong_one():
-    key = exercises.answer_key()
-    for *_, question in QUESTIONS:
-        for option in question.options:
-            assert (option.says in key) == option.right
+    key = course.answer_key()
+    for _, question in QUESTIONS:
+        for option in question["options"]:
+            assert (option["feedback"] in key) == ("right" in option)
 
 
 def test_the_solutions_in_the_answer_key_run_and_are_right(capsys):
-    parts = re.findall(r"^### (\w+)\n.*?^```python\n(.*?)^```", exercises.answer_key(), re.M | re.S)
+    parts = re.findall(r"^### (\w+)\n.*?^```python\n(.*?)^```", course.answer_key(), re.M | re.S)
     assert [name for name, _ in parts] == [*EXERCISES]
     for name, code in parts:
-        space = {"Any": object, "Array": object, "np": __import__("numpy")}
+        space = {"Any": object, "np": __import__("numpy")}
         if code.startswith("def "):
             exec(code, space)
             answer = space[re.match(r"def (\w+)", code)[1]]
         else:
             answer = eval(code, space)
-        exercises.check(name, answer)
+        course.check(name, answer)
         assert capsys.readouterr().out.startswith("Right."), name

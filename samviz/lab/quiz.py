@@ -10,7 +10,7 @@ from typing import Any
 
 import traitlets as t
 
-from samviz.exercises import QUIZZES, Question, note
+from samviz.course import QUIZZES, Question, note
 from samviz.lab.attended import attended
 from samviz.lab.wire import HERE, View, script
 
@@ -51,18 +51,18 @@ def quiz(name: str, answers: str = "") -> None:
 
     if not isinstance(name, str) or name not in QUIZZES:
         raise ValueError(f"quiz is {name!r}; expected one of {', '.join(QUIZZES)}")
-    asked = QUIZZES[name]
-    view = QuizView(name=name, questions=[_spec(question) for question in asked.questions])
+    chosen = QUIZZES[name]
+    view = QuizView(name=name, questions=[_spec(question) for question in chosen.questions])
 
-    def count(given: str) -> None:
-        note(f"quiz {name}", asked.right(given), len(asked.questions))
+    def count(latest: str) -> None:
+        note(f"quiz {name}", chosen.count_right(latest), len(chosen.questions))
 
     view.observe(lambda change: count(change.new), "answers")
     count(answers)
     view.answers = answers
     display(view)
     if not attended():
-        display(Markdown(asked.told(answers)))  # an output of its own, like a panel's picture
+        display(Markdown(chosen.markdown(answers)))  # an output of its own, like a panel's picture
 
 
 def _spec(question: Question) -> dict[str, Any]:

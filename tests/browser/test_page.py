@@ -450,10 +450,10 @@ def test_an_answer_to_the_quiz_is_judged(page: Notebook) -> None:
     first.get_by_role("status").filter(has_text="✗ Not yet. Gradient descent shrinks the part along v₁").wait_for()
     found.get_by_text("0 of 4 right.").wait_for()
     page.page.keyboard.press("ArrowDown")
-    first.get_by_role("status").filter(has_text="✓ Right. What dies first").wait_for()
+    first.get_by_role("status").filter(has_text="✓ Right. The component that decays first").wait_for()
     found.get_by_text("1 of 4 right.").wait_for()
     assert found.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "b")'
-    page.until("__import__('samviz.exercises.seen', fromlist=['it'])._seen['quiz alignment'] == (1, 4)")
+    page.until("__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment'] == (1, 4)")
 
 
 def test_a_training_is_watched_steered_and_stopped(page: Notebook) -> None:

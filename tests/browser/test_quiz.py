@@ -16,7 +16,7 @@ SOURCE = "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(0)
 
 @pytest.fixture(scope="module")
 def notebook(keep_notebook: Callable[..., Notebook]) -> Notebook:
-    notebook = keep_notebook("quiz.ipynb", [CELL, "from samviz.exercises import progress\n\nprogress()"])
+    notebook = keep_notebook("quiz.ipynb", [CELL, "from samviz.course import progress\n\nprogress()"])
     notebook.run_all()
     return notebook
 
@@ -38,7 +38,7 @@ def answer_by_keyboard(notebook: Notebook) -> None:
     page.keyboard.press("Space")
     first.get_by_role("status").filter(has_text="✗ Not yet. Gradient descent shrinks the part along v₁").wait_for()
     page.keyboard.press("ArrowDown")
-    first.get_by_role("status").filter(has_text="✓ Right. What dies first").wait_for()
+    first.get_by_role("status").filter(has_text="✓ Right. The component that decays first").wait_for()
     page.keyboard.press("Tab")  # one stop a question: past the second, to the third
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
@@ -72,7 +72,7 @@ def test_the_kernel_counts_what_the_browser_judges(notebook: Notebook) -> None:
     notebook.page.get_by_text("0 of 4 right.").wait_for()
     question(notebook, 2).get_by_text("c) Threefold").click()
     notebook.page.get_by_text("1 of 4 right.").wait_for()
-    count = "__import__('samviz.exercises.seen', fromlist=['it'])._seen['quiz alignment']"
+    count = "__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment']"
     notebook.until(count, lambda seen: seen == (1, 4))
 
 

@@ -1,0 +1,168 @@
+"""Check answers to the exercises, count what is right, and print the answer key.
+
+The texts of an exercise are in `exercises.json`; its solution and the common mistakes are in `tasks.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+
+from samviz.course.quiz import QUIZZES
+from samviz.course.tasks import TASKS
+
+SYMBOLS = {"lr": "η", "rho": "ρ", "top": "λ₁", "tau": "τ", "alpha": "α", "gradient": "∇L", "hessian": "∇²L"}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A task with its solution, the arguments to try answers with, and the mistakes that are recognized."""
+
+    call: str  # how the answer is called and what it returns
+    hint: str
+    takeaway: str  # shown with a right answer
+    solution: Any  # a function, or the value itself
+    trials: Sequence[tuple[Any, ...]]  # the arguments of each call
+    mistakes: Mapping[str, Any]  # a remark on each mistake, with a function or a value that makes it
+
+
+def _load(name: str, texts: dict[str, Any]) -> Exercise:
+    """Join the texts of an exercise with its code."""
+    task = TASKS[name]
+    mistakes = {remark: task.mistakes[key] for key, remark in texts["mistakes"].items()}
+    return Exercise(texts["call"], texts["hint"], texts["takeaway"], task.solution, task.trials, mistakes)
+
+
+TEXTS = json.loads((Path(__file__).parent / "exercises.json").read_text(encoding="utf-8"))
+EXERCISES: dict[str, Exercise] = {name: _load(name, texts) for name, texts in TEXTS.items()}
+_scores: dict[str, tuple[int, int]] = {}  # by exercise or quiz: the number of right answers, and of all answers
+
+
+def check(name: str, answer: Any) -> None:
+    """Print whether an answer is right; otherwise its value, the expected value, and a remark or a hint.
+
+    Args:
+        name: of the exercise.
+        answer: the learner's function or value; None or ... prints the hint.
+
+    Raises:
+        ValueError: if there is no such exercise.
+
+    >>> check("steps", lambda tau, lr, rho: tau / (lr * rho))
+    Not yet. A step takes the time ηρ²: the drift is a term of second order in ρ.
+    >>> check("steps", lambda tau, lr, rho: tau / (lr * rho**2))
+    Right. Phase II takes 1/(ηρ²) steps, so it is slow, and a demonstration needs a large ρ.
+    """
+    if name not in EXERCISES:
+        raise ValueError(f"exercise is {name!r}; expected one of {', '.join(EXERCISES)}")
+    problem = _find_problem(EXERCISES[name], answer)
+    note(name, int(not problem), 1)
+    print(problem or f"Right. {EXERCISES[name].takeaway}")
+
+
+def note(name: str, right: int, of: int) -> None:
+    """Record the latest score of an exercise or a quiz.
+
+    Args:
+        name: of the exercise, or "quiz NAME".
+        right: the number of right answers.
+        of: the number of questions.
+    """
+    _scores[name] = right, of
+
+
+def progress() -> None:
+    """Print the latest scores of the exercises and quizzes whose cells have been run in this kernel.
+
+    >>> _scores.clear()
+    >>> note("amplitude", 1, 1)
+    >>> note("quiz alignment", 3, 4)
+    >>> progress()
+    amplitude               1 of 1 right
+    quiz alignment          3 of 4 right
+    all                     4 of 5 right
+    """
+    total = sum(right for right, _ in _scores.values()), sum(of for _, of in _scores.values())
+    for name, (right, of) in (_scores | {"all": total}).items():
+        print(f"{name:23} {right} of {of} right")
+
+
+def answer_key() -> str:
+    """Return all solutions of the exercises and all right answers of the quizzes as Markdown, for teachers.
+
+    >>> print(answer_key()[:125])
+    # Answer key
+    <BLANKLINE>
+    ## Exercises
+    <BLANKLINE>
+    ### ascent_sharpness
+    <BLANKLINE>
+    f(loss, gradient, x, rho) with functions of x (2,), and returns a number.
+    """
+    parts = ["# Answer key", "## Exercises"]
+    for name, exercise in EXERCISES.items():
+        code = inspect.getsource(exercise.solution) if callable(exercise.solution) else f"{exercise.solution}\n"
+        parts += [f"### {name}", f"{exercise.call}.", f"```python\n{code}```", exercise.takeaway]
+    parts.append("## Quizzes")
+    for name, quiz in QUIZZES.items():
+        parts.append(f"### {name} ({quiz.notebook})")
+        for number, question in enumerate(quiz.questions, 1):
+            letter, right = next((a, o) for a, o in zip(ascii_lowercase, question.options) if o.right)
+            parts.append(f"{number}. {question.text}\n   **{letter}) {right.text}** {right.feedback}")
+    return "\n\n".join(parts)
+
+
+def _find_problem(exercise: Exercise, answer: Any) -> str:
+    """Return what is wrong with an answer, in one or two sentences; "" if it is right."""
+    if answer is None or answer is ...:
+        return f"Nothing to check yet. Hint: {exercise.hint}"
+    if callable(exercise.solution) and not callable(answer):
+        return f"Pass the function itself, not its result: {exercise.call}."
+    values, solutions = [], []
+    for arguments in exercise.trials:
+        try:
+            value = _call(answer, arguments)
+        except Exception as error:
+            return f"Your function raised {type(error).__name__}: {error}. It is called as {exercise.call}."
+        if value is None or value is ...:
+            return f"Your function returns nothing yet: replace the dots by the formula. Hint: {exercise.hint}"
+        solution = np.asarray(_call(exercise.solution, arguments), dtype=float)
+        try:
+            array = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            return f"The answer is {value!r}; expected {'numbers' if solution.ndim else 'a number'}. {exercise.hint}"
+        if array.shape != solution.shape:
+            return f"The answer has shape {array.shape}; expected {solution.shape}: {exercise.call}."
+        values.append(array)
+        solutions.append(solution)
+    wrong = [number for number, pair in enumerate(zip(values, solutions)) if not _close(*pair)]
+    if not wrong:
+        return ""
+    for remark, mistake in exercise.mistakes.items():
+        if all(_close(value, _call(mistake, arguments)) for value, arguments in zip(values, exercise.trials)):
+            return f"Not yet. {remark}"
+    shown = np.array2string(values[wrong[0]], precision=5)
+    if callable(exercise.solution):
+        named = zip(inspect.signature(exercise.solution).parameters, exercise.trials[wrong[0]])
+        plain = [f"{SYMBOLS.get(name, name)} = {np.asarray(a).tolist()}" for name, a in named if not callable(a)]
+        shown += f" for {', '.join(plain)}, expected {np.array2string(solutions[wrong[0]], precision=5)}"
+    return f"Not yet: {shown}. Hint: {exercise.hint}"
+
+
+def _call(answer: Any, arguments: Sequence[Any]) -> Any:
+    """Return the value of an answer; it is called with copies of the arrays, because it may write into them."""
+    if not callable(answer):
+        return answer
+    return answer(*(a.copy() if isinstance(a, np.ndarray) else a for a in arguments))
+
+
+def _close(value: Any, expected: Any) -> bool:
+    """Return whether two arrays have one shape and agree to four digits."""
+    return np.shape(value) == np.shape(expected) and np.allclose(value, expected, rtol=1e-4, atol=1e-9)
