@@ -13,6 +13,7 @@ import tomllib
 from html import escape
 from pathlib import Path
 
+import api
 import nbformat
 import plotly
 from myst_parser.slugs import github_slugify
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent
 ROOT = NOTEBOOKS.parent
 LIMIT = 25e6  # bytes of the whole book
-LINK = re.compile(r"\]\(((?:\.\./)*)([\w./-]+\.\w+)(#[^)\s]+)?\)")
+LINK = re.compile(r"\[((?:`[^`]*`|[^\[\]`])*)\]\(((?:\.\./)*)([\w./-]+\.\w+)(#[^)\s]+)?\)")
 
 
 def main(out: Path, coarse: bool) -> None:
@@ -67,6 +68,8 @@ def gather(source: Path, coarse: bool) -> int:
     static = source / "static"
     (static / "frames").mkdir(parents=True)
     (source / "pages").mkdir()
+    (source / "api").mkdir()
+    shutil.copy(HERE / "api.py", source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copy(HERE / "book.css", static)
     shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static)
@@ -77,10 +80,12 @@ def gather(source: Path, coarse: bool) -> int:
     for page in NOTEBOOKS.glob("pages/*.md"):
         (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
     sets: dict[str, Frames] = {}
-    for path in tqdm(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), "panels"):
-        notebook = nbformat.read(path, as_version=4)
-        illustrate(notebook, path.stem, sets, coarse)
-        nbformat.write(notebook, source / path.name)
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    api.write_pages(source / "api", notebooks)
+    for stem, notebook in tqdm(notebooks.items(), "panels"):
+        illustrate(notebook, stem, sets, coarse)
+        notebook.cells.append(api.links_of(notebook))
+        nbformat.write(notebook, source / f"{stem}.ipynb")
     count = 0
     for name, frames in tqdm(sets.items(), "pictures"):
         drawings = list(frames.drawings())
@@ -117,17 +122,22 @@ def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frame
 
 
 def linked(text: str) -> str:
-    """Markdown whose links to sources lead to the repository, and those to headings to the book's anchors.
+    """Return Markdown whose links lead to the API reference, to the repository, and to the book's anchors.
 
+    >>> linked("[`top_eigenpairs(k=3)`](../../samviz/geometry/eigenpairs.py)")
+    '{py:obj}`top_eigenpairs(k=3) <samviz.geometry.top_eigenpairs>`'
     >>> linked("[02](../02_alignment.ipynb#1.-Two-cycles)")
     '[02](../02_alignment.ipynb#1-two-cycles)'
     """
 
     def target(match: re.Match[str]) -> str:
-        up, path, anchor = match[1], match[2], match[3] or ""
-        if not path.endswith((".ipynb", ".md")):
-            return f"]({repository()}/blob/HEAD/{path}{anchor})"
-        return f"]({up}{path}{anchor and '#' + github_slugify(anchor[1:].replace('-', ' '))})"
+        label, up, path, anchor = match[1], match[2], match[3], match[4] or ""
+        name = re.match(r"\w*", label.strip("`"))[0]
+        if path.endswith(".py") and name in api.public():
+            return f"{{py:obj}}`{label.strip('`')} <{api.public()[name]}>`"
+        if not path.endswith((".ipynb", ".md")) or path.startswith("."):
+            return f"[{label}]({repository()}/blob/HEAD/{path}{anchor})"
+        return f"[{label}]({up}{path}{anchor and '#' + github_slugify(anchor[1:].replace('-', ' '))})"
 
     return LINK.sub(target, text)
 

@@ -3,13 +3,19 @@
 project = "samviz"
 html_title = "How SAM minimizes sharpness"
 language = "en"
-extensions = ["myst_nb", "sphinx-mathjax-offline"]
+extensions = ["myst_nb", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+autoclass_content = "both"  # the arguments of a class are described in __init__
+autodoc_member_order = "bysource"
+default_role = "code"  # `name` in a docstring
+napoleon_custom_sections = ["Source"]
+napoleon_use_ivar = True  # attributes are listed once
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "myst_parser.slugs.github_slugify"
 # The glossary goes from its title to ###, which Sphinx sets as second level; the tests look at the headings that come out.
-suppress_warnings = ["myst.header"]
+# A word before a colon in "Returns:" counts as a type; several classes have an attribute of that name.
+suppress_warnings = ["myst.header", "ref.python"]
 
 html_theme = "furo"
 html_static_path = ["static"]
@@ -22,4 +28,7 @@ mathjax3_config = {"options": {"enableMenu": False}}
 
 
 def setup(app):
+    from api import as_rst
+
+    app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon adds markup
     app.config.mathjax_path = "mathjax/tex-svg.js"
