@@ -1,32 +1,123 @@
-"""A sweep: one rule on one problem over learning rates, radii, batch sizes and seeds, many runs at once."""
+"""A sweep: runs over rules, batch sizes, learning rates, radii and seeds, many at once, as arrays with named axes."""
 
 from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import partial
 from itertools import product
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samviz.checks import check_bool, check_int, check_type
-from samviz.dynamics.checkpoint import Arrays, Checkpoint, digest, fingerprint
-from samviz.dynamics.grid import Sweep
-from samviz.dynamics.rows import Row, finished
+from samviz.dynamics.checkpoint import Arrays, digest, load_rows, problem_digest, save_row
+from samviz.dynamics.history import table
+from samviz.dynamics.measurement import TRACE_PRODUCTS, measurement
+from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
 from samviz.problems import Network, Problem
-from samviz.problems.device import placed
+from samviz.problems.device import one_thread, placed
 
-ROW, GPU_ROW = 32, 256  # runs of a row at most: more make a step of each no cheaper, and a kill loses more
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+Array = NDArray[np.float64]
+AXES = ("rule", "batch_size", "lr", "rho", "seed")
+ROW, GPU_ROW = 32, 256  # most runs in a row: more make a step of each no cheaper, and an interruption loses more
+SCALARS = ("loss", "grad_norm", "trace", "trace_error", "cos_v1", "cos_eigenspace", "rayleigh", "gap")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The final measurements of every run of a grid; all numbers of one run belong to one iterate.
+
+    Every array has the five axes of `AXES`, in that order; an axis has length 1 where one value was given. A run that
+    diverged has NaN in all arrays, and `diverged_at` is its step.
+    """
+
+    problem: str  # its name
+    steps: int  # of every run
+    rule: tuple[str, ...]
+    batch_size: tuple[int, ...]  # n for the full batch
+    lr: tuple[float, ...]
+    rho: tuple[float, ...]
+    seed: tuple[int, ...]
+    loss: Array  # full batch
+    grad_norm: Array
+    eigenvalues: Array  # (..., k), largest first
+    residuals: Array  # (..., k), ‖Hv − λv‖
+    converged: NDArray[np.bool_]  # all k of them
+    trace: Array
+    trace_error: Array  # standard error, 0 where the trace is exact
+    cos_v1: Array  # |cos(∇L, v₁)|
+    cos_eigenspace: Array  # norm of the gradient direction's projection on the top eigenspace
+    rayleigh: Array  # gᵀHg / (|λ₁|‖g‖²)
+    gap: Array  # (λ₁ − λ₂)/|λ₁|
+    diverged_at: NDArray[np.int64]  # step, -1 for none
+    accuracy: Array | None  # share of the test samples that are classified correctly; None without a test set
+
+    @classmethod
+    def of(cls, problem: str, steps: int, axes: Mapping[str, tuple[Any, ...]], rows: Sequence[Arrays]) -> Sweep:
+        """Arrange rows of arrays (runs, ...), in the order of the axes with the seed fastest, on the axes."""
+        shape = tuple(len(axes[axis]) for axis in AXES)
+        columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        arrays: dict[str, Any] = {name: column.reshape(*shape, *column.shape[1:]) for name, column in columns.items()}
+        return cls(problem, steps, **{"accuracy": None} | axes | arrays)
+
+    @property
+    def sharpness(self) -> Array:
+        """λ₁ of every run."""
+        return self.eigenvalues[..., 0]
+
+    def arrays(self) -> Arrays:
+        """Return all measured arrays by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in values.items() if isinstance(array, np.ndarray)}
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return a Dataset over the five axes; eigenvalues and residuals also have the dimension eigenvalue, 1 to k.
+
+        For example `sweep.to_xarray().trace.mean("seed").sel(rho=0.1)`.
+
+        Raises:
+            ImportError: when xarray is not installed.
+        """
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        data = {name: ((*AXES, "eigenvalue")[: array.ndim], array) for name, array in self.arrays().items()}
+        coordinates = {axis: list(getattr(self, axis)) for axis in AXES}
+        coordinates["eigenvalue"] = list(range(1, self.eigenvalues.shape[-1] + 1))
+        return xr.Dataset(data, coordinates, {"problem": self.problem, "steps": self.steps})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the sweep as a table with one row per run, and columns eigenvalues_0, eigenvalues_1 and so on.
+
+        Raises:
+            ImportError: when pandas is not installed.
+        """
+        axes = np.meshgrid(*(np.array(getattr(self, axis)) for axis in AXES), indexing="ij")
+        measured = {name: array.reshape(-1, *array.shape[len(AXES) :]) for name, array in self.arrays().items()}
+        return table({axis: values.ravel() for axis, values in zip(AXES, axes)} | measured)
+
+    def __repr__(self) -> str:
+        """Return the problem and the length of each axis."""
+        shape = ", ".join(f"{axis}: {len(getattr(self, axis))}" for axis in AXES)
+        return f"<Sweep of {self.problem} ({shape}) after {self.steps:,} steps>"
 
 
 def sweep(
@@ -47,28 +138,27 @@ def sweep(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
 ) -> Sweep:
-    """Run every combination of the given settings, and measure where each ends.
+    """Run every combination of the given settings, and measure where each run ends.
 
-    Runs of one rule and one batch size go as one batch, up to 32 (on a GPU 256) of them: a row. A run's numbers are
-    those of a `Run` of its own, up to rounding, whatever else is in its row and wherever the row is computed. Each
-    row is kept on disk as soon as it is finished; the same call with the same path goes on from there. A row's file
-    records which row of which sweep it holds; one that is damaged or lacks this record is computed again.
+    Runs of one rule and one batch size are computed together in rows of up to 32 (on a GPU 256). The numbers of a run
+    are those of a separate `Run`, up to rounding, whatever else is in its row and wherever the row is computed. Each
+    row is saved as soon as it is finished; the same call with the same path resumes, and recomputes damaged rows.
 
     Args:
-        problem: what is minimized.
+        problem: whose loss is minimized.
         rule: a name in `RULES`, or several.
         lr: learning rate η > 0, or several (lrs,).
         rho: perturbation radius ρ ≥ 0, or several (rhos,); units as in `Run`.
         batch_size: samples per step, or several; None is the full batch.
-        seeds: how many, from 0 on; or the seeds themselves. Each is that of a `Run`: of its start, samples and noise.
+        seeds: how many, starting from 0; or the seeds themselves. A seed determines start, samples and noise of a run.
         steps: of every run, 0 or more.
-        x0: (dim,), where every run starts; None asks the problem, which may depend on the seed.
-        test: inputs (m, ...) and integer labels (m,) that a classifier has not seen, for the accuracy.
-        k: top eigenvalues to measure, at most dim of them.
-        path: a folder for the finished rows; None keeps them in a temporary one until all are there.
+        x0: (dim,), where every run starts; None is the problem's initial point, which may depend on the seed.
+        test: inputs (m, ...) and integer labels (m,) of unseen samples, for the accuracy of a classifier.
+        k: number of top eigenvalues to measure, at most dim.
+        path: a folder for the finished rows; None is a temporary one, removed when all are finished.
         executor: computes the rows, any of `concurrent.futures` or Dask's `Client.get_executor()`; None computes them
-            here, one after another. To another process a problem travels by pickle.
-        progress: whether to show a bar.
+            in this process, one after another. A problem is pickled when it is sent to another process.
+        progress: whether to show a progress bar.
         device: as in `Run`.
         dtype: as in `Run`.
 
@@ -76,9 +166,8 @@ def sweep(
         The measurements, with one axis for each setting.
 
     Raises:
-        ValueError: when an argument is out of range or does not fit, `path` holds another sweep or a row in the place
-            of another, or the problem cannot travel to another process.
-        TypeError: when a number is not a number.
+        ValueError: when an argument is out of range, `path` holds another sweep, or the problem cannot be pickled.
+        TypeError: when an argument has the wrong type.
 
     >>> from samviz.problems import quadratic
     >>> found = sweep(quadratic([3.0, 1.0]), lr=[0.05, 0.1], rho=[0.1, 0.2], steps=1000, x0=[1.0, 1.0], progress=False)
@@ -88,6 +177,8 @@ def sweep(
     array([[0.0243, 0.0486],
            [0.0529, 0.1059]])
     """
+    from tqdm.auto import tqdm
+
     check_type("problem", problem, Problem, "one from samviz.problems")
     check_type("path", path, (str, PathLike, NoneType), "a folder, or None")
     check_bool("progress", progress)
@@ -99,124 +190,151 @@ def sweep(
     start = None if x0 is None else problem.points(x0, "x0")
     if start is not None and len(start) > 1:
         raise ValueError(f"x0 has shape {tuple(start.shape)}; expected ({problem.dim},), the start of every run")
-    unseen = None if test is None else _unseen(problem, test)
-    given = {"rule": rule, "batch_size": batch_size, "lr": lr, "rho": rho}
-    axes: dict[str, tuple[Any, ...]] = {name: _listed(name, value) for name, value in given.items()}
+    test_set = None if test is None else _test_set(problem, test)
+    axes = {"rule": _values(rule), "batch_size": _values(batch_size), "lr": _values(lr), "rho": _values(rho)}
+    counted = seeds if isinstance(seeds, Iterable) else range(check_int("seeds", seeds, "1 or more, or the seeds", 1))
+    axes["seed"] = tuple(check_int("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
     for each, size in product(axes["rule"], axes["batch_size"]):
         checked = Settings(each, axes["lr"], axes["rho"], size)
         Settings(each, batch_size=size).fit(1, problem)
-    axes |= {"lr": _listed("lr", checked.lr), "rho": _listed("rho", checked.rho)}
+        axes |= {"lr": _values(checked.lr), "rho": _values(checked.rho)}
     axes["batch_size"] = tuple(size or problem.samples for size in axes["batch_size"])
-    counted = seeds if isinstance(seeds, Iterable) else range(check_int("seeds", seeds, "1 or more, or the seeds", 1))
-    axes["seed"] = tuple(check_int("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
     for name, values in axes.items():
         if len(set(values)) < len(values) or not values:
-            named = "seeds" if name == "seed" else name
-            raise ValueError(f"{named} is {list(values)}; expected one value or more, each once")
+            argument = "seeds" if name == "seed" else name
+            raise ValueError(f"{argument} is {list(values)}; expected one value or more, each once")
+    if isinstance(executor, ProcessPoolExecutor):
+        try:
+            pickle.dumps(problem)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            remedy = "define its loss or module at the top of a file that can be imported, or use threads"
+            raise ValueError(f"{problem.name} cannot be sent to another process ({error}); {remedy}") from error
 
     most = max(1, min(problem.at_once, ROW if where.type == "cpu" else GPU_ROW))
-    rows = [
-        Row(problem, settings, seeds, None if start is None else start[0], steps, unseen, k, where, precision)
-        for settings, seeds in _parts(axes, most, problem.samples)
-    ]
-    manifest = {"problem": problem.name, "dim": problem.dim, "numbers": fingerprint(problem)}
-    manifest |= axes | {"steps": steps, "k": k, "runs in a row": most, "device": where.type, "dtype": str(precision)}
-    manifest |= {"x0": None if start is None else digest(start), "test": None if unseen is None else digest(*unseen)}
+    cells, rows = list(product(axes["lr"], axes["rho"], axes["seed"])), []
+    for each, size in product(axes["rule"], axes["batch_size"]):
+        for part in np.array_split(np.arange(len(cells)), -(-len(cells) // most)):
+            lrs, radii, row_seeds = zip(*(cells[i] for i in part))
+            rows.append((Settings(each, lrs, radii, None if size == problem.samples else size), row_seeds))
+    compute = partial(compute_row, problem.to(where, precision), start, steps, test_set, min(k, problem.dim))
+    description = {"problem": problem.name, "dim": problem.dim, "numbers": problem_digest(problem)} | axes
+    description |= {"steps": steps, "k": k, "runs in a row": most, "device": where.type, "dtype": str(precision)}
+    description |= {"x0": None if start is None else digest(start), "test": test_set and digest(*test_set)}
     folder = Path(tempfile.mkdtemp(prefix="samviz-sweep-") if path is None else path)
-    done = None
+    done: dict[int, Arrays] = {}
+
+    def save(i: int, arrays: Arrays) -> None:
+        save_row(folder, description, i, arrays)
+        done[i] = arrays
+        bar.update(len(rows[i][1]))
+
     try:
-        done = _computed(rows, Checkpoint(folder, manifest), executor, progress)
+        done |= load_rows(folder, description, empty_arrays(0, 0, test is not None))
+        finished, runs = sum(len(rows[i][1]) for i in done), sum(len(seeds) for _, seeds in rows)
+        with tqdm(total=runs, initial=finished, unit="run", desc=problem.name, disable=not progress) as bar:
+            _compute([(i, row) for i, row in enumerate(rows) if i not in done], compute, save, executor)
+    except BaseException as error:  # also an interrupt, or the death of a worker
+        if done:
+            kept = f"{len(done)} of {len(rows)} rows of the sweep are finished and kept"
+            error.add_note(f"{kept}: run it again with path={str(folder)!r} to resume.")
+        raise
     finally:
-        if path is None and (done or not any(folder.glob("row_*"))):  # else there are rows to go on from
+        if path is None and len(done) in (0, len(rows)):  # otherwise a later call can resume
             rmtree(folder)
-    return Sweep.of(problem.name, steps, axes, done)
+    return Sweep.of(problem.name, steps, axes, [done[i] for i in range(len(rows))])
 
 
-def _computed(rows: list[Row], checkpoint: Checkpoint, executor: Executor | None, progress: bool) -> list[Arrays]:
-    """The arrays of all rows: those on disk, and the others computed; what is done is kept whatever happens."""
-    from tqdm.auto import tqdm
-
-    stored = {i: checkpoint.load(i, len(row.seeds)) for i, row in enumerate(rows)}
-    checkpoint.begin()
-    done = {i: arrays for i, arrays in stored.items() if arrays is not None}
-    missing = {i: row for i, row in enumerate(rows) if i not in done}
-    runs, ready = (sum(len(rows[i].seeds) for i in which) for which in (range(len(rows)), done))
-    with tqdm(total=runs, initial=ready, unit="run", desc=rows[0].problem.name, disable=not progress) as bar:
-
-        def keep(i: int, arrays: Arrays) -> None:
-            checkpoint.save(i, arrays)
-            done[i] = arrays
-            bar.update(len(rows[i].seeds))
-
-        try:
-            if executor is None:
-                for i, row in missing.items():
-                    keep(i, finished(row))
-            else:
-                _elsewhere(missing, executor, keep)
-        except BaseException as error:  # a worker's death and an interrupt, too
-            if done:
-                kept = f"{len(done)} of {len(rows)} rows of the sweep are finished and kept"
-                error.add_note(f"{kept}: run it again with path={str(checkpoint.folder)!r} to resume.")
-            raise
-    return [done[i] for i in range(len(rows))]
-
-
-def _elsewhere(rows: dict[int, Row], executor: Executor, keep: Callable[[int, Arrays], None]) -> None:
-    """Compute rows with an executor; when one fails, keep those that are finished and cancel the rest."""
-    pending = {executor.submit(finished, row): i for i, row in rows.items()}
+def _compute(
+    rows: list[tuple[int, Any]], compute: Callable[..., Arrays], save: Callable[..., None], executor: Executor | None
+) -> None:
+    """Compute numbered rows and save each as soon as it is finished, also those that finish after another fails."""
+    if executor is None:
+        for i, row in rows:
+            save(i, compute(*row))
+        return
+    pending = {executor.submit(compute, *row): i for i, row in rows}
     try:
         for future in as_completed(list(pending)):
-            i = pending.pop(future)
-            try:
-                keep(i, future.result())
-            except (pickle.PicklingError, AttributeError, TypeError) as error:
-                try:
-                    pickle.dumps(rows[i])
-                except (pickle.PicklingError, AttributeError, TypeError) as cause:
-                    raise ValueError(
-                        f"{rows[i].problem.name} cannot travel to another process ({cause}); define its loss or module "
-                        "at the top of a file that can be imported, or use threads, or no executor"
-                    ) from error
-                raise
+            save(pending.pop(future), future.result())
     finally:
         for future, i in pending.items():
             if not future.cancel() and future.done() and future.exception() is None:
-                keep(i, future.result())
+                save(i, future.result())
 
 
-def _unseen(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
-    """The test set as tensors, inputs (m, ...) as the network takes them and int64 labels (m,)."""
+def compute_row(
+    problem: Problem,
+    x0: Tensor | None,
+    steps: int,
+    test: tuple[Tensor, Tensor] | None,
+    k: int,
+    settings: Settings,
+    seeds: tuple[int, ...],
+) -> Arrays:
+    """Take the steps of a row and measure its final iterates: arrays (runs, ...) by the names of `Sweep`."""
+    start = torch.cat([problem.points(problem.initial(seed) if x0 is None else x0) for seed in seeds])
+    run = Run(problem, **settings.row(), x0=start, seed=seeds, device=problem.device, dtype=problem.dtype)
+    with suppress(Diverged):  # all runs: then `diverged_at` says so
+        run.step(steps)
+    arrays = empty_arrays(len(start), k, test is not None)
+    for runs in active_runs(run, max(1, problem.at_once // TRACE_PRODUCTS)):
+        measure_runs(arrays, run, runs, test)
+    return arrays | {"diverged_at": run.diverged_at.numpy().astype(np.int64)}
+
+
+def empty_arrays(runs: int, k: int, accuracy: bool) -> Arrays:
+    """Return arrays (runs, ...) by the names of `Sweep` before any measurement: NaN."""
+    arrays: Arrays = {name: np.full(runs, np.nan) for name in SCALARS + ("accuracy",) * accuracy}
+    arrays |= {name: np.full((runs, k), np.nan) for name in ("eigenvalues", "residuals")}
+    return arrays | {"converged": np.zeros(runs, dtype=bool), "diverged_at": np.full(runs, -1)}
+
+
+def active_runs(run: Run, at_once: int) -> Sequence[Tensor]:
+    """Return the indices of the runs that have not diverged, in parts of at most `at_once`."""
+    active = (run.diverged_at < 0).nonzero()[:, 0].to(run.x.device)
+    return active.split(at_once) if len(active) else ()
+
+
+def measure_runs(arrays: Arrays, run: Run, runs: Tensor, test: tuple[Tensor, Tensor] | None) -> None:
+    """Measure the present iterates of some runs, int64 (m,), and write the numbers into the arrays."""
+    x, k = run.x[runs], arrays["eigenvalues"].shape[1]
+    columns, _, _ = measurement(run.problem, x, k, trace=True, start=None, width=0)
+    if test is not None:
+        columns["accuracy"] = _accuracy(run.problem, x, *test)
+    for name in arrays.keys() & columns.keys():
+        arrays[name][runs.cpu().numpy()] = columns[name].cpu().numpy()
+
+
+def _accuracy(problem: Problem, x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of the samples that each run classifies correctly, (runs,)."""
+    assert isinstance(problem, Network), "only networks have a test set"
+    correct = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    with torch.no_grad(), one_thread(problem):
+        for batch, truth in zip(inputs.to(x).split(problem.samples), labels.to(x.device).split(problem.samples)):
+            outputs = problem.outputs(x, batch)  # (runs, m, outputs)
+            predicted = outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).long()
+            correct += (predicted == truth).sum(1)
+    return correct / len(labels)
+
+
+def _test_set(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
+    """Return the test set as tensors: inputs (m, ...) as the network takes them, and int64 labels (m,)."""
     if not isinstance(problem, Network) or problem.labels is None:
         raise ValueError(f"test is given but {problem.name} is no classifier; expected a network on integer labels")
     inputs, labels = (np.asarray(part) for part in test)
     shape = tuple(problem.inputs.shape[1:])
     if len(inputs) == 0 or labels.shape != inputs.shape[:1] or inputs[0].size != int(np.prod(shape)):
-        raise ValueError(
-            f"test holds {inputs.shape} and {labels.shape}; expected inputs (m, {', '.join(map(str, shape))}) "
-            "and labels (m,)"
-        )
+        expected = f"inputs (m, {', '.join(map(str, shape))}) and labels (m,)"
+        raise ValueError(f"test holds {inputs.shape} and {labels.shape}; expected {expected}")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"test labels are {labels.dtype}; expected integers, classes counted from 0")
     if set(np.unique(labels)) <= {-1, 1}:
-        labels = (labels + 1) // 2  # as in training
+        labels = (labels + 1) // 2  # as for the training samples
     return torch.from_numpy(inputs.astype(np.float64)).reshape(-1, *shape), torch.from_numpy(labels.astype(np.int64))
 
 
-def _listed(name: str, given: Any) -> tuple[Any, ...]:
-    """The values along an axis; one value is an axis of length 1."""
-    if isinstance(given, Tensor | np.ndarray):
-        given = given.tolist()
-    values = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
-    if not values:
-        raise ValueError(f"{name} is empty; expected one value or more")
-    return values
-
-
-def _parts(axes: dict[str, tuple[Any, ...]], most: int, samples: int) -> Iterable[tuple[Settings, tuple[int, ...]]]:
-    """The settings and seeds of each row, in the order of the axes."""
-    cells = list(product(axes["lr"], axes["rho"], axes["seed"]))
-    for rule, size in product(axes["rule"], axes["batch_size"]):
-        for part in np.array_split(np.arange(len(cells)), -(-len(cells) // most)):
-            lr, rho, seeds = zip(*(cells[i] for i in part))
-            yield Settings(rule, lr, rho, None if size == samples else size), seeds
+def _values(value: Any) -> tuple[Any, ...]:
+    """Return the values along an axis as a tuple; a single value is an axis of length 1."""
+    if isinstance(value, Tensor | np.ndarray):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
