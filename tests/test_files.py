@@ -1,4 +1,4 @@
-"""Files are data: what is crafted runs nothing; and they are whole: a kill at whatever byte loses the row in flight."""
+"""Reading a file never runs code from it, and an interrupted write leaves the old file or the complete new one."""
 
 from __future__ import annotations
 
@@ -23,53 +23,52 @@ from hypothesis import strategies as st
 import samviz
 from samviz import cli, files
 from samviz.dynamics import Run, gradient_descent_minimum, sweep
-from samviz.dynamics.checkpoint import Checkpoint
+from samviz.dynamics.checkpoint import load_rows, save_row
 from samviz.geometry import landscape_of
 from samviz.problems import data, load, mlp, valley
 
 PACKAGE = Path(samviz.__file__).parent
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="a child is forked, so that torch need not load 50 times")
+MODULE = import_module("samviz.dynamics.sweep")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forks, so that none has to import torch")
 
-# ---------------------------------------------------------------- nothing is run
+# malicious files
 
 
-class Plants:
-    """What a pickle can do to whoever loads it."""
+class Malicious:
+    """An object whose pickle creates the file "planted" when it is loaded."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, ("import pathlib; pathlib.Path('planted').touch()",)
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to work in, in which nothing must have been planted in the end."""
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, in which no malicious file may have planted anything in the end."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     assert not (tmp_path / "planted").exists()
 
 
-def crafted(file: Path, kind: str) -> Path:
-    """A file that plants another, if it is unpickled."""
+def malicious(file: Path, kind: str) -> Path:
+    """Write a file that creates another file if it is unpickled."""
     if kind == "pickle":
-        file.write_bytes(pickle.dumps(Plants()))
+        file.write_bytes(pickle.dumps(Malicious()))
     elif kind == "npy":
         with file.open("wb") as stream:
-            np.save(stream, np.array([Plants()], dtype=object), allow_pickle=True)
+            np.save(stream, np.array([Malicious()], dtype=object), allow_pickle=True)
     elif kind == "npz":
         with file.open("wb") as stream:
             names = ("loss", "features", "targets", "1-24-24-1 tanh MLP on sine, mse")
-            np.savez(stream, **dict.fromkeys(names, np.array([Plants()], dtype=object)))
-    elif kind == "torch":
-        torch.save({"weight": Plants()}, file)
-    elif kind == "old torch":
-        torch.save({"weight": Plants()}, file, _use_new_zipfile_serialization=False)
+            np.savez(stream, **dict.fromkeys(names, np.array([Malicious()], dtype=object)))
+    else:
+        torch.save({"weight": Malicious()}, file, _use_new_zipfile_serialization=kind == "torch")
     return file
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz", "torch"])
-def test_the_crafted_files_would_plant_something(kind, tmp_path, monkeypatch):
+def test_the_malicious_files_do_run_code_when_they_are_unpickled(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = crafted(tmp_path / "file", kind)
+    file = malicious(tmp_path / "file", kind)
     if kind == "torch":
         torch.load(file, weights_only=False)
     else:
@@ -78,120 +77,89 @@ def test_the_crafted_files_would_plant_something(kind, tmp_path, monkeypatch):
     assert (tmp_path / "planted").exists()
 
 
-SMALL: dict[str, Any] = {"rho": [0.0, 0.1], "steps": 3, "lr": 0.01, "progress": False, "device": "cpu"}
-
-
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz"])
-def test_a_crafted_row_is_computed_again(here, kind):
-    first = sweep(valley(), **SMALL, path="kept")
-    [row] = Path("kept").glob("row_*.npz")
-    crafted(row, kind)
-    again = sweep(valley(), **SMALL, path="kept")
-    np.testing.assert_array_equal(again.loss, first.loss)
+def test_a_malicious_row_of_a_sweep_is_computed_again(folder, kind):
+    args = {"rho": [0.0, 0.1], "steps": 3, "lr": 0.01, "progress": False, "device": "cpu", "path": "rows"}
+    first = sweep(valley(), **args)
+    [row] = Path("rows").glob("row_*.npz")
+    malicious(row, kind)
+    np.testing.assert_array_equal(sweep(valley(), **args).loss, first.loss)
     np.testing.assert_array_equal(np.load(row, allow_pickle=False)["loss"], first.loss.ravel())
 
 
-@pytest.mark.parametrize("content", [pickle.dumps(Plants()), b"[" * 100_000, b"7", b"[1]", b"\xff", b""])
-def test_a_crafted_manifest_is_refused(here, content):
-    Path("kept").mkdir()
-    Path("kept/manifest.json").write_bytes(content)
-    with pytest.raises(ValueError, match="no manifest of a sweep"):
-        sweep(valley(), **SMALL, path="kept")
-    assert Path("kept/manifest.json").read_bytes() == content
-
-
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz", "torch", "old torch"])
-def test_a_crafted_checkpoint_of_a_model_is_refused(here, kind):
+def test_a_malicious_checkpoint_of_a_model_is_refused(folder, kind):
     model, loss = torch.nn.Linear(1, 1), torch.nn.functional.mse_loss
+    file = malicious(folder / "c.pt", kind)
     with pytest.raises((ValueError, TypeError, RuntimeError, pickle.UnpicklingError)):
-        landscape_of(model, loss, (torch.ones(4, 1), torch.ones(4, 1)), checkpoints=crafted(here / "c.pt", kind))
+        landscape_of(model, loss, (torch.ones(4, 1), torch.ones(4, 1)), checkpoints=file)
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz"])
-def test_crafted_data_and_minima_run_nothing(here, kind, monkeypatch):
+def test_malicious_data_and_minima_are_refused(folder, kind, monkeypatch):
     for name in ("sine", "minima"):
-        crafted(here / f"{name}.npz", kind)
-    monkeypatch.setattr(data, "__file__", str(here / "data.py"))
+        malicious(folder / f"{name}.npz", kind)
+    monkeypatch.setattr(data, "__file__", str(folder / "data.py"))
     with pytest.raises((ValueError, TypeError, pickle.UnpicklingError)):
         load("sine")
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(import_module("samviz.dynamics.minimum"), "files", lambda _: here)
+    monkeypatch.setattr(data, "__file__", data.__spec__.origin)
+    monkeypatch.setattr(import_module("samviz.dynamics.minimum"), "files", lambda _: folder)
     with pytest.raises((ValueError, TypeError, pickle.UnpicklingError)):
         gradient_descent_minimum(mlp([1, 24, 24, 1], data="sine"))
 
 
-def test_a_crafted_record_of_the_notebooks_runs_nothing(here, capsys):
-    (here / "source").mkdir()
-    (here / "source" / "a.ipynb").write_text("{}")
-    (here / "mine").mkdir()
-    crafted(here / "mine" / cli.RECORD, "pickle")
-    cli.copy_notebooks(here / "source", here / "mine")
-    assert list(json.loads((here / "mine" / cli.RECORD).read_text())) == ["a.ipynb"]
+def test_a_malicious_record_of_the_copied_notebooks_runs_nothing(folder):
+    (folder / "source").mkdir()
+    (folder / "source" / "a.ipynb").write_text("{}")
+    (folder / "mine").mkdir()
+    malicious(folder / "mine" / cli.RECORD, "pickle")
+    cli.copy_notebooks(folder / "source", folder / "mine")
+    assert list(json.loads((folder / "mine" / cli.RECORD).read_text())) == ["a.ipynb"]
 
 
 @pytest.mark.parametrize("name", ["x", "settings", "history", "changes", "bound"])
-def test_a_crafted_state_runs_nothing(here, name):
+def test_a_malicious_state_of_a_run_is_refused(folder, name):
     run = Run(valley(), device="cpu")
-    state = run.state_dict() | {name: pickle.dumps(Plants())}
     before = run.x.clone()
     with pytest.raises((ValueError, TypeError)):
-        run.load_state_dict(state)
-    assert bool((run.x == before).all()) or name != "x"
+        run.load_state_dict(run.state_dict() | {name: pickle.dumps(Malicious())})
+    assert torch.equal(run.x, before)
 
 
 RUNS = {"eval", "exec", "compile", "__import__"}
-UNPICKLES = {
-    "pickle",
-    "cPickle",
-    "_pickle",
-    "dill",
-    "cloudpickle",
-    "joblib",
-    "marshal",
-    "shelve",
-    "yaml",
-    "runpy",
-    "code",
-}
+UNPICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib"}
+UNPICKLES |= {"marshal", "shelve", "yaml", "runpy", "code"}
 ALLOWED = {  # and why
-    ("dynamics/sweep.py", "pickle.dumps"): "tells why a problem cannot travel to a worker; nothing is loaded",
+    ("dynamics/sweep.py", "pickle.dumps"): "finds out whether a problem can be pickled; nothing is loaded",
     ("dynamics/sweep.py", "pickle.PicklingError"): "the same",
     ("geometry/own_landscape.py", "pickle.UnpicklingError"): "the error of a file that is refused",
 }
 
 
 def dangers(source: str) -> set[str]:
-    """Names in a source that may run what they read."""
+    """Return the names in a source that may run what they read."""
     found = set()
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNPICKLES:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in UNPICKLES:
             found.add(f"{node.value.id}.{node.attr}")
-        if isinstance(node, ast.Import):  # under another name it could not be followed
+        if isinstance(node, ast.Import):  # under a different name it could not be followed
             found |= {f"import {a.name} as {a.asname}" for a in node.names if a.asname and a.name in UNPICKLES}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNS:
             found.add(node.func.id)
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("load", "read_pickle")
-        ):
-            told = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            options = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
             name = ast.unparse(node.func)
-            if name in ("np.load", "numpy.load") and told.get("allow_pickle", False) is False:
-                continue
-            if name == "torch.load" and told.get("weights_only") is True:
-                continue
-            if name in ("torch.load", "np.load", "numpy.load") or node.func.attr == "read_pickle":
+            if name in ("np.load", "numpy.load") and options.get("allow_pickle", False) is not False:
+                found.add(name)
+            if (name == "torch.load" and options.get("weights_only") is not True) or name.endswith("read_pickle"):
                 found.add(name)
     return found
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.rglob("*.py")), ids=lambda module: str(module.relative_to(PACKAGE)))
-def test_nothing_in_the_package_runs_what_it_reads(module):
+def test_no_module_of_the_package_runs_what_it_reads(module):
     name = module.relative_to(PACKAGE).as_posix()
     found = dangers(module.read_text(encoding="utf-8"))
     assert {danger for danger in found if (name, danger) not in ALLOWED} == set()
@@ -214,32 +182,16 @@ def test_nothing_in_the_package_runs_what_it_reads(module):
         "marshal.loads(text)",
     ],
 )
-def test_a_danger_is_found(source):
+def test_the_search_finds_dangerous_calls(source):
     assert dangers(source)
 
 
-def test_what_is_safe_is_no_danger():
+def test_the_search_accepts_safe_calls():
     safe = "np.load(f, allow_pickle=False)\nnp.load(f)\ntorch.load(f, weights_only=True)"
     assert dangers(f"{safe}\nmodel.eval()\nre.compile('a')\njson.load(f)") == set()
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_a_row_with_a_wrong_byte_is_whole_or_none(stored, draw):
-    folder, content = stored
-    at = draw.draw(st.integers(0, len(content) - 1))
-    wrong = bytearray(content)
-    wrong[at] ^= draw.draw(st.integers(1, 255))
-    if draw.draw(st.booleans()):
-        wrong = wrong[:at]
-    checkpoint = Checkpoint(folder, {})
-    (folder / "row_00000.npz").write_bytes(bytes(wrong))
-    found = checkpoint.load(0, 3)
-    if found is not None:
-        assert found.keys() == ROW.keys()
-        for name, array in ROW.items():
-            np.testing.assert_array_equal(found[name], array)
-
+# complete or absent
 
 ROW = {"loss": np.arange(3.0), "eigenvalues": np.arange(6.0).reshape(3, 2), "converged": np.array([True, False, True])}
 
@@ -247,14 +199,27 @@ ROW = {"loss": np.arange(3.0), "eigenvalues": np.arange(6.0).reshape(3, 2), "con
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stored")
-    Checkpoint(folder, {}).save(0, ROW)
+    save_row(folder, {"lr": 0.1}, 0, ROW)
     return folder, (folder / "row_00000.npz").read_bytes()
 
 
-# ---------------------------------------------------------------- whole or not at all
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_row_with_a_wrong_byte_is_read_correctly_or_not_at_all(stored, draw):
+    folder, content = stored
+    at = draw.draw(st.integers(0, len(content) - 1))
+    wrong = bytearray(content)
+    wrong[at] ^= draw.draw(st.integers(1, 255))
+    if draw.draw(st.booleans()):
+        wrong = wrong[:at]
+    (folder / "row_00000.npz").write_bytes(bytes(wrong))
+    for number, arrays in load_rows(folder, {"lr": 0.1}, ROW).items():
+        assert number == 0
+        for name, array in ROW.items():
+            np.testing.assert_array_equal(arrays[name], array)
 
 
-def test_what_fails_halfway_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_bytes(b"old")
 
@@ -268,24 +233,24 @@ def test_what_fails_halfway_leaves_the_old_file(tmp_path, monkeypatch):
     assert file.read_bytes() == b"old"
 
 
-def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, monkeypatch):
-    file, flush, seen = tmp_path / "file", os.fsync, []
+def test_of_two_concurrent_writes_the_last_to_finish_wins(tmp_path, monkeypatch):
+    file, flush, first = tmp_path / "file", os.fsync, [True]
 
-    def while_another_writes(stream):
+    def write_in_between(stream):
         flush(stream)
-        if not seen:
-            seen.append([path.name for path in tmp_path.iterdir()])
+        if first:
+            first.clear()
             files.write(file, b"second")
             assert file.read_bytes() == b"second"
 
-    monkeypatch.setattr(os, "fsync", while_another_writes)
+    monkeypatch.setattr(os, "fsync", write_in_between)
     files.write(file, b"the first writer, which ends last")
     assert file.read_bytes() == b"the first writer, which ends last"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@forks
-def test_who_reads_meanwhile_reads_the_old_file_to_its_end(tmp_path):
+@needs_fork
+def test_a_reader_reads_the_old_file_to_its_end_while_it_is_replaced(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"old")
     with file.open("rb") as reader:
@@ -294,8 +259,8 @@ def test_who_reads_meanwhile_reads_the_old_file_to_its_end(tmp_path):
     assert file.read_bytes() == b"new and longer"
 
 
-def child(work: Callable[[], object]) -> int:
-    """Run something in a fork of this process; how that ended: its exit status, or minus the signal."""
+def exit_code(work: Callable[[], object]) -> int:
+    """Run a function in a forked process; return its exit status, or minus the signal that killed it."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -307,8 +272,8 @@ def child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def killed_after(size: int) -> None:
-    """From now on, the first write beyond so many bytes of a file kills the process."""
+def die_after(size: int) -> None:
+    """Let the process be killed by its first write beyond so many bytes of a file."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -316,14 +281,14 @@ def killed_after(size: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
 
 
-def age(folder: Path) -> None:
-    """Date the temporary files that kills have left in a folder back to long ago."""
+def make_old(folder: Path) -> None:
+    """Set the times of the temporary files in a folder to long ago."""
     for part in folder.glob("*.part"):
         os.utime(part, (1, 1))
 
 
 def test_only_old_temporary_files_are_removed(tmp_path):
-    """Another writer may be at work on a young one."""
+    """A different process may still be writing a young one."""
     for name in ("old.part", "old"):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1, 1))
@@ -332,18 +297,15 @@ def test_only_old_temporary_files_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"old", "young.part"}
 
 
-@forks
+@needs_fork
 @pytest.mark.parametrize("size", [10, 5000])
-def test_a_write_that_is_cut_at_any_byte_leaves_the_old_file(size, tmp_path):
-    file, new = tmp_path / "file", bytes(range(256)) * (size // 256 + 1)
-    new = new[:size]
+def test_a_write_that_is_killed_at_any_byte_leaves_the_old_file(size, tmp_path):
+    file, new = tmp_path / "file", (bytes(range(256)) * (size // 256 + 1))[:size]
     for k in sorted({*(size * i // KILLS for i in range(KILLS)), size}):
         file.write_bytes(b"old")
-
-        ended = child(lambda k=k: (killed_after(k), files.write(file, new)))
-        assert ended == (0 if k >= size else -signal.SIGXFSZ)
+        assert exit_code(lambda k=k: (die_after(k), files.write(file, new))) == (0 if k >= size else -signal.SIGXFSZ)
         assert file.read_bytes() == (new if k >= size else b"old")
-    age(tmp_path)
+    make_old(tmp_path)
     files.remove_abandoned(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -355,36 +317,36 @@ SWEEP |= {"progress": False, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """A sweep of sixty rows in one go, by whose way all that children need is loaded and compiled."""
+    """The same sweep without a kill, in rows of one; it also loads and compiles what the forks need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("samviz.dynamics.sweep"), "ROW", 1)
+        patch.setattr(MODULE, "ROW", 1)
         yield sweep(valley(), **SWEEP)
 
 
-def equal(one: Any, two: Any) -> bool:
-    """Whether two sweeps are the same to the bit."""
-    names = ("loss", "grad_norm", "eigenvalues", "residuals", "trace", "trace_error", "cos_v1", "diverged_at")
-    return all(getattr(one, name).tobytes() == getattr(two, name).tobytes() for name in names)
+def assert_identical(one: Any, other: Any) -> None:
+    """Assert that two sweeps are bit-for-bit identical."""
+    for name, array in one.arrays().items():
+        assert array.tobytes() == other.arrays()[name].tobytes(), name
 
 
 @pytest.mark.slow
-@forks
-def test_fifty_kills_at_random_lose_the_row_in_flight_and_no_other(undisturbed, tmp_path, monkeypatch):
-    module, chance = import_module("samviz.dynamics.sweep"), random.Random(0)
+@needs_fork
+def test_fifty_kills_at_random_times_lose_no_finished_row(undisturbed, tmp_path, monkeypatch):
+    """Slow: fifty processes are started and killed."""
+    rng, compute, save = random.Random(0), MODULE.compute_row, MODULE.save_row
     reader, writer = os.pipe()
-    saving, computing = Checkpoint.save, module.finished
 
-    def begun(row):
-        os.write(writer, b"b%03d" % list(SWEEP["rho"]).index(row.settings.rho[0]))
-        return computing(row)
+    def announce_start(*row):
+        os.write(writer, b"b%03d" % list(SWEEP["rho"]).index(row[-2].rho[0]))
+        return compute(*row)
 
-    def saved(self, number, arrays):
-        saving(self, number, arrays)
+    def announce_end(folder, description, number, arrays):
+        save(folder, description, number, arrays)
         os.write(writer, b"s%03d" % number)
-        signal.pause()  # a row each, or on a fast machine all would be done before the fiftieth kill
+        signal.pause()  # one row for each process: on a fast machine all would be finished before the fiftieth kill
 
-    monkeypatch.setattr(Checkpoint, "save", saved)
-    monkeypatch.setattr(module, "finished", begun)
+    monkeypatch.setattr(MODULE, "save_row", announce_end)
+    monkeypatch.setattr(MODULE, "compute_row", announce_start)
     kept: dict[str, bytes] = {}
     finished: set[int] = set()
     lost = twice = kills = 0
@@ -395,60 +357,45 @@ def test_fifty_kills_at_random_lose_the_row_in_flight_and_no_other(undisturbed, 
                 sweep(valley(), **SWEEP, path=tmp_path)
             finally:
                 os._exit(1)
-        words = [os.read(reader, 4)]  # a row is begun; and then some time, or until it is finished
-        if chance.random() < 0.5:
-            time.sleep(chance.uniform(0, 0.02))
+        messages = [os.read(reader, 4)]  # a row is begun; wait for some time, or until it is finished
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0, 0.02))
         else:
-            words.append(os.read(reader, 4))
+            messages.append(os.read(reader, 4))
         os.kill(pid, signal.SIGKILL)
         kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         os.write(writer, b"end.")
-        words += iter(lambda: os.read(reader, 4), b"end.")
-        for word in words:
-            twice += word[:1] == b"b" and int(word[1:]) in finished
-            finished |= {int(word[1:])} if word[:1] == b"s" else set()
-        there = {file.name: file.read_bytes() for file in tmp_path.glob("row_*.npz")}
-        lost += sum(there.get(name) != content for name, content in kept.items())
-        lost += sum(f"row_{number:05d}.npz" not in there for number in finished)
-        kept = there
+        messages += iter(lambda: os.read(reader, 4), b"end.")
+        for message in messages:
+            twice += message[:1] == b"b" and int(message[1:]) in finished
+            finished |= {int(message[1:])} if message[:1] == b"s" else set()
+        present = {file.name: file.read_bytes() for file in tmp_path.glob("row_*.npz")}
+        lost += sum(present.get(name) != content for name, content in kept.items())
+        lost += sum(f"row_{number:05d}.npz" not in present for number in finished)
+        kept = present
         assert len(list(tmp_path.glob("*.part"))) <= kills
-    print(
-        f"{kills} kills; {len(kept)} rows finished meanwhile, {lost} lost, {twice} begun again after they were finished"
-    )
     assert (kills, lost, twice) == (KILLS, 0, 0)
     assert 0 < len(kept) < ROWS
     os.close(reader), os.close(writer)
     monkeypatch.undo()
-    age(tmp_path)
-    assert equal(sweep(valley(), **SWEEP, path=tmp_path), undisturbed)
-    assert {file.suffix for file in tmp_path.iterdir()} == {".npz", ".json"}
+    make_old(tmp_path)
+    assert_identical(sweep(valley(), **SWEEP, path=tmp_path), undisturbed)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".npz"}
 
 
 @pytest.mark.slow
-@forks
-def test_a_kill_at_any_byte_of_a_row_loses_that_row_alone(undisturbed, tmp_path):
+@needs_fork
+def test_a_kill_at_any_byte_of_a_row_loses_only_that_row(undisturbed, tmp_path):
     """Slow: for each of fifty bytes a process is started, and killed when it has written them."""
     sweep(valley(), **SWEEP, path=tmp_path)
-    whole = (tmp_path / "row_00042.npz").read_bytes()
-    others = {file.name: file.read_bytes() for file in tmp_path.iterdir() if "00042" not in file.name}
-    for k in (len(whole) * i // KILLS for i in range(KILLS)):
-        (tmp_path / "row_00042.npz").unlink(missing_ok=True)
-        ended = child(lambda k=k: (killed_after(k), sweep(valley(), **SWEEP, path=tmp_path)))
-        assert ended == -signal.SIGXFSZ
-        assert not (tmp_path / "row_00042.npz").exists()
-        assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if "00042" not in file.name} == others
-    assert equal(sweep(valley(), **SWEEP, path=tmp_path), undisturbed)
-    assert (tmp_path / "row_00042.npz").read_bytes() == whole
-
-
-@forks
-def test_a_kill_at_any_byte_of_the_manifest_leaves_a_folder_to_begin_in(undisturbed, tmp_path):
-    manifest = {"steps": 3, "lr": list(range(40))}
-    Checkpoint(tmp_path / "whole", manifest).begin()
-    size = (tmp_path / "whole" / "manifest.json").stat().st_size
-    for k in (size * i // KILLS for i in range(KILLS)):
-        assert child(lambda k=k: (killed_after(k), Checkpoint(tmp_path / "cut", manifest).begin())) == -signal.SIGXFSZ
-        assert not (tmp_path / "cut" / "manifest.json").exists()
-    age(tmp_path / "cut")
-    Checkpoint(tmp_path / "cut", manifest).begin()
-    assert [file.name for file in (tmp_path / "cut").iterdir()] == ["manifest.json"]
+    row = tmp_path / "row_00042.npz"
+    content = row.read_bytes()
+    others = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file != row}
+    for k in (len(content) * i // KILLS for i in range(KILLS)):
+        row.unlink(missing_ok=True)
+        assert exit_code(lambda k=k: (die_after(k), sweep(valley(), **SWEEP, path=tmp_path))) == -signal.SIGXFSZ
+        assert not row.exists()
+        present = {file.name: file.read_bytes() for file in tmp_path.iterdir() if "00042" not in file.name}
+        assert present == others
+    assert_identical(sweep(valley(), **SWEEP, path=tmp_path), undisturbed)
+    assert row.read_bytes() == content

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from samviz.dynamics import Sweep, sweep
-from samviz.dynamics.grid import AXES
+from samviz.dynamics.sweep import AXES
 from samviz.figures import figure, heatmap_figure
 from samviz.problems import quadratic
 

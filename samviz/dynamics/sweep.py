@@ -75,7 +75,7 @@ class Sweep:
         shape = tuple(len(axes[axis]) for axis in AXES)
         columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         arrays: dict[str, Any] = {name: column.reshape(*shape, *column.shape[1:]) for name, column in columns.items()}
-        return cls(problem, steps, **{"accuracy": None} | axes | arrays)
+        return cls(problem, steps, **{"accuracy": None, **axes, **arrays})
 
     @property
     def sharpness(self) -> Array:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from samviz.dynamics import Diverged, Run, Sweep, descent
 from samviz.dynamics.checkpoint import Arrays
-from samviz.dynamics.rows import alive, look, unknown
+from samviz.dynamics.sweep import active_runs, empty_arrays, measure_runs
 from samviz.figures.heatmap import heatmap_figure
 from samviz.lab.controls import Button, Choice, Slider, Switch
 from samviz.lab.panel import Drawing, Panel
@@ -80,8 +80,8 @@ class Grid:
         lr, rho, seeds = zip(*product(*(self.axes[name] for name in ("lr", "rho", "seed"))))
         self.run = Run(problem, "sam", lr, rho, size, start.expand(len(lr), -1), seed=seeds, device="cpu")
         self.seen: dict[int, Arrays] = {}  # by the stop
-        self.began = unknown(1, 1, tested=True)
-        look(self.began, self.run, torch.tensor([0]), self.test)
+        self.began = empty_arrays(1, 1, accuracy=True)
+        measure_runs(self.began, self.run, torch.tensor([0]), self.test)
 
     def work(self, until: int) -> Iterator[None]:
         """Take all runs from stop to stop, and measure them there; a look at the controls in between."""
@@ -91,9 +91,9 @@ class Grid:
                     self.run.step(min(PIECE, stop - self.run.steps))
                     yield
             if stop not in self.seen:
-                arrays = unknown(len(self.run.x), 1, tested=True)
-                for some in alive(self.run, FEW):
-                    look(arrays, self.run, some, self.test)
+                arrays = empty_arrays(len(self.run.x), 1, accuracy=True)
+                for some in active_runs(self.run, FEW):
+                    measure_runs(arrays, self.run, some, self.test)
                     yield
                 self.seen[stop] = arrays | {"diverged_at": self.run.diverged_at.numpy().copy()}
 
@@ -121,7 +121,7 @@ def draw_sweep(values: dict[str, Any]) -> Iterator[Drawing]:
     case = Case(values["size"], values["wrong"], values["again"])
     until = max(stop for stop in STOPS if stop <= values["steps"])
     blank = axes(TRAINED, (0,))
-    nothing = Sweep.of("even or odd", 0, blank, [unknown(len(LEARNING_RATES) * len(RADII), 1, tested=True)])
+    nothing = Sweep.of("even or odd", 0, blank, [empty_arrays(len(LEARNING_RATES) * len(RADII), 1, accuracy=True)])
     drawing = heatmap_figure(nothing), "All runs start from one minimum, which is being looked for."
     if case.wrong not in STARTS:
         for _, start in descent(digits(case.wrong)[0], seed=START):  # noqa: B007, the last is the minimum
