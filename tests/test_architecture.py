@@ -16,7 +16,7 @@ BELOW = {
     "problems": {"compiled"},
     "geometry": {"problems"},
     "dynamics": {"files", "compiled", "problems", "geometry"},
-    "optim": set(),
+    "optim": {"problems"},
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"files", "problems", "geometry", "dynamics", "claims"},
     "lab": {"files", "problems", "geometry", "dynamics", "claims", "figures", "course"},

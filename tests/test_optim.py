@@ -17,7 +17,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from samviz.optim import SAM
-from samviz.optim.perturbation import perturb, put_back
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 torch.manual_seed(0)
@@ -674,9 +673,6 @@ def test_sparse_gradients_step_like_dense_ones_and_move_only_their_rows(adaptive
 
         for _ in range(3):
             optimizer.step(differentiated(loss))
-    stash = perturb([{"params": [tables[0].weight], "rho": 0.5, "adaptive": adaptive}])
-    put_back(stash)
-    assert stash[0][2].shape == (3, 3)  # of the rows that move
     torch.testing.assert_close(tables[0].weight, tables[1].weight)
     moved = (seen[1] != before).any(1)
     assert moved.nonzero().flatten().tolist() == [1, 4, 7]
@@ -763,7 +759,7 @@ def test_m_and_samples_go_together():
         refused().step(closure, samples=8)
     with pytest.raises(ValueError, match="m is 4 and samples is None"):
         refused(m=4).step(closure)
-    with pytest.raises(ValueError, match="samples is 0; expected an integer of 1 or more"):
+    with pytest.raises(ValueError, match="samples is 0; expected 1 or more samples"):
         refused(m=4).step(closure, samples=0)
     optimizer = refused(p := line(1.0), m=4)
     p.grad = torch.ones_like(p)

@@ -1,8 +1,7 @@
 """What is minimized: quadratics, the 4-D valley, networks on data, any torch module."""
 
 from samviz.problems.attached import Attached, attach
-from samviz.problems.data import load
-from samviz.problems.images import images
+from samviz.problems.data import images, load
 from samviz.problems.mlp import MLP, mlp
 from samviz.problems.module import Module, from_module
 from samviz.problems.network import Network

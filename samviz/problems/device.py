@@ -1,4 +1,4 @@
-"""Where to compute: device, precision, engine and threads."""
+"""Where to compute: device, precision, engine and number of threads."""
 
 from __future__ import annotations
 
@@ -13,26 +13,22 @@ from samviz.compiled import available
 if TYPE_CHECKING:
     from samviz.problems.problem import Problem
 
-TOY = 50_000_000  # samples × parameters up to which one thread is used: beside a busy neighbour two are far slower
+TOY = 50_000_000  # samples × parameters up to which one thread is used: two are far slower on a busy machine
 
 
 def toy(problem: Problem) -> bool:
-    """Whether a problem is so small, and on the CPU, that one thread does best."""
+    """Return whether a problem is on the CPU and so small that one thread is fastest."""
     return problem.device.type == "cpu" and problem.work <= TOY
 
 
 def compiles(problem: Problem) -> bool:
-    """Whether the compiled engine takes a problem whose kernels there are: a toy in float64, and numba is there."""
+    """Return whether the compiled engine can run a problem that has kernels: a small one in float64, with numba."""
     return toy(problem) and problem.dtype == torch.float64 and available()
 
 
 @contextmanager
 def one_thread(problem: Problem) -> Iterator[None]:
-    """Compute on one thread inside, when the problem is a toy on the CPU; the user's setting is put back.
-
-    Args:
-        problem: what is about to be computed.
-    """
+    """Compute on one thread inside the block if the problem is small, and restore the user's setting."""
     threads = torch.get_num_threads()
     changes = threads > 1 and toy(problem)
     if changes:
@@ -45,18 +41,7 @@ def one_thread(problem: Problem) -> Iterator[None]:
 
 
 def placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """Where to compute and in which precision, from what was asked for.
-
-    Args:
-        device: "auto" or a torch device.
-        dtype: float64, float32, or None.
-
-    Returns:
-        The device and the dtype.
-
-    Raises:
-        ValueError: when the device is not there, the dtype is neither, or the device has no float64.
-    """
+    """Return the torch device ("auto": CUDA if there is one) and a precision that it has (None: the highest)."""
     try:
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.empty(0, device=where)

@@ -21,9 +21,9 @@ from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.problem import Operator
 
-HELD = 2**22  # activations kept for Hessian-vector products, at most: 100 MB in all
+HELD = 2**22  # most activations kept for Hessian-vector products: 100 MB in all
 
-# derivative of each activation at z, from a = activation(z), where a alone tells it
+# The derivative of each activation at z as a function of a = activation(z), if a determines it.
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": lambda a: 1 - a * a,
     "relu": lambda a: (a > 0).to(a.dtype),
@@ -48,11 +48,11 @@ class MLP(Network):
         """Arguments as in `mlp`."""
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
-        given = list(widths) if isinstance(widths, Iterable) else widths
-        whole = isinstance(given, list) and all(isinstance(w, Integral) and w >= 1 and w is not True for w in given)
-        if not whole or len(given) < 2:
-            raise ValueError(f"widths is {given!r}; expected two or more positive integers, inputs to outputs")
-        self.widths = tuple(map(int, given))
+        sizes = list(widths) if isinstance(widths, Iterable) else [widths]
+        if len(sizes) < 2 or not all(isinstance(w, Integral) and w >= 1 and w is not True for w in sizes):
+            found = sizes if isinstance(widths, Iterable) else widths
+            raise ValueError(f"widths is {found!r}; expected two or more positive integers, inputs to outputs")
+        self.widths = tuple(map(int, sizes))
         super().__init__(data, loss)
         self.inputs = self.inputs.reshape(self.samples, -1)
         if (inputs := self.inputs.shape[1]) != self.widths[0]:
@@ -66,11 +66,11 @@ class MLP(Network):
         self.closed = activation in SLOPES and self.loss_name in LOSSES
 
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
-        """Network outputs (runs, n, outputs), which do not depend on which samples the inputs are of."""
+        """Return the outputs (runs, n, outputs)."""
         return self._forward(x, inputs)[0][-1]
 
     def _forward(self, x: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Activations (runs, n, width) of every layer, inputs first, and the weights (runs, out, in) between."""
+        """Return the activations (runs, n, width) of the layers, inputs first, and the weights (runs, out, in)."""
         runs, start = len(x), 0
         layers = [inputs if inputs.ndim == 3 else inputs.expand(runs, *inputs.shape)]
         weights: list[Tensor] = []
@@ -84,13 +84,13 @@ class MLP(Network):
         return layers, weights
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Loss, (runs,), and gradient, (runs, dim): by backpropagation written out, compiled if it can be."""
+        """Return the loss, (runs,), and its gradient, (runs, dim), by backpropagation in closed form if possible."""
         if not self.closed:
             return super().gradient(x, batch)
         return self._backpropagated(x, batch, None)
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean loss, (runs,), and gradient for noisy targets, (runs, dim); see `Problem.noisy_gradient`."""
+        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
         if not self.closed:
             return super().noisy_gradient(x, batch, noise)
         return self._backpropagated(x, batch, noise)
@@ -186,7 +186,7 @@ class MLP(Network):
         return loss, gradient
 
     def initial(self, seed: int = 0) -> Tensor:
-        """Weights and biases uniform on ±1/√fan_in, torch's default for linear layers."""
+        """Draw weights and biases uniformly from ±1/√fan_in, torch's default for linear layers."""
         generator = seeded_generator(seed)
         parts = [
             (2 * torch.rand((fan_in + 1) * fan_out, generator=generator, dtype=torch.float64) - 1) / math.sqrt(fan_in)
@@ -219,10 +219,7 @@ def _indices(batch: Tensor | None, runs: int) -> NDArray[np.int64]:
 
 
 def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean loss (runs,) of outputs (runs, n, c) and its derivative by the outputs, for the two closed forms.
-
-    Noise (runs, n, c) is added to the targets of a square loss in the derivative alone.
-    """
+    """Return the mean loss (runs,) of outputs (runs, n, c), and its derivative, for which the targets have noise."""
     n = outputs.shape[1]
     if loss == "mse":
         error = outputs - targets
@@ -240,10 +237,10 @@ def mlp(
     data: Data = "sine",
     loss: str | SampleLoss = "mse",
 ) -> MLP:
-    """A multilayer perceptron on data.
+    """Return the loss of a multilayer perceptron on data.
 
     Args:
-        widths: neurons of every layer, inputs first, outputs last.
+        widths: number of neurons of every layer, inputs first, outputs last.
         activation: "tanh", "relu", "gelu", "softplus", "sigmoid" or "identity", between layers.
         data: "sine", "spirals", "digits", or (inputs (n, ...), targets): float targets (n,) or (n, outputs),
             or integer labels (n,).

@@ -1,4 +1,4 @@
-"""The one primitive: a loss of many parameter vectors at once."""
+"""The interface of every problem: a loss of many parameter vectors at once, and its derivatives."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from samviz.problems.device import placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
 
-CHUNK = 2**22  # numbers a batched evaluation may hold per layer: keeps memory near 100 MB
+CHUNK = 2**22  # numbers that a batched evaluation may keep per layer: limits memory to about 100 MB
 
 
 class Problem(ABC):
     """A batched loss L: parameters of shape (runs, dim) give losses of shape (runs,).
 
-    Runs never mix, so one backward pass of the sum gives every run's gradient. A subclass gives `loss`;
-    what it knows in closed form it overrides.
+    Runs are independent, so one backward pass of the sum gives the gradient of every run. A subclass defines `loss`
+    and `initial`, and overrides whatever it has in closed form.
 
     Attributes:
         name: what the problem is called in plots and messages.
         dim: D, number of parameters.
-        samples: n, number of samples that the loss is the mean over; 0 when it is not a mean.
+        samples: n, number of samples that the loss is the mean over; 0 if it is not a mean.
         filters: int64 (dim,), the filter (a neuron's incoming weights) that each parameter belongs to;
-            -1 where filter normalization leaves the parameter alone (biases).
-        square_targets: c, how many numbers of each sample a square loss fits; 0 where the loss is none.
-        closed: whether loss and gradient are written out, in operations that never ask the host for a number.
-        device: where the problem's tensors live.
+            -1 where filter normalization leaves the parameter unchanged (biases).
+        square_targets: c, number of targets of each sample that a square loss fits; 0 if the loss is not square.
+        closed: whether loss and gradient are in closed form and never wait for a number on the CPU.
+        device: where the problem's tensors are.
         dtype: their floating-point type.
     """
 
@@ -49,17 +49,17 @@ class Problem(ABC):
 
     @property
     def work(self) -> float:
-        """Samples times parameters: what one evaluation of the loss costs, roughly."""
+        """Samples times parameters, the approximate cost of one evaluation of the loss."""
         return max(self.samples, 1) * self.dim
 
     @property
     def at_once(self) -> int:
-        """How many parameter vectors one evaluation of the loss may take without much memory."""
+        """Number of parameter vectors that one evaluation of the loss may take without using much memory."""
         return max(1, CHUNK // 4 // (max(self.samples, 1) * max(self.dim // 8, 8)))
 
     @abstractmethod
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Loss of every run.
+        """Return the loss of every run.
 
         Args:
             x: (runs, dim), parameters.
@@ -70,15 +70,7 @@ class Problem(ABC):
         """
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Loss and gradient of every run.
-
-        Args:
-            x: (runs, dim), parameters.
-            batch: int64 (runs, b), sample indices; None for all.
-
-        Returns:
-            The losses (runs,) and the gradients (runs, dim), detached.
-        """
+        """Return the losses (runs,) and the gradients (runs, dim), detached; arguments as in `loss`."""
         self._check(x, batch)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
@@ -87,7 +79,7 @@ class Problem(ABC):
         return loss.detach(), gradient
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of a square loss with noise on its targets; for problems that have `square_targets`.
+        """Return the gradient of a square loss with noise on its targets, for problems that have `square_targets`.
 
         Args:
             x: (runs, dim), parameters.
@@ -95,23 +87,16 @@ class Problem(ABC):
             noise: (runs, b or n, square_targets), added to the targets.
 
         Returns:
-            The losses (runs,) of the clean targets and the gradients (runs, dim) of the noisy ones; where the noise
-            is zero they are those of `gradient` to the bit.
+            The losses (runs,) of the clean targets and the gradients (runs, dim) of the noisy ones; with zero noise
+            they are bit-for-bit those of `gradient`.
         """
         raise NotImplementedError(f"{self.name} has no square loss")
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Hessian-vector products of the loss at x, for blocks of vectors.
+        """Return the Hessian-vector product at x, a function from v (runs, k, dim) to Hv (runs, k, dim).
 
-        The gradient's graph is built once for each block width and kept, so that repeated products cost
-        one backward pass each. Reverse over reverse: exact, and safe for every twice-differentiable loss.
-
-        Args:
-            x: (runs, dim), where the Hessians are taken.
-            batch: int64 (runs, b), sample indices; None for all.
-
-        Returns:
-            A function from v (runs, k, dim) to Hv (runs, k, dim).
+        Reverse over reverse: exact for every twice-differentiable loss. The graph of the gradient is built once for
+        each k and kept, so that a further product costs one backward pass. Arguments as in `loss`.
         """
         self._check(x, batch)
         graphs: dict[int, tuple[Tensor, Tensor]] = {}
@@ -123,11 +108,11 @@ class Problem(ABC):
             with torch.enable_grad():
                 if width not in graphs:
                     copies = x.detach().repeat_interleave(width, 0).requires_grad_()  # (runs·k, dim)
-                    chosen = None if batch is None else batch.repeat_interleave(width, 0)
-                    (gradient,) = torch.autograd.grad(self.loss(copies, chosen).sum(), copies, create_graph=True)
+                    rows = None if batch is None else batch.repeat_interleave(width, 0)
+                    (gradient,) = torch.autograd.grad(self.loss(copies, rows).sum(), copies, create_graph=True)
                     graphs[width] = copies, gradient
                 copies, gradient = graphs[width]
-                if not gradient.requires_grad:  # a loss linear in its parameters
+                if not gradient.requires_grad:  # the loss is linear in its parameters
                     return torch.zeros_like(v)
                 (hv,) = torch.autograd.grad(gradient, copies, v.reshape(-1, self.dim), retain_graph=True)
             return hv.view_as(v)
@@ -135,15 +120,7 @@ class Problem(ABC):
         return product
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Dense Hessian of the loss.
-
-        Args:
-            x: (runs, dim), where it is taken.
-            batch: int64 (runs, b), sample indices; None for all.
-
-        Returns:
-            (runs, dim, dim), symmetric.
-        """
+        """Return the dense Hessians (runs, dim, dim), symmetric; arguments as in `loss`."""
         self._check(x, batch)
         used = max(self.samples, 1) if batch is None else batch.shape[1]
         rows = max(1, CHUNK // (used * len(x) * self.dim))
@@ -157,7 +134,7 @@ class Problem(ABC):
         return None
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
-        """The loss on a plane, without a graph.
+        """Return the loss on a plane, without a graph.
 
         Args:
             origin: (dim,), parameters.
@@ -177,21 +154,14 @@ class Problem(ABC):
 
     @abstractmethod
     def initial(self, seed: int = 0) -> Tensor:
-        """A starting point.
-
-        Args:
-            seed: int, picks it where it is random.
-
-        Returns:
-            (dim,), on the problem's device.
-        """
+        """Return a starting point (dim,) on the problem's device; the seed chooses it if it is random."""
 
     def picture(self, x: Tensor) -> Any:
-        """What the parameters mean, in data a figure can draw; None when there is nothing to show."""
+        """Return what the parameters mean, as data that a figure can draw; None if there is nothing to draw."""
         return None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """The same problem on another device, in float64 or float32; itself when nothing changes."""
+        """Return the same problem on another device, in float64 or float32; itself if nothing changes."""
         if device != self.device or dtype != self.dtype:
             device, dtype = placed(device, dtype)
         if device == self.device and dtype == self.dtype:
@@ -204,30 +174,25 @@ class Problem(ABC):
         return moved
 
     def points(self, x: object, name: str = "x") -> Tensor:
-        """Parameters as (runs, dim) on the problem's device, checked.
+        """Check parameters, and return them as (runs, dim) on the problem's device, detached.
 
         Args:
             x: array-like or tensor, (dim,) or (runs, dim).
             name: the argument's name in the error message.
 
-        Returns:
-            (runs, dim), detached.
-
         Raises:
             ValueError: when the shape does not fit or a number is not finite.
-            TypeError: when they are no real numbers.
+            TypeError: when they are not real numbers.
         """
         expected = f"real numbers, ({self.dim},) or (runs, {self.dim})"
         if not isinstance(x, Tensor):
-            given = torch.as_tensor(check_array(name, x, expected, finite=False).astype(np.float64))
+            x = torch.as_tensor(check_array(name, x, expected, finite=False).astype(np.float64))
         elif x.is_complex() or x.is_meta:
             raise TypeError(f"{name} is {x!r:.200}; expected {expected}")
-        else:
-            given = x
-        points: Tensor = torch.atleast_2d(given.detach().to(self.device, self.dtype))
+        points: Tensor = torch.atleast_2d(x.detach().to(self.device, self.dtype))
         if points.ndim != 2 or points.shape[1] != self.dim or len(points) == 0:
             raise ValueError(
-                f"{name} has shape {tuple(given.shape)}; expected ({self.dim},) or (runs, {self.dim}): "
+                f"{name} has shape {tuple(x.shape)}; expected ({self.dim},) or (runs, {self.dim}): "
                 f"{self.name} has {self.dim} parameters"
             )
         if not bool(points.isfinite().all()):
@@ -235,19 +200,10 @@ class Problem(ABC):
         return points
 
     def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
-        """Refuse parameters that are not (runs, dim), and batches that are not sample indices (runs, b).
+        """Refuse parameters that are not (runs, dim) and batches that are not sample indices (runs, b).
 
-        A public method calls this before its arguments reach code that reads memory without looking. Indices on
-        another device are not read, since the CPU would have to wait for them: torch checks them there.
-
-        Args:
-            x: parameters.
-            batch: sample indices, or None.
-
-        Raises:
-            TypeError: when x is no tensor, or batch no tensor of int64.
-            ValueError: when a shape does not fit, or the loss has no samples.
-            IndexError: when an index is not that of a sample.
+        Public methods call this because compiled code reads memory without checking. Indices on another device are
+        checked by torch there, because reading them would make the CPU wait.
         """
         check_shape("x", x, ("runs", self.dim), self.name)
         if batch is None:
@@ -263,22 +219,18 @@ class Problem(ABC):
                 raise IndexError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")
 
     def _check_vectors(self, v: Tensor, x: Tensor) -> None:
-        """Refuse vectors for a Hessian-vector product at x that are not (runs, k, dim)."""
         check_shape("v", v, (len(x), "k", self.dim), self.name, empty=True)
 
     def _check_noise(self, noise: Tensor, x: Tensor, batch: Tensor | None) -> None:
-        """Refuse noise that is not (runs, b or n, square_targets), and any where the loss is not a square loss."""
         if not self.square_targets:
             raise NotImplementedError(f"{self.name} has no square loss")
         used = self.samples if batch is None else batch.shape[1]
         check_shape("noise", noise, (len(x), used, self.square_targets), self.name)
 
     def _check_plane(self, origin: Tensor, directions: Tensor) -> None:
-        """Refuse an origin that is not (dim,) and directions that are not (2, dim)."""
         check_shape("origin", origin, (self.dim,), self.name)
         check_shape("directions", directions, (2, self.dim), self.name)
 
     def __repr__(self) -> str:
-        """Name, size and precision."""
         samples = f", samples={self.samples}" if self.samples else ""
         return f"<{self.name}: dim={self.dim}{samples}, {self.device.type} {str(self.dtype).removeprefix('torch.')}>"

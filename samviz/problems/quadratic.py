@@ -1,4 +1,4 @@
-"""Quadratics: the setting of Theorem 4.8, where everything is known."""
+"""Quadratics: the setting of Theorem 4.8, where everything has a closed form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Quadratic(Problem):
     closed = True
 
     def __init__(self, matrices: Tensor) -> None:
-        """Build from symmetric float64 matrices (n, dim, dim); `quadratic` checks them. One alone is no sample."""
+        """Use symmetric float64 matrices (n, dim, dim), which `quadratic` checks; a single one is not a sample."""
         self.name = "quadratic" if len(matrices) == 1 else f"mean of {len(matrices)} quadratics"
         self.dim = matrices.shape[1]
         self.samples = len(matrices) if len(matrices) > 1 else 0
@@ -30,18 +30,18 @@ class Quadratic(Problem):
         self.axes = torch.linalg.eigh(self.matrix).eigenvectors.flip(1)  # columns, top eigenvector first
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """½ xᵀAx, (runs,)."""
+        """Return ½ xᵀAx, (runs,)."""
         self._check(x, batch)
         return (self._times(x[:, None], batch)[:, 0] * x).sum(1) / 2
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """½ xᵀAx, (runs,), and Ax, (runs, dim)."""
+        """Return ½ xᵀAx, (runs,), and Ax, (runs, dim)."""
         self._check(x, batch)
         gradient = self._times(x[:, None], batch)[:, 0]
         return (gradient * x).sum(1) / 2, gradient
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Av, for v (runs, k, dim)."""
+        """Return the function from v (runs, k, dim) to Av."""
         self._check(x, batch)
 
         def product(v: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Quadratic(Problem):
         return product
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """A for every run, (runs, dim, dim)."""
+        """Return A for every run, (runs, dim, dim)."""
         self._check(x, batch)
         return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
 
@@ -65,25 +65,25 @@ class Quadratic(Problem):
         return Compiled(kernels.gradient, lambda: kernels.product, numbers, np.array([self.samples, self.dim]), 0)
 
     def _times(self, v: Tensor, batch: Tensor | None) -> Tensor:
-        """Rows (runs, k, dim) times A, or times the mean of the batch's matrices."""
+        """Multiply rows (runs, k, dim) by A, or by the mean of the batch's matrices."""
         return v @ (self.matrix if batch is None else self.matrices[batch].mean(1))
 
     def initial(self, seed: int = 0) -> Tensor:
-        """A standard Gaussian point, (dim,)."""
+        """Return a standard Gaussian point, (dim,)."""
         return torch.randn(self.dim, dtype=torch.float64, generator=seeded_generator(seed)).to(self.device, self.dtype)
 
     def picture(self, x: Tensor) -> Coordinates:
-        """How far the point lies along each eigenvector."""
+        """Return the distance of the point from the minimum along each eigenvector."""
         self._check(x)
         return Coordinates(np.abs((x[0] @ self.axes).cpu().numpy()))
 
 
 def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
-    """The quadratic ½ xᵀAx, or the mean of n of them, each a sample.
+    """Return the quadratic ½ xᵀAx, or the mean of n of them, each a sample.
 
     Args:
         spectrum: eigenvalues (dim,) of a diagonal A, a symmetric matrix (dim, dim), or n ≥ 2 of those (n, dim, dim)
-            of which batches are drawn; finite.
+            from which batches are drawn; finite.
 
     Returns:
         The problem, float64 on the CPU.

@@ -1,4 +1,4 @@
-"""The paper's 4-D toy (Figure 1): a valley whose floor Γ = {x₃ = x₄ = 0} is a plane."""
+"""The paper's 4-D example (Figure 1): a valley whose minima Γ = {x₃ = x₄ = 0} are a plane."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Valley(Problem):
     closed = True
 
     def __init__(self, scale: float) -> None:
-        """Build with s = scale: 1 for the paper's L, ½ for the mean of F₁x₃² and F₂x₄²."""
+        """Set s: 1 for the paper's L, ½ for the mean of F₁x₃² and F₂x₄²."""
         self.name = "valley"
         self.scale = scale
         self.filters = torch.zeros(4, dtype=torch.int64)
 
     def _weights(self, batch: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """The factors of the two samples' losses, each a number or (runs,)."""
+        """Return the factors of F₁x₃² and F₂x₄² in the loss, each a number or (runs,)."""
         if batch is None:
             return self.scale, self.scale
         second = batch.to(self.dtype).mean(1)  # the share of sample 1 in the batch
@@ -42,50 +42,39 @@ class Valley(Problem):
 
     @staticmethod
     def curvatures(x: Tensor) -> tuple[Tensor, Tensor]:
-        """F₁ and F₂.
-
-        Args:
-            x: (..., 2 or more), of which x₁ and x₂ are used.
-
-        Returns:
-            Two tensors of shape (...).
-        """
+        """Return F₁ and F₂, each (...), at x (..., 2 or more), of which x₁ and x₂ are used."""
         x1, x2 = x[..., 0], x[..., 1]
         return x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
 
     def eigenvalues(self, x: Tensor) -> Tensor:
-        """The two non-zero Hessian eigenvalues at the point of Γ below x: 2sF₁ and 2sF₂.
+        """Return the non-zero Hessian eigenvalues on Γ, 2sF₁ and 2sF₂, (..., 2), at x₁ and x₂ of x (..., 2 or more).
 
-        Args:
-            x: (..., 2 or more).
-
-        Returns:
-            (..., 2), the larger first wherever x₁ and x₂ lie in [0, 1].
+        The first is the larger one wherever x₁ and x₂ are in [0, 1].
         """
         return 2 * self.scale * torch.stack(self.curvatures(x), -1)
 
     def loss(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """The loss, (runs,)."""
+        """Return the loss, (runs,)."""
         self._check(x, batch)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
         return w1 * f1 * x[:, 2] ** 2 + w2 * f2 * x[:, 3] ** 2
 
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The loss, (runs,), and its gradient, (runs, 4), in closed form."""
+        """Return the loss, (runs,), and its gradient, (runs, 4), in closed form."""
         self._check(x, batch)
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
-        a, b = w1 * x3, w2 * x4  # a·x₃ and b·x₄ are the squares with their weights
-        a3, b4 = a * x3, b * x4
+        a, b = w1 * x3, w2 * x4
+        a3, b4 = a * x3, b * x4  # the weighted squares
         gradient = torch.stack(
             (2 * x1 * a3 - 8 * (1 - x1) * b4, 12 * x2 * a3 - 2 * (1 - x2) * b4, 2 * f1 * a, 2 * f2 * b), 1
         )
         return f1 * a3 + f2 * b4, gradient
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean loss, (runs,), and gradient for noisy targets, (runs, 4); see `Problem.noisy_gradient`."""
+        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
         loss, gradient = self.gradient(x, batch)
         self._check_noise(noise, x, batch)
         x1, x2, x3, x4 = x.unbind(1)
@@ -98,7 +87,7 @@ class Valley(Problem):
         return loss, gradient - pull
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """The Hessian, (runs, 4, 4), in closed form."""
+        """Return the Hessian, (runs, 4, 4), in closed form."""
         self._check(x, batch)
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
@@ -115,7 +104,7 @@ class Valley(Problem):
         return h
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Hv, for v (runs, k, 4)."""
+        """Return the function from v (runs, k, 4) to Hv."""
         hessian = self.hessian(x, batch)
 
         def product(v: Tensor) -> Tensor:
@@ -135,14 +124,14 @@ class Valley(Problem):
         )
 
     def initial(self, seed: int = 0) -> Tensor:
-        """A point beside the valley floor, (0.6, 0.9, 0.1, 0.1); the seed is not used."""
+        """Return a point near Γ, (0.6, 0.9, 0.1, 0.1); the seed is not used."""
         return torch.tensor([0.6, 0.9, 0.1, 0.1], dtype=self.dtype, device=self.device)
 
     def limiting_flow(self, x0: Tensor, times: Tensor, kind: Literal["worst", "average"] = "worst") -> Tensor:
-        """The Riemannian gradient flow on Γ that SAM follows in phase II.
+        """Return the Riemannian gradient flow on Γ that SAM follows in phase II.
 
         Args:
-            x0: (4,) or (2,), the start; only x₁ and x₂ count.
+            x0: (4,) or (2,), the start, of which x₁ and x₂ are used.
             times: (times,), τ = ηρ²t.
             kind: "worst" is dX/dτ = −½∇λ₁, full-batch SAM; "average" is dX/dτ = −½∇Tr, 1-SAM.
 
@@ -150,7 +139,7 @@ class Valley(Problem):
             (times, 2), x₁ and x₂ on Γ.
 
         Raises:
-            ValueError: when kind is neither, or a shape does not fit.
+            ValueError: when kind is another word, or a shape does not fit.
 
         Source: Eqs. 7 and 18; λ₁ = 2sF₁ and Tr = 2s(F₁ + F₂) on Γ.
 
@@ -162,13 +151,13 @@ class Valley(Problem):
             raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
         check_tensor("x0", x0, (2,) if isinstance(x0, Tensor) and x0.shape == (2,) else (4,))
         check_tensor("times", times, (-1,))
-        goal, rate = ((0.0, 0.0), (2.0, 12.0)) if kind == "worst" else ((0.8, 1 / 7), (10.0, 14.0))
+        end, rate = ((0.0, 0.0), (2.0, 12.0)) if kind == "worst" else ((0.8, 1 / 7), (10.0, 14.0))
         x0 = x0 if x0.is_floating_point() else x0.to(self.dtype)
-        goals, rates = x0.new_tensor(goal), self.scale * x0.new_tensor(rate)
-        return goals + (x0[:2] - goals) * torch.exp(-times[:, None] * rates)
+        ends, rates = x0.new_tensor(end), self.scale * x0.new_tensor(rate)
+        return ends + (x0[:2] - ends) * torch.exp(-times[:, None] * rates)
 
     def picture(self, x: Tensor) -> Floor:
-        """Where the point stands above the valley floor, over the contours of λ₁."""
+        """Return the point's projection to Γ, and the contours of λ₁ there."""
         self._check(x)
         axis = torch.linspace(0, 1, 41, dtype=torch.float64)
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
@@ -177,7 +166,7 @@ class Valley(Problem):
 
 
 def valley(mean: bool = False) -> Valley:
-    """The paper's 4-D toy, in closed form.
+    """Return the paper's 4-D example, in closed form.
 
     Args:
         mean: False for L = F₁x₃² + F₂x₄² (eigenvalues 2F₁, 2F₂ on Γ); True for the mean of the two terms,

@@ -1,0 +1,484 @@
+"""SAM as a `torch.optim.Optimizer`, for a user's own training loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim import LBFGS, Optimizer
+
+from samviz.checks import check_bool, check_float, check_int
+from samviz.problems.model_state import torch_generators, torch_states_restored
+
+__all__ = ["SAM"]
+
+Saved = list[tuple[Tensor, Any, Tensor]]  # parameter, its perturbed rows (... for all), their values before
+
+FLOAT32_MAX = torch.finfo(torch.float32).max
+
+# What is skipped and what the user can do about it, by the reason.
+SKIPS = {
+    "zero gradient": "a perturbation was left out: the gradient is zero and has no direction. The base optimizer takes "
+    "its step. Look for dead units, and for a loss that does not depend on the weights",
+    "first gradient": "a step was left out: the first gradient is not finite. Look for infinite losses or inputs, or "
+    "lower the learning rate; a GradScaler lowers its scale by itself",
+    "second gradient": "a step was left out: the gradient at the perturbed weights is not finite. Lower rho or the "
+    "learning rate; a GradScaler lowers its scale by itself",
+}
+
+
+class SAM(Optimizer):
+    """Sharpness-aware minimization with any base optimizer, which steps with ∇L(w + ρ∇L(w)/‖∇L(w)‖).
+
+    Two lines of a training loop change, the optimizer and the step:
+
+    >>> model, loss_of = torch.nn.Linear(3, 1), torch.nn.MSELoss()
+    >>> optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1)
+    >>> for inputs, targets in [(torch.randn(8, 3), torch.zeros(8, 1))]:
+    ...     def closure():
+    ...         loss = loss_of(model(inputs), targets)
+    ...         loss.backward()
+    ...         return loss
+    ...     loss = optimizer.step(closure)  # the loss of the first pass, at w
+
+    `step` zeroes the gradients before each pass, and leaves those of the second pass. Both passes draw the same numbers
+    from torch's generators, hence the same dropout masks. Buffers, such as BatchNorm's statistics, keep what the first
+    pass writes and lose what the second writes. Weights are restored bit for bit, even if the closure raises.
+
+    Groups: each may have its own `rho` and `adaptive`, which may change between steps like `lr`. The norm is over all
+    groups: e = ρ_group T²g_group/‖Tg‖, with T = diag|w| if adaptive, else 1. With ρ = 0 in every group SAM is the base
+    optimizer, in one pass.
+
+    Skipped: at zero gradient the perturbation is skipped, and if a gradient is not finite the whole step. `skipped`
+    counts them by reason, and the first of each kind warns.
+
+    Accumulation: the closure calls backward on each part of the batch, and returns the mean of the losses. With
+    `SAM(..., m=16)` and `step(closure, samples=64)` every 16 samples have their own perturbation (m-sharpness):
+    the closure takes the slice of their rows, and runs backward on the mean of their losses.
+
+    Clipping: in the closure, or in a loop as follows. The norm of the first gradient does not matter, because its
+    perturbation has length ρ; clipping it by value, before `first_step`, changes its direction. The two contexts
+    handle random numbers, buffers and exceptions as `step` does:
+
+    >>> with optimizer.first_pass():
+    ...     optimizer.zero_grad()
+    ...     loss_of(model(inputs), targets).backward()
+    >>> optimizer.first_step()  # to the perturbed weights
+    >>> with optimizer.second_pass():
+    ...     optimizer.zero_grad()
+    ...     loss_of(model(inputs), targets).backward()  # the weights are restored at its end
+    >>> norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    >>> optimizer.second_step()
+
+    Loops written for other implementations of SAM work too: `first_step(zero_grad=True)` and
+    `second_step(zero_grad=True)` zero the gradients after the step.
+
+    Mixed precision: run the forward in the closure under `torch.autocast`. With a `torch.amp.GradScaler` its backward
+    is `scaler.scale(loss).backward()`; then `step(closure, scaler=scaler)` or `second_step(scaler)`, and
+    `scaler.update()`. To clip, call `scaler.unscale_(optimizer)` after the second pass, clip, and call `second_step()`
+    without the scaler. Weights that are themselves in half precision round a small perturbation away.
+
+    DistributedDataParallel: wrap the model, give its parameters to SAM, and call `step(closure)` on all processes. Both
+    passes average their gradients, so that all perturb alike: SAM of the whole batch. With
+    `with model.no_sync(), optimizer.first_pass():` in the loop above each process perturbs by the gradient of its own
+    samples, and the second pass averages: m-sharpness, where m is the batch size of a process.
+
+    Source: Foret et al. (ICLR 2021); adaptive: Kwon et al. (ICML 2021); the paper's Eq. 3, with m = 1 near Eq. 17.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        base_optimizer: Callable[..., Optimizer] | Optimizer,
+        rho: float = 0.05,
+        adaptive: bool = False,
+        m: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Build the base optimizer, and share its parameter groups and state.
+
+        Args:
+            params: parameters, real and floating-point, or groups of them, as for any optimizer of torch.
+            base_optimizer: a class or a function, called with params and the options; or an optimizer of the params.
+            rho: perturbation radius ρ ≥ 0, in units of ‖w‖; if adaptive in units of |w|.
+            adaptive: whether to perturb in proportion to the weights (ASAM).
+            m: number of samples that share a perturbation, for `step(closure, samples=n)`; None for the whole batch.
+            options: of the base optimizer, such as lr.
+
+        Raises:
+            ValueError: when rho or m is out of range, or a parameter is complex, an integer, or appears twice.
+            TypeError: when base_optimizer is not, and does not return, an optimizer that can be wrapped.
+        """
+        self.m = None if m is None else check_int("m", m, "1 or more samples", 1)
+        self.skipped = dict.fromkeys(SKIPS, 0)
+        self._reset()
+        _radius({"rho": rho, "adaptive": adaptive})
+        self.base = _base_optimizer(base_optimizer, params, options)
+        self.base.defaults.update(rho=rho, adaptive=adaptive)
+        super().__init__(self.base.param_groups, self.base.defaults)
+        self.param_groups, self.state = self.base.param_groups, self.base.state
+
+    def _reset(self) -> None:
+        self._saved: Saved | None = None  # the unperturbed weights, from first_step to second_step
+        self._states: dict[torch.Generator, Tensor] = {}  # from the start of the first pass to the end of the second
+        self._first_finite = True  # whether the first gradient was finite
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, {"params": ..., "rho": ..., "lr": ...}, as to any optimizer of torch."""
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"param_group is {param_group!r:.200}; expected a dictionary with params, as any group")
+        if self.param_groups is self.base.param_groups:
+            self.base.add_param_group(param_group)
+        else:  # torch's constructor adds the groups that the base has already
+            super().add_param_group(param_group)
+        try:
+            _radius(self.param_groups[-1])
+            _check_parameters(self.param_groups[-1]["params"], len(self.param_groups) - 1)
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+
+    def step(
+        self,
+        closure: Callable[..., Any] | None = None,
+        samples: int | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> Any:
+        """Take a step with both gradients.
+
+        Args:
+            closure: runs forward and backward on the same data each time it is called, and returns the loss, a number
+                or a tensor of one element. With m it takes a slice of the batch's rows, and its loss is their mean.
+            samples: rows in the batch, with m only; the base optimizer steps once, with the mean over all rows.
+            scaler: the one that scaled the loss; its `update` is not called.
+
+        Returns:
+            The loss of the first pass, at the unperturbed weights, without its graph.
+
+        Raises:
+            TypeError: when there is no closure, or it returns no loss.
+            ValueError: when only one of m and samples is given.
+            RuntimeError: when no parameter has a gradient after the closure.
+        """
+        if not callable(closure):
+            expected = "a function that runs forward and backward and returns the loss"
+            found = "got no closure" if closure is None else f"got {closure!r:.200} for closure"
+            raise TypeError(f"step() {found}; expected {expected}. Or call first_step() and second_step()")
+        _check_scaler(scaler)
+        if samples is None and self.m is None:
+            loss = self._both_passes(closure)
+        elif samples is None or self.m is None:
+            raise ValueError(f"m is {self.m} and samples is {samples!r}; expected both or neither: m=16 and samples=64")
+        else:
+            loss = self._average(closure, check_int("samples", samples, "1 or more samples", 1), self.m)
+        self._descend(scaler)
+        return loss
+
+    def _both_passes(self, closure: Callable[..., Any], *part: slice) -> Any:
+        """Compute the gradient at the perturbed weights, restore the weights, and return the loss at them."""
+        with self.first_pass(), torch.enable_grad():
+            self.zero_grad()
+            loss = closure(*part)
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            loss = loss.detach().clone().view(())
+        elif not isinstance(loss, Real):
+            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            expected = "the loss, a number or a tensor of one element: return loss"
+            raise TypeError(f"the closure returned {found}; expected {expected}")
+        self.first_step()
+        if any(group["rho"] > 0 for group in self.param_groups):  # the same on all processes, which wait for each other
+            with self.second_pass(), torch.enable_grad():
+                self.zero_grad()
+                closure(*part)
+        self._restore()
+        return loss
+
+    def _average(self, closure: Callable[..., Any], samples: int, m: int) -> Any:
+        """Average the losses and the gradients of micro-batches of m with their own perturbations."""
+        loss, mean, finite = 0.0, dict[Tensor, Any](), True
+        for start in range(0, samples, m):
+            part = slice(start, min(start + m, samples))
+            share = (part.stop - part.start) / samples
+            loss = loss + share * self._both_passes(closure, part)
+            finite &= self._first_finite
+            with torch.no_grad():
+                for p in _with_gradient(self.param_groups):
+                    gradient = p.grad * share  # type: ignore[operator]
+                    mean[p] = mean[p] + gradient if p in mean else gradient
+        self._first_finite = finite
+        for p, gradient in mean.items():
+            p.grad = gradient
+        return loss
+
+    @contextmanager
+    def first_pass(self) -> Iterator[None]:
+        """Run forward and backward in this context before `first_step`; it records the states of the generators."""
+        self._check_ended("first_pass")
+        devices = {torch.device("cpu"), *(p.device for group in self.param_groups for p in group["params"])}
+        states = {g: g.get_state() for device in devices for g in torch_generators(device)}
+        yield
+        self._states = states
+
+    def first_step(self, zero_grad: bool = False) -> None:
+        """Perturb the weights along the gradient.
+
+        Args:
+            zero_grad: whether to zero the gradients afterwards, for a loop that does not do so before its second pass.
+
+        Raises:
+            TypeError: when zero_grad is neither True nor False.
+            RuntimeError: when the last step was not ended, whose weights are restored, or no parameter has a gradient.
+        """
+        check_bool("zero_grad", zero_grad)
+        self._check_ended("first_step")
+        self._parameters()
+        saved = _perturb(self.param_groups)
+        self._first_finite, self._saved = saved is not None, saved or []
+        torch.clear_autocast_cache()  # it holds copies of the weights in half precision
+        if saved == [] and any(group["rho"] > 0 and _with_gradient([group]) for group in self.param_groups):
+            self._skip("zero gradient")
+        if zero_grad:
+            self.zero_grad()
+
+    @contextmanager
+    def second_pass(self) -> Iterator[None]:
+        """Run forward and backward in this context after `first_step`; at its end the weights are restored.
+
+        The random numbers of the first pass are drawn again, and no buffer changes.
+
+        Raises:
+            RuntimeError: when first_pass and first_step were not run before; the weights are restored.
+        """
+        if self._saved is None or not self._states:
+            self._restore()
+            raise RuntimeError("second_pass() was entered before first_pass() and first_step(); run the three in turn")
+        # One process whose gradient is not finite must stop all, so its gradient is NaN before it is averaged.
+        parameters = [] if self._first_finite else _with_gradient(self.param_groups)
+        hooks = [p.register_hook(lambda g: g * math.nan) for p in parameters if p.requires_grad]
+        pending = False  # whether second_step is still to come; not after an exception
+        try:
+            with torch_states_restored(self._states), _buffers_restored():
+                for generator, state in self._states.items():
+                    generator.set_state(state)
+                yield
+            pending = True
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self._restore(pending)
+
+    @Optimizer.profile_hook_step
+    def second_step(self, scaler: torch.amp.GradScaler | None = None, zero_grad: bool = False) -> None:
+        """Restore the weights, and take the base optimizer's step with the present gradient.
+
+        Args:
+            scaler: the one that scaled the loss, unless `scaler.unscale_(optimizer)` was called.
+            zero_grad: whether to zero the gradients after the step.
+
+        Raises:
+            TypeError: when scaler cannot unscale gradients, or zero_grad is neither True nor False.
+            RuntimeError: when first_step was not called, no parameter has a gradient, or m is set.
+        """
+        _check_scaler(scaler)
+        check_bool("zero_grad", zero_grad)
+        if self._saved is None:
+            raise RuntimeError("second_step() was called before first_step(); call that at the first gradient")
+        self._restore()
+        if self.m is not None:
+            raise RuntimeError(f"m is {self.m}, which goes with step(closure, samples=64); use that, or leave m out")
+        self._opt_called = True  # learning rate schedulers look for it
+        self._descend(scaler)
+        if zero_grad:
+            self.zero_grad()
+
+    def _descend(self, scaler: torch.amp.GradScaler | None) -> None:
+        """Take the base optimizer's step, or skip it if a gradient is not finite."""
+        parameters = self._parameters()
+        if not self._first_finite:
+            for p in parameters:
+                p.grad.mul_(math.nan)  # type: ignore[union-attr]
+        if scaler is not None:
+            scaler.unscale_(self)
+        if math.isfinite(_norm(_scaled_gradient(p, False, 1) for p in parameters)):
+            self.base.step()
+        else:
+            self._skip("second gradient" if self._first_finite else "first gradient")
+
+    def _skip(self, reason: str) -> None:
+        self.skipped[reason] += 1
+        if self.skipped[reason] == 1:
+            warnings.warn(f"{SKIPS[reason]}. Further ones are counted in optimizer.skipped", stacklevel=2)
+
+    def _parameters(self) -> list[Tensor]:
+        if parameters := _with_gradient(self.param_groups):
+            return parameters
+        raise RuntimeError("none of the parameters has a gradient; call loss.backward() in each pass, of their model")
+
+    def _check_ended(self, name: str) -> None:
+        if self._saved is not None:
+            self._restore()
+            raise RuntimeError(f"{name}() came before second_step() ended the last step; its weights are restored")
+
+    def _restore(self, pending: bool = False) -> None:
+        """Restore the unperturbed weights; `pending` if second_step is still to come."""
+        _put_back(self._saved or [])
+        self._saved, self._states = [] if pending else None, {}
+        torch.clear_autocast_cache()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "base": self.base, "m": self.m, "skipped": self.skipped}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # the state of a copy, or only groups and state from load_state_dict
+        self._reset()
+        self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
+        for group in self.param_groups:  # a checkpoint of the base optimizer has neither
+            group.setdefault("rho", self.defaults["rho"])
+            group.setdefault("adaptive", self.defaults["adaptive"])
+
+
+# the perturbation
+
+
+@torch.no_grad()
+def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
+    """Add e = ρ T²g/‖Tg‖ to the weights in place, and return their values before; None if a gradient is not finite.
+
+    Only the rows of a sparse gradient are perturbed. Nothing is perturbed if ‖Tg‖ is so small that ρ/‖Tg‖ overflows
+    float32. Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
+    """
+    radii = [_radius(group) for group in groups]
+    norm = _norm(_scaled_gradient(p, group["adaptive"], 1) for group in groups for p in _with_gradient([group]))
+    if not math.isfinite(norm):
+        return None
+    if norm * FLOAT32_MAX <= max(radii):
+        return []
+    perturbed = [
+        (p, group["adaptive"], rho) for group, rho in zip(groups, radii) if rho for p in _with_gradient([group])
+    ]
+    rows = [p.grad.coalesce().indices()[0] if p.grad.is_sparse else ... for p, _, _ in perturbed]  # type: ignore[union-attr]
+    saved: Saved = [(p, row, p.detach()[row].clone()) for (p, _, _), row in zip(perturbed, rows)]
+    try:
+        for p, adaptive, rho in perturbed:
+            p.add_(_scaled_gradient(p, adaptive, 2), alpha=rho / norm)
+    except BaseException:  # no memory, or an interrupt
+        _put_back(saved)
+        raise
+    return saved
+
+
+@torch.no_grad()
+def _put_back(saved: Saved) -> None:
+    for p, rows, values in saved:
+        p[rows] = values
+
+
+def _with_gradient(groups: list[dict[str, Any]]) -> list[Tensor]:
+    return [p for group in groups for p in group["params"] if p.grad is not None]
+
+
+def _scaled_gradient(p: Tensor, adaptive: bool, power: int) -> Tensor:
+    """Return T^power g up to signs, T = diag|w| if adaptive, else 1; in float32 at least, because w²g underflows."""
+    dtype = torch.promote_types(p.dtype, torch.float32)
+    g: Tensor = (p.grad.coalesce() if p.grad.is_sparse else p.grad).to(dtype)  # type: ignore[union-attr]
+    if adaptive:
+        weights = (p.sparse_mask(g) if g.is_sparse else p).to(dtype)
+        for _ in range(power):
+            g = g * weights
+    return g
+
+
+@torch.no_grad()
+def _norm(tensors: Iterable[Tensor]) -> float:
+    """Return the Euclidean norm of all tensors together, summed in float64 because float32 over- and underflows."""
+    norms = []
+    for tensor in tensors:
+        values = tensor.coalesce().values() if tensor.is_sparse else tensor
+        dtype = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
+        norms.append(torch.linalg.vector_norm(values, dtype=dtype))
+    return float(torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))) if norms else 0.0
+
+
+@contextmanager
+def _buffers_restored() -> Iterator[None]:
+    """Restore the buffers of every module that is called in the block, which global hooks of torch report."""
+    saved: dict[nn.Module, dict[str, tuple[Tensor, Tensor]]] = {}  # each buffer and a copy of its values
+
+    def before(module: nn.Module, _: Any) -> None:
+        if module not in saved:
+            for part in set(module.modules()) - saved.keys():
+                buffers = part._buffers.items()
+                saved[part] = {name: (buffer, buffer.clone()) for name, buffer in buffers if buffer is not None}
+
+    def after(module: nn.Module, *_: Any) -> None:
+        # A forward may replace a buffer instead of writing into it. Undo that as soon as it returns, because
+        # functional_call replaces buffers for the duration of a call, and those do not belong to the module.
+        module._buffers.update({name: buffer for name, (buffer, _) in saved.get(module, {}).items()})
+
+    hooks = register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        with torch.no_grad():
+            for buffer, values in (pair for pairs in saved.values() for pair in pairs.values()):
+                buffer.copy_(values)
+
+
+# arguments
+
+
+def _radius(group: dict[str, Any]) -> float:
+    """Check the options of a parameter group that are SAM's own, and return its radius ρ."""
+    check_bool("adaptive", group["adaptive"])
+    expected = f"a number of 0 or more, {FLOAT32_MAX:.0e} at most"
+    return check_float("rho", group["rho"], expected, lambda rho: 0 <= rho <= FLOAT32_MAX)
+
+
+def _check_parameters(parameters: list[Tensor], group: int) -> None:
+    for i, p in enumerate(parameters):
+        if not p.is_floating_point():
+            raise ValueError(
+                f"parameter {i} of group {group} is {p.dtype}; expected real floating-point numbers in params. Leave "
+                "it out, or make it real: torch.view_as_real gives the two parts of complex numbers"
+            )
+    if len(set(parameters)) < len(parameters):
+        raise ValueError(f"group {group} has a parameter twice; expected each once")
+
+
+def _base_optimizer(base_optimizer: Any, params: Any, options: dict[str, Any]) -> Optimizer:
+    """Return the optimizer, or the one that a class or a function returns for params, if SAM can step with it."""
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        raise TypeError(f"params is {params!r:.200}; expected parameters or groups of them: model.parameters()")
+    params = list(params) if isinstance(params, Iterator) else params
+    if wrong := [each for each in params if not isinstance(each, Tensor | dict | tuple)]:
+        raise TypeError(f"params holds {wrong[0]!r:.200}; expected parameters or groups of them: model.parameters()")
+    if not params:
+        raise ValueError(f"params is {params!r}; expected one parameter at least: a model with something to train")
+    base: Optimizer = base_optimizer(params, **options) if callable(base_optimizer) else base_optimizer
+    if not isinstance(base, Optimizer) or isinstance(base, LBFGS) or {"rho", "adaptive"} & base.defaults.keys():
+        raise TypeError(
+            f"base_optimizer is or gives {type(base).__name__}; expected an optimizer such as torch.optim.SGD, a class "
+            "or a function that makes one from parameters, that needs no closure and has no option rho or adaptive"
+        )
+    if base is base_optimizer:
+        own = {id(p) for group in base.param_groups for p in group["params"]}
+        if options or (params is not base.param_groups and {id(p) for p in params} != own):
+            raise ValueError(
+                f"an optimizer was given with other params or options ({', '.join(options) or 'none'}); expected its "
+                "param_groups or all its parameters, and no options: set them, and rho, in its param_groups"
+            )
+    return base
+
+
+def _check_scaler(scaler: Any) -> None:
+    if scaler is not None and not hasattr(scaler, "unscale_"):
+        raise TypeError(f"scaler is {scaler!r:.200}; expected a torch.amp.GradScaler, or None")
