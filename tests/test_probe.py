@@ -448,7 +448,7 @@ def test_a_function_that_is_logged_is_called_where_a_row_is_due_in_evaluation_mo
 
 def test_the_panel_is_asked_for_only_when_it_is_wanted():
     probe, watch = Probe(network(), LOSS, DATA), mock.Mock()
-    with mock.patch.dict(sys.modules, {"samviz.lab.watch": watch}):
+    with mock.patch.dict(sys.modules, {"samviz.probe.panel": watch}):
         probe.lab(train=training, optimizer=1)
     watch.watch_panel.assert_called_once_with(probe, training, 1)
 

@@ -15,9 +15,9 @@ from stories import in_kernel, until
 from samviz.dynamics import History
 from samviz.figures import figure
 from samviz.figures.probe import probe_figure
-from samviz.lab.watch import watch_panel
 from samviz.optim import SAM
 from samviz.probe import Probe
+from samviz.probe.panel import watch_panel
 
 X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
@@ -247,7 +247,7 @@ def test_a_callback_of_ones_own_is_still_called_once(training):
 def test_without_a_reader_it_trains_when_shown_and_only_once(training, monkeypatch):
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
     shown = []
-    monkeypatch.setattr("samviz.lab.watch.Panel._ipython_display_", lambda panel: shown.append(panel.sentence))
+    monkeypatch.setattr("samviz.probe.panel.Panel._ipython_display_", lambda panel: shown.append(panel.sentence))
     training.enough = 12
     panel = watch_panel(training.probe, training, training.optimizer)
     panel._ipython_display_()

@@ -226,7 +226,7 @@ class Probe:
         Returns:
             The panel.
         """
-        from samviz.lab.watch import watch_panel
+        from samviz.probe.panel import watch_panel
 
         return watch_panel(self, train, optimizer)
 
