@@ -190,7 +190,7 @@ def of_the_valley():
     from samviz.panels import valley_methods as ablation
     from samviz.panels.batch_sizes import draw_paths
 
-    methods = dict.fromkeys(ablation.LOOKS, True) | {"lr": 0.02, "rho": 0.4, "start": (0.3, 0.6), "shown": "top"}
+    methods = dict.fromkeys(ablation.METHODS, True) | {"lr": 0.02, "rho": 0.4, "start": (0.3, 0.6), "shown": "top"}
     *_, (floor, _) = ablation.draw_ablation(methods)
     *_, (tracked, _) = flow.draw_flow({"lr": 0.03, "rho": 0.4, "kind": "worst", "start": (0.6, 0.6)})
     *_, (paths, _) = draw_paths({"lr": 0.005, "rho": 0.2, "problem": "valley", "again": 0})

@@ -15,7 +15,6 @@ from samviz.figures.seeds import seeds_figure
 from samviz.figures.series import POINTS
 from samviz.figures.sharpness import Surroundings, sharpness_figure
 from samviz.figures.slice import slice_figure
-from samviz.figures.valley import floor_figure, surfaces_figure
 
 __all__ = [
     "POINTS",
@@ -30,7 +29,6 @@ __all__ = [
     "cycle_figure",
     "density_figure",
     "figure",
-    "floor_figure",
     "flow_figure",
     "heatmap_figure",
     "heights",
@@ -41,5 +39,4 @@ __all__ = [
     "seeds_figure",
     "sharpness_figure",
     "slice_figure",
-    "surfaces_figure",
 ]

@@ -14,7 +14,7 @@ from samviz.dynamics import Diverged, History, Run, gradient_flow_limit, phase_b
 from samviz.figures.flow import Track, flow_figure
 from samviz.lab.controls import Choice, Control, Slider, decades
 from samviz.lab.panel import Drawing, Panel
-from samviz.panels.valley_methods import contours
+from samviz.panels.valley_methods import floor_curvature
 from samviz.problems import Valley, valley
 
 Array = NDArray[np.float64]
@@ -133,7 +133,7 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
     """The run, then the grid of errors, as they go on."""
     lr, rho = values["lr"], values["rho"]
     case = Case(values["kind"], tuple(float(np.clip(v, 0, 1)) for v in values["start"]))  # type: ignore[arg-type]
-    grid, over, _ = contours()
+    grid, over = floor_curvature()
     errors = scale(case)
 
     def drawing(track: Track) -> Drawing:

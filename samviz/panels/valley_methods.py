@@ -1,151 +1,184 @@
-"""Two wrongs make a right, live: six methods on the floor of the valley, and the valley's two sides."""
+"""Figure 1 of the paper: the paths of six methods on the floor of the valley, and the valley's cross-sections there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samviz.dynamics import Diverged, Run
-from samviz.figures.valley import LEVELS, LOOKS, Path, floor_figure, surfaces_figure
+from samviz.figures.drawing import Layout, Trace, add_axes, contours, line, marks, new_layout, note, text, title
+from samviz.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILION
 from samviz.lab.controls import Choice, Control, Slider, Switch, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import valley
 
 Array = NDArray[np.float64]
+Point = tuple[float, float]
 
-START = (0.3, 0.6)  # x₁, x₂
-BESIDE = 0.1  # x₃ and x₄ there
+
+class Method(NamedTuple):
+    """An update rule of the figure and its marker."""
+
+    label: str
+    rule: str
+    batch_size: int | None
+    meaning: str  # which of SAM's two approximations it makes
+    minimizes: str  # what it minimizes according to the paper: a key of `QUANTITIES`, or ""
+    color: str
+    symbol: str
+    character: str  # the symbol in the table
+
+
+METHODS = {
+    "worst": Method("exact L_Max", "worst", None, "neither approximation", "top", SKY, "square", "■"),
+    "ascent": Method("exact L_Asc", "ascent", None, "approximation 1: ascent for worst", "low", GREEN, "diamond", "◆"),
+    "sam": Method("SAM", "sam", None, "1 and 2: drop the derivative, too", "top", VERMILION, "circle", "●"),
+    "one": Method("1-SAM", "sam", 1, "SAM, one sample a step", "trace", PURPLE, "triangle-up", "▲"),
+    "average": Method("exact L_Avg", "average", None, "the third notion", "trace", ORANGE, "cross", "✚"),
+    "gd": Method("gradient descent", "gd", None, "no perturbation", "", GREY, "x", "✖"),
+}
+QUANTITIES = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order of `curvature`
+MINIMIZERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # of each on [0, 1]²
+MINIMIZER_LABELS: dict[str, Layout] = {
+    "top": {"xanchor": "left", "xshift": -14, "yanchor": "bottom", "yshift": 12},
+    "low": {"xanchor": "right", "xshift": -10, "yanchor": "middle"},
+    "trace": {"xanchor": "center", "yanchor": "top", "yshift": -12},
+}
+START = (0.3, 0.6)  # x₁ and x₂
+X3_X4 = 0.1  # of the start
 LR, RHO = 0.002, 1.0
-SPAN = 2.0  # τ = ηρ²t that is run
-LONGEST = 8000  # steps
-PIECE = 25  # steps between two points of a path
-FEW = 5  # steps between two chances to hear a control
-KEPT = 40  # traced runs that are not forgotten
-RULES = {"worst": "worst", "ascent": "ascent", "sam": "sam", "one": "sam", "average": "average", "gd": "gd"}
+TAU = 2.0  # τ = ηρ²t at the end of a run
+MAX_STEPS = 8000
+MAX_SPACING = 25  # steps between two points of a path
+STEPS_AT_ONCE = 5  # between two opportunities to handle control events
+SURFACE_TOP = 16.0  # upper end of the surfaces' vertical axis
+LIFT = 0.3  # of the curves above the surface, which would hide them
 
 
 class Setting(NamedTuple):
-    """What makes a run of a method."""
+    """The arguments of a run."""
 
     method: str
     lr: float
     rho: float
-    start: tuple[float, float]
+    start: Point
 
 
-class Traced:
-    """A run of one method on the valley, with where it has been."""
+class MethodRun:
+    """A run of one method on the valley and the points of its path."""
 
     def __init__(self, setting: Setting) -> None:
-        """Prepare at the start."""
-        begin = torch.tensor([*setting.start, BESIDE, BESIDE], dtype=torch.float64)
-        batch = 1 if setting.method == "one" else None
-        self.run = Run(
-            valley(), RULES[setting.method], setting.lr, setting.rho, batch_size=batch, x0=begin, device="cpu"
-        )
-        self.points = [begin[:2].numpy()]
-        self.steps = 0
-        self.stopped = ""
-        self.rests = False
+        """Prepare the run."""
+        method = METHODS[setting.method]
+        x0 = torch.tensor([*setting.start, X3_X4, X3_X4], dtype=torch.float64)
+        self.run = Run(valley(), method.rule, setting.lr, setting.rho, method.batch_size, x0, device="cpu")
+        self.points = [x0.numpy()]
+        self.steps = 0  # at the last point
+        self.diverged = ""
+        self.at_rest = False
 
-    def advance(self, n: int) -> Iterator[None]:
-        """Take n steps a few at a time, or stay where gradient descent has come to rest or the run has diverged."""
-        before, goal = self.run.x, self.steps + n
-        while not (self.rests or self.stopped) and self.run.steps < goal:
+    def advance(self, spacing: int) -> None:
+        """Take a few steps, and add a point to the path after every `spacing` steps."""
+        goal = self.steps + spacing
+        if not (self.at_rest or self.diverged):
             try:
-                self.run.step(min(FEW, goal - self.run.steps))
+                self.run.step(min(STEPS_AT_ONCE, goal - self.run.steps))
             except Diverged:
-                self.stopped = f"diverged at step {self.run.steps}"
-            if self.run.steps < goal:
-                yield
-        if self.steps >= goal:  # another panel was faster
-            return
-        if not (self.rests or self.stopped):
-            self.points.append(self.run.x[0, :2].numpy())
-            self.rests = self.run.settings.rule == "gd" and bool((self.run.x - before).abs().max() < 1e-12)
+                self.diverged = f"diverged at step {self.run.steps}"
+            else:
+                if self.run.steps < goal:
+                    return
+                self.points.append(self.run.x[0].numpy())
+                change = np.abs(self.points[-1] - self.points[-2]).max()
+                self.at_rest = self.run.settings.rule == "gd" and bool(change < 1e-12)
         self.steps = goal
 
-    def path(self, last: int | None = None) -> Path:
-        """The path so far, or its first points."""
-        points = np.stack(self.points[: max(1, last)] if last is not None else self.points)
-        return Path(points, levels(points[-1]), self.stopped)
+    @property
+    def path(self) -> Array:
+        """x₁ and x₂ of the points, (points, 2)."""
+        return np.stack(self.points)[:, :2]
 
 
-TRACED: dict[Setting, Traced] = {}  # the panels share them, and a method that is switched on again need not run again
+method_run = lru_cache(40)(
+    MethodRun
+)  # panels share the runs, and a method that is switched on again need not run again
 
 
-def traced(setting: Setting) -> Traced:
-    """The run of this setting, as far as it has come."""
-    if setting not in TRACED:
-        while len(TRACED) >= KEPT:
-            del TRACED[next(iter(TRACED))]
-        TRACED[setting] = Traced(setting)
-    return TRACED[setting]
-
-
-def levels(x: Any) -> tuple[float, float, float]:
-    """λ₁, λ_M and the trace of the Hessian at the point (x₁, x₂) of the floor."""
+def curvature(x: Any) -> tuple[float, float, float]:
+    """Return λ₁, λ_M and the trace of the Hessian at the point (x₁, x₂) of the floor."""
     low, top = np.sort(valley().eigenvalues(torch.as_tensor(np.asarray(x, float))).numpy())
     return float(top), float(low), float(top + low)
 
 
-def length(lr: float, rho: float) -> tuple[int, int]:
-    """Steps of a run, and steps between two of its points."""
-    steps = min(LONGEST, max(20, round(SPAN / (lr * rho**2))))
-    piece = max(1, min(PIECE, steps // 100))
-    return piece * round(steps / piece), piece
+MINIMA = tuple(curvature(MINIMIZERS[name])[i] for i, name in enumerate(QUANTITIES))
 
 
-def running(settings: list[Setting]) -> Iterator[dict[str, Traced]]:
-    """Advance the runs together until all are at their end; gives them after every piece of one of them."""
-    runs = {setting.method: traced(setting) for setting in settings}
-    steps, piece = length(settings[0].lr, settings[0].rho) if settings else (0, 1)
+def run_length(lr: float, rho: float) -> tuple[int, int]:
+    """Return the steps of a run, and the steps between two points of its path."""
+    steps = min(MAX_STEPS, max(20, round(TAU / (lr * rho**2))))
+    spacing = max(1, min(MAX_SPACING, steps // 100))
+    return spacing * round(steps / spacing), spacing
+
+
+def advance_together(settings: list[Setting]) -> Iterator[dict[str, MethodRun]]:
+    """Advance the slowest of the runs again and again; yield the runs after every few steps."""
+    runs = {setting.method: method_run(setting) for setting in settings}
+    steps, spacing = run_length(settings[0].lr, settings[0].rho) if settings else (0, 1)
     yield runs
-    while behind := [run for run in runs.values() if run.steps < steps]:
-        slowest = min(behind, key=lambda run: run.steps)
-        for _ in slowest.advance(piece):
-            yield runs
-        if not (slowest.rests or slowest.stopped):
+    while unfinished := [run for run in runs.values() if run.steps < steps]:
+        slowest = min(unfinished, key=lambda run: run.steps)
+        slowest.advance(spacing)
+        if not (slowest.at_rest or slowest.diverged):
             yield runs
     yield runs
 
 
 @cache
-def contours() -> tuple[Array, dict[str, Array], tuple[float, ...]]:
-    """A grid on [0, 1], each of `LEVELS` over its square, and the least of each."""
-    side = torch.linspace(-0.06, 1.06, 45, dtype=torch.float64)
-    points = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
-    both = valley().eigenvalues(points)
-    over: dict[str, Tensor] = {"top": both.amax(-1), "low": both.amin(-1), "trace": both.sum(-1)}
-    goals = ((0.0, 0.0), (1.0, 1.0), (0.8, 1 / 7))
-    least = tuple(levels(goal)[i] for i, goal in enumerate(goals))
-    return side.numpy(), {name: values.numpy() for name, values in over.items()}, least
+def floor_curvature() -> tuple[Array, dict[str, Array]]:
+    """Return a grid on [0, 1], (points,), and each of `QUANTITIES` on its square, (points, points)."""
+    grid = torch.linspace(-0.06, 1.06, 45, dtype=torch.float64)
+    both = valley().eigenvalues(torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1))
+    return grid.numpy(), {"top": both.amax(-1).numpy(), "low": both.amin(-1).numpy(), "trace": both.sum(-1).numpy()}
+
+
+def floor_axes(layout: Layout, column: Point, heading: tuple[str, str]) -> Trace:
+    """Add the axes x₁ and x₂ of the floor; the start is dragged on them."""
+    # No `scaleanchor`: its ranges would change with the window's width.
+    square: Layout = {"range": [-0.06, 1.06], "tickvals": [0, 0.5, 1]}
+    x, y = square | {"label": "x₁", "standoff": 4}, square | {"label": "x₂"}
+    return add_axes(layout, 1, column, (0, 1), heading, x=x, y=y)
+
+
+def start_mark(start: Point) -> Trace:
+    """Return the ring that is dragged."""
+    return marks([start[0]], [start[1]], "start", "white", 13, edge=(INK, 2))
 
 
 def ablation_panel() -> Panel:
-    """A panel on Figure 1: choose methods, η and ρ, drag the start, and see who minimizes which sharpness.
+    """Show Figure 1: choose methods, η and ρ, drag the start, and see which method minimizes which sharpness.
 
     Returns:
-        The panel.
+        The panel; leave it as the last line of a cell.
+
+    Source: Figure 1.
 
     >>> from samviz.panels import ablation_panel
     >>> panel = ablation_panel()
     >>> panel.set(lr=0.01, worst=False, ascent=False, one=False)
     >>> panel.sentence
-    't = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, least 16.0.'
+    't = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, minimum 16.0.'
     """
     controls: dict[str, Control] = {
         "lr": Slider("η learning rate", LR, [n for n in decades(-4, -1) if 5e-4 <= n <= 0.05], book=[0.002, 0.01]),
         "rho": Slider("ρ radius", RHO, [n for n in decades(-2, 0) if n >= 0.1], book=[0.5, 0.7, 1.0]),
-        "shown": Choice("contours of", "top", LEVELS, book=list(LEVELS)),
+        "shown": Choice("contours of", "top", QUANTITIES, book=list(QUANTITIES)),
     }
-    controls |= {name: Switch(look.name, name != "average") for name, look in LOOKS.items()}
+    controls |= {name: Switch(method.label, name != "average") for name, method in METHODS.items()}
     return Panel(
         draw_ablation,
         controls,
@@ -155,78 +188,177 @@ def ablation_panel() -> Panel:
 
 
 def draw_ablation(values: dict[str, Any]) -> Iterator[Drawing]:
-    """The floor as the runs go on, for the panel's values."""
-    grid, over, least = contours()
-    start = tuple(float(np.clip(v, 0, 1)) for v in values["start"])
-    begin = Path(np.array([start]), levels(start))
-    chosen = [Setting(name, values["lr"], values["rho"], (start[0], start[1])) for name in LOOKS if values[name]]
-    steps, _ = length(values["lr"], values["rho"])
-    for runs in running(chosen):
-        paths = {name: run.path() for name, run in runs.items()}
-        figure = floor_figure(grid, over[values["shown"]], values["shown"], paths, begin, least)
-        now = min((run.steps for run in runs.values()), default=0)
-        yield figure, told(paths, begin, least, now, steps, values["lr"] * values["rho"] ** 2)
+    """Yield the floor and its caption while the runs go on."""
+    lr, rho = values["lr"], values["rho"]
+    start: Point = tuple(float(np.clip(v, 0, 1)) for v in values["start"])  # type: ignore[assignment]
+    chosen = [Setting(name, lr, rho, start) for name in METHODS if values[name]]
+    for runs in advance_together(chosen):
+        yield floor_figure(runs, start, values["shown"]), describe_ablation(runs, start, lr, rho)
 
 
-def told(paths: dict[str, Path], begin: Path, least: tuple[float, ...], now: int, steps: int, pace: float) -> str:
-    """What each method has made of the quantity that it is said to minimize."""
-    if not paths:
+def floor_figure(runs: Mapping[str, MethodRun], start: Point, shown: str) -> dict[str, Any]:
+    """Draw the paths on the floor over the contours of one quantity, next to a table of all quantities."""
+    layout = new_layout(470, left=44, right=14, top=34)
+    detail = f"over the contours of {QUANTITIES[shown]}; ○ the start, drag it"
+    floor_axes(layout, (0.0, 0.43), ("the floor", detail))
+    grid, level = floor_curvature()
+    traces = [contours(grid, grid, level[shown], "level", pale=True, ncontours=16)]
+    for name, run in runs.items():
+        (x, y), width = run.path.T, 9 if name == "worst" else 2.5  # SAM's path lies on that of exact L_Max
+        traces.append(line(x, y, METHODS[name].label, METHODS[name].color, width))
+    for name, run in runs.items():
+        method, (x, y) = METHODS[name], run.path[-1:].T
+        traces.append(marks(x, y, method.label, method.color, 12, method.symbol, ("white", 1.5)))
+    traces.append(start_mark(start))
+    for name, (x, y) in MINIMIZERS.items():
+        label = f"minimum of {QUANTITIES[name]}"
+        layout["annotations"] += [
+            note("✕", x, y, "x", "y", xanchor="center", yanchor="middle"),
+            note(f"<b>{label}</b>" if name == shown else label, x, y, "x", "y", **MINIMIZER_LABELS[name]),
+        ]
+    hidden: Layout = {"visible": False, "fixedrange": True}
+    heading = "curvature at the end of each path", "lowest of each column in bold"
+    axes = add_axes(
+        layout, 2, (0.47, 1.0), (0, 1), heading, x={"range": [0, 1], **hidden}, y={"range": [8.6, -0.4]} | hidden
+    )
+    return {"data": [*traces, *(column | axes for column in table(runs, start))], "layout": layout}
+
+
+def table(runs: Mapping[str, MethodRun], start: Point) -> list[Trace]:
+    """Return the columns of the table, and the meaning of each method under its name."""
+    rows = [
+        (["", "now at", "aims at", *QUANTITIES.values()], GREY),
+        (["○ the start", point_text(start), "", *(f"{v:.1f}" for v in curvature(start))], INK),
+    ]
+    now = {name: curvature(run.path[-1]) for name, run in runs.items() if not run.diverged}
+    lowest = [f"{min(column):.1f}" for column in zip(*now.values())]
+    meanings = [(len(rows) + i + 0.4, f"    {METHODS[name].meaning}") for i, name in enumerate(runs)]
+    for name, run in runs.items():
+        method = METHODS[name]
+        goal = point_text(MINIMIZERS[method.minimizes]) if method.minimizes else "nothing"
+        cells = [run.diverged, goal, "", "", ""]
+        if name in now:
+            numbers = [f"{v:.1f}" for v in now[name]]
+            bold = [f"<b>{n}</b>" if n == low else n for n, low in zip(numbers, lowest)]
+            cells = [point_text(run.path[-1]), goal, *bold]
+        rows.append(([f"{method.character} <b>{method.label}</b>", *cells], method.color))
+    rows.append((["minimum on the floor", "", "", *(f"{v:.1f}" for v in MINIMA)], GREY))
+    y = [*map(float, range(len(rows) - 1)), 8.2]
+    columns = []
+    for i, x in enumerate(
+        (0.0, 0.47, 0.65, 0.79, 0.89, 0.99)
+    ):  # the left end of column 0, the right ends of the others
+        colors = [GREY, *[INK] * (len(rows) - 2), GREY] if i else [color for _, color in rows]
+        words, position = [cells[i] for cells, _ in rows], "middle left" if i else "middle right"
+        columns.append(text([x] * len(rows), y, words, f"column {i}", colors, position, size=13))
+    heights, texts = [y for y, _ in meanings], [words for _, words in meanings]
+    return [*columns, text([0.0] * len(meanings), heights, texts, "meanings", GREY, size=11)]
+
+
+def point_text(x: Any) -> str:
+    """Format a point of the floor; adding 0.0 turns −0.0 into 0.0."""
+    return "({:.2f}, {:.2f})".format(*(round(float(v), 2) + 0.0 for v in x[:2]))
+
+
+def describe_ablation(runs: Mapping[str, MethodRun], start: Point, lr: float, rho: float) -> str:
+    """Describe by how much each method has lowered the quantity that it minimizes according to the paper."""
+    if not runs:
         return "Choose a method."
-    of = "" if now >= steps else f" of {steps:,}"
-    parts = [f"t = {now:,}{of} steps, τ = ηρ²t = {pace * now:.2f}."]
-    tales = []
-    for name, path in paths.items():
-        look = LOOKS[name]
-        if path.stopped:
-            tales.append(f"{look.name} {path.stopped}")
-        elif look.lowers:
-            i = list(LEVELS).index(look.lowers)
-            tales.append(
-                f"{look.name}: {LEVELS[look.lowers]} {begin.levels[i]:.1f} → {path.levels[i]:.1f}, least {least[i]:.1f}"
-            )
-    parts.append("; ".join(tales) + "." if tales else "Gradient descent stays where it came down.")
-    if now >= steps and pace * now < 0.9 * SPAN:
-        parts.append(f"Cut at {LONGEST:,} steps: raise η or ρ to see more of phase II.")
+    steps, _ = run_length(lr, rho)
+    now, tau = min(run.steps for run in runs.values()), lr * rho**2
+    parts = [f"t = {now:,}{'' if now >= steps else f' of {steps:,}'} steps, τ = ηρ²t = {tau * now:.2f}."]
+    results = []
+    for name, run in runs.items():
+        method = METHODS[name]
+        if run.diverged:
+            results.append(f"{method.label} {run.diverged}")
+        elif method.minimizes:
+            i = list(QUANTITIES).index(method.minimizes)
+            change = f"{curvature(start)[i]:.1f} → {curvature(run.path[-1])[i]:.1f}"
+            results.append(f"{method.label}: {QUANTITIES[method.minimizes]} {change}, minimum {MINIMA[i]:.1f}")
+    parts.append("; ".join(results) + "." if results else "Gradient descent does not move along the floor.")
+    if now >= steps and tau * now < 0.9 * TAU:
+        parts.append(f"The runs end after {MAX_STEPS:,} steps: raise η or ρ to see more of phase II.")
     return " ".join(parts)
 
 
 def figure_one_panel() -> Panel:
-    """A panel with the loss across the floor where each method is: one sees which side it has made flat.
+    """Show the loss across the floor where each method ends, and so which cross-section each method has made flat.
 
     Returns:
-        The panel.
+        The panel; leave it as the last line of a cell.
+
+    Source: Figure 1.
     """
-    share = Slider(
-        "share of the way", 1.0, [round(0.02 * k, 2) for k in range(51)], book=[round(0.1 * k, 1) for k in range(11)]
-    )
+    stops = [round(0.02 * k, 2) for k in range(51)]
     return Panel(
-        draw_sides,
-        {"share": share},
+        draw_sections,
+        {"share": Slider("share of the run", 1.0, stops, book=stops[::5])},
         description="The loss over x₃ and x₄ at the start and where five methods are",
     )
 
 
-def draw_sides(values: dict[str, Any]) -> Iterator[Drawing]:
-    """The two sides of the valley while the runs go on, then at the wanted share of their way."""
+def draw_sections(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the cross-sections while the runs go on, until the chosen share of the run is reached."""
     names = ("worst", "ascent", "gd", "sam", "one")
-    steps, piece = length(LR, RHO)
-    wanted = round(values["share"] * steps / piece)
-    for runs in running([Setting(name, LR, RHO, START) for name in names]):
-        now = min(min(run.steps // piece for run in runs.values()), wanted)
-        at = {name: runs[name].path(now + 1) for name in names}
-        ends = {"start": sides(np.array(START))} | {name: sides(path.x[-1]) for name, path in at.items()}
-        reached = {name: path.levels for name, path in at.items()}
-        began = levels(START)
+    steps, spacing = run_length(LR, RHO)
+    chosen = round(values["share"] * steps / spacing)
+    before = curvature(START)
+    for runs in advance_together([Setting(name, LR, RHO, START) for name in names]):
+        now = min(min(run.steps // spacing for run in runs.values()), chosen)
+        points = {name: runs[name].path[: now + 1][-1] for name in names}
+        after = {name: curvature(x) for name, x in points.items()}
         yield (
-            surfaces_figure(ends),
-            f"t = {now * piece:,} steps at η = {LR:g}, ρ = {RHO:g}. SAM: the steep side from λ₁ = {began[0]:.1f} to "
-            f"{reached['sam'][0]:.1f}; exact L_Asc: the flat side from λ_M = {began[1]:.1f} to "
-            f"{reached['ascent'][1]:.1f}; 1-SAM: their sum from {began[2]:.1f} to {reached['one'][2]:.1f}. "
-            "Thin: the two sides at the start.",
+            sections_figure({"start": np.array(START), **points}),
+            f"t = {now * spacing:,} steps at η = {LR:g}, ρ = {RHO:g}. SAM lowers the curvature of the steep section "
+            f"from λ₁ = {before[0]:.1f} to {after['sam'][0]:.1f}, exact L_Asc that of the flat section from "
+            f"λ_M = {before[1]:.1f} to {after['ascent'][1]:.1f}, and 1-SAM their sum from {before[2]:.1f} to "
+            f"{after['one'][2]:.1f}. Thin curves: the two sections at the start.",
         )
 
 
-def sides(x: Array) -> tuple[float, float]:
-    """F₁ and F₂: L rises by F₁ and F₂ at distance 1 along x₃ and x₄."""
-    first, second = valley().curvatures(torch.as_tensor(x))
-    return float(first), float(second)
+def sections_figure(points: Mapping[str, Array]) -> dict[str, Any]:
+    """Draw L(x₃, x₄) = F₁x₃² + F₂x₄² at up to six points of the floor, the first being the start, on one scale."""
+    side = np.linspace(-1, 1, 25)
+    layout = new_layout(560, left=4, right=4, top=8, bottom=4)
+    traces: list[Trace] = []
+    sections = {name: [float(f) for f in valley().curvatures(torch.as_tensor(x))] for name, x in points.items()}
+    for number, (name, (first, second)) in enumerate(sections.items()):
+        on = {"scene": f"scene{number + 1}" if number else "scene", "hoverinfo": "skip"}
+        row, column = divmod(number, 3)
+        bowl = np.clip(first * side**2 + second * side[:, None] ** 2, 0, SURFACE_TOP)
+        look: Trace = {"cmin": 0, "cmax": SURFACE_TOP, "colorscale": PALE, "showscale": False}
+        look |= {"lighting": {"ambient": 1, "diffuse": 0, "specular": 0}}
+        traces.append({"type": "surface", "x": side, "y": side, "z": bowl, "name": name} | look | on)
+        curves = [("x3", sections["start"][0], INK), ("x4", sections["start"][1], INK)] if name != "start" else []
+        for axis, f, color in [*curves, ("x3", first, VERMILION), ("x4", second, BLUE)]:
+            label, width = (f"{name} {axis}, at the start", 2) if color == INK else (f"{name} {axis}", 8)
+            x, y = (side, 0 * side) if axis == "x3" else (0 * side, side)
+            traces.append(line(x, y, label, color, width, z=f * side**2 + LIFT) | {"type": "scatter3d"} | on)
+        left, upper = column / 3, 0.5 * (2 - row) - 0.07
+        layout[on["scene"]] = scene((left, left + 1 / 3 - 0.01), (0.5 * (1 - row), upper))
+        heading = "at the start" if name == "start" else METHODS[name].label
+        top, low, _ = curvature(points[name])
+        detail = f"<br>λ₁ = {top:.1f} along x₃, λ_M = {low:.1f} along x₄"
+        layout["annotations"].append(title(heading, detail, left + 0.02, upper))
+    return {"data": traces, "layout": layout}
+
+
+def scene(x: Point, y: Point) -> Layout:
+    """Return a box for a surface on a part of the figure."""
+    bare = {"showbackground": False, "gridcolor": "#dfe5ec", "zeroline": False, "tickfont": {"size": 9}}
+    side = {**bare, "tickvals": [-1, 0, 1], "range": [-1, 1], "showticklabels": False}
+    return {
+        "domain": {"x": list(x), "y": list(y)},
+        "xaxis": {**side, "title": {"text": "x₃", "font": {"size": 12, "color": VERMILION}}},
+        "yaxis": {**side, "title": {"text": "x₄", "font": {"size": 12, "color": BLUE}}},
+        "zaxis": {
+            **bare,
+            "title": {"text": "L", "font": {"size": 12}},
+            "range": [0, SURFACE_TOP],
+            "tickvals": [0, 8, 16],
+        },
+        "camera": {"eye": {"x": 0.95, "y": 1.15, "z": 1.25}, "center": {"x": 0, "y": 0, "z": -0.12}},
+        "aspectmode": "manual",
+        "aspectratio": {"x": 1, "y": 1, "z": 0.85},
+    }

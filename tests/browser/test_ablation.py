@@ -55,7 +55,7 @@ def test_the_sides_follow_the_slider(panel):
     panel.page.locator(".samviz-panel").nth(1).scroll_into_view_if_needed()
     panel.screenshot("sides_end", ".samviz-panel >> nth=1")
     assert curve(panel, "sam x3", "z", 1)[0] == pytest.approx(8.3, abs=0.05)
-    panel.page.get_by_role("slider", name="share of the way", exact=True).focus()
+    panel.page.get_by_role("slider", name="share of the run", exact=True).focus()
     panel.page.keyboard.press("Home")
     panel.page.locator(".samviz-sentence").nth(1).filter(has_text="t = 0 steps").wait_for()
     settled(panel, "sides")

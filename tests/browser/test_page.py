@@ -142,7 +142,7 @@ MOVES: dict[str, list[Move]] = {
         Move("checkbox", "gradient descent", False, "gd", False, "Choose a method."),
         Move("checkbox", "SAM", True, "sam", True, "SAM: λ₁"),
     ],
-    "sides": [Move("slider", "share of the way", "Home", "share", 0, "t = 0 steps")],
+    "sides": [Move("slider", "share of the run", "Home", "share", 0, "t = 0 steps")],
     "flow": [
         Move("slider", "η learning rate", "ArrowLeft", "lr", 0.027, "t = 148,"),
         Move("slider", "ρ radius", "ArrowLeft", "rho", 0.45, "t = 183,"),
