@@ -1,149 +1,205 @@
-"""The claims: all of them hold in quick and in full form, at three scales or more, and a claim can fail and says so."""
+"""Every claim holds at three scales or more, and fails with another rule, another law or a wrong factor."""
 
 import json
 import math
-from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from failing import failing
+import valley_by_hand
+from scipy.stats import linregress
 
 from samviz import cli
-from samviz.claims import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, verify
-from samviz.claims import sharpness as sharpness_claims
-from samviz.claims.claim import exponent, falls, line, near
-from samviz.dynamics import RULES, flows, rules
+from samviz.claims import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, figure_one, subjects, verify
+from samviz.claims import ablation as ablations
+from samviz.claims.claim import decreasing, exponent, line, near, symbols_table
+from samviz.claims.full_batch import FLOOR, phase_two_iterates
+from samviz.dynamics import Run
 from samviz.figures import claim_figure, figure
-from samviz.geometry import (
-    ascent,
-    average_direction_sharpness,
-    hessian_trace,
-    regularizer,
-    sharpness,
-    third_derivative,
-)
+from samviz.problems import quadratic, valley
 from samviz.verify import page
 
+PAGE = Path(__file__).parents[1] / "notebooks/pages/symbols.md"
 FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
+CASES = [pytest.param(c, changes, id=f"{c.name}-{changes}") for c in CLAIMS.values() for changes in c.fails]
+of_each = pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
 
 
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
-@pytest.mark.parametrize("name", CLAIMS)
-def test_holds(name, quick):
+@of_each
+def test_each_claim_holds(claim, quick):
     """Slow: in full, a claim takes all of its scales."""
-    (verdict,) = verify([name], quick=quick)
+    (verdict,) = verify([claim.name], quick=quick)
     assert verdict.holds, verdict.row()
     row = json.loads(json.dumps(verdict.row(), allow_nan=False))
     assert set(row) >= FIELDS
     assert row["prediction"].keys() == row["measurement"].keys() == row["tolerance"].keys() != set()
-    assert len(row["statement"]) > 30
-    assert row["settings"]
+    assert len(row["settings"]) >= 2  # of a call and of the figure's scales
     figure(claim_figure(verdict.finding.plot))  # plotly accepts it
     for curve in verdict.finding.plot.curves:
         assert len(curve.x) == len(curve.y) > 0
         assert np.isfinite(curve.y).all()
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a wrong quantity may be negative, zero or infinite
+@pytest.mark.parametrize(("claim", "changes"), CASES)
+def test_each_claim_fails_in_the_case_that_it_states(claim, changes):
+    """By its own checks, not by an exception."""
+    assert not all(check.holds for check in claim.measure(True, **changes).checks)
+
+
+@of_each
+def test_each_claim_states_when_it_fails_and_which_symbols_it_checks(claim):
+    assert claim.fails
+    assert len(claim.statement) > 30
+    first_cells = {row.split(" | ")[0].removeprefix("| ") for row in PAGE.read_text(encoding="utf-8").splitlines()}
+    assert {*claim.symbols.split("; ")} <= first_cells
+
+
+def test_the_symbols_page_lists_all_claims_in_the_papers_order():
+    """After a change of the claims, write it again: python -m samviz.claims notebooks/pages/symbols.md."""
+    assert PAGE.read_text(encoding="utf-8").endswith("## Claims\n\n" + symbols_table())
+    assert [claim.order for claim in CLAIMS.values()] == sorted(claim.order for claim in CLAIMS.values())
+
+
 def test_the_paper_is_covered():
     sources = " ".join(claim.source for claim in CLAIMS.values())
-    for statement in ("Lemma 3.2", "Lemma 3.5", "Theorem 4.2", "4.3", "Theorem 4.5", "Corollary 4.6", "Corollary 4.7"):
-        assert statement in sources, statement
-    for statement in ("Theorem 4.8", "Lemma 5.5", "Theorem 5.3", "Theorem 5.4", "5.6", "Example 5.8", "Figure 1"):
-        assert statement in sources, statement
-    assert "Agarwala" in sources
-    assert len(CLAIMS) >= 20
+    statements = "Lemma 3.2, Lemma 3.5, Theorem 4.2, 4.3, Theorem 4.5, Corollary 4.6, Corollary 4.7, Theorem 4.8, "
+    statements += "Lemma 5.5, Theorem 5.3, Theorem 5.4, 5.6, Example 5.8, Figure 1, Table 1, Agarwala"
+    assert [statement for statement in statements.split(", ") if statement not in sources] == []
 
 
-# errors in the library
-
-
-def only_the_start(problem, x, rho, start, batch):
-    """Return the direction that `climb` starts from, without maximizing L(x + ρv)."""
-    return ascent.Climb(start, *[torch.zeros(len(x))] * 3, 0)
-
-
-def rule_of_larger_radius(problem, x, batch, lr, rho, noise):
-    return rules.average(problem, x, batch, lr, 1.5 * rho, noise)
-
-
-def sharpness_of_larger_radius(problem, x, rho, stochastic=False):
-    return average_direction_sharpness(problem, x, 1.5 * rho, stochastic)
-
-
-def doubled_derivative(problem, x, v):
-    """Return twice the third derivative, of which the limiting flow takes half, so that its factor ½ is missing."""
-    return 2 * third_derivative(problem, x, v)
-
-
-def flow_of_the_top_eigenvalue(problem, start, kind, clock, along=flows._along):
-    return along(problem, start, "worst", clock)
-
-
-def larger_trace(problem, x):
-    found = hessian_trace(problem, x)
-    return replace(found, value=1.05 * found.value)
-
-
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
-    ("name", "module", "function", "wrong", "fails"),
+    ("name", "function", "fails"),
     [
-        ("two_wrongs", rules, "climb", only_the_start, "∇L_Max"),
-        ("three_limits", sharpness, "_worst", sharpness._ascent, "worst"),
-        ("three_limits", sharpness_claims, "average_direction_sharpness", sharpness_of_larger_radius, "average"),
-        ("third_order_term", flows, "third_derivative", doubled_derivative, "network: limiting flow's"),
-        ("one_sample_flow", flows, "_along", flow_of_the_top_eigenvalue, "network: limiting flow's"),
-        ("three_limits", regularizer, "hessian_trace", larger_trace, "average: S from the Hessian"),
-        ("one_sample_limits", regularizer, "hessian_trace", larger_trace, "S from the Hessian"),
+        ("two_wrongs", "ablation.worst_direction_sharpness", "R_Max"),
+        ("three_limits", "sharpness.limiting_regularizer", "S from the Hessian"),
+        ("three_limits", "subjects.average_direction_sharpness", "average"),
+        ("one_sample_limits", "subjects.worst_direction_sharpness", "worst"),
+        ("sharpness_at_the_end", "full_batch.worst_direction_sharpness", "the worst of 9 runs"),
+        ("one_sample_sharpness", "one_sample.worst_direction_sharpness", "E R at the end"),
+        ("third_order_term", "manifold.third_derivative", "∂Φ∇³L[v₁,v₁]"),
+        ("network_aligns", "networks.predicted_decrease", "over Eq. 7's"),
+        ("sharpness_per_step", "full_batch.third_derivative", "fall over the predicted one"),
+        ("edge_of_sam", "networks.edge_of_stability", "over the edge"),
+        ("two_wrongs", "ablation._dropped_limit", "∇L_Asc"),
+        ("gradient_angle", "full_batch.sine", "over ‖∇λ₁‖"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # R_Asc is infinite on Γ
-def test_an_error_in_the_library_fails(monkeypatch, name, module, function, wrong, fails):
-    monkeypatch.setattr(module, function, wrong)
-    failed = failing(name)
-    assert failed
-    assert all(fails in quantity for quantity in failed)
+def test_a_wrong_factor_in_one_quantity_fails(monkeypatch, name, function, fails):
+    class Scaled:
+        """A result whose `value` is too large."""
+
+        def __init__(self, result):
+            self.value = 1.2 * result.value
+
+    module, attribute = function.split(".")
+    original = getattr(import_module(f"samviz.claims.{module}"), attribute)
+
+    def wrong(*args, **options):
+        result = original(*args, **options)
+        return Scaled(result) if hasattr(result, "value") else 1.2 * result
+
+    monkeypatch.setattr(f"samviz.claims.{function}", wrong)
+    failed = [check.quantity for check in CLAIMS[name].measure(True).checks if not check.holds]
+    assert any(fails in quantity for quantity in failed), failed
 
 
-@pytest.mark.parametrize(
-    ("rule", "wrong", "fails"),
-    [("worst", rules.sam, "∇L_Max"), ("average", rule_of_larger_radius, "∇L_Avg")],
-)
-def test_an_error_in_a_rule_fails(monkeypatch, rule, wrong, fails):
-    monkeypatch.setitem(RULES, rule, wrong)
-    assert any(fails in quantity for quantity in failing("two_wrongs"))
+# The closed forms with which the claims predict
 
 
-# the framework
+def sam_step(x, lr, rho):
+    """Take a step of SAM on the valley, by hand."""
+    slope = valley_by_hand.slope(x)
+    return x - lr * valley_by_hand.slope(x + rho * slope / np.linalg.norm(slope))
+
+
+def test_phase_two_starts_on_the_2_cycle():
+    minimum, lr = torch.tensor([1.0, -2.0, 0.5]).double(), np.array([0.02, 0.1, 0.3])
+    rho, matrix = np.array([0.1, 0.01, 0.2]), np.diag([1.0, 4.0, 2.0])
+    start = subjects.on_cycle(quadratic(np.diag(matrix)), minimum, lr, rho).numpy() - minimum.numpy()
+    slope = start @ matrix
+    perturbed = start + rho[:, None] * slope / np.linalg.norm(slope, axis=1, keepdims=True)
+    np.testing.assert_allclose(start - lr[:, None] * perturbed @ matrix, -start, atol=1e-12)  # the other side
+
+
+def test_phase_two_is_read_at_its_times():
+    lr, rho, tau = np.array([0.02, 0.008]), 0.2, np.array([0.02, 0.05])
+    found = phase_two_iterates(valley(), "sam", FLOOR, lr, rho, tau)
+    for run, steps in enumerate(([25, 62], [62, 156])):  # τ/(ηρ²), rounded
+        top = 2 * valley_by_hand.curvatures(FLOOR.numpy())[0]
+        x, path = FLOOR.numpy() + np.array([0, 0, lr[run] * rho * top / (2 - lr[run] * top), 0]), []
+        for _ in range(157):
+            path.append(np.abs(x))  # the eigenvector may have either sign
+            x = sam_step(x, lr[run], rho)
+        np.testing.assert_allclose(found[:, run].abs(), [path[t] for t in steps], atol=1e-9)
+
+
+@pytest.mark.parametrize("lr", [0.001, 0.02, 0.05])
+def test_the_overshoot_is_that_of_two_steps_around_the_2_cycle(lr):
+    floor, rho = np.array([0.6, 0.9]), 1e-4
+    top = 2 * valley_by_hand.curvatures(floor)[0]
+    start = x = np.array([*floor, lr * rho * top / (2 - lr * top), 0.0])
+    for _ in range(2):
+        x = sam_step(x, lr, rho)
+    drift = (x - start)[:2] / (2 * lr * rho**2)  # of time τ = ηρ²t
+    np.testing.assert_allclose(drift, -subjects.overshoot(lr, top) * np.array([2, 12]) * floor, rtol=1e-2)
+
+
+def test_the_cycle_of_descent_on_l_asc_tends_to_its_minimizer():
+    """The equations of the 2-cycle have the limit (1, 1), and the distance decreases in proportion to √η."""
+    far = [np.linalg.norm(figure_one.ascent_cycle(lr, 0.1)[:2] - 1) for lr in (1e-6, 1e-7, 1e-8)]
+    assert far[-1] < 0.01
+    np.testing.assert_allclose(np.divide(far[1:], far[:-1]), 10**-0.5, rtol=0.1)
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.01])
+def test_the_gradient_of_l_asc_is_that_of_the_rule(rho):
+    x = np.array([0.3, 0.7, 0.05, -0.2]) * [1, 1, rho, rho]
+    run = Run(valley(), "ascent", 1.0, rho, x0=x, device="cpu")
+    run.step()
+    np.testing.assert_allclose(figure_one.ascent_loss_gradient(x, rho), x - run.x[0].numpy(), rtol=1e-9)
+
+
+def test_the_ablation_names_the_sharpness_that_each_method_minimizes():
+    rows = {row.method: row for row in ablations.ablation(quick=True, lr_ascent=2.5e-4)}
+    assert [row.minimizes for row in rows.values()] == ["λ₁", "λ_M", "λ₁", "Tr", "nothing"]
+    assert rows["SAM"].drift[1] < 0 < rows["descent on L_Asc"].drift[1]  # λ₁ falls with x₂, λ_M grows
+
+
+# The framework
 
 
 def finding(*checks):
-    return Finding(checks, {"rho": [1, 2, 3]}, Plot("ρ", "R", [Curve("measured", np.ones(3), np.ones(3))]))
+    return Finding(checks, Plot("ρ", "R", [Curve("measured", np.ones(3), np.ones(3))]))
 
 
 @pytest.fixture
 def registry():
-    """Three claims in place of the paper's: one that holds, one that fails, one that breaks."""
+    """Replace the paper's claims by three: one that holds, one that fails, one that raises an exception."""
 
     def broken(quick):
         raise RuntimeError("no such luck")
 
-    made = {
+    functions = {
         "good": lambda quick: finding(near("a", 1, 1.001, relative=0.01)),
         "bad": lambda quick: finding(near("a", 1, 1.001, relative=0.01), near("b", 1, 2.0, relative=0.01)),
         "broken": broken,
     }
     kept = dict(CLAIMS)
     CLAIMS.clear()
-    CLAIMS.update({name: Claim(name, f"It is {name}.", "nowhere", find) for name, find in made.items()})
+    CLAIMS.update({name: Claim(name, f"It is {name}.", "nowhere", find) for name, find in functions.items()})
     yield
     CLAIMS.clear()
     CLAIMS.update(kept)
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_claim_fails_when_one_check_does_or_when_it_breaks(capsys):
+def test_a_claim_fails_when_one_check_does_or_by_an_exception(capsys):
     assert [verdict.holds for verdict in verify()] == [True, False, False]
     assert cli.main(["verify", "good"]) == 0
     assert cli.main(["verify", "bad"]) == 1
@@ -159,8 +215,7 @@ def test_a_claim_fails_when_one_check_does_or_when_it_breaks(capsys):
 def test_json_is_all_that_is_printed(capsys):
     assert cli.main(["verify", "--json", "--quick", "good", "bad", "broken"]) == 1
     good, bad, broken = json.loads(capsys.readouterr().out)["claims"]
-    assert good["verdict"] == "holds"
-    assert bad["verdict"] == broken["verdict"] == "fails"
+    assert (good["verdict"], bad["verdict"], broken["verdict"]) == ("holds", "fails", "fails")
     assert bad["measurement"] == {"a": 1.001, "b": 2.0}
     assert bad["tolerance"]["b"] == [0.99, 1.01]
     assert broken["remark"] == "RuntimeError: no such luck"
@@ -170,9 +225,9 @@ def test_json_is_all_that_is_printed(capsys):
 @pytest.mark.usefixtures("registry")
 def test_an_unknown_name_runs_nothing(capsys):
     assert cli.main(["verify", "good", "ugly"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "no claim is called ugly; expected some of good, bad, broken" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "no claim is called ugly; expected some of good, bad, broken" in printed.err
 
 
 @pytest.mark.usefixtures("registry")
@@ -183,12 +238,12 @@ def test_the_report_is_one_page(tmp_path, capsys):
     assert written.count("<section id=") == 3
     assert written.count('class="plotly-graph-div"') == 2
     assert "RuntimeError: no such luck" in written
-    assert 'src="http' not in written  # plotly.js comes along: the page needs no network
+    assert 'src="http' not in written  # it contains plotly.js and needs no network
     assert cli.main(["verify", "--report", str(tmp_path / "no" / "out.html")]) == 2
     assert "expected a file in a folder that exists" in capsys.readouterr().err
 
 
-def test_the_report_shows_texts_as_they_are():
+def test_the_report_escapes_texts():
     texts = "1 < <b>2</b>", "Lemma <i>1</i> & 2", "ValueError: <script>alert(1)</script>"
     statement, source, problem = texts
     shown = []
@@ -199,25 +254,33 @@ def test_the_report_shows_texts_as_they_are():
         assert any(text in part for part in shown), text
 
 
+def test_the_settings_are_the_arguments_of_the_recorded_calls():
+    def find(quick):
+        for rule in ("gd", "sam"):
+            subjects.new_run(quadratic([3.0, 1.0]), rule, [0.1, 0.2], 0.05, x0=[1.0, 1.0]).step(7)
+        return finding(near("a", 1, 1))
+
+    settings = Claim("x", "s", "t", find).measure(True).settings
+    run = {"problem": "quadratic", "rule": ["gd", "sam"], "lr": [0.1, 0.2], "rho": 0.05, "x0": [1, 1], "steps": 7}
+    assert settings == {"new_run": run, "ρ": [1]}
+
+
 def test_checks():
     assert near("a", -2.0, -2.01, relative=0.01).holds
     assert not near("a", -2.0, -2.03, relative=0.01).holds
     assert not Check("a", 0, math.nan).holds
-    assert falls("a", [3, 2, 1]).holds
-    assert not falls("a", [3, 1, 2]).holds
-    assert not falls("a", [1, 1, 1]).holds
+    assert decreasing("a", [3, 2, 1]).holds
+    assert not decreasing("a", [3, 1, 2]).holds
+    assert not decreasing("a", [1, 1, 1]).holds
     x = np.array([1.0, 2.0, 4.0])
     assert exponent("a", x, 5 * x**2, 2, 0.1).holds
     assert not exponent("a", x, 5 * x**1.5, 2, 0.1).holds
-    with pytest.raises(ValueError, match="three or more"):
-        falls("a", [2, 1])
-    with pytest.raises(ValueError, match="three or more"):
-        line([1, 2], [1, 2])
+    for function in (lambda: decreasing("a", [2, 1]), lambda: line([1, 2], [1, 2])):
+        with pytest.raises(ValueError, match="three or more"):
+            function()
 
 
-def test_a_lines_error_is_that_of_scipy():
-    from scipy.stats import linregress
-
+def test_the_error_of_a_line_is_that_of_scipy():
     rng = np.random.default_rng(0)
     x, y = np.arange(9.0), rng.normal(size=9)
     fit = linregress(x, y)
@@ -225,7 +288,6 @@ def test_a_lines_error_is_that_of_scipy():
 
 
 def test_an_infinite_number_is_null_in_json():
-    check = Check("a", 0, math.inf)
-    verdict = Verdict(Claim("x", "s", "t", None), finding(check), 0.0)
+    verdict = Verdict(Claim("x", "s", "t", None), finding(Check("a", 0, math.inf)), 0.0)
     assert verdict.row()["measurement"] == {"a": None}
     assert verdict.row()["tolerance"] == {"a": [None, None]}

@@ -1,17 +1,15 @@
-"""What the paper says: each statement predicts numbers, measures them at several scales, and says if it holds."""
+"""The paper's statements: each predicts numbers, measures them at several scales, and holds or fails.
 
-from samviz.claims import (  # noqa: F401, I001 - each module registers its claims, in the paper's order
-    manifold,
-    sharpness,
-    full_batch,
-    falling_sharpness,
-    quadratics,
-    figure_one,
-    ascent_loss,
-    ablation,
-    one_sample,
-    networks,
-)
+Every module of this folder is imported, and registers its claims.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from samviz.claims.claim import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, claim, verify
 
 __all__ = ["CLAIMS", "Check", "Claim", "Curve", "Finding", "Plot", "Verdict", "claim", "verify"]
+
+for _module in iter_modules(__path__):
+    if _module.name != "__main__":
+        import_module(f"{__name__}.{_module.name}")

@@ -1,31 +1,40 @@
-"""What a claim is: a statement of the paper that predicts numbers, measures them, and says whether it holds."""
+"""Define a claim: a statement of the paper that predicts numbers, measures them, and holds or fails."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from time import perf_counter
-from typing import Any
+from typing import Any, ParamSpec, SupportsFloat, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from samviz.checks import check_bool, check_type
+from samviz.checks import check_bool, check_float, check_type
+from samviz.dynamics import Run
+from samviz.problems import Problem
 
 Array = NDArray[np.float64]
+P = ParamSpec("P")
+R = TypeVar("R")
+LISTED = 24  # the settings show an array with more numbers by its shape
+VALUES = 6  # and more distinct values of an argument by their number
 
 
 @dataclass(frozen=True)
 class Check:
-    """One number: what the paper says it is, what it was, and the interval in which the claim holds."""
+    """One number: its prediction, its measurement, and the interval in which the claim holds."""
 
     quantity: str
     predicted: float
     measured: float
     low: float = -math.inf
     high: float = math.inf
-    error: float = 0.0  # standard error or residual of the measured number; 0 where only rounding is left
+    error: float = 0.0  # standard error or residual of the measured number; 0 if there is only rounding
 
     @property
     def holds(self) -> bool:
@@ -35,7 +44,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Curve:
-    """A measured curve, or a predicted one, of a claim's picture."""
+    """A measured or predicted curve of a claim's figure."""
 
     name: str
     x: Array  # (points,)
@@ -46,7 +55,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A claim's picture as plain data."""
+    """A claim's figure as plain data."""
 
     x_label: str
     y_label: str
@@ -57,12 +66,12 @@ class Plot:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one claim found."""
+    """The result of one claim."""
 
     checks: Sequence[Check]
-    settings: dict[str, Any]  # problem, η, ρ, steps, seeds: what it takes to do it again
     plot: Plot
     remark: str = ""  # where the statement does not hold, or what the reader should know
+    settings: Mapping[str, Any] = field(default_factory=dict)  # recorded by `Claim.measure`
 
 
 @dataclass(frozen=True)
@@ -72,17 +81,35 @@ class Claim:
     name: str
     statement: str
     source: str
-    find: Callable[[bool], Finding]  # takes `quick`
+    find: Callable[..., Finding]  # takes `quick`, and keyword arguments that the failing cases change
+    order: float = math.inf
+    symbols: str = ""
+    fails: Sequence[Mapping[str, Any]] = ()
+
+    def measure(self, quick: bool, **changes: Any) -> Finding:
+        """Run the claim and record its settings.
+
+        Args:
+            quick: whether to use fewer and coarser scales.
+            **changes: keyword arguments of the claim's function, as in `fails`.
+
+        Returns:
+            The finding, with the arguments of the recorded calls and the scales of the figure as its settings.
+        """
+        _calls.clear()
+        finding = self.find(quick, **changes)
+        scales = np.unique(np.concatenate([curve.x for curve in finding.plot.curves]))
+        return replace(finding, settings=_settings() | {finding.plot.x_label: _plain(scales)})
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim that was run."""
+    """The result of running a claim."""
 
     claim: Claim
-    finding: Finding | None  # None when it could not be run to its end
+    finding: Finding | None  # None if the claim raised an exception
     seconds: float
-    problem: str = ""  # why not
+    problem: str = ""  # the exception
 
     @property
     def holds(self) -> bool:
@@ -90,7 +117,7 @@ class Verdict:
         return self.finding is not None and all(check.holds for check in self.finding.checks)
 
     def row(self) -> dict[str, Any]:
-        """The verdict as JSON can hold it: numbers by quantity, tolerances as [low, high], null for no limit."""
+        """Return the verdict for JSON: numbers by quantity, tolerances as [low, high], null for no limit."""
         checks = self.finding.checks if self.finding else ()
         return {
             "name": self.claim.name,
@@ -108,23 +135,34 @@ class Verdict:
 
 
 CLAIMS: dict[str, Claim] = {}
+_calls: list[tuple[str, dict[str, Any], Any]] = []  # function, arguments and result of each recorded call
 
 
-def claim(source: str) -> Callable[[Callable[[bool], Finding]], Callable[[bool], Finding]]:
+def claim(
+    source: str, *, order: float, symbols: str, fails: Sequence[Mapping[str, Any]]
+) -> Callable[[Callable[..., Finding]], Callable[..., Finding]]:
     """Register a function as a claim: its name is the claim's, the first paragraph of its docstring the statement.
 
     Args:
         source: theorem, equation or figure.
+        order: number of the theorem or section; claims run in this order.
+        symbols: first cells, separated by "; ", of the rows of `notebooks/pages/symbols.md` that the claim checks.
+        fails: keyword arguments of the function, such as another rule, in each of the cases in which the claim fails.
 
     Returns:
         A decorator for functions from `quick` (fewer and coarser scales, seconds instead of minutes) to a finding.
     """
     check_type("source", source, str, "the theorem, equation or figure")
+    check_float("order", order, "a number, as in the paper", lambda number: number > 0)
+    check_type("symbols", symbols, str, "symbols of the symbols page, separated by '; '")
+    check_type("fails", fails, list, "a list of keyword arguments")
 
-    def register(find: Callable[[bool], Finding]) -> Callable[[bool], Finding]:
+    def register(find: Callable[..., Finding]) -> Callable[..., Finding]:
         name = find.__name__
         statement = " ".join((find.__doc__ or "").split("\n\n")[0].split())
-        CLAIMS[name] = Claim(name, statement, source, find)
+        CLAIMS[name] = Claim(name, statement, source, find, order, symbols, fails)
+        for each in sorted(CLAIMS.values(), key=lambda claim: claim.order):
+            CLAIMS[each.name] = CLAIMS.pop(each.name)
         return find
 
     return register
@@ -134,11 +172,11 @@ def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdic
     """Run claims one after the other.
 
     Args:
-        names: which; none means all, in the paper's order.
-        quick: fewer and coarser scales.
+        names: the claims to run; none means all, in the paper's order.
+        quick: whether to use fewer and coarser scales.
 
     Yields:
-        A verdict as soon as it is known; a claim that ends in an exception fails with its message.
+        The verdict of each claim as soon as it is known; a claim that raises an exception fails with its message.
 
     Raises:
         ValueError: when a name is unknown, before anything runs.
@@ -153,13 +191,63 @@ def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdic
     if unknown := [str(name) for name in chosen if name not in CLAIMS]:
         raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")
     for name in chosen:
-        began = perf_counter()
+        start = perf_counter()
         finding, problem = None, ""
         try:
-            finding = CLAIMS[name].find(quick)
+            finding = CLAIMS[name].measure(quick)
         except Exception as error:  # one broken claim must not hide the others
             problem = f"{type(error).__name__}: {error}"
-        yield Verdict(CLAIMS[name], finding, perf_counter() - began, problem)
+        yield Verdict(CLAIMS[name], finding, perf_counter() - start, problem)
+
+
+def symbols_table() -> str:
+    """Return the table of all claims for the symbols page, in Markdown."""
+    rows = [f"| `{c.name}` | {c.statement} | {c.source} | {c.symbols} |" for c in CLAIMS.values()]
+    return "\n".join(["| claim | statement | paper | symbols |", "|---|---|---|---|", *rows, ""])
+
+
+def recorded(function: Callable[P, R]) -> Callable[P, R]:
+    """Record the arguments of each call of a function in the settings of the running claim."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        result = function(*args, **options)
+        arguments = dict(signature.bind(*args, **options).arguments)
+        _calls.append((function.__name__, arguments | arguments.pop("options", {}), result))
+        return result
+
+    return call
+
+
+def _settings() -> dict[str, dict[str, Any]]:
+    """Return the distinct values of each argument of the recorded calls, by function and argument."""
+    values: dict[str, dict[str, list[Any]]] = {}
+    for name, arguments, result in _calls:
+        steps = {"steps": result.steps} if isinstance(result, Run) else {}
+        for argument, value in (arguments | steps).items():
+            known = values.setdefault(name, {}).setdefault(argument, [])
+            if (plain := _plain(value)) not in known:
+                known.append(plain)
+    return {name: {key: _several(known) for key, known in each.items()} for name, each in values.items()}
+
+
+def _several(values: list[Any]) -> Any:
+    """Return the distinct values of an argument: the only one, a short list, or their number."""
+    if len(values) > VALUES:
+        return f"{len(values)} values"
+    return values[0] if len(values) == 1 else values
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as JSON can hold it: a short array as a list, a long one as its shape."""
+    if isinstance(value, Problem):
+        return value.name
+    if isinstance(value, Tensor | np.ndarray | np.generic | tuple | list):
+        array = np.asarray(value)
+        distinct = np.unique(array, axis=0) if array.ndim and len(array) > VALUES else array
+        return distinct.tolist() if distinct.size <= LISTED else f"array of shape {array.shape}"
+    return value
 
 
 def near(
@@ -171,60 +259,43 @@ def near(
     absolute: float = 0.0,
     error: float = 0.0,
 ) -> Check:
-    """A number that should be the predicted one, within a share of it and an absolute distance."""
-    room = relative * abs(predicted) + absolute
-    return Check(quantity, float(predicted), float(measured), float(predicted - room), float(predicted + room), error)
+    """Check that a number is the predicted one within a relative plus an absolute tolerance."""
+    tolerance = relative * abs(predicted) + absolute
+    low, high = float(predicted - tolerance), float(predicted + tolerance)
+    return Check(quantity, float(predicted), float(measured), low, high, float(error))
 
 
-def falls(quantity: str, values: ArrayLike) -> Check:
-    """A trend: each of three or more values is smaller than the one before; measured is the largest ratio."""
+def at_most(quantity: str, measured: SupportsFloat, high: float, error: float = 0.0, low: float = -math.inf) -> Check:
+    """Check that a number that should be 0 is at most `high`."""
+    return Check(quantity, 0.0, float(measured), low, high, float(error))
+
+
+def decreasing(quantity: str, values: ArrayLike) -> Check:
+    """Check that each of three or more values is smaller than the one before, by their largest ratio."""
     v = np.asarray(values, dtype=float)
     if len(v) < 3:
-        raise ValueError(f"{quantity} has {len(v)} values; a trend takes three or more")
-    return Check(
-        f"{quantity}: largest ratio of successive values", 0.0, float((v[1:] / v[:-1]).max()), 0.0, np.nextafter(1, 0)
-    )
+        raise ValueError(f"{quantity} has {len(v)} values; expected three or more")
+    quantity = f"{quantity}: largest ratio of successive values"
+    return Check(quantity, 0.0, float((v[1:] / v[:-1]).max()), 0.0, np.nextafter(1, 0))
 
 
-def worst(ratios: Array) -> float:
-    """Of ratios that should be 1, the one that is farthest from it.
-
-    >>> worst(np.array([1.1, 0.7, 1.0]))
-    0.7
-    """
-    return float(ratios.flat[np.abs(ratios - 1).argmax()])
-
-
-def exponent(quantity: str, x: ArrayLike, y: ArrayLike, predicted: float, within: float) -> Check:
-    """The slope of log y against log x by least squares, with its standard error."""
+def exponent(quantity: str, x: ArrayLike, y: ArrayLike, predicted: float, tolerance: float) -> Check:
+    """Check the slope of log y against log x, by least squares, with its standard error."""
     slope, error = line(np.log(x), np.log(y))
-    return near(quantity, predicted, slope, absolute=within, error=error)
+    return near(quantity, predicted, slope, absolute=tolerance, error=error)
 
 
 def line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """Slope of y against x by least squares, and its standard error.
+    """Return the slope of y against x by least squares, and its standard error."""
+    if len(np.atleast_1d(x)) < 3:
+        raise ValueError(f"a line has {len(np.atleast_1d(x))} points; expected three or more")
+    coefficients, covariance = np.polyfit(np.asarray(x, float), np.asarray(y, float), 1, cov=True)
+    return float(coefficients[0]), float(np.sqrt(covariance[0, 0]))
 
-    Args:
-        x: (points,), three or more.
-        y: (points,).
 
-    Returns:
-        Slope and standard error.
-
-    Raises:
-        ValueError: with fewer than three points: two always lie on a line.
-
-    >>> slope, error = line([0, 1, 2], [0, 2, 4])
-    >>> print(f"{slope:.6f} ± {error:.6f}")
-    2.000000 ± 0.000000
-    """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(x) < 3:
-        raise ValueError(f"a line was asked through {len(x)} points; expected three or more")
-    across = x - x.mean()
-    slope = float((across * y).sum() / (across**2).sum())
-    rest = y - y.mean() - slope * across
-    return slope, float(np.sqrt((rest**2).sum() / (len(x) - 2) / (across**2).sum()))
+def farthest_from_1(ratios: Array) -> float:
+    """Return the one of some ratios that is farthest from 1."""
+    return float(ratios.flat[np.abs(ratios - 1).argmax()])
 
 
 def _finite(value: float) -> float | None:

@@ -9,24 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, falls, near, worst
-from samviz.claims.subjects import floor_points, interpolating
-from samviz.geometry import (
-    ascent_direction_sharpness,
-    average_direction_sharpness,
-    limiting_regularizer,
-    normal_space,
-    worst_direction_sharpness,
-)
+from samviz.claims import subjects
+from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, decreasing, farthest_from_1, near
+from samviz.claims.subjects import floor_points, grid, interpolating, unit_vectors
+from samviz.geometry import limiting_regularizer, normal_space
 from samviz.problems import Problem, valley
 
-KINDS: tuple[Literal["worst", "ascent", "average"], ...] = ("worst", "ascent", "average")
-ZOOMS = 12  # halvings of the square that is searched for the least sharpness
+Kind = Literal["worst", "ascent", "average"]
+KINDS: tuple[Kind, ...] = ("worst", "ascent", "average")
+WITHOUT_ASCENT: tuple[Kind, ...] = ("worst", "worst", "average")
+WITHOUT_AVERAGE: tuple[Kind, ...] = ("worst", "ascent", "worst")
 INFIMUM = "R_Asc is infinite on Γ itself: its limit is the infimum over points near Γ, here Γ + ρ²v for many normal v."
 
 
-@claim("Theorem 4.2")
-def three_limits(quick: bool) -> Finding:
+@claim(
+    "Theorem 4.2",
+    order=4.2,
+    symbols="S_Max, S_Asc, S_Avg; λ_M",
+    fails=[{"measured": WITHOUT_ASCENT}, {"measured": WITHOUT_AVERAGE}],
+)
+def three_limits(quick: bool, measured: Sequence[Kind] = KINDS) -> Finding:
     """On Γ, R_ρ/ρ² → λ₁/2 (worst), λ_M/2 (ascent; λ_M the smallest non-zero eigenvalue), Tr/(2D) (average)."""
     network, minimum = interpolating()
     floor = floor_points(3 if quick else 20)
@@ -37,105 +39,103 @@ def three_limits(quick: bool) -> Finding:
         ("valley", valley(), floor, (first, second, (first + second) / 4)),
         ("network", network, minimum[None], (top / 2, last / 2, spectrum.sum()[None] / (2 * network.dim))),
     ]
-    return _limits(cases, stochastic=False, quick=quick)
+    return _limits(cases, quick, measured, stochastic=False)
 
 
-@claim("Theorem 5.3")
-def one_sample_limits(quick: bool) -> Finding:
+@claim(
+    "Theorem 5.3",
+    order=5.3,
+    symbols="their limits S; E_k R_k,Max and so on; Tr",
+    fails=[{"stochastic": False}, {"measured": WITHOUT_AVERAGE}],
+)
+def one_sample_limits(quick: bool, measured: Sequence[Kind] = KINDS, stochastic: bool = True) -> Finding:
     """Sample by sample there is one bias: the mean R_ρ/ρ² tends to Tr/2 (worst, ascent) and Tr/(2D) (average)."""
     network, minimum = interpolating()
-    toy, floor = valley(mean=True), floor_points(3 if quick else 20)
-    first, second = toy.curvatures(floor)  # the eigenvalues of the mean
+    problem, floor = valley(mean=True), floor_points(3 if quick else 20)
+    first, second = problem.curvatures(floor)  # the eigenvalues of the mean
     trace = torch.linalg.eigvalsh(network.hessian(minimum[None])).sum(1)
     cases: list[tuple[str, Problem, Tensor, Sequence[Tensor]]] = [
-        ("valley", toy, floor, ((first + second) / 2, (first + second) / 2, (first + second) / 8)),
+        ("valley", problem, floor, ((first + second) / 2, (first + second) / 2, (first + second) / 8)),
         ("network", network, minimum[None], (trace / 2, trace / 2, trace / (2 * network.dim))),
     ]
-    return _limits(cases, stochastic=True, quick=quick)
+    return _limits(cases, quick, measured, stochastic)
 
 
-@claim("Definitions 4.1 and 4.3, Table 1")
-def explicit_bias(quick: bool) -> Finding:
+@claim(
+    "Definitions 4.1 and 4.3, Table 1",
+    order=4.1,
+    symbols="L_Max, R_Max; L_Asc, R_Asc; L_Avg, R_Avg",
+    fails=[{"measured": WITHOUT_ASCENT}, {"measured": WITHOUT_AVERAGE}],
+)
+def explicit_bias(quick: bool, measured: Sequence[Kind] = KINDS) -> Finding:
     """Among minimizers the three sharpnesses are least where λ₁, λ_M and the trace are: three different places."""
     radii = np.array([0.3, 0.1, 0.03] if quick else [0.3, 0.1, 0.03, 0.01, 0.003])
     # least λ₁/2 = F₁, λ_M/2 = F₂ and Tr/(2D) = (F₁ + F₂)/4, with ∇F₁ = (2x₁, 12x₂), ∇F₂ = −(8(1 − x₁), 2(1 − x₂))
-    goals = {"worst": ((0.0, 0.0), 8.0), "ascent": ((1.0, 1.0), 1.0), "average": ((0.8, 1 / 7), 373 / 140)}
+    minimizers = {"worst": ((0.0, 0.0), 8.0), "ascent": ((1.0, 1.0), 1.0), "average": ((0.8, 1 / 7), 373 / 140)}
     checks, curves = [], []
-    for kind, (goal, least) in goals.items():
-        ends = [_least(kind, rho) for rho in radii]
-        off = np.array([np.linalg.norm(place - np.array(goal)) for place, _ in ends])
+    for (kind, (goal, least)), measured_kind in zip(minimizers.items(), measured):
+        ends = [_minimizer_on_floor(measured_kind, rho) for rho in radii]
+        distance = max(float(np.linalg.norm(place - np.array(goal))) for place, _ in ends)
         excess = np.array([abs(value / least - 1) for _, value in ends])
         where = "({:.3g}, {:.3g})".format(*goal)
-        checks.append(near(f"{kind}: distance of the minimizer from {where}, the largest", 0, off.max(), absolute=1e-3))
+        checks.append(near(f"{kind}: distance of the minimizer from {where}, the largest", 0, distance, absolute=1e-3))
         if kind == "worst":  # at (0, 0) no step sideways raises F₁ enough: R_Max/ρ² is F₁ without remainder
             checks.append(near("worst: |R/(ρ²S) − 1| there, the largest", 0, excess.max(), absolute=1e-6))
         else:
-            checks.append(falls(f"{kind}: |R/(ρ²S) − 1| there", excess))
+            checks.append(decreasing(f"{kind}: |R/(ρ²S) − 1| there", excess))
             checks.append(near(f"{kind}: the same at the smallest ρ", 0, excess[-1], absolute=3 * radii[-1]))
         curves.append(Curve(f"{kind}: x₁ of the minimizer", radii, np.array([place[0] for place, _ in ends])))
         curves.append(Curve(f"predicted, {kind}", radii, np.full(len(radii), goal[0]), predicted=True))
-    settings = {
-        "problem": "valley()",
-        "rho": radii.tolist(),
-        "searched": "x₁, x₂ in [−0.1, 1.1]",
-        "grid": "5 × 5",
-        "halvings": ZOOMS,
-    }
-    return Finding(checks, settings, Plot("ρ", "x₁ where the sharpness is least", curves, log_y=False), INFIMUM)
+    return Finding(checks, Plot("ρ", "x₁ where the sharpness is least", curves, log_y=False), INFIMUM)
 
 
 def _limits(
-    cases: Sequence[tuple[str, Problem, Tensor, Sequence[Tensor]]], *, stochastic: bool, quick: bool
+    cases: Sequence[tuple[str, Problem, Tensor, Sequence[Tensor]]],
+    quick: bool,
+    measured: Sequence[Kind],
+    stochastic: bool,
 ) -> Finding:
-    """R_ρ/ρ² of each kind at falling ρ against its predicted limit, on problems at points of their Γ."""
+    """Compare R_ρ/ρ² of each kind, as ρ decreases, with its predicted limit, at points of Γ."""
     radii = np.array([1e-1, 1e-2, 1e-3] if quick else [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
     checks: list[Check] = []
     curves = []
     for name, problem, x, limits in cases:
-        for kind, limit in zip(KINDS, limits):
-            rises = torch.stack([_sharpness(problem, x, kind, rho, stochastic) / rho**2 for rho in radii])
-            off = (rises / limit - 1).abs().amax(1).numpy()
-            checks.append(falls(f"{name}, {kind}: |R/(ρ²S) − 1|", off))
-            checks.append(near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, off[radii == 1e-3][0], absolute=0.01))
-            given = limiting_regularizer(problem, x, kind, stochastic).value / limit
-            checks.append(near(f"{name}, {kind}: S from the Hessian", 1, worst(given.numpy()), absolute=1e-6))
-            curves.append(Curve(f"{name}, {kind}", radii, off))
+        for kind, measured_kind, limit in zip(KINDS, measured, limits):
+            rises = torch.stack([_sharpness(problem, x, measured_kind, rho, stochastic) / rho**2 for rho in radii])
+            error = (rises / limit - 1).abs().amax(1).numpy()
+            ratio = limiting_regularizer(problem, x, kind, stochastic).value / limit
+            checks += [
+                decreasing(f"{name}, {kind}: |R/(ρ²S) − 1|", error),
+                near(f"{name}, {kind}: |R/(ρ²S) − 1| at ρ = 0.001", 0, error[radii == 1e-3][0], absolute=0.01),
+                near(f"{name}, {kind}: S from the Hessian", 1, farthest_from_1(ratio.numpy()), absolute=1e-6),
+            ]
+            curves.append(Curve(f"{name}, {kind}", radii, error))
     curves.append(Curve("order ρ", radii, radii, predicted=True))
-    settings = {
-        "problem": [f"valley(mean={stochastic})", "subjects.interpolating()"],
-        "points": [len(x) for _, _, x, _ in cases],
-        "rho": radii.tolist(),
-        "ascent from": "Γ + ρ²v",
-    }
-    remark = (
-        "R_Asc is infinite on Γ itself; of points Γ + ρ²v with normal v the highest is taken."
-        if stochastic
-        else INFIMUM
-    )
-    return Finding(checks, settings, Plot("ρ", "|R_ρ/(ρ²S) − 1|", curves), remark)
+    remark = "R_Asc is infinite on Γ itself; of points Γ + ρ²v with normal v the highest is taken."
+    return Finding(checks, Plot("ρ", "|R_ρ/(ρ²S) − 1|", curves), remark if stochastic else INFIMUM)
 
 
-def _sharpness(problem: Problem, x: Tensor, kind: str, rho: float, stochastic: bool = False) -> Tensor:
-    """R_ρ at points of Γ (points, dim); for the ascent direction at many points at distance ρ² ≪ ρ."""
+def _sharpness(problem: Problem, x: Tensor, kind: Kind, rho: float, stochastic: bool = False) -> Tensor:
+    """Return R_ρ at points of Γ (points, dim); for the ascent direction at many points at distance ρ² ≪ ρ."""
     if kind == "worst":
-        return worst_direction_sharpness(problem, x, rho, stochastic).value
+        return subjects.worst_direction_sharpness(problem, x, rho, stochastic).value
     if kind == "average":
-        return average_direction_sharpness(problem, x, rho, stochastic).value
+        return subjects.average_direction_sharpness(problem, x, rho, stochastic).value
     space = normal_space(problem, x)
     rank = int(space.rank[0])
-    mixed = torch.randn(8, rank, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
-    mixed = mixed / mixed.norm(dim=1, keepdim=True)
-    ways = mixed if stochastic else torch.cat((torch.eye(rank, dtype=x.dtype), mixed))
-    around = (x[:, None] + rho**2 * torch.cat((ways, -ways)) @ space.vectors[:, :rank]).view(-1, problem.dim)
-    rises = ascent_direction_sharpness(problem, around, rho, stochastic).value.view(len(x), -1)
+    mixed = unit_vectors(8, rank)
+    directions = mixed if stochastic else torch.cat((torch.eye(rank, dtype=x.dtype), mixed))
+    offsets = rho**2 * torch.cat((directions, -directions)) @ space.vectors[:, :rank]
+    around = (x[:, None] + offsets).view(-1, problem.dim)
+    rises = subjects.ascent_direction_sharpness(problem, around, rho, stochastic).value.view(len(x), -1)
     return rises.amax(1) if stochastic else rises.amin(1)  # sample by sample all of them have one limit
 
 
-def _least(kind: str, rho: float) -> tuple[Array, float]:
-    """Where on the valley's floor R_ρ is least, by a grid that closes in, and R_ρ/ρ² there."""
+def _minimizer_on_floor(kind: Kind, rho: float) -> tuple[Array, float]:
+    """Find the point of the valley's floor where R_ρ is least, by a shrinking grid, and return it and R_ρ/ρ²."""
     middle, half = np.array([0.5, 0.5]), 0.6
-    for _ in range(ZOOMS):
-        offsets = np.stack(np.meshgrid(*[np.linspace(-half, half, 5)] * 2), -1).reshape(-1, 2)
+    for _ in range(12):
+        offsets = np.stack(grid(np.linspace(-half, half, 5), np.linspace(-half, half, 5))[::-1], -1)
         floor = torch.from_numpy(np.pad(middle + offsets, ((0, 0), (0, 2))))
         rises = _sharpness(valley(), floor, kind, rho).numpy()
         middle, half = middle + offsets[rises.argmin()], half / 2

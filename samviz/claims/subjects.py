@@ -1,29 +1,130 @@
-"""What the claims are tried on, besides quadratics and the valley: a small network that interpolates its data."""
+"""Problems, recorded calls and closed forms that several claims share."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from samviz.dynamics import gradient_flow_limit
-from samviz.problems import MLP, mlp
+from samviz import dynamics, geometry
+from samviz.claims.claim import Array, recorded
+from samviz.dynamics import Run
+from samviz.problems import MLP, Problem, mlp
 
-POINTS = 5
+gradient_flow_limit = recorded(dynamics.gradient_flow_limit)
+limiting_flow = recorded(dynamics.limiting_flow)
+worst_direction_sharpness = recorded(geometry.worst_direction_sharpness)
+ascent_direction_sharpness = recorded(geometry.ascent_direction_sharpness)
+average_direction_sharpness = recorded(geometry.average_direction_sharpness)
 
 
 @cache
 def interpolating() -> tuple[MLP, Tensor]:
     """A 1-6-1 tanh network on five points of sin 3x, and a point (19,) of its Γ: Φ(initial(0)), loss 2e-21, rank 5."""
-    inputs = np.linspace(-1, 1, POINTS)[:, None]
+    inputs = np.linspace(-1, 1, 5)[:, None]
     problem = mlp([1, 6, 1], activation="tanh", data=(inputs, np.sin(3 * inputs)), loss="mse")
-    return problem, gradient_flow_limit(problem, problem.initial(0)).x[0]
+    return problem, dynamics.gradient_flow_limit(problem, problem.initial(0)).x[0]
 
 
 def floor_points(count: int) -> Tensor:
-    """Points (count, 4) on the valley's floor, x₁ and x₂ uniform in [0.1, 0.9]."""
+    """Return points (count, 4) of the valley's floor, with x₁ and x₂ uniform in [0.1, 0.9]."""
     generator = torch.Generator().manual_seed(0)
     floor = 0.1 + 0.8 * torch.rand(count, 2, generator=generator, dtype=torch.float64)
     return torch.cat((floor, torch.zeros_like(floor)), 1)
+
+
+@recorded
+def unit_vectors(*shape: int, seed: int = 0) -> Tensor:
+    """Return random vectors of length 1, uniformly distributed along the last axis."""
+    return unit(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Scale vectors along the last axis to length 1."""
+    directions: Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
+    return directions
+
+
+def sine(vectors: Tensor, directions: Tensor) -> Tensor:
+    """Return the sine of the angle between vectors and unit directions (n, dim), exact for small angles."""
+    across = vectors - (vectors * directions).sum(1, keepdim=True) * directions
+    ratio: Tensor = across.norm(dim=1) / vectors.norm(dim=1)
+    return ratio
+
+
+def grid(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
+    """Return all pairs of two lists of numbers, each (pairs,); the second varies fastest."""
+    one, two = np.meshgrid(first, second, indexing="ij")
+    return one.ravel(), two.ravel()
+
+
+# ---- runs
+
+
+@recorded
+def new_run(problem: Problem, rule: str, lr: ArrayLike, rho: ArrayLike = 0.05, **options: Any) -> Run:
+    """Prepare a run on the CPU; a single start x0 serves all runs."""
+    runs = max(np.size(lr), np.size(rho))
+    if runs > 1 and np.ndim(options.get("x0", ())) == 1:
+        options["x0"] = np.tile(options["x0"], (runs, 1))
+    return Run(problem, rule, lr, rho, device="cpu", **options)
+
+
+def iterates(run: Run, steps: Array) -> Tensor:
+    """Step a batch of runs and return the iterates (times, runs, dim), each run at its own rounded steps."""
+    marks = np.broadcast_to(np.rint(steps).astype(int), (len(steps), len(run.x)))
+    x = run.x.new_zeros(*marks.shape, run.problem.dim)
+    for mark in np.unique(marks):
+        run.step(int(mark) - run.steps)
+        times, runs = np.nonzero(marks == mark)
+        x[times, runs] = run.x[runs]
+    return x
+
+
+def on_cycle(problem: Problem, minimum: Tensor, lr: Array, rho: float | Array) -> Tensor:
+    """Return for each run the point of Theorem 4.8's 2-cycle next to a point (dim,) of Γ, (runs, dim)."""
+    pairs = geometry.top_eigenpairs(problem, minimum)
+    top = float(pairs.values)
+    return minimum + torch.from_numpy(lr * rho * top / (2 - lr * top))[:, None] * pairs.vectors[0]
+
+
+# ---- closed forms of the valley, in numpy and from the paper's caption, that share no code with the library
+
+
+def curvatures(x: Array) -> tuple[Array, Array]:
+    """Return F₁ and F₂ at points (..., 2 or more)."""
+    return x[..., 0] ** 2 + 6 * x[..., 1] ** 2 + 8, 4 * (1 - x[..., 0]) ** 2 + (1 - x[..., 1]) ** 2 + 1
+
+
+def slopes(x: Array) -> tuple[Array, Array]:
+    """Return ∇F₁ and ∇F₂ along the floor, each (2,)."""
+    return np.array([2 * x[0], 12 * x[1]]), np.array([-8 * (1 - x[0]), -2 * (1 - x[1])])
+
+
+def overshoot(lr: ArrayLike, curvature: ArrayLike) -> Array:
+    """Return the factor (2/(2 − ηλ))² by which the drift at a finite η is stronger than in Eq. 7.
+
+    On the 2-cycle SAM takes its gradient at distance 2ρ/(2 − ηλ) from Γ instead of ρ, and the drift is quadratic in it.
+    """
+    return np.asarray((2 / (2 - np.asarray(lr) * np.asarray(curvature))) ** 2)
+
+
+def stronger_flow(start: ArrayLike, lr: Array, tau: Array, kind: Literal["worst", "average"]) -> Array:
+    """Solve Eq. 7 on valley(), or Eq. 18 on valley(mean=True), with the overshoot of each drift: (times, rates, 2).
+
+    λ₁ = 2F₁ on valley(). The trace of the mean is F₁ + F₂, and the λ of its two samples are 2F₁ and 2F₂.
+    """
+    paths = []
+    for rate in lr:
+
+        def velocity(_: float, x: Array, rate: float = rate) -> Array:
+            first, second = (overshoot(rate, 2 * f) * slope for f, slope in zip(curvatures(x), slopes(x)))
+            return -first if kind == "worst" else -(first + second) / 2
+
+        paths.append(solve_ivp(velocity, (0, tau[-1]), start, t_eval=tau, rtol=1e-9, atol=1e-12).y.T)
+    return np.stack(paths, 1)
