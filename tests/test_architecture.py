@@ -27,6 +27,7 @@ BELOW = {
     "course": set(),
     "verify": {"files", "claims", "figures"},
     "cli": {"files", "doctor", "verify", "course"},
+    "__main__": {"cli"},
     # samviz/__init__.py, which loads them when asked
     "": {"machine", "problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe"},
 }

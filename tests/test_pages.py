@@ -343,13 +343,6 @@ def test_citations_are_of_the_paper(path):
     assert list(citation_faults(path.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
-def test_each_claim_is_in_the_table_of_symbols(claim):
-    rows = [line for line in read("symbols").splitlines() if f"`{claim.name}`" in line]
-    assert rows
-    assert list(citation_faults(claim.source)) == []
-
-
 @pytest.mark.parametrize("room", ["problems", "geometry", "dynamics", "optim", "probe"])
 def test_no_public_name_is_left_out(room):
     texts = [path.read_text(encoding="utf-8") for path in PAGES]
