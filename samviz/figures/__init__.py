@@ -7,14 +7,12 @@ from samviz.figures.density import density_figure
 from samviz.figures.export import save
 from samviz.figures.flow import Track, flow_figure
 from samviz.figures.heatmap import heatmap_figure
+from samviz.figures.history import POINTS, probe_figure
 from samviz.figures.lab import Frame, figure, lab_figure
+from samviz.figures.landscape import heights, slice_figure
 from samviz.figures.minibatch import Directions, alignment_figure
-from samviz.figures.probe import probe_figure
-from samviz.figures.scene import heights
 from samviz.figures.seeds import seeds_figure
-from samviz.figures.series import POINTS
 from samviz.figures.sharpness import Surroundings, sharpness_figure
-from samviz.figures.slice import slice_figure
 
 __all__ = [
     "POINTS",

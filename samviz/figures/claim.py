@@ -1,4 +1,4 @@
-"""A claim's picture: what was measured as points, what the paper predicts as dashed lines."""
+"""The figure of a claim: measured points and the dashed curves that the paper predicts."""
 
 from __future__ import annotations
 
@@ -6,39 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samviz.figures.arguments import given
-from samviz.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    Trace,
-    apart,
-    axis,
-    layout,
-    note,
-    title,
-)
+from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, spread
+from samviz.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
     from samviz.claims import Plot
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
-HEIGHT = 360  # pixels
-PLACE = (0.0, 0.74)  # of the axes; the rest is for the labels
-POINTS = 20  # measured points up to which each is drawn
-FRACTION = 0.07  # of the height between two labels
+WIDTH = 0.74  # of the axes; the labels stand to the right of them
+FEW = 20  # points up to which a measured curve is drawn as points
 
 
 def claim_figure(plot: Plot) -> dict[str, Any]:
-    """A claim's picture as plain plotly JSON.
+    """Draw the plot of a claim as plain plotly JSON.
 
-    A predicted curve takes the colour of the measured one before it, and needs no label of its own where its name
-    only says that it is predicted. Colour is never alone: points differ in shape.
+    A predicted curve has the colour of the measured one before it. Its label is omitted if it would only say that the
+    curve is predicted. Measured curves differ in colour and in the shape of their points.
 
     Args:
         plot: from a claim's finding.
@@ -46,58 +30,44 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}.
     """
-    given("plot", plot, "Plot", "claims")
+    from samviz.checks import check_type
+    from samviz.claims import Plot
+
+    check_type("plot", plot, Plot, "a Plot of samviz.claims")
     traces: list[Trace] = []
-    labels: list[tuple[float, str, str]] = []  # height of the last point in axis units, text, colour
+    labels: list[tuple[float, str, str]] = []  # height of the last point on the axis, text and colour
     number = -1
     for curve in plot.curves:
         number += not curve.predicted
         color = COLORS[number % len(COLORS)] if number >= 0 else GREY
         order = np.argsort(curve.x)  # the label stands at the right end
-        trace: Trace = {"type": "scatter", "x": curve.x[order], "y": curve.y[order], "name": curve.name}
-        if curve.predicted:
-            trace |= {"mode": "lines", "line": {"color": color, "dash": "dash", "width": 1.5}}
-        else:
-            shape = {"color": color, "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8}
-            trace |= {"mode": "markers" if len(curve.x) <= POINTS else "lines", "marker": shape}
-            trace |= {"line": {"color": color, "width": 1.5}}
+        trace = line(curve.x[order], curve.y[order], curve.name, color, 1.5, "dash" if curve.predicted else "solid")
+        if not curve.predicted:
+            trace["marker"] = {"color": color, "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8}
+            trace["mode"] = "markers" if len(curve.x) <= FEW else "lines"
         if curve.error is not None:
             trace["error_y"] = {"type": "data", "array": curve.error[order], "color": color, "thickness": 1.2}
         traces.append(trace)
-        last = _on_axis(curve.y[order], plot.log_y)
-        if len(last) and not (curve.predicted and number >= 0 and curve.name.startswith("predicted")):
-            labels.append((float(last[-1]), curve.name, color))
-    low, high = _range([curve.y for curve in plot.curves], plot.log_y)
-    heights = apart([at for at, _, _ in labels], FRACTION * (high - low), low)
-    whole = layout(HEIGHT, margin={"l": 60, "r": 14, "t": 34, "b": 48})
+        heights = _positions(curve.y[order], plot.log_y)
+        if len(heights) and not (curve.predicted and number >= 0 and curve.name.startswith("predicted")):
+            labels.append((float(heights[-1]), curve.name, color))
+    all_heights = np.concatenate([np.empty(0), *(_positions(curve.y, plot.log_y) for curve in plot.curves)])
+    low, high = (float(all_heights.min()), float(all_heights.max())) if len(all_heights) else (0.0, 1.0)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = low - margin, high + margin
+    layout = new_layout(360, left=60, top=34, bottom=48)
     dashed = " (dashed: predicted)" if any(curve.predicted for curve in plot.curves) else ""
-    whole["xaxis"] = axis(PLACE, "y", title={"text": plot.x_label + dashed}, **_scale(plot.log_x))
-    whole["yaxis"] = axis((0, 1), "x", range=[low, high], **_scale(plot.log_y))
-    # A log axis wants an annotation's place as an exponent; that is how the heights come.
-    whole["annotations"] = [
-        title("", plot.y_label, 0, 1.02),
-        *(
-            note(text, PLACE[1] + 0.01, height, "paper", "y", color, yanchor="middle")
-            for height, (_, text, color) in zip(heights, labels)
-        ),
+    scales: list[Layout] = [
+        {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7} for log in (plot.log_x, plot.log_y)
     ]
-    return {"data": traces, "layout": whole}
+    x = scales[0] | {"label": plot.x_label + dashed}
+    add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=scales[1] | {"range": [low, high]})
+    for height, (_, name, color) in zip(spread([at for at, *_ in labels], 0.07 * (high - low), low), labels):
+        layout["annotations"].append(note(name, WIDTH + 0.01, height, "paper", "y", color, yanchor="middle"))
+    return {"data": traces, "layout": layout}
 
 
-def _on_axis(values: Any, log: bool) -> Any:
-    """The finite values, as the axis measures them."""
-    values = np.asarray(values, float)
+def _positions(values: Any, log: bool) -> Any:
+    """Return the positions of the finite values on an axis: powers of ten on a logarithmic one."""
     values = values[np.isfinite(values) & ((values > 0) | (not log))]
     return np.log10(values) if log else values
-
-
-def _range(curves: list[Any], log: bool) -> tuple[float, float]:
-    """Lowest and highest of all curves as the axis measures them, with a margin."""
-    values = np.concatenate([_on_axis(curve, log) for curve in curves] or [np.zeros(1)])
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - margin, high + margin
-
-
-def _scale(log: bool) -> dict[str, Any]:
-    return {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7}

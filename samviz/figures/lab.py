@@ -1,18 +1,18 @@
-"""The lab's picture: three time series beside the landscape and what the parameters mean."""
+"""The figure of the lab: the history next to the landscape and to what the parameters mean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.arguments import given
-from samviz.figures.scene import landscape_panel, picture_panel
-from samviz.figures.series import series
-from samviz.figures.style import layout
+from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, note, split
+from samviz.figures.history import LAB_ROWS, lab_history
+from samviz.figures.landscape import lab_landscape
+from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -22,32 +22,30 @@ if TYPE_CHECKING:
     from samviz.problems.picture import Picture
 
 Array = NDArray[np.float64]
-HEIGHT = 660  # pixels
-SPLIT = 0.535, 0.605  # where the left column ends and the right one begins
 
 
 @dataclass(frozen=True)
 class Frame:
-    """All that one picture of the lab shows, as plain results."""
+    """All that one figure of the lab shows, as plain results."""
 
     history: History  # at least one row, thinned
     edge: Array  # (rows,), the predicted edge of stability
     estimates: Array  # (points, 2), step and curvature uᵀHu along SAM's gradient, from its two gradients; thinned
-    changes: Sequence[tuple[int, Settings]]
+    changes: Sequence[tuple[int, Settings]]  # step and settings, from the first settings on
     ghost: History | None  # an earlier run
-    samples: int
+    samples: int  # of the problem: the batch size that stands for a full batch
     landscape: Landscape
-    height: Array  # (resolution, resolution), or (1, resolution) for a line
-    trail: Array  # (steps, 2), on a line the coordinate and the loss
-    lost: float
-    shown: str  # what the trail is, in words
+    height: Array  # (resolution, resolution) from `heights`, or (1, resolution) for a line
+    trail: Array  # (steps, 2), the latest iterates on the plane; on a line the coordinate and the loss
+    lost: float  # share of the distance from the plane's origin that is off the plane
+    shown: str  # which iterates the trail contains, in words
     picture: Picture | None
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
 
 
 def lab_figure(frame: Frame) -> dict[str, Any]:
-    """The lab's picture as plain plotly JSON, in which arrays stay numpy arrays.
+    """Draw the figure of the lab as plain plotly JSON, in which arrays stay numpy arrays.
 
     Args:
         frame: what to show.
@@ -55,28 +53,15 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}; `figure` turns it into a `plotly.graph_objects.Figure`.
     """
-    given("frame", frame, "Frame", "figures")
-    left, right = SPLIT
-    lines, axes = series(
-        frame.history,
-        frame.edge,
-        frame.changes,
-        frame.ghost,
-        estimates=frame.estimates,
-        width=left,
-        samples=frame.samples,
-    )
-    slice_, plane = landscape_panel(
-        frame.landscape, frame.height, frame.trail, frame.lost, shown=frame.shown, x=(right, 1), y=(0.385, 0.97)
-    )
-    meaning, place = picture_panel(frame.picture, frame.start, frame.path, x=(right, 1), y=(0, 0.285))
-    notes = [note for part in (axes, plane, place) for note in part["annotations"]]
-    whole = layout(HEIGHT) | axes | plane | place | {"annotations": notes}
-    return {"data": [*slice_, *meaning, *lines], "layout": whole}
+    layout = new_layout(660, top=26, bottom=40)
+    left, right = split([0.535, 0.395], gap=0.07)
+    history = lab_history(layout, frame, left)
+    landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0] + 0.005, LAB_ROWS[0][1]))
+    return {"data": [*landscape, *_picture(layout, frame, right, LAB_ROWS[2]), *history], "layout": layout}
 
 
 def figure(plain: dict[str, Any]) -> go.Figure:
-    """Plain plotly JSON as a plotly figure.
+    """Convert plain plotly JSON into a plotly figure.
 
     Args:
         plain: from any `..._figure`.
@@ -87,3 +72,108 @@ def figure(plain: dict[str, Any]) -> go.Figure:
     import plotly.graph_objects as go
 
     return go.Figure(plain)
+
+
+class Drawn(NamedTuple):
+    """A picture of the parameters, without its place."""
+
+    traces: list[Trace]
+    heading: tuple[str, str]
+    x: Layout
+    y: Layout
+    notes: Sequence[Layout] = ()
+
+
+def _picture(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
+    """Add axes 5 with the function, the decision regions, or whatever the parameters mean; return the traces."""
+    kind = type(frame.picture).__name__
+    empty = Drawn([], ("", ""), {"visible": False}, {"visible": False})
+    drawn = PICTURES[kind](frame.picture, frame) if kind in PICTURES else empty
+    axes = add_axes(layout, 5, column, row, drawn.heading, x=drawn.x, y={"nticks": 6} | drawn.y)
+    layout["annotations"] += drawn.notes
+    return [trace | axes for trace in drawn.traces]
+
+
+def _curve(picture: Any, frame: Any) -> Drawn:
+    """Draw a function of one input, dotted at the start of the run."""
+    start = frame.start or picture
+    traces = [
+        line(start.inputs, start.outputs, "at the start", GREY, 1.5, "dot"),
+        line(picture.inputs, picture.outputs, "now", VERMILION, 2.5),
+        marks(picture.data_inputs, picture.data_targets, "data", INK, 7),
+    ]
+    low, high = picture.data_targets.min(), picture.data_targets.max()
+    margin = 0.2 * ((high - low) or 1.0)
+    x, y = {"range": [picture.inputs[0], picture.inputs[-1]]}, {"range": [low - margin, high + margin]}
+    return Drawn(traces, ("what the network computes", "now, and dotted at the start"), x, y)
+
+
+def _regions(picture: Any, frame: Any) -> Drawn:
+    """Draw the decision regions of two classes, with the data."""
+    limit = float(np.abs(picture.score).max()) or 1.0
+    colors = [[0, "#f3b48a"], [0.5, "#ffffff"], [1, "#8fc1de"]]
+    score = {"type": "heatmap", "x": picture.axis1, "y": picture.axis2, "z": np.round(picture.score, 3)}
+    look = {"zmin": -limit, "zmax": limit, "colorscale": colors, "showscale": False, "zsmooth": "best"}
+    traces: list[Trace] = [score | look | {"hoverinfo": "skip"}]
+    for label, color, symbol in ((0, VERMILION, "circle"), (1, BLUE, "diamond")):
+        points = picture.points[picture.labels == label]
+        traces.append(marks(points[:, 0], points[:, 1], f"class {label}", color, 6, symbol, edge=("white", 0.8)))
+    x, y = ({"range": [axis[0], axis[-1]]} for axis in (picture.axis1, picture.axis2))
+    return Drawn(traces, ("what the network computes", "○ class 0, ◇ class 1"), x, y)
+
+
+def _classes(picture: Any, frame: Any) -> Drawn:
+    """Draw the accuracy for each class."""
+    classes = np.arange(len(picture.accuracy))
+    words = {"text": [f"{a:.0%}" for a in picture.accuracy], "textposition": "outside", "cliponaxis": False}
+    bars = {"type": "bar", "x": classes, "y": picture.accuracy, "marker": {"color": BLUE}} | words
+    detail = f"share of each class right · mean {picture.accuracy.mean():.1%}"
+    y = {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
+    return Drawn([bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y)
+
+
+def _residuals(picture: Any, frame: Any) -> Drawn:
+    """Draw predictions against targets."""
+    ends = np.array([picture.targets.min(), picture.targets.max()], float)
+    traces = [line(ends, ends, "perfect", GREY), marks(picture.targets, picture.predictions, "predictions", INK, 6)]
+    return Drawn(
+        traces, ("predictions", "against targets; the line is perfect"), {"label": "target"}, {"label": "prediction"}
+    )
+
+
+def _coordinates(picture: Any, frame: Any) -> Drawn:
+    """Draw the distance from the minimum along each eigenvector."""
+    names = [f"v{i}" for i in range(1, len(picture.distance) + 1)]
+    bars = {"type": "bar", "x": names, "y": np.maximum(picture.distance, 1e-12), "marker": {"color": BLUE}}
+    y = {"type": "log", "exponentformat": "power", "range": [-9, 1]}
+    return Drawn([bars], ("distance from the minimum", "along each eigenvector"), {"type": "category"}, y)
+
+
+def _floor(picture: Any, frame: Any) -> Drawn:
+    """Draw the path on the valley floor over the contours of λ₁."""
+    minima = {"least λ₁": (0.0, 0.0), "least trace": (0.8, 1 / 7), "least λ₂": (1.0, 1.0)}
+    x, y = np.array([*minima.values()]).T
+    words = {"text": [*minima], "cliponaxis": False}
+    traces = [
+        contours(picture.axis, picture.axis, picture.level, "λ₁", ncontours=14),
+        marks(x, y, "minima", "white", 9, "x", edge=(INK, 1), **words),
+        line(frame.path[:, 0], frame.path[:, 1], "path", ORANGE, 2.5),
+        marks(picture.point[:1], picture.point[1:], "iterate", VERMILION, 14, edge=("white", 2)),
+    ]
+    notes = [
+        note(name, a, b, "x5", "y5", INK if b == 1 else "white", xanchor="right" if a else "left")
+        | {"yanchor": "top" if b == 1 else "bottom", "xshift": -6 if a else 6}
+        for name, (a, b) in minima.items()
+    ]
+    span = {"range": [-0.03, 1.03]}
+    return Drawn(traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span, notes)
+
+
+PICTURES = {
+    "Curve": _curve,
+    "Regions": _regions,
+    "Classes": _classes,
+    "Residuals": _residuals,
+    "Coordinates": _coordinates,
+    "Floor": _floor,
+}

@@ -1,0 +1,147 @@
+"""Slices of the loss: the landscape of the lab, and planes side by side with the loss along their first direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samviz.figures.drawing import (
+    Interval,
+    Layout,
+    Trace,
+    add_axes,
+    contour_levels,
+    contours,
+    line,
+    marks,
+    new_layout,
+    note,
+    split,
+    spread,
+    text,
+)
+from samviz.figures.style import BLUE, GREEN, HALO, INK, ORANGE, VERMILION
+
+if TYPE_CHECKING:
+    from samviz.figures.lab import Frame
+    from samviz.geometry import Landscape
+
+LEVELS = 15  # contours from the lowest to the highest point
+LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
+
+
+def heights(landscape: Landscape) -> NDArray[np.float64]:
+    """Return √(L − min L), whose contours are evenly spaced on a quadratic bowl.
+
+    Args:
+        landscape: a slice of the loss.
+
+    Returns:
+        Array of the shape of its loss.
+    """
+    return np.sqrt(np.maximum(landscape.loss - np.nanmin(landscape.loss), 0))
+
+
+def path_traces(path: Any, position: Any, path_name: str, position_name: str, **more: Any) -> list[Trace]:
+    """Draw a path of iterates (steps, 2) and a mark at a position (1, 2)."""
+    dots = {"mode": "lines+markers", "marker": {"color": ORANGE, "size": 6}}
+    return [
+        line(path[:, 0], path[:, 1], path_name, ORANGE, **more) | dots,
+        marks(position[:, 0], position[:, 1], position_name, VERMILION, 14, edge=("white", 2), **more),
+    ]
+
+
+def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
+    """Add axes 4 with the loss on a plane, or over a line, and the latest iterates; return the traces."""
+    a, b, labels = frame.landscape.axis1, frame.landscape.axis2, frame.landscape.plane.labels
+    loss, iterates = frame.landscape.loss, path_traces(frame.trail, frame.trail[-1:], "latest steps", "iterate")
+    look: Layout = {"exponentformat": "e", "nticks": 6}
+    x = look | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
+    if len(b) == 1:
+        margin = 0.06 * (float(np.ptp(loss)) or 1.0)
+        y = look | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
+        traces = [line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
+        detail = f"the loss over {labels[0]}"
+    else:
+        y = look | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
+        levels = contour_levels(float(np.nanmax(frame.height)), LEVELS)
+        words = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
+        share = text(a[:1], b[:1], [words], "projection", position="top right", size=11)
+        traces = [contours(a, b, frame.height, "√(L − min L)", **levels), *iterates, share]
+        detail = f"plane of {labels[0]} and {labels[1]}"
+    detail += f" · {frame.shown}" if len(frame.trail) > 1 else ""
+    axes = add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
+    return [trace | axes for trace in traces]
+
+
+def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
+    """Draw slices of the loss as plain plotly JSON, with the projected trajectory on each.
+
+    All planes have the same contours of √(L − min L), which are evenly spaced on a quadratic bowl: the denser they are,
+    the steeper is the loss. Next to them is the loss along d₁, of planes and lines.
+
+    Args:
+        named: one to three slices of `samviz.geometry.landscape` or `landscape_of`, by name.
+
+    Returns:
+        {"data": traces, "layout": layout}.
+
+    Raises:
+        ValueError: when there are none, or too many.
+
+    >>> import torch
+    >>> from samviz.geometry import landscape
+    >>> from samviz.problems import quadratic
+    >>> bowl = landscape(quadratic([2.0, 1.0]), torch.zeros(2), resolution=3)
+    >>> [trace["name"] for trace in slice_figure({"bowl": bowl})["data"]]
+    ['bowl slice', 'bowl path', 'bowl here', 'bowl along d₁']
+    """
+    from samviz.checks import check_type
+    from samviz.geometry import Landscape
+
+    check_type("named", named, Mapping, "a mapping from names to slices")
+    for name, landscape in named.items():
+        check_type(f"named[{name!r}]", landscape, Landscape, "a Landscape of samviz.geometry")
+    if not 1 <= len(named) <= len(LINES):
+        raise ValueError(f"named holds {len(named)} slices; expected 1 to {len(LINES)}")
+    planes = {name: (landscape, heights(landscape)) for name, landscape in named.items() if len(landscape.axis2) > 1}
+    columns = split([1] * (len(planes) + 1), gap=0.07, end=0.88)  # the rest is for the names of the curves
+    top = max((float(np.nanmax(height)) for _, height in planes.values()), default=0.0) or 1.0
+    layout = new_layout(390, right=10)
+    traces: list[Trace] = []
+    for number, (name, (landscape, height)) in enumerate(planes.items(), start=2):
+        x, y = (
+            {"label": f"{label} →", "range": [a[0], a[-1]], "nticks": 6}
+            for label, a in zip(landscape.plane.labels, (landscape.axis1, landscape.axis2))
+        )
+        axes = add_axes(layout, number, columns[number - 2], (0, 1), (name, ""), x=x, y=y)
+        path = landscape.trajectory.coordinates if landscape.trajectory else np.zeros((1, 2))
+        levels = contours(landscape.axis1, landscape.axis2, height, f"{name} slice", **contour_levels(top, LEVELS))
+        model = path_traces(path, np.zeros((1, 2)), f"{name} path", f"{name} here", hoverinfo="skip")
+        traces += [trace | axes for trace in (levels, *model)]
+    return {"data": traces + _first_direction(layout, named, columns[-1]), "layout": layout}
+
+
+def _first_direction(layout: Layout, named: Mapping[str, Landscape], column: Interval) -> list[Trace]:
+    """Add axes with the loss along the first direction of each slice; return the traces."""
+    traces: list[Trace] = []
+    for (name, landscape), (color, dash) in zip(named.items(), LINES):
+        label = landscape.plane.labels[0] if len(landscape.axis2) == 1 else "d₁"
+        loss = landscape.loss[np.argmin(np.abs(landscape.axis2))]
+        traces.append(line(landscape.axis1, loss, f"{name} along {label}", color, 2.5, dash))
+    low, high = (float(extreme([extreme(trace["y"]) for trace in traces])) for extreme in (np.nanmin, np.nanmax))
+    height = (high - low) or 1.0
+    labels = {landscape.plane.labels[0] for landscape in named.values()}
+    span = [min(float(trace["x"][0]) for trace in traces), max(float(trace["x"][-1]) for trace in traces)]
+    x = {"range": span, "label": labels.pop() if len(labels) == 1 else "d₁"}
+    y = {"range": [low - 0.04 * height, high + 0.04 * height], "nticks": 6, "exponentformat": "power"}
+    add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
+    places = spread([float(trace["y"][-1]) for trace in traces], 0.07 * height, low)
+    for name, trace, place in zip(named, traces, places):
+        font = {"size": 12, "color": trace["line"]["color"], "shadow": HALO}
+        end = note(f"<b>{name}</b>", float(trace["x"][-1]), place, "x", "y", INK, xshift=5, font=font)
+        layout["annotations"].append(end)
+    return traces
