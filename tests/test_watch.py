@@ -14,7 +14,7 @@ from stories import in_kernel, until
 
 from samviz.dynamics import History
 from samviz.figures import figure
-from samviz.figures.probe import probe_figure
+from samviz.figures.history import probe_figure
 from samviz.optim import SAM
 from samviz.probe import Probe
 from samviz.probe.panel import watch_panel
@@ -65,8 +65,7 @@ def over(panel):
 
 
 def marks(panel):
-    words = [note["text"].strip() for note in panel.figure["layout"]["annotations"]]
-    return [text for text in words if "→" in text]
+    return [text.strip() for t in panel.figure["data"] if t["name"] == "changes" for text in t["text"]]
 
 
 @pytest.fixture(autouse=True)

@@ -62,13 +62,14 @@ class Curve(NamedTuple):
     error: Array | None = None  # (rows,), half the height of a band
     residual: Array | None = None  # (rows,), half the length of a whisker on an open mark; NaN where it has converged
     in_range: bool = True  # whether the axis includes it
+    gaps: bool = False  # whether a row where it was not measured leaves a gap, instead of being joined across
     label: str = ""  # at its end, if it differs from the name
 
 
 def _draw(curve: Curve, step: Array, log: bool, dots: bool) -> list[Trace]:
-    """Draw a curve that joins the rows where it was measured, its band below it and its open marks above."""
-    at = np.flatnonzero(np.isfinite(curve.y))
-    at = np.unique(np.append(at[:: 1 + (len(at) - 1) // (POINTS + 1)], at[-1:]))  # always with the last one
+    """Draw a curve with its band below it and its open marks above."""
+    at = np.flatnonzero(np.isfinite(curve.y) | curve.gaps)
+    at = np.unique(np.append(at[:: 1 + len(at) // (POINTS + 2)], at[-1:]))  # always with the last one
     x, y = (step, curve.y) if len(at) == len(step) else (step[at], curve.y[at])  # an array in common is sent once
     traces = []
     if curve.error is not None:
@@ -130,7 +131,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     decades = {"range": [low, high + 0.2 * (high - low)], "dtick": max(1, round(1.2 * (high - low) / 4))}
     trace = Curve("trace", h["trace"], GREEN, 1.5, "dot", error=2 * h["trace_error"])
     rate = Curve("2/η", 2 / np.asarray(h["lr"], float), PURPLE, 1.5, "dash")
-    edge = Curve("SAM's edge", frame.edge, BLUE, 1.5, "longdashdot")
+    edge = Curve("SAM's edge", frame.edge, BLUE, 1.5, "longdashdot", gaps=True)
     eigenvalues = _eigenvalue_curves(h["eigenvalues"][:, :3])
     sharpness, alignment = [trace, *eigenvalues, rate, edge], _alignment_curves(h)
     panels: list[tuple[tuple[str, str], str, list[Curve], Layout]] = [
@@ -190,7 +191,9 @@ def _sharpness_labels(
     labels += [(last, float(value), trace.name, trace.color) for value in trace.y[np.isfinite(trace.y)][-1:]]
     labels.append((last, float(rate.y[-1]), rate.name, rate.color))
     latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
-    return labels + [(last, float(np.median(latest)), ESTIMATE, VERMILION)] * bool(len(latest))
+    if len(latest):
+        labels.append((last, float(np.median(latest)), ESTIMATE, VERMILION))
+    return labels
 
 
 def _grouped(changes: Sequence[tuple[int, Settings]], close: float) -> list[tuple[int, Settings, Settings]]:

@@ -53,6 +53,9 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     Returns:
         {"data": traces, "layout": layout}; `figure` turns it into a `plotly.graph_objects.Figure`.
     """
+    from samviz.checks import check_type
+
+    check_type("frame", frame, Frame, "a Frame of samviz.figures")
     layout = new_layout(660, top=26, bottom=40)
     left, right = split([0.535, 0.395], gap=0.07)
     history = lab_history(layout, frame, left)

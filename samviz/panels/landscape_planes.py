@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samviz.dynamics import Run
-from samviz.figures.slice import slice_figure
+from samviz.figures.landscape import slice_figure
 from samviz.geometry import (
     Eigenpairs,
     Landscape,

@@ -10,7 +10,7 @@ from traceback import extract_tb
 from typing import Any
 
 from samviz.dynamics import History
-from samviz.figures.probe import probe_figure
+from samviz.figures.history import probe_figure
 from samviz.lab.attended import attended
 from samviz.lab.controls import Button, Control, Slider, decades
 from samviz.lab.panel import Drawing, Panel
