@@ -1,4 +1,4 @@
-"""What is measured at an iterate: each number as well as some units of work allow, from where the last one ended."""
+"""Measure a model during training: each number as accurately as some units of work allow."""
 
 from __future__ import annotations
 
@@ -17,86 +17,77 @@ from samviz.geometry.eigenpairs import DENSE, Eigenpairs
 from samviz.probe.budget import Work, timed
 from samviz.problems import Problem
 
-PAIRS, STEEPEST = (4, 16), (2, 40)  # antithetic directions of the average and gradients of the climb: least, most
-GAIN, STATIONARY = 1e-3, 1e-2  # of a climb that counts as converged: what single precision and a budget allow
-PROBES, STEPS = (2, 8), (8, 40)  # of the spectral density: least, most
-AT_ONCE = 8  # random vectors that are in memory together
-VECTORS = "eigenvalues", "residuals"  # columns of k numbers; those of one:
-NEAR = "gap", "cos_v1", "cos_eigenspace", "rayleigh", "multiplicity", "closing"
-CLIMBED = "worst", "worst_residual", "worst_converged", "ascent", "average", "average_error"
-NUMBERS = "loss", "grad_norm", "converged", *NEAR, "trace", "trace_error", *CLIMBED
+# Least and most work: antithetic pairs of random directions of the average, and gradients of the maximization;
+# random vectors and Lanczos steps of the spectral density.
+PAIRS, MAXIMIZATION = (4, 16), (2, 40)
+PROBES, STEPS = (2, 8), (8, 40)
+GAIN, STATIONARY = 1e-3, 1e-2  # of a converged maximization: what single precision and a budget allow
+BLOCK = 8  # random vectors that are in memory together
+VECTORS = "eigenvalues", "residuals"  # columns of k numbers; all others have one number
+ALIGNMENT = "gap", "cos_v1", "cos_eigenspace", "rayleigh", "multiplicity", "closing"
+SHARPNESS = "worst", "worst_residual", "worst_converged", "ascent", "average", "average_error"
+NUMBERS = "loss", "grad_norm", "converged", *ALIGNMENT, "trace", "trace_error", *SHARPNESS
 
 
 class Found(NamedTuple):
-    """What a measurement found."""
+    """The result of a measurement."""
 
     columns: dict[str, Any]
-    units: float  # of work that it took
+    units: float  # of work that were done
     products: int = 0  # Hessian-vector products among them
     density: SpectralDensity | None = None
-    least: float = 0  # units to mean something, as is known now; 0 for as before
+    least: float = 0  # units that the next such measurement needs; 0 for as before
 
 
 class Gauge:
-    """Measures a problem at one iterate after the other, and starts from what it found at the last.
+    """Measure a problem at one iterate after another, each time starting from the last results.
 
-    A unit of work is a Hessian-vector product, and for gradient and sharpness a gradient, three losses being one. What
-    it keeps between two iterates are about 2k + 2 parameter vectors.
+    A unit of work is a Hessian-vector product; for gradient and sharpness a gradient, which costs as much as three
+    losses. Between two iterates it keeps about 2k + 2 parameter vectors. The random vectors of a seed are the same
+    each time, so that their errors vary smoothly.
     """
 
     def __init__(self, problem: Problem, k: int, rho: float, seed: int) -> None:
-        """Nothing measured yet.
-
-        Args:
-            problem: whose loss.
-            k: top eigenvalues, at most dim of them.
-            rho: perturbation radius ρ > 0.
-            seed: int, of all random vectors; the same ones each time, so that their errors vary smoothly.
-        """
+        """Prepare to measure k eigenvalues, at most dim, and the sharpness at radius ρ."""
         self.problem, self.k, self.rho, self.seed = problem, min(k, problem.dim), rho, seed
-        self.x = problem.initial()[None]  # (1, dim), where the model is
-        self.slope = torch.zeros_like(self.x)  # (1, dim), the gradient there
-        self.base = math.nan  # the loss there
+        self.x = problem.initial()[None]  # (1, dim), the present iterate
+        self.gradient = torch.zeros_like(self.x)  # (1, dim), there
+        self.loss = math.nan  # there
         self.top: Eigenpairs | None = None  # the last ones, from which the next ones start
-        self.known: Tensor | None = None  # (1, k), vᵀHv of them at this iterate
-        self.steepest: Tensor | None = None  # (1, dim), the last worst direction
+        self.curvatures: Tensor | None = None  # (1, k), vᵀHv of their vectors at the present iterate
+        self.worst: Tensor | None = None  # (1, dim), the last worst direction
 
     def work(self) -> dict[str, Work]:
-        """How much work each measurement takes, by its name, and how long that takes where the model is now."""
+        """Return the work of each measurement by name, with the measured time of a unit."""
 
         def multiply() -> None:
-            float(self.problem.hvp(self.x)(self.slope[:, None]).sum())  # waits for a GPU
+            float(self.problem.hvp(self.x)(self.gradient[:, None]).sum())  # waits for a GPU
 
         self._gradient(1)
-        multiply()  # the first time is no measure
+        multiply()  # the first time includes setup
         gradient, product = timed(lambda: self._gradient(1)), timed(multiply)
         k, dim = self.k, self.problem.dim
-        found = {
+        work = {
             "gradient": Work(1, 1, gradient),
             "eigenvalues": Work(2 * k + 5, 200, product),
-            "trace": Work(AT_ONCE + k, 8 * AT_ONCE + k, product),
+            "trace": Work(BLOCK + k, 8 * BLOCK + k, product),
             "sharpness": Work(8, 60, gradient),
             "density": Work(STEPS[0] * (PROBES[0] + 1), STEPS[1] * (PROBES[1] + 1), product),
         }
-        if dim <= DENSE:  # whose whole Hessian is taken
-            found |= {name: Work(dim + 1, dim + 1, product) for name in ("eigenvalues", "trace", "density")}
-        return found
+        if dim <= DENSE:  # the dense Hessian is computed
+            work |= {name: Work(dim + 1, dim + 1, product) for name in ("eigenvalues", "trace", "density")}
+        return work
 
     def measure(self, name: str, units: float) -> Found:
-        """Make a measurement where the model was when its gradient was taken.
-
-        Args:
-            name: one of `work`; "gradient" goes to where the model is now.
-            units: of work that it may take, about.
-        """
+        """Make one of the measurements in `work` with about so many units; "gradient" moves to the model's iterate."""
         found: Found = getattr(self, f"_{name}")(units)
         return found
 
     def _gradient(self, units: float) -> Found:
-        self.x, self.known = self.problem.initial()[None], None
-        loss, self.slope = self.problem.gradient(self.x)
-        self.base = float(loss)
-        return Found({"loss": self.base, "grad_norm": float(self.slope.norm())}, 1)
+        self.x, self.curvatures = self.problem.initial()[None], None
+        loss, self.gradient = self.problem.gradient(self.x)
+        self.loss = float(loss)
+        return Found({"loss": self.loss, "grad_norm": float(self.gradient.norm())}, 1)
 
     def _eigenvalues(self, units: float) -> Found:
         pairs = top_eigenpairs(
@@ -104,75 +95,75 @@ class Gauge:
         )
         if not bool(pairs.start.isfinite().all()):
             raise ValueError("the Hessian is not finite here")
-        self.top, self.known = pairs, pairs.values
-        near = alignment(self.problem, self.x, gradient=self.slope, eigenpairs=pairs)
+        self.top, self.curvatures = pairs, pairs.values
+        aligned = alignment(self.problem, self.x, gradient=self.gradient, eigenpairs=pairs)
         columns: dict[str, Any] = {
             "eigenvalues": pairs.values[0].cpu().double().numpy(),
             "residuals": pairs.residuals[0].cpu().double().numpy(),
             "converged": float(pairs.converged.all()),
         }
-        columns |= {name: float(getattr(near, name)) for name in NEAR}
-        spent = pairs.products + 1
-        least = spent if columns["converged"] else 2 * spent  # rather seldom than never as close as it should be
-        return Found(columns, spent, spent, least=0 if pairs.exact else max(least, 2 * self.k + 5))
+        columns |= {name: float(getattr(aligned, name)) for name in ALIGNMENT}
+        units = pairs.products + 1
+        least = units if columns["converged"] else 2 * units  # converged and less often rather than never
+        return Found(columns, units, pairs.products + 1, least=0 if pairs.exact else max(least, 2 * self.k + 5))
 
     def _trace(self, units: float) -> Found:
         if self.problem.dim <= DENSE:
             exact = hessian_trace(self.problem, self.x)
             return Found({"trace": float(exact.value), "trace_error": 0.0}, exact.products, exact.products)
         top = self.x[:, :0, None].expand(1, 0, self.problem.dim) if self.top is None else self.top.vectors
-        known, spent = self.known, 0
+        known, products = self.curvatures, 0
         if known is None:
-            known, spent = (top * self.problem.hvp(self.x)(top)).sum(2), top.shape[1]
+            known, products = (top * self.problem.hvp(self.x)(top)).sum(2), top.shape[1]
         parts = []
-        for part in range(max(1, int(units - spent) // AT_ONCE)):
+        for part in range(max(1, int(units - products) // BLOCK)):
             seed = self.seed + part
-            parts.append(hessian_trace(self.problem, self.x, products=AT_ONCE, subspace=top, known=known, seed=seed))
-        spent += len(parts) * AT_ONCE
+            parts.append(hessian_trace(self.problem, self.x, products=BLOCK, subspace=top, known=known, seed=seed))
+        products += len(parts) * BLOCK
         value = math.fsum(float(part.value) for part in parts) / len(parts)
         error = math.hypot(*(float(part.standard_error) for part in parts)) / len(parts)
-        return Found({"trace": value, "trace_error": error}, spent, spent)
+        return Found({"trace": value, "trace_error": error}, products, products)
 
     def _sharpness(self, units: float) -> Found:
-        rounding = torch.finfo(self.x.dtype).eps * abs(self.base)  # of any difference of two losses
-        starts = [normalize(self.slope, eps=1e-30)]
+        rounding = torch.finfo(self.x.dtype).eps * abs(self.loss)  # of a difference of two losses
+        starts = [normalize(self.gradient, eps=1e-30)]
         starts += [] if self.top is None else [self.top.vectors[:, 0], -self.top.vectors[:, 0]]
-        starts += [] if self.steepest is None else [self.steepest]
+        starts += [] if self.worst is None else [self.worst]
         rises = self._rises(torch.cat(starts))
         pairs = min(max(int(units / 4), PAIRS[0]), PAIRS[1])
         losses = len(starts) + 2 * pairs + 1
-        most = min(max(int(units - losses / 3), STEEPEST[0]), STEEPEST[1])
+        most = min(max(int(units - losses / 3), MAXIMIZATION[0]), MAXIMIZATION[1])
         end = climb(self.problem, self.x, self.rho, starts[int(rises.argmax())], gain=GAIN, most=most)
-        rise = max(float(end.rise), 0.0)  # at 0 the iterate itself is the highest point that was found
+        rise = max(float(end.rise), 0.0)  # 0 if no point around was found to be higher than the iterate
         if rise > 0:
-            self.steepest = end.direction
-        settled = float(end.gain) <= GAIN and float(end.residual) <= STATIONARY
+            self.worst = end.direction
+        converged = float(end.gain) <= GAIN and float(end.residual) <= STATIONARY
         average, error = self._average(pairs)
         columns = {
             "worst": rise,
             "worst_residual": max(float(end.residual), 0.0) if rise > 0 else 0.0,
-            "worst_converged": float(rise > rounding and settled),
-            "ascent": float(rises[0]) if bool(self.slope.any()) else math.inf,
+            "worst_converged": float(rise > rounding and converged),
+            "ascent": float(rises[0]) if bool(self.gradient.any()) else math.inf,
             "average": average,
             "average_error": math.hypot(error, rounding),
         }
         return Found(columns, end.evaluations + losses / 3)
 
     def _average(self, pairs: int) -> tuple[float, float]:
-        """Mean rise over random directions, both ways each, and its standard error."""
+        """Return the mean rise over random directions and their opposites, and its standard error."""
         generator = torch.Generator().manual_seed(self.seed)
         means = []
-        for some in torch.arange(pairs).split(AT_ONCE // 2):
-            draw = torch.randn(len(some), self.problem.dim, generator=generator, dtype=self.x.dtype)
-            unit = normalize(draw.to(self.x))
+        for block in torch.arange(pairs).split(BLOCK // 2):
+            normal = torch.randn(len(block), self.problem.dim, generator=generator, dtype=self.x.dtype)
+            unit = normalize(normal.to(self.x))
             means.append(self._rises(torch.cat((unit, -unit))).view(2, -1).mean(0))
-        each = torch.cat(means)
-        return float(each.mean()), float(each.std()) / pairs**0.5
+        rises = torch.cat(means)
+        return float(rises.mean()), float(rises.std()) / pairs**0.5
 
     def _rises(self, directions: Tensor) -> Tensor:
-        """L(x + ρv) − L(x) in float64 on the host, of directions (n, dim)."""
-        there = self.problem.loss(self.x + self.rho * directions)
-        return there.detach().cpu().double() - self.base
+        """Return L(x + ρv) − L(x) for directions (n, dim), in float64 on the CPU."""
+        losses = self.problem.loss(self.x + self.rho * directions)
+        return losses.detach().cpu().double() - self.loss
 
     def _density(self, units: float) -> Found:
         probes = min(max(int((units * (PROBES[1] + 1) / STEPS[1]) ** 0.5) - 1, PROBES[0]), PROBES[1])

@@ -1,4 +1,4 @@
-"""A probe in a training loop: every so many steps it measures the model, within a share of the training time."""
+"""A probe in a training loop, which measures the model within a share of the training time."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ OWN = MEASURED | {"step", "seconds", "share", "products"}  # columns that cannot
 
 
 class Probe:
-    """Measures a model while it is trained, and leaves it bit for bit as it was.
+    """Measure a model while it is trained, within a share of the training time, and leave it bit for bit unchanged.
 
-    Call `step` after each of the optimizer's. Every so many steps a row is added to the record: loss and gradient norm;
-    λ₁ … λ_k with their residuals, and how the gradient is aligned with them; the trace; the three sharpnesses; and
-    beside the record the spectral density. All are those of the given data, whatever batch was trained on.
+    Call `step` after each step of the optimizer. Every `every` steps a row is added to the record: loss and gradient
+    norm; λ₁ … λ_k with their residuals, and the alignment of the gradient with them; the trace; the three
+    sharpnesses; and separately the spectral density. All refer to the data of the probe, not to the training batch.
 
-    Measuring takes a share of the training time, the time between calls, and no more. Training earns credit; a
-    measurement is started when the credit pays for the least of it, by what such work took before, and gets as many
-    products as there is credit for. They take turns, so that each gets the same time in the long run. What there is
-    no credit for is NaN in the row and comes later. Only where something takes more than twice as long as before may
-    the share be passed, and then nothing is measured until that is paid.
+    Training earns credit. A measurement starts when the credit pays for its least work, at the predicted price, and
+    does as much work as the credit allows. Measurements take turns, so that each gets the same time in the long run;
+    what is not measured is NaN in the row. The share can be exceeded only by a measurement that takes more than twice
+    the predicted time, and then nothing is measured until that is paid.
 
-    Making a probe takes two gradients and two Hessian-vector products, before training and not counted: a model that
-    cannot be probed says so there. Between measurements it keeps about 2k + 2 parameter vectors.
+    Creating a probe takes two gradients and two Hessian-vector products, which are not counted, and raises an error if
+    the model cannot be probed. Between measurements it keeps about 2k + 2 parameter vectors.
 
-    A loss that is not finite, or a measurement that fails, is NaN in the row and a warning; training goes on. An
-    interrupt amid a measurement leaves model and record as they were before it.
+    If the loss is not finite or a measurement fails, the row contains NaN, a warning is issued, and training continues.
+    An interrupt during a measurement leaves model and record unchanged.
 
-    Attributes that another thread may read while training goes on: `history`, whose rows are appended whole and not
-    changed after; `densities`, `steps`, `share`.
+    Another thread may read `history`, whose rows are appended complete and never change, `densities`, `steps` and
+    `share` during training.
 
     Attributes:
-        problem: the model, its loss and the data, as everything in `samviz.geometry` takes them.
-        history: the record. Beside what was logged: step, loss, grad_norm; eigenvalues and residuals (k), converged,
-            gap, cos_v1, cos_eigenspace, rayleigh, multiplicity, closing, all of the k computed; trace and trace_error;
-            worst, with worst_residual and worst_converged, ascent, and average with average_error, the sharpnesses,
-            known to about eps·loss in the model's precision; and the row's seconds and products, and the share so far.
-        densities: (step, density) as they were measured.
+        problem: the model with its loss and data, as `samviz.geometry` accepts it.
+        history: the record, with the logged columns and: step, loss, grad_norm; eigenvalues and residuals (k),
+            converged, gap, cos_v1, cos_eigenspace, rayleigh, multiplicity, closing, all about the k computed ones;
+            trace and trace_error; worst, with worst_residual and worst_converged, ascent, and average with
+            average_error, the sharpnesses, with an error of about eps·loss in the model's precision; and the row's
+            seconds and products, and the share so far.
+        densities: pairs (step, density).
         steps: how often `step` was called.
-        on_step: called without arguments at the end of each `step`, in its thread, when it is not None. Its time
-            counts neither as training nor as measuring; what it raises comes out of `step`.
+        on_step: called without arguments at the end of each `step`, in its thread, if it is not None. Its time
+            counts neither as training nor as measuring; `step` raises what it raises.
     """
 
     def __init__(
@@ -82,27 +82,27 @@ class Probe:
         training: bool = False,
         seed: int = 0,
     ) -> None:
-        """A probe of a model as it is called in training.
+        """Probe a model as it is called in training.
 
         Args:
-            model: on its device; DistributedDataParallel and torch.compile are looked through.
-            loss_fn: outputs and target to the mean over the batch's samples.
+            model: on its device; DistributedDataParallel and torch.compile are removed.
+            loss_fn: maps outputs and target to the mean over the batch's samples.
             data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches, as in
                 `samviz.problems.attach`.
-            every: steps from one row to the next.
-            k: how many eigenvalues.
+            every: number of steps from one row to the next.
+            k: number of eigenvalues.
             rho: perturbation radius ρ > 0 of the sharpnesses, in units of the parameters.
-            measures: which of "eigenvalues", "trace", "sharpness" and "density".
-            budget: share of the training time that measuring may take: 0.05 is 5 %; None or infinity for no limit.
-            names: patterns of the parameters that are looked at, such as ["layer4.*"]; None for all that are trained.
-            samples: at most so many samples are looked at, the first ones. Fewer of them are measured more often.
-            batch_size: samples in each evaluation of a pair of tensors.
-            training: whether the model is looked at in training mode.
+            measures: some of "eigenvalues", "trace", "sharpness" and "density".
+            budget: share of the training time for measuring: 0.05 is 5 %; None or infinity for no limit.
+            names: patterns of the parameters that vary, such as ["layer4.*"]; None for all trainable ones.
+            samples: use at most this many samples, the first ones. With fewer there are more measurements.
+            batch_size: number of samples in each evaluation of a pair of tensors.
+            training: whether the model is evaluated in training mode.
             seed: of random vectors.
 
         Raises:
             ValueError: when an argument is out of range, or the model has no Hessian-vector products.
-            TypeError: when one is of another kind.
+            TypeError: when an argument has another type.
 
         >>> model = nn.Linear(3, 1)
         >>> data = torch.eye(3), torch.ones(3, 1)
@@ -120,22 +120,21 @@ class Probe:
         self.every = check_int("every", every, "1 or more steps", 1)
         self.k = check_int("k", k, "1 or more eigenvalues", 1)
         self.rho = check_radius(rho)
-        expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
-        share = (
-            None
-            if budget in (None, math.inf)
-            else check_float("budget", budget, expected, lambda share: 0 < share <= 1)
-        )
+        if budget == math.inf:
+            budget = None
+        if budget is not None:
+            expected = "a share above 0 and up to 1 (5 % is 0.05), or None"
+            budget = check_float("budget", budget, expected, lambda share: 0 < share <= 1)
         wanted = [measures] if isinstance(measures, str) else measures
         check_type("measures", wanted, Collection, f"some of {', '.join(MEASURES)}")
-        if odd := [name for name in wanted if name not in MEASURES]:
-            raise ValueError(f"measures holds {odd[0]!r}; expected some of {', '.join(MEASURES)}")
+        if unknown := [name for name in wanted if name not in MEASURES]:
+            raise ValueError(f"measures holds {unknown[0]!r}; expected some of {', '.join(MEASURES)}")
         self.problem = attach(
             model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, training=training
         )
         self._gauge = Gauge(self.problem, self.k, self.rho, check_int("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
-        work = self._gauge.work()
-        self._account = Account(share, {name: work[name] for name in work if name == "gradient" or name in wanted})
+        work = {name: w for name, w in self._gauge.work().items() if name == "gradient" or name in wanted}
+        self._account = Account(budget, work)
         self.history = History()
         self.densities: list[tuple[int, SpectralDensity]] = []
         self.steps = 0
@@ -152,21 +151,21 @@ class Probe:
         return self._account.share
 
     def step(self, **logged: Any) -> None:
-        """Say that a training step was taken; where a row is due, measure what there is credit for.
+        """Count a training step, and if a row is due, measure what the credit pays for.
 
         Args:
-            logged: columns of one's own for the row: numbers, tensors, or functions without arguments that give one,
-                such as the accuracy on other data. They are read or called only where a row is due, with the model in
+            logged: additional columns of the row: numbers, tensors, or functions without arguments that return one,
+                such as the accuracy on other data. They are read or called only if a row is due, with the model in
                 evaluation mode; that time counts neither as training nor as measuring.
 
         Raises:
-            ValueError: when a column is one of the probe's own.
+            ValueError: when a column has the name of one of the probe's own.
         """
         if taken := logged.keys() & OWN:
             name = min(taken)
             raise ValueError(f"{name} is a column of the probe's own; log yours by another name, such as train_{name}")
         due = (self.steps + 1) % self.every == 0
-        if due and self.problem.device.type != "cpu":  # what training has still to compute is not the probe's
+        if due and self.problem.device.type != "cpu":  # kernels that training has queued count as training
             torch.get_device_module(self.problem.device).synchronize()
         self._account.train()
         self.steps += 1
@@ -175,7 +174,7 @@ class Probe:
                 logged = {name: _plain(value) for name, value in logged.items()}
             self._account.lap()
             try:
-                self._row(self._account.affordable(), logged)
+                self._measure_row(self._account.affordable(), logged)
             finally:
                 self._account.spend()
         if self.on_step is not None:
@@ -183,22 +182,22 @@ class Probe:
             self._account.lap()
 
     def measure(self) -> dict[str, Any]:
-        """Measure all there is to measure now, whatever the credit, and as well as it can be.
+        """Measure everything now, as accurately as possible and whatever the credit.
 
-        The time is counted: at the next steps nothing is measured until it is paid. In the history the row takes the
-        place of one of the same step.
+        The time is counted: the next steps measure nothing until it is paid. In the history the row replaces one of the
+        same step.
 
         Returns:
             The row.
         """
         self._account.train()
         try:
-            return self._row(list(self._account.work), {}, limited=False)
+            return self._measure_row(list(self._account.work), {}, limited=False)
         finally:
             self._account.spend()
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The record as a table; eigenvalues become eigenvalues_0, eigenvalues_1 and so on."""
+        """Return the record as a table; eigenvalues become eigenvalues_0, eigenvalues_1 and so on."""
         return self.history.to_pandas()
 
     def to_csv(self, path: str | PathLike[str]) -> None:
@@ -208,7 +207,7 @@ class Probe:
             path: of the file.
 
         Raises:
-            FileNotFoundError: when its folder is not there.
+            FileNotFoundError: when its folder does not exist.
         """
         check_type("path", path, (str, PathLike), "the path of a file")
         if not (folder := Path(path).parent).is_dir():
@@ -216,22 +215,19 @@ class Probe:
         self.to_pandas().to_csv(path, index=False)
 
     def lab(self, train: Callable[[], Any] | None = None, optimizer: Any = None) -> Any:
-        """A live panel of the record for a notebook.
+        """Return a live panel of the record for a notebook.
 
         Args:
-            train: the training, a function without arguments that calls `step`; it runs in the background. None where
+            train: the training, a function without arguments that calls `step`; it runs in the background. None if
                 it runs elsewhere.
-            optimizer: whose settings the panel offers; None for none.
-
-        Returns:
-            The panel.
+            optimizer: the panel offers its settings; None for none.
         """
         from samviz.probe.panel import watch_panel
 
         return watch_panel(self, train, optimizer)
 
-    def _row(self, names: list[str], logged: dict[str, Any], limited: bool = True) -> dict[str, Any]:
-        """Measure some things and append the row."""
+    def _measure_row(self, names: list[str], logged: dict[str, Any], limited: bool = True) -> dict[str, Any]:
+        """Make the measurements and append the row."""
         account, before = self._account, self._account.spent
         row: dict[str, Any] = {"step": self.steps} | dict.fromkeys(NUMBERS, math.nan)
         row |= {name: np.full(min(self.k, self.problem.dim), math.nan) for name in VECTORS}
@@ -241,14 +237,14 @@ class Probe:
         row |= logged
         density = None
         planned = [name for name in account.work if name in names]
-        for done, name in enumerate(planned):
-            units = account.units(name, planned[done:]) if limited else account.work[name].most
+        for index, name in enumerate(planned):
+            units = account.units(name, planned[index:]) if limited else account.work[name].most
             payers = planned[1:] if name == "gradient" else [name]
-            try:  # all of it in full precision, the arithmetic between two passes too
+            try:  # in full precision, including the arithmetic between two passes
                 with untouched(self.problem.model, self.problem.training, self.problem.device):
                     found = self._gauge.measure(name, units)
             except (RuntimeError, ValueError) as error:
-                self._say(f"{name} could not be measured: {error}")
+                self._warn(f"{name} could not be measured: {error}")
                 account.spend(name, 0, payers)
             else:
                 account.spend(name, found.units, payers, found.least)
@@ -257,7 +253,7 @@ class Probe:
                 density = found.density or density
             loss, length = row["loss"], row["grad_norm"]
             if not (math.isfinite(loss) and math.isfinite(length)):
-                self._say(f"the loss is {loss} and its gradient's norm {length}; the rest of the row is not measured")
+                self._warn(f"the loss is {loss} and its gradient's norm {length}; the rest of the row is not measured")
                 break
         account.spend()
         row["seconds"] += account.spent - before
@@ -269,19 +265,18 @@ class Probe:
         self.history.append(dict.fromkeys(self.history.columns, math.nan) | row)
         return self.history.rows[-1]
 
-    def _say(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         warnings.warn(f"probe: {what}; training goes on", RuntimeWarning, stacklevel=4)
 
     def __repr__(self) -> str:
-        """What is probed, what it took, and what training has to earn for the next measurement."""
-        told = f"{len(self.history)} rows in {self.steps} steps, share {self.share:.1%}"
+        text = f"{len(self.history)} rows in {self.steps} steps, share {self.share:.1%}"
         if self._account.wait:
-            told += f", the next measurement after {self._account.wait:.2g} s of training"
-        return f"<Probe of {self.problem!r}: {told}>"
+            text += f", the next measurement after {self._account.wait:.2g} s of training"
+        return f"<Probe of {self.problem!r}: {text}>"
 
 
 def _plain(value: Any) -> Any:
-    """What was logged, without a hold on tensors."""
+    """Return a logged value without references to tensors."""
     value = value() if callable(value) else value
     if isinstance(value, Tensor):
         value = value.detach().cpu()
