@@ -185,9 +185,7 @@ class Attached(Problem):
                 count += piece[-1]
             return total / count
 
-    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the loss, (runs,), and its gradient, (runs, dim), detached; `batch` must be None."""
-        self._check(x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         self._check_differentiable()
         with self._pass(), torch.enable_grad():
             points = [detached(point).requires_grad_() for point in x.unbind()]
@@ -201,21 +199,10 @@ class Attached(Problem):
                 count += piece[-1]
             return total / count, gradient / count
 
-    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Return the Hessian-vector product at x, computed one batch of the data at a time; `batch` must be None.
-
-        The graph of a batch's gradient is built once for all columns and freed before the next batch; if the data is
-        one batch, the graph is kept for later products.
-        """
-        self._check(x, batch)
+    def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
         self._check_differentiable()
         products = [self._product_at(point) for point in x.unbind()]
-
-        def product(v: Tensor) -> Tensor:
-            self._check_vectors(v, x)
-            return torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
-
-        return product
+        return lambda v: torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the same problem on another device or in another precision, with a copy of the model."""
@@ -297,7 +284,11 @@ class Attached(Problem):
         return sum_of
 
     def _product_at(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function that multiplies columns (k, dim) by the Hessian at one point (dim,)."""
+        """Return the function that multiplies columns (k, dim) by the Hessian at one point (dim,).
+
+        The graph of a batch's gradient is built once for all columns and freed before the next batch; if the data is
+        one batch, the graph is kept for later products.
+        """
         with torch.inference_mode(False):
             point = detached(x).requires_grad_()
         kept: list[tuple[Tensor, float]] = []

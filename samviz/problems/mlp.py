@@ -83,18 +83,6 @@ class MLP(Network):
             start = end + fan_out
         return layers, weights
 
-    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the loss, (runs,), and its gradient, (runs, dim), by backpropagation in closed form if possible."""
-        if not self.closed:
-            return super().gradient(x, batch)
-        return self._backpropagated(x, batch, None)
-
-    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
-        if not self.closed:
-            return super().noisy_gradient(x, batch, noise)
-        return self._backpropagated(x, batch, noise)
-
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hessian-vector products; by the R-operator where that is compiled. See `Problem.hvp`."""
         self._check(x, batch)
@@ -155,11 +143,10 @@ class MLP(Network):
             _kept[self] = Compiled(kernels.gradient, _product, numbers.numpy(), whole, room)
         return _kept[self]
 
-    def _backpropagated(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Loss and gradient, with noise (runs, b or n, outputs) on the targets that the gradient sees."""
-        self._check(x, batch)
-        if noise is not None:
-            self._check_noise(noise, x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the gradient by backpropagation in closed form, compiled if possible, else by autograd."""
+        if not self.closed:
+            return super()._gradient(x, batch, noise)
         if (kernels := self.compiled()) is not None:
             from samviz.compiled.batched import gradients
 

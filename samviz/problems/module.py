@@ -128,19 +128,10 @@ class Module(Network):
             out = network(inputs)
         return out if out.ndim == 2 else out.reshape(len(inputs), -1)
 
-    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the loss, (runs,), and its gradient, (runs, dim); for one run as fast as a plain backward pass."""
-        return super().gradient(x, batch) if len(x) > 1 else self._gradient_of_one(x, batch, None)
-
-    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
-        return super().noisy_gradient(x, batch, noise) if len(x) > 1 else self._gradient_of_one(x, batch, noise)
-
-    def _gradient_of_one(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return loss (1,) and gradient (1, dim) of one run by a backward pass through preallocated memory."""
-        self._check(x, batch)
-        if noise is not None:
-            self._check_noise(noise, x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the gradient of a single run by a plain backward pass in preallocated memory, which is faster."""
+        if len(x) > 1:
+            return super()._gradient(x, batch, noise)
         rows = None if batch is None else batch[0]
         inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
         if self._workspace is None:

@@ -159,10 +159,9 @@ class Network(Problem):
         """Return the mean of the samples' losses, (runs,)."""
         return self.sample_losses(x, batch).mean(1)
 
-    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
-        self._check(x, batch)
-        self._check_noise(noise, x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        if noise is None:
+            return super()._gradient(x, batch, None)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             outputs, targets = self._outputs_and_targets(x, batch)

@@ -72,11 +72,7 @@ class Problem(ABC):
     def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the losses (runs,) and the gradients (runs, dim), detached; arguments as in `loss`."""
         self._check(x, batch)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            loss = self.loss(x, batch)
-            (gradient,) = torch.autograd.grad(loss.sum(), x)
-        return loss.detach(), gradient
+        return self._gradient(x, batch, None)
 
     def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradient of a square loss with noise on its targets, for problems that have `square_targets`.
@@ -90,19 +86,40 @@ class Problem(ABC):
             The losses (runs,) of the clean targets and the gradients (runs, dim) of the noisy ones; with zero noise
             they are bit-for-bit those of `gradient`.
         """
-        raise NotImplementedError(f"{self.name} has no square loss")
+        self._check(x, batch)
+        if not self.square_targets:
+            raise NotImplementedError(f"{self.name} has no square loss")
+        used = self.samples if batch is None else batch.shape[1]
+        check_shape("noise", noise, (len(x), used, self.square_targets), self.name)
+        return self._gradient(x, batch, noise)
+
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return losses and gradients at checked arguments; there is noise only if the loss is square."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            loss = self.loss(x, batch)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+        return loss.detach(), gradient
 
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Return the Hessian-vector product at x, a function from v (runs, k, dim) to Hv (runs, k, dim).
 
-        Reverse over reverse: exact for every twice-differentiable loss. The graph of the gradient is built once for
-        each k and kept, so that a further product costs one backward pass. Arguments as in `loss`.
+        Arguments as in `loss`.
         """
         self._check(x, batch)
-        graphs: dict[int, tuple[Tensor, Tensor]] = {}
+        multiply = self._hvp(x, batch)
 
         def product(v: Tensor) -> Tensor:
             self._check_vectors(v, x)
+            return multiply(v)
+
+        return product
+
+    def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
+        """Return the product by reverse over reverse, which keeps the graph of the gradient for each k."""
+        graphs: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def product(v: Tensor) -> Tensor:
             if not (width := v.shape[1]):
                 return torch.zeros_like(v)
             with torch.enable_grad():
@@ -220,12 +237,6 @@ class Problem(ABC):
 
     def _check_vectors(self, v: Tensor, x: Tensor) -> None:
         check_shape("v", v, (len(x), "k", self.dim), self.name, empty=True)
-
-    def _check_noise(self, noise: Tensor, x: Tensor, batch: Tensor | None) -> None:
-        if not self.square_targets:
-            raise NotImplementedError(f"{self.name} has no square loss")
-        used = self.samples if batch is None else batch.shape[1]
-        check_shape("noise", noise, (len(x), used, self.square_targets), self.name)
 
     def _check_plane(self, origin: Tensor, directions: Tensor) -> None:
         check_shape("origin", origin, (self.dim,), self.name)

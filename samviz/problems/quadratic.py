@@ -34,21 +34,12 @@ class Quadratic(Problem):
         self._check(x, batch)
         return (self._times(x[:, None], batch)[:, 0] * x).sum(1) / 2
 
-    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return ½ xᵀAx, (runs,), and Ax, (runs, dim)."""
-        self._check(x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         gradient = self._times(x[:, None], batch)[:, 0]
         return (gradient * x).sum(1) / 2, gradient
 
-    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Return the function from v (runs, k, dim) to Av."""
-        self._check(x, batch)
-
-        def product(v: Tensor) -> Tensor:
-            self._check_vectors(v, x)
-            return self._times(v, batch)
-
-        return product
+    def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
+        return lambda v: self._times(v, batch)
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Return A for every run, (runs, dim, dim)."""

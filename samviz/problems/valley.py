@@ -60,9 +60,7 @@ class Valley(Problem):
         w1, w2 = self._weights(batch)
         return w1 * f1 * x[:, 2] ** 2 + w2 * f2 * x[:, 3] ** 2
 
-    def gradient(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the loss, (runs,), and its gradient, (runs, 4), in closed form."""
-        self._check(x, batch)
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         x1, x2, x3, x4 = x.unbind(1)
         f1, f2 = self.curvatures(x)
         w1, w2 = self._weights(batch)
@@ -71,20 +69,16 @@ class Valley(Problem):
         gradient = torch.stack(
             (2 * x1 * a3 - 8 * (1 - x1) * b4, 12 * x2 * a3 - 2 * (1 - x2) * b4, 2 * f1 * a, 2 * f2 * b), 1
         )
-        return f1 * a3 + f2 * b4, gradient
-
-    def noisy_gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the clean targets and the gradient for noisy ones; see `Problem.noisy_gradient`."""
-        loss, gradient = self.gradient(x, batch)
-        self._check_noise(noise, x, batch)
-        x1, x2, x3, x4 = x.unbind(1)
-        root1, root2 = (2 * (self.scale * f).sqrt() for f in self.curvatures(x))  # f₁ = root₁·x₃, f₂ = root₂·x₄
+        loss = f1 * a3 + f2 * b4
+        if noise is None:
+            return loss, gradient
+        root1, root2 = 2 * (self.scale * f1).sqrt(), 2 * (self.scale * f2).sqrt()  # f₁ = root₁·x₃, f₂ = root₂·x₄
         share = noise[:, :, 0] / noise.shape[1]
         second = torch.arange(2, device=x.device) if batch is None else batch
         n1, n2 = (share * (1 - second)).sum(1), (share * second).sum(1)
         a, b = 4 * self.scale * n1 * x3 / root1, 4 * self.scale * n2 * x4 / root2
-        pull = torch.stack((x1 * a - 4 * (1 - x1) * b, 6 * x2 * a - (1 - x2) * b, n1 * root1, n2 * root2), 1)
-        return loss, gradient - pull
+        change = torch.stack((x1 * a - 4 * (1 - x1) * b, 6 * x2 * a - (1 - x2) * b, n1 * root1, n2 * root2), 1)
+        return loss, gradient - change
 
     def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Return the Hessian, (runs, 4, 4), in closed form."""
@@ -103,15 +97,9 @@ class Valley(Problem):
         h[:, 1, 3] = h[:, 3, 1] = -4 * (1 - x2) * b
         return h
 
-    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Return the function from v (runs, k, 4) to Hv."""
+    def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
         hessian = self.hessian(x, batch)
-
-        def product(v: Tensor) -> Tensor:
-            self._check_vectors(v, x)
-            return v @ hessian
-
-        return product
+        return lambda v: v @ hessian
 
     def compiled(self) -> Compiled | None:
         """The scale, for the compiled engine."""
