@@ -1,8 +1,28 @@
-"""Pictures as tests look at them: the last one that is drawn, its traces by name, and that all its numbers are some."""
+"""Helpers for tests of panels: a panel by its name, its last figure, traces by name, and a check for NaN."""
 
 import numpy as np
+import torch
 
+from samviz import panels
 from samviz.figures import figure
+from samviz.geometry import landscape
+from samviz.problems import quadratic
+
+ARGUMENTS = {"slice_panel": lambda: [landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3)]}
+QUICK = {  # values that take less time than those where a panel starts
+    "ablation_panel": {"lr": 0.02},
+    "batch_panel": {"problem": "valley"},
+    "flow_panel": {"lr": 0.03, "rho": 0.5},
+    "sweep_panel": {"steps": 10},
+}
+
+
+def settled_panel(name):
+    """Make a panel of `samviz.panels.__all__` and finish its figure for quick values."""
+    panel = getattr(panels, name)(*ARGUMENTS.get(name, list)())
+    panel.set(**QUICK.get(name, {}))
+    assert panel.view.alert == "", f"{name}: {panel.view.alert}"
+    return panel
 
 
 def last(draw, values):

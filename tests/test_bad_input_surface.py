@@ -25,7 +25,7 @@ PRIMITIVES |= {"compiled", "curvatures", "eigenvalues", "to", "points", "initial
 # Results: the library fills them, a reader reads them.
 MADE = {"Alignment", "Eigenpairs", "Landscape", "NormalSpace", "Plane", "Regularizer", "Sharpness", "SpectralDensity"}
 MADE |= {"Trace", "Trajectory", "FlowLimit", "LimitingFlow", "Sweep", "Check", "Claim", "Curve", "Finding", "Plot"}
-MADE |= {"Verdict", "Cycle", "Directions", "Frame", "Paths", "Surroundings", "Track"}
+MADE |= {"Verdict", "Cycle", "Directions", "Frame", "Paths", "Surroundings"}
 OTHERWISE = {
     "problems.Network": "abstract: mlp and from_module are how one is made",
     "problems.MLP": "mlp",
@@ -36,7 +36,6 @@ OTHERWISE = {
     "dynamics.Diverged": "an exception: the library raises it",
     "dynamics.Sweep.of": "how the library puts a sweep together",
     "figures.figure": "plotly's own checks of plain plotly JSON",
-    "figures.flow_figure": "the picture of one panel, from what that computes",
     "figures.heights": "a step of a picture",
     "figures.save": "tests/test_export.py",
     "lab.Choice": "its options are words; `Panel` refuses a start that is none of them",

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import settled_panel
 
 import samviz
+import samviz.panels
 from samviz.figures import dark, style
 from samviz.figures.dark import DARK, GROUND, LETTERS
 
@@ -174,27 +176,7 @@ def of_the_lab():
 
 
 def of_the_panels():
-    from samviz import panels as made
-
-    panels = {
-        "alignment": made.alignment_panel(),
-        "cycle": made.cycle_panel(),
-        "landscapes": made.landscapes_panel(),
-        "sharpness": made.sharpness_panel(),
-    }
-    return {name: panel.figure for name, panel in panels.items()}
-
-
-def of_the_valley():
-    from samviz.panels import flow_tracking as flow
-    from samviz.panels import valley_methods as ablation
-    from samviz.panels.batch_sizes import draw_paths
-
-    methods = dict.fromkeys(ablation.METHODS, True) | {"lr": 0.02, "rho": 0.4, "start": (0.3, 0.6), "shown": "top"}
-    *_, (floor, _) = ablation.draw_ablation(methods)
-    *_, (tracked, _) = flow.draw_flow({"lr": 0.03, "rho": 0.4, "kind": "worst", "start": (0.6, 0.6)})
-    *_, (paths, _) = draw_paths({"lr": 0.005, "rho": 0.2, "problem": "valley", "again": 0})
-    return {"floor": floor, "flow": tracked, "batches": paths, "sides": samviz.panels.figure_one_panel().figure}
+    return {name: settled_panel(name).figure for name in samviz.panels.__all__}
 
 
 def of_records():
@@ -237,12 +219,7 @@ def of_claims():
 @pytest.fixture(scope="module")
 def figures():
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        from samviz.panels import flow_tracking as flow
-
-        for name, value in {"SCALES": {}, "LEARNING_RATES": (0.03, 0.015), "RADII": (0.4, 0.2), "LONGEST": 300}.items():
-            patch.setattr(flow, name, value)
-        return of_the_lab() | of_the_panels() | of_the_valley() | of_records() | of_claims()
+    return of_the_lab() | of_the_panels() | of_records() | of_claims()
 
 
 def listed(value, count):

@@ -5,7 +5,6 @@ from samviz.figures.claim import claim_figure
 from samviz.figures.cycle import Cycle, cycle_figure
 from samviz.figures.density import density_figure
 from samviz.figures.export import save
-from samviz.figures.flow import Track, flow_figure
 from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.history import POINTS, probe_figure
 from samviz.figures.lab import Frame, figure, lab_figure
@@ -21,13 +20,11 @@ __all__ = [
     "Frame",
     "Paths",
     "Surroundings",
-    "Track",
     "alignment_figure",
     "claim_figure",
     "cycle_figure",
     "density_figure",
     "figure",
-    "flow_figure",
     "heatmap_figure",
     "heights",
     "lab_figure",
