@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from samviz.figures import density_figure
 from samviz.geometry import spectral_density, top_eigenpairs
-from samviz.geometry.lanczos import lanczos, ritz
+from samviz.geometry.density import lanczos, quadrature
 from samviz.problems import attach, quadratic
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -82,7 +82,7 @@ def test_each_vector_gives_the_rule_of_gauss(seed, dim, steps):
     h, steps = symmetric(dim, seed), min(steps, dim)
     start = torch.from_numpy(np.random.default_rng(seed + 1).normal(size=(1, 3, dim)))
     _, recurrence, products = lanczos(lambda v: v @ h, start, none_beside(start), steps)
-    nodes, mixing, _ = ritz(recurrence.numpy())
+    nodes, mixing, _ = quadrature(recurrence.numpy())
     weights = mixing[..., 0, :] ** 2
     values, vectors = np.linalg.eigh(h.numpy())
     along = (start[0].numpy() @ vectors) ** 2
@@ -101,7 +101,7 @@ def test_each_vector_gives_the_rule_of_gauss(seed, dim, steps):
 def test_over_a_complete_basis_the_moments_are_the_spectrums():
     h, steps = symmetric(30, 5) / 10, 4
     start = torch.from_numpy(np.linalg.qr(np.random.default_rng(1).normal(size=(30, 30)))[0])[None]
-    nodes, mixing, _ = ritz(lanczos(lambda v: v @ h, start, none_beside(start), steps)[1].numpy())
+    nodes, mixing, _ = quadrature(lanczos(lambda v: v @ h, start, none_beside(start), steps)[1].numpy())
     values = np.linalg.eigvalsh(h.numpy())
 
     def moment(j):
@@ -116,7 +116,7 @@ def test_residuals_are_those_of_the_ritz_vectors():
     h = symmetric(20, 3)
     start = torch.from_numpy(RNG.normal(size=(1, 1, 20)))
     basis, recurrence, _ = lanczos(lambda v: v @ h, start, none_beside(start), 7)
-    values, mixing, residuals = ritz(recurrence.numpy())
+    values, mixing, residuals = quadrature(recurrence.numpy())
     vectors = mixing[0, 0].T @ basis[0].numpy()
     left = np.linalg.norm(vectors @ h.numpy() - values[0, 0][:, None] * vectors, axis=1)
     np.testing.assert_allclose(residuals[0, 0], left, atol=1e-12)
@@ -125,14 +125,14 @@ def test_residuals_are_those_of_the_ritz_vectors():
 def test_eigenvalues_do_not_come_back_as_ghosts():
     spectrum = torch.cat((torch.tensor([1000.0, 300.0]), torch.linspace(0, 1, 98))).double()
     start = torch.ones(1, 1, 100).double()
-    nodes, _, _ = ritz(lanczos(lambda v: v * spectrum, start, none_beside(start), 60)[1].numpy())
+    nodes, _, _ = quadrature(lanczos(lambda v: v * spectrum, start, none_beside(start), 60)[1].numpy())
     assert (nodes > 2).sum() == 2
 
 
 def test_what_is_left_of_an_exhausted_space_has_no_weight():
     spectrum = torch.tensor([2.0, 2, 3, 3, 3, 7]).double()
     start = torch.ones(1, 1, 6).double()
-    nodes, mixing, residuals = ritz(lanczos(lambda v: v * spectrum, start, none_beside(start), 5)[1].numpy())
+    nodes, mixing, residuals = quadrature(lanczos(lambda v: v * spectrum, start, none_beside(start), 5)[1].numpy())
     weights = mixing[0, 0, 0] ** 2
     assert np.isfinite([nodes, residuals]).all()
     assert nodes.min() > 1.999
@@ -144,7 +144,7 @@ def test_what_is_left_of_an_exhausted_space_has_no_weight():
 def test_directions_beside_are_left_out():
     spectrum = torch.tensor([1.0, 2, 3, 4, 50]).double()
     start, beside = torch.ones(1, 1, 5).double(), torch.eye(5).double()[None, 4:]
-    nodes, _, _ = ritz(lanczos(lambda v: v * spectrum, start, beside, 4)[1].numpy())
+    nodes, _, _ = quadrature(lanczos(lambda v: v * spectrum, start, beside, 4)[1].numpy())
     np.testing.assert_allclose(nodes[0, 0], [1, 2, 3, 4])
 
 
@@ -164,7 +164,7 @@ def test_the_steps_resolve_the_default_width(spectrum, steps):
     """What the docstring says: 2 % of the density's height, without any error of the probes."""
     start = torch.ones(1, 1, len(spectrum)).double()
     recurrence = lanczos(lambda v: v * torch.from_numpy(spectrum), start, none_beside(start), steps)[1].numpy()
-    nodes, mixing, _ = (part[0, 0] for part in ritz(recurrence))
+    nodes, mixing, _ = (part[0, 0] for part in quadrature(recurrence))
     width = 0.75 / steps * (max(nodes.max(), 0) - min(nodes.min(), 0))
     points = np.linspace(spectrum.min() - 3 * width, spectrum.max() + 3 * width, 400)
     exact = broadened(spectrum, points, width)

@@ -132,7 +132,7 @@ UNPICKLES |= {"marshal", "shelve", "yaml", "runpy", "code"}
 ALLOWED = {  # and why
     ("dynamics/sweep.py", "pickle.dumps"): "finds out whether a problem can be pickled; nothing is loaded",
     ("dynamics/sweep.py", "pickle.PicklingError"): "the same",
-    ("geometry/own_landscape.py", "pickle.UnpicklingError"): "the error of a file that is refused",
+    ("geometry/landscape.py", "pickle.UnpicklingError"): "the error of a file that is refused",
 }
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from samviz.checks import check_array, check_float, check_tensor, check_type
 from samviz.geometry import normal_space, third_derivative
-from samviz.geometry.arguments import located
-from samviz.geometry.eigenpairs import diagonalized
+from samviz.geometry.hessian import at_point, diagonalize
 from samviz.problems import Problem, Valley
 from samviz.problems.device import one_thread
 
@@ -75,7 +74,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     from scipy.integrate import solve_ivp
 
     tol = check_float("tol", tol, "a positive number below 1", lambda t: 0 < t < 1)
-    problem, x = located(problem, x)
+    problem, x = at_point(problem, x)
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
         return -_array(problem.gradient(_rows(y, x))[1])
@@ -137,7 +136,7 @@ def limiting_flow(problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: 
     """
     if kind not in ("worst", "average"):
         raise ValueError(f"kind is {kind!r}; expected 'worst' (Eq. 7) or 'average' (Eq. 18)")
-    problem, x0 = located(problem, x0, "x0")
+    problem, x0 = at_point(problem, x0, name="x0")
     expected = "numbers τ ≥ 0, increasing"
     clock = np.atleast_1d(check_array("times", times, expected)).astype(np.float64)
     if clock.ndim > 1 or clock.size == 0 or clock[0] < 0 or (np.diff(clock) < 0).any():
@@ -166,7 +165,7 @@ def _along(problem: Problem, start: Tensor, kind: Kind, clock: NDArray[np.float6
 
     def velocity(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
         x = _rows(y, like)
-        values, normal = (part[0, :rank] for part in diagonalized(problem.hessian(x)))  # (rank,), (rank, dim)
+        values, normal = (part[0, :rank] for part in diagonalize(problem.hessian(x)))  # (rank,), (rank, dim)
         moving = normal[:1] if kind == "worst" else normal  # the tangent part of ∇Tr needs no more
         drift = third_derivative(problem, x, moving[None])[0].sum(0)
         tangent = drift - (drift @ normal.T) @ normal

@@ -9,6 +9,7 @@ from samviz.geometry.landscape import (
     Trajectory,
     hessian_plane,
     landscape,
+    landscape_of,
     pca_plane,
     plane_through,
     projected,
@@ -16,12 +17,12 @@ from samviz.geometry.landscape import (
     slices,
 )
 from samviz.geometry.manifold import NormalSpace, normal_space, third_derivative
-from samviz.geometry.own_landscape import landscape_of
-from samviz.geometry.regularizer import Regularizer, limiting_regularizer
 from samviz.geometry.sharpness import (
+    Regularizer,
     Sharpness,
     ascent_direction_sharpness,
     average_direction_sharpness,
+    limiting_regularizer,
     worst_direction_sharpness,
 )
 from samviz.geometry.trace import Trace, hessian_trace

@@ -12,32 +12,31 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samviz.checks import check_array, check_float, check_int, seeded_generator
-from samviz.geometry.arguments import finite, located
-from samviz.geometry.eigenpairs import DENSE
-from samviz.geometry.lanczos import lanczos, ritz
+from samviz.geometry.hessian import DENSE, at_point, check_finite
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
-from samviz.problems.problem import CHUNK
+from samviz.problems.problem import CHUNK, Operator
 
 Array = NDArray[np.float64]
-Spectrum = tuple[Array, Array, Array, Array, int]  # nodes, weights, residuals, what width must resolve, products
-SURE = 1e-3  # residual, as a share of its Ritz value, below which that is an eigenvalue known by itself
-REACH = 0.75  # times range/steps: with Gaussians so wide Gauss's rule errs by 2 % of the density's height at most
-FINE = 500  # widths in the whole range, more than a picture shows
-POINTS, EDGE = 1025, 4  # of the grid: two a width at the least, and how many widths it goes beyond the range
+Spectrum = tuple[Array, Array, Array, Array, int]  # nodes, weights, residuals, values to resolve, products
+CONVERGED = 1e-3  # residual, as a share of its Ritz value, below which that value counts as one known eigenvalue
+RESOLUTION = 0.75  # width · steps / range: with Gaussians so wide the quadrature errs by at most 2 % of the height
+WIDTHS = 500  # in the whole range at most: more are not visible in a picture
+POINTS, MARGIN = 1025, 4  # of the grid: at least two points a width, and widths beyond the range
+EXHAUSTED = 100  # rounding errors of the largest eigenvalue below which the rest of a vector counts as zero
 
 
 @dataclass(frozen=True)
 class SpectralDensity:
-    """How the eigenvalues of each run's Hessian are spread, with its evidence; float64 on the host.
+    """The distribution of the eigenvalues of each run's Hessian, with its evidence; float64 on the host.
 
-    Each probe is a quadrature rule of its own, an unbiased estimate of the spectrum: eigenvalues known one by one,
-    which all of them share, and the Ritz values of a random vector beside those. The density is the share of the
-    eigenvalues per unit of λ, each broadened to a Gaussian.
+    Each probe gives a quadrature rule, an unbiased estimate of the spectrum. It consists of eigenvalues known
+    individually, which all probes share, and of the Ritz values of a random vector orthogonal to their eigenvectors.
+    The density is the share of the eigenvalues per unit of λ, each broadened to a Gaussian.
     """
 
     nodes: Array  # (runs, probes, m), λ
-    weights: Array  # (runs, probes, m), share of the eigenvalues that each stands for; a probe's sum to 1
+    weights: Array  # (runs, probes, m), share of the eigenvalues that each represents; a probe's sum to 1
     residuals: Array  # (runs, probes, m), ‖Hv − λv‖ of each node's vector; 0 when exact, or where a node has no vector
     width: Array  # (runs,), standard deviation of the Gaussians, in units of λ
     dim: int  # number of eigenvalues
@@ -48,24 +47,24 @@ class SpectralDensity:
     def grid(self) -> Array:
         """Points λ across the whole spectrum and 0, (runs, points)."""
         low, high = self.nodes.min((1, 2), initial=0), self.nodes.max((1, 2), initial=0)
-        return np.linspace(low - EDGE * self.width, high + EDGE * self.width, POINTS, axis=1)
+        return np.linspace(low - MARGIN * self.width, high + MARGIN * self.width, POINTS, axis=1)
 
     @property
     def density(self) -> Array:
         """The density on the grid, (runs, points)."""
-        return self._drawn[0]
+        return self._on_grid[0]
 
     @property
     def standard_error(self) -> Array:
-        """That of the density over the probes, (runs, points): 0 when exact, NaN for a single probe."""
-        return self._drawn[1]
+        """The standard error of the density over the probes, (runs, points): 0 when exact, NaN for a single probe."""
+        return self._on_grid[1]
 
     @cached_property
-    def _drawn(self) -> tuple[Array, Array]:
+    def _on_grid(self) -> tuple[Array, Array]:
         return self.at(self.grid)
 
     def at(self, points: ArrayLike, width: float | None = None) -> tuple[Array, Array]:
-        """The density at points of one's own, and its standard error.
+        """Return the density at given points, and its standard error.
 
         Args:
             points: (m,) or (runs, m), in units of λ.
@@ -75,31 +74,31 @@ class SpectralDensity:
             The density (runs, m) and its standard error over the probes (runs, m).
 
         Raises:
-            ValueError: when the width is not positive, or the points have another shape.
+            ValueError: when the width is not positive, or the points have a wrong shape.
         """
-        width = _positive(width)
+        width = _check_width(width)
         sigma = np.broadcast_to(self.width if width is None else width, len(self.nodes))
         where = check_array("points", points, expected := f"real numbers, (m,) or ({len(sigma)}, m)")
         if where.ndim not in (1, 2) or where.size == 0 or where.shape[:-1] not in ((), (len(sigma),)):
             raise ValueError(f"points has shape {where.shape}; expected {expected}")
         points = np.broadcast_to(where.astype(np.float64), (len(sigma), where.shape[-1]))
-        each = np.empty((*self.nodes.shape[:2], points.shape[1]))
-        for r, p in np.ndindex(each.shape[:2]):  # one by one: nodes times points are many numbers
-            away = (points[r] - self.nodes[r, p, :, None]) / sigma[r]
-            each[r, p] = self.weights[r, p] @ np.exp(-(away**2) / 2) / (sigma[r] * np.sqrt(2 * np.pi))
-        return self._mean(each)
+        densities = np.empty((*self.nodes.shape[:2], points.shape[1]))
+        for r, p in np.ndindex(densities.shape[:2]):  # separately: nodes times points are many numbers
+            distance = (points[r] - self.nodes[r, p, :, None]) / sigma[r]
+            densities[r, p] = self.weights[r, p] @ np.exp(-(distance**2) / 2) / (sigma[r] * np.sqrt(2 * np.pi))
+        return self._mean(densities)
 
     def trace(self, f: Callable[[Array], Array] = np.positive) -> tuple[Array, Array]:
-        """The trace of a function of the Hessian, tr f(H) = Σ f(λ): of H itself, or with `np.square` of H².
+        """Return the trace of a function of the Hessian, tr f(H) = Σ f(λ); `np.square` gives that of H².
 
         Args:
-            f: elementwise; polynomials of degree below 2·steps have no error but the probes'.
+            f: elementwise; for polynomials of degree below 2·steps only the choice of the probes causes an error.
 
         Returns:
             The trace (runs,) and its standard error over the probes (runs,).
 
         Raises:
-            ValueError: when f does not give a number for each.
+            ValueError: when f does not return a number for each eigenvalue.
         """
         if not callable(f):
             raise TypeError(f"f is {f!r:.200}; expected a function of an array of eigenvalues")
@@ -112,51 +111,49 @@ class SpectralDensity:
     def edges(self) -> tuple[Array, Array]:
         """The lowest and the highest Ritz value (runs, 2) and their residuals (runs, 2).
 
-        They lie within the spectrum, and an eigenvalue no further from each than its residual; whether that is the
-        last one, no random vector can promise.
+        They lie within the spectrum, and an eigenvalue lies within the residual of each. No random vector can
+        guarantee that it is the last eigenvalue.
         """
         nodes, residuals = (part.reshape(len(part), -1) for part in (self.nodes, self.residuals))
         ends = np.stack((nodes.argmin(1), nodes.argmax(1)), 1)
         return np.take_along_axis(nodes, ends, 1), np.take_along_axis(residuals, ends, 1)
 
-    def _mean(self, drawn: Array) -> tuple[Array, Array]:
-        """Mean over the probes of (runs, probes, ...) and its standard error."""
-        value, probes = drawn.mean(1), drawn.shape[1]
+    def _mean(self, samples: Array) -> tuple[Array, Array]:
+        """Return the mean over the probes of (runs, probes, ...), and its standard error."""
+        value, probes = samples.mean(1), samples.shape[1]
         if probes == 1:
             return value, np.full_like(value, 0 if self.exact else np.nan)
-        return value, drawn.std(1, ddof=1) / np.sqrt(probes)
+        return value, samples.std(1, ddof=1) / np.sqrt(probes)
 
 
 def spectral_density(
     problem: Problem, x: Tensor, *, probes: int = 8, steps: int = 40, width: float | None = None, seed: int = 0
 ) -> SpectralDensity:
-    """The density of the eigenvalues of the full-batch Hessian.
+    """Return the density of the eigenvalues of the full-batch Hessian.
 
     Up to 500 parameters the Hessian is diagonalized densely. Above, stochastic Lanczos quadrature with full
-    reorthogonalization. A first random vector finds the eigenvalues that stand out; those count one by one, without
-    a sampling error, and what is left beside their vectors is sampled with more random vectors, the probes. This
+    reorthogonalization is used. A first random vector finds the outlying eigenvalues; each counts individually, without
+    a sampling error. The space orthogonal to their eigenvectors is sampled with more random vectors, the probes. This
     takes (probes + 1)·steps Hessian-vector products on each run, and memory for little more than 2·steps vectors.
 
     Args:
         problem: whose Hessian.
-        x: (dim,) or (runs, dim), where.
-        probes: random vectors; one alone tells no standard error. With more, that is estimated from as many, so that
-            twice that covers as Student's law has it: with 2 probes 70 %, with 8 91 %, and less where few eigenvalues
-            are.
-        steps: of Lanczos from each, at least 2; more of them tell finer structure. As many as there are parameters,
-            and the Hessian is diagonalized.
-        width: standard deviation of the Gaussians, in units of λ; narrower than the steps resolve it shows the nodes.
-            None is 0.75/steps of the range of what is not known one by one (when exact, of the middle 90 % of the
-            eigenvalues), which they resolve to 2 % of the density's height; or 1/500 of the whole range, if that is
-            more. Ranges include 0.
-        seed: int, of the random vectors, which are the same for every run.
+        x: (dim,) or (runs, dim), where the Hessian is taken.
+        probes: random vectors; a single one gives no standard error. The standard error follows Student's law: twice
+            that covers the truth in 70 % of all cases with 2 probes, in 91 % with 8, less with few eigenvalues.
+        steps: of Lanczos from each, at least 2; more of them resolve finer structure. With as many steps as parameters
+            the Hessian is diagonalized.
+        width: standard deviation of the Gaussians, in units of λ. A width below the resolution of the steps shows
+            single nodes. None is 0.75/steps of the range that is not known individually (when exact, of the middle 90 %
+            of the eigenvalues), or 1/500 of the whole range if that is more. Ranges include 0.
+        seed: of the random vectors, which are the same for every run.
 
     Returns:
         The quadrature, and the density that it gives on a grid or at any points, with its standard error.
 
     Raises:
         ValueError: when probes is below 1 or steps below 2, width is not positive, x does not fit the problem, or the
-            Hessian there is not finite.
+            Hessian is not finite.
 
     Source: Ubaru, Chen & Saad, Fast estimation of tr(f(A)) via stochastic Lanczos quadrature (2017).
 
@@ -167,25 +164,25 @@ def spectral_density(
     >>> found.edges[0]
     array([[1., 4.]])
     """
-    problem, x = located(problem, x)
+    problem, x = at_point(problem, x)
     probes = check_int("probes", probes, "at least 1", 1)
     steps = check_int("steps", steps, "at least 2", 2)
-    width = _positive(width)
+    width = _check_width(width)
     generator = seeded_generator(seed)
     exact = problem.dim <= max(DENSE, steps)
     with one_thread(problem):
         found = _dense(problem, x) if exact else _sampled(problem, x, probes, steps, generator)
     nodes, weights, residuals, bulk, products = found
     if width is None:
-        reach, extent = (np.ptp(np.pad(part, ((0, 0), (0, 1))), 1) for part in (bulk, nodes.reshape(len(x), -1)))
-        sigma = np.maximum(REACH / steps * reach, np.where(extent > 0, extent, 1) / FINE)
+        resolved, extent = (np.ptp(np.pad(part, ((0, 0), (0, 1))), 1) for part in (bulk, nodes.reshape(len(x), -1)))
+        sigma = np.maximum(RESOLUTION / steps * resolved, np.where(extent > 0, extent, 1) / WIDTHS)
     else:
         sigma = np.full(len(x), width)
     return SpectralDensity(nodes, weights, residuals, sigma, problem.dim, products, exact)
 
 
 def _dense(problem: Problem, x: Tensor) -> Spectrum:
-    hessian = torch.from_numpy(_finite(problem, problem.hessian(x)))
+    hessian = torch.from_numpy(_on_host(problem, problem.hessian(x)))
     nodes = torch.linalg.eigvalsh(hessian).numpy()[:, None]
     bulk: Array = np.quantile(nodes[:, 0], [0.05, 0.95], 1).T
     return nodes, np.full(nodes.shape, 1 / problem.dim), np.zeros(nodes.shape), bulk, problem.dim
@@ -195,49 +192,95 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
     runs, dim = x.shape
     hvp = problem.hvp(x)
 
-    def draw(count: int) -> Tensor:  # one by one, or the vectors would depend on how many are drawn at once
+    def draw(count: int) -> Tensor:  # separately, so that the vectors do not depend on how many are drawn at once
         rows = [torch.randn(dim, generator=generator, dtype=torch.float64) for _ in range(count)]
         return torch.stack(rows).to(x).expand(runs, -1, -1)
 
     basis, recurrence, spent = lanczos(hvp, draw(1), x[:, None][:, :0], steps)
-    first = _finite(problem, recurrence)[:, :, 0]  # (2, runs, steps)
-    values, mixing, loose = ritz(first)
-    loose += torch.finfo(x.dtype).eps * np.abs(values).max(1, keepdims=True)
-    filled = np.pad(first[1, :, :-1] > 0, ((0, 0), (1, 0)), constant_values=True)  # rows of the basis that are not zero
-    has_vector = (mixing**2 * filled[..., None]).sum(1) > 0.5
-    sure = has_vector & (loose <= SURE * np.abs(values))
-    some = sure.any(0)  # a run that has fewer gets a vector of zeros there
-    beside = torch.bmm(torch.from_numpy((mixing * sure[:, None])[..., some]).to(x).mT, basis)
+    first = _on_host(problem, recurrence)[:, :, 0]  # (2, runs, steps)
+    values, mixing, errors = quadrature(first)
+    errors += torch.finfo(x.dtype).eps * np.abs(values).max(1, keepdims=True)
+    nonzero = np.pad(first[1, :, :-1] > 0, ((0, 0), (1, 0)), constant_values=True)  # rows of the basis
+    has_vector = (mixing**2 * nonzero[..., None]).sum(1) > 0.5
+    known = has_vector & (errors <= CONVERGED * np.abs(values))
+    some = known.any(0)  # a run with fewer known vectors has zeros in their place
+    excluded = torch.bmm(torch.from_numpy((mixing * known[:, None])[..., some]).to(x).mT, basis)
     del basis
     size = torch.from_numpy(np.abs(values).max(1)).to(x)
-    left = min(steps, dim - beside.shape[1])
-    at_once = max(1, min(problem.at_once // runs, CHUNK // (runs * dim * (left + beside.shape[1]))))
+    left = min(steps, dim - excluded.shape[1])
+    at_once = max(1, min(problem.at_once // runs, CHUNK // (runs * dim * (left + excluded.shape[1]))))
     parts = []
     for done in range(0, probes, at_once):
-        _, recurrence, products = lanczos(hvp, draw(min(at_once, probes - done)), beside, left, size)
-        parts.append(_finite(problem, recurrence))
+        _, recurrence, products = lanczos(hvp, draw(min(at_once, probes - done)), excluded, left, size)
+        parts.append(_on_host(problem, recurrence))
         spent += products
-    nodes, mixing, residuals = ritz(np.concatenate(parts, 2))  # (runs, probes, left, ...)
-    weights = mixing[..., 0, :] ** 2 * (1 - sure.sum(1) / dim)[:, None, None]
-    aside: Array = np.linalg.norm(loose * sure, axis=1)  # of Hv: at most so much lies along what is known
+    nodes, mixing, residuals = quadrature(np.concatenate(parts, 2))  # (runs, probes, left, ...)
+    weights = mixing[..., 0, :] ** 2 * (1 - known.sum(1) / dim)[:, None, None]
+    leak: Array = np.linalg.norm(errors * known, axis=1)  # the largest component of Hv along the known vectors
 
-    def shared(known: Array, rest: Array) -> Array:
-        return np.concatenate((np.repeat(known[:, None], probes, 1), rest), 2)
+    def join(shared: Array, sampled: Array) -> Array:
+        return np.concatenate((np.repeat(shared[:, None], probes, 1), sampled), 2)
 
-    return (
-        shared(values, nodes),
-        shared(sure / dim, weights),
-        shared(loose, np.hypot(residuals, aside[:, None, None])),
-        nodes.reshape(runs, -1),
-        spent,
-    )
+    all_residuals = join(errors, np.hypot(residuals, leak[:, None, None]))
+    return join(values, nodes), join(known / dim, weights), all_residuals, nodes.reshape(runs, -1), spent
 
 
-def _positive(width: float | None) -> float | None:
+def lanczos(
+    product: Operator, start: Tensor, excluded: Tensor, steps: int, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor, int]:
+    """Run Lanczos from each vector of `start` (runs, k, dim) separately, orthogonally to the rows `excluded`.
+
+    Return the basis (runs·k, steps, dim), the recurrence's α and the β after it (2, runs, k, steps), and the products
+    spent on each run. Every vector is orthogonalized twice against all before it; otherwise copies of eigenvalues
+    appear. Where the space is exhausted, β is zero and α stays at its first value, within the spectrum, so that what
+    follows has no weight. The rounding errors of the products are proportional to the largest |eigenvalue|; `scale`
+    (runs,) is that along the excluded rows (runs, m, dim), which are orthonormal or zero.
+    """
+    runs, k, dim = start.shape
+    m = excluded.shape[1]
+    basis = start.new_zeros(runs * k, m + steps, dim)
+    basis[:, :m] = excluded.repeat_interleave(k, 0)
+    alpha, beta = start.new_zeros(2, runs * k, steps + 1)
+    size = alpha[:, 0].clone()  # the operator's norm as far as it is known; 0 at first
+    rest = start.reshape(runs * k, 1, dim)
+    for step in range(steps + 1):
+        old = basis[:, : m + step]
+        for _ in range(2):
+            rest = rest - torch.bmm(torch.bmm(rest, old.mT), old)
+        length = torch.linalg.vector_norm(rest, dim=(1, 2))
+        continues = ~(length <= EXHAUSTED * torch.finfo(rest.dtype).eps * size)  # also with NaN, which the caller finds
+        beta[:, step] = torch.where(continues, length, 0)
+        if step == steps or not continues.any():
+            alpha[:, step:] = alpha[:, :1]
+            break
+        new = basis[:, m + step] = torch.where(continues, 1 / length, 0)[:, None] * rest[:, 0]
+        rest = product(new.view(runs, k, dim)).reshape(runs * k, 1, dim)
+        alpha[:, step] = torch.where(continues, (new * rest[:, 0]).sum(1), alpha[:, 0])
+        size = torch.stack((size, alpha[:, step].abs(), beta[:, step] * (step > 0))).amax(0)
+        size = size if scale is None else torch.maximum(size, scale.repeat_interleave(k))
+    return basis[:, m:], torch.stack((alpha[:, :-1], beta[:, 1:])).view(2, runs, k, steps), step * k
+
+
+def quadrature(recurrence: Array) -> tuple[Array, Array, Array]:
+    """Return the Ritz values (..., steps), ascending, of a recurrence (2, ..., steps), the mixing, and the residuals.
+
+    The columns of the mixing (..., steps, steps) give the Ritz vectors in the basis. The squares w of its first row
+    and the Ritz values θ are Gauss's rule: Σ wθʲ = vᵀHʲv for j < 2·steps and a unit starting vector v (Golub & Meurant,
+    Matrices, Moments and Quadrature with Applications, 2010, ch. 3).
+    """
+    alpha, beta = recurrence
+    steps = alpha.shape[-1]
+    matrix = alpha[..., None] * np.eye(steps)
+    matrix[..., range(1, steps), range(steps - 1)] = beta[..., :-1]  # `eigh` reads the lower triangle
+    values, mixing = np.linalg.eigh(matrix)
+    return values, mixing, np.abs(beta[..., -1:] * mixing[..., -1, :])
+
+
+def _check_width(width: float | None) -> float | None:
     expected = "a positive number in units of the eigenvalues, or None"
     return None if width is None else check_float("width", width, expected, lambda w: w > 0)
 
 
-def _finite(problem: Problem, products: Tensor) -> Array:
-    """What Hessian-vector products gave, on the host in float64."""
-    return finite(problem, products).cpu().double().numpy()
+def _on_host(problem: Problem, products: Tensor) -> Array:
+    """Return finite Hessian-vector products on the host in float64."""
+    return check_finite(problem, products).cpu().double().numpy()

@@ -1,8 +1,9 @@
-"""The top eigenpairs of the Hessian: dense when small, block Lanczos or, from old vectors, LOBPCG otherwise."""
+"""The top eigenpairs of the Hessian: dense when small, otherwise block Lanczos or, from old vectors, LOBPCG."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 import torch
@@ -10,20 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_float, check_int, check_tensor, seeded_generator
-from samviz.geometry.arguments import check_batch, finite, located, nowhere
-from samviz.geometry.krylov import NotFinite, Subspace, orthonormal
+from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize, not_finite
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
-DENSE = 500  # parameters up to which the whole Hessian is as fast as a few products
-THIN = 2  # vectors that a cold start grows from: nearly as few products as from one, and a double λ₁ is seen
-LOOKS = 5  # products at least, for k of 5 or more, that a warm start spends on what lies outside of it
-NOISE = 0.01  # the guard is shaken by this much, or it never sees a direction that it lacks
-NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which a residual has no direction but rounding's
-PATIENT = 4000  # parameters: with fewer, a cold start takes up to three blocks between two looks, each as dear
-COLD_EVERY = 50  # calls: warm ones may never see an eigenvalue that appears above those they follow
-ROOM = 8  # times (k + 2) vectors, to which a basis may grow before it is restarted from its best half
+Array = NDArray[np.float64]
+BLOCK_WIDTH = 2  # vectors that a cold start grows from: nearly as few products as from one, and a double λ₁ is found
+WARM_PRODUCTS = 5  # products at least, for k of 5 or more, that a warm start spends outside the span of its vectors
+NOISE = 0.01  # size of the perturbation of the guard vector, without which it never finds a direction that it lacks
+NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which the direction of a residual is rounding error
+SMALL_DIM = 4000  # up to here a cold start adds up to three blocks before each `eigh`, which costs as much as they do
+COLD_EVERY = 50  # calls: warm ones may never find an eigenvalue that appears above those that they follow
+CAPACITY = 8  # times (k + 2) vectors, up to which a basis may grow before it is restarted from its best half
+ORTHOGONAL = 1e-5  # a unit vector's component that can be subtracted without changing the vector's length
 
 
 @dataclass(frozen=True)
@@ -55,30 +56,30 @@ def top_eigenpairs(
     max_products: int = 2000,
     seed: int = 0,
 ) -> Eigenpairs:
-    """The k largest eigenvalues of the Hessian and their eigenvectors.
+    """Return the k largest eigenvalues of the Hessian and their eigenvectors.
 
     Up to 500 parameters the Hessian is diagonalized densely. Above, block Lanczos with full reorthogonalization, or
-    from old vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|): it looks at the residual
-    against the eigengap, never at how little a Rayleigh quotient changes. A residual r bounds the distance to an
-    eigenvalue by r, and by r²/gap where that is less.
+    from old vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|). This criterion compares the
+    residual with the eigengap; it does not depend on how little a Rayleigh quotient changes. A residual r bounds the
+    distance to an eigenvalue by r, and by r²/gap where that is less.
 
     Args:
         problem: whose Hessian.
-        x: (dim,) or (runs, dim), where.
+        x: (dim,) or (runs, dim), where the Hessian is taken.
         k: how many eigenpairs, 1 to dim.
-        batch: int64 (runs, b), the samples whose mean loss is meant; None for all.
+        batch: int64 (runs, b), the samples of the mean loss; None for all.
         start: the result of this function at a nearby point. Every fiftieth call of such a sequence ignores it and
             starts cold, because warm starts may miss an eigenvalue that appears above those they follow. Or vectors
             (runs, m, dim), which are always used. None starts cold, from random vectors.
         tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
-        max_products: Hessian-vector products per run after which the method gives up (`converged` says so).
-        seed: int, of the random vectors.
+        max_products: Hessian-vector products per run after which the method stops without convergence.
+        seed: of the random vectors.
 
     Returns:
         The eigenpairs with residuals, gaps and `converged`, and the `age` of the warm start.
 
     Raises:
-        ValueError: when k is not between 1 and dim, x does not fit the problem, or the Hessian there is not finite.
+        ValueError: when k is not between 1 and dim, x does not fit the problem, or the Hessian is not finite.
 
     Source: Knyazev, LOBPCG (2001); Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
 
@@ -86,9 +87,8 @@ def top_eigenpairs(
     >>> top_eigenpairs(quadratic([1.0, 3.0, -5.0]), torch.zeros(3), k=2).values
     tensor([[3., 1.]], dtype=torch.float64)
     """
-    problem, x = located(problem, x)
+    problem, x = at_point(problem, x, batch)
     k = check_int("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
-    check_batch(problem, batch, len(x))
     age = 0
     if isinstance(start, Eigenpairs):
         age, start = start.age, start.start
@@ -97,34 +97,27 @@ def top_eigenpairs(
         age += 1
     if age == COLD_EVERY:
         start, age = None, 0
-    usual = 1e-6 if x.dtype == torch.float64 else 1e-3
-    tol = usual if tol is None else check_float("tol", tol, "a positive number, or None", lambda t: t > 0)
+    default = 1e-6 if x.dtype == torch.float64 else 1e-3
+    tol = default if tol is None else check_float("tol", tol, "a positive number, or None", lambda t: t > 0)
     max_products = check_int("max_products", max_products, "1 or more", 1)
-    seeded_generator(seed)  # refuses a bad one also where nothing is drawn
+    seeded_generator(seed)  # refuses an invalid seed also where no random vector is needed
     with one_thread(problem):
         if problem.dim <= DENSE:
-            return _dense(finite(problem, problem.hessian(x, batch)), k, tol)
+            return _dense(check_finite(problem, problem.hessian(x, batch)), k, tol)
         try:
             return replace(_krylov(problem.hvp(x, batch), x, k, start, tol, max_products, seed), age=age)
-        except NotFinite as error:
-            raise nowhere(problem) from error
-
-
-def diagonalized(hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """All eigenvalues (runs, dim) of (runs, dim, dim), largest first, and their vectors (runs, dim, dim) as rows."""
-    exact = hessian if hessian.device.type == "mps" else hessian.double()  # in single precision it may not converge
-    spectrum, basis = (part.to(hessian) for part in torch.linalg.eigh(exact))
-    return spectrum.flip(1), basis.flip(2).mT
+        except NotFiniteError as error:
+            raise not_finite(problem) from error
 
 
 def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
-    spectrum, basis = diagonalized(hessian)
+    spectrum, basis = diagonalize(hessian)
     values, vectors = spectrum[:, :k], basis[:, :k]
     residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
-    gaps, allowed = _judged(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
+    host_gaps, allowed = _gaps_and_tolerances(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
     converged = residuals <= torch.from_numpy(allowed).to(residuals)
-    apart = torch.from_numpy(gaps).to(values)
-    return Eigenpairs(values, vectors, residuals, apart, converged, hessian.shape[1], True, vectors)
+    gaps = torch.from_numpy(host_gaps).to(values)
+    return Eigenpairs(values, vectors, residuals, gaps, converged, hessian.shape[1], True, vectors)
 
 
 def _krylov(
@@ -135,92 +128,175 @@ def _krylov(
     tol: float,
     max_products: int,
     seed: int,
-    width: int = THIN,
+    width: int = BLOCK_WIDTH,
 ) -> Eigenpairs:
-    """Rayleigh–Ritz in a basis that grows by residuals until they are small.
+    """Apply Rayleigh–Ritz in a basis that grows by residuals until they are small.
 
-    From `width` random vectors this is block Lanczos with full reorthogonalization, whose basis may grow several
-    times between two looks. A warm start is LOBPCG: the old vectors, a guard below them that catches an eigenvalue
-    on its way up, and where the vectors have just turned the directions that they came from, which hold the other
-    half of a period-two orbit at the edge of stability; then the residuals of what has not converged.
+    From `width` random vectors this is block Lanczos with full reorthogonalization. A warm start is LOBPCG. Its block
+    contains the old vectors and a guard below them, which finds an eigenvalue that rises. Where the vectors have
+    turned, the next start also contains the directions that they came from: these hold the other half of a period-two
+    orbit at the edge of stability.
     """
     runs, dim = x.shape
     generator = seeded_generator(seed)
 
-    def noise(rows: int) -> Tensor:  # unit rows, the same for every run: a run does not depend on its company
+    def noise(rows: int) -> Tensor:  # unit rows, the same for every run, so that no run depends on the others
         draw = torch.rand(rows, dim, generator=generator, dtype=torch.float64) - 0.5
         return torch.nn.functional.normalize(draw).to(x).expand(runs, -1, -1)
 
-    least = min(k + 1, dim)  # a gap has two sides
+    def on_device(array: Array) -> Tensor:
+        return torch.from_numpy(array.copy()).to(x)
+
+    least = min(k + 1, dim)  # the gap of the k-th eigenvalue needs the next one
     if start is None:
-        block, floor = noise(min(width, dim)), 0
+        block, min_products = noise(min(width, dim)), 0
     else:
         block = start[:, : min(2 * k + 1, dim)].to(x)
         block = torch.cat((block, noise(max(0, least - block.shape[1]))), 1)
         block[:, k : k + 1] += NOISE * noise(least - k)
-        old, floor = block[:, :k], max(block.shape[1] + min(k, LOOKS), 2 * k + 2)
-    space = Subspace(product, block, min(dim, ROOM * (k + 2)))
-    spent, due = space.rows, least
-    each = torch.arange(runs, device=x.device)[:, None]
+        old, min_products = block[:, :k], max(block.shape[1] + min(k, WARM_PRODUCTS), 2 * k + 2)
+    space = Subspace(product, block, min(dim, CAPACITY * (k + 2)))
+    spent, next_check = space.rows, least
+    run_index = torch.arange(runs, device=x.device)[:, None]
     while True:
         step = min(width, dim - space.rows)
         affordable = spent + step <= max_products
-        if space.rows < least or (0 < step <= space.room and affordable and space.rows < due):
+        if space.rows < least or (0 < step <= space.free and affordable and space.rows < next_check):
             space.extend(space.image[:, -step:])
             spent += step
             continue
         values, vectors, remainder = space.ritz(least)
         size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
         unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
-        remainder /= torch.from_numpy(unit[..., None]).to(x)
+        remainder /= on_device(unit[..., None])
         residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
-        gaps, allowed = _judged(values, k, tol, x.dtype)
-        lacking = residuals[:, :k] > allowed
-        if step == 0 or not affordable or (not lacking.any() and spent >= floor):
+        gaps, allowed = _gaps_and_tolerances(values, k, tol, x.dtype)
+        unconverged = residuals[:, :k] > allowed
+        if step == 0 or not affordable or (not unconverged.any() and spent >= min_products):
             break
         if start is not None:
-            step = min(max(1, int(lacking.sum(1).max())), dim - space.rows, max_products - spent)
-        if step > space.room:
+            step = min(max(1, int(unconverged.sum(1).max())), dim - space.rows, max_products - spent)
+        if step > space.free:
             space.restart()
-        turn = np.concatenate((np.where(lacking, 0, 2), np.ones((runs, least - k))), 1)  # what lags, then the guard
-        order = np.argsort(turn, 1, kind="stable")[:, :step]
+        # extend by the residuals that have not converged, then by that of the guard
+        rank = np.concatenate((np.where(unconverged, 0, 2), np.ones((runs, least - k))), 1)
+        order = np.argsort(rank, 1, kind="stable")[:, :step]
         scale = np.take_along_axis(residuals, order, 1)[..., None]
-        fresh = remainder[each, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale / unit[..., None]).to(x)
-        blind = scale <= NEGLIGIBLE * size[..., None]
-        if blind.any():
-            fresh = torch.where(torch.from_numpy(blind).to(x.device), noise(step), fresh)
+        new = remainder[run_index, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale / unit[..., None]).to(
+            x
+        )
+        rounding = scale <= NEGLIGIBLE * size[..., None]
+        if rounding.any():
+            new = torch.where(torch.from_numpy(rounding).to(x.device), noise(step), new)
         if start is None:
-            due = space.rows + max(min(max(PATIENT // dim, 1), 3) * step, space.rows // 5)
-        space.extend(fresh)
+            next_check = space.rows + max(min(max(SMALL_DIM // dim, 1), 3) * step, space.rows // 5)
+        space.extend(new)
         spent += step
-    if start is None and k > width and not lacking.any() and spent + least <= max_products:
+    if start is None and k > width and not unconverged.any() and spent + least <= max_products:
         spread = values[:, : k - width + 1] - values[:, width - 1 : k]
-        if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many alike as the block is wide: are there more?
+        if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many equal values as the block is wide: perhaps more
             again = _krylov(product, x, k, None, tol, max_products - spent, seed, least)
             return replace(again, products=again.products + spent)
     top, tail = vectors[:, :k], vectors[:, k:]
     if k < dim:
-        # one step of the power method, at no cost, keeps the guard climbing
-        guard = tail + remainder[:, k:] / torch.from_numpy(2 * (size / unit)[..., None]).to(x)
+        # one step of the power method, which costs no product, moves the guard towards larger eigenvalues
+        guard = tail + remainder[:, k:] / on_device(2 * (size / unit)[..., None])
         if start is not None:
-            past = old - (old @ top.mT) @ top
-            turned = past.norm(dim=2).amax(0) > tol
-            guard = torch.cat((guard, past[:, turned]), 1)
+            left = old - (old @ top.mT) @ top
+            guard = torch.cat((guard, left[:, left.norm(dim=2).amax(0) > tol]), 1)
         tail = orthonormal(guard[:, : dim - k], top)
     rows = torch.cat((top, tail), 1)
-    host = (values[:, :k], residuals[:, :k], gaps, ~lacking)
-    found, left, apart, converged = (torch.from_numpy(a.copy()).to(x.device) for a in host)
-    return Eigenpairs(found.to(x), rows[:, :k], left.to(x), apart.to(x), converged, spent, False, rows)
+    found, errors, distances = (on_device(array) for array in (values[:, :k], residuals[:, :k], gaps))
+    converged = torch.from_numpy(~unconverged).to(x.device)
+    return Eigenpairs(found, rows[:, :k], errors, distances, converged, spent, False, rows)
 
 
-def _judged(
-    spectrum: NDArray[np.float64], k: int, tol: float, dtype: torch.dtype
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gaps of the first k of a descending spectrum (runs, m) and the largest residuals that count as converged."""
+def _gaps_and_tolerances(spectrum: Array, k: int, tol: float, dtype: torch.dtype) -> tuple[Array, Array]:
+    """Return the gaps of the first k of a descending spectrum (runs, m), and the largest residuals that converged."""
     steps = np.full((len(spectrum), spectrum.shape[1] + 1), np.inf)
     steps[:, 1:-1] = spectrum[:, :-1] - spectrum[:, 1:]
     gaps = np.minimum(steps[:, :k], steps[:, 1 : k + 1])
     top, size = np.abs(spectrum[:, :1]), np.abs(spectrum).max(1, keepdims=True)
-    enough = np.maximum(np.abs(spectrum[:, :k]) / 1.5, top / 1000)  # where the gap closes, or the eigenvalue is near 0
+    floor = np.maximum(np.abs(spectrum[:, :k]) / 1.5, top / 1000)  # where the gap closes, or the eigenvalue is near 0
     rounding = 100 * torch.finfo(dtype).eps * size  # of any residual
-    return gaps, np.maximum(tol * np.maximum(np.minimum(gaps, top), enough), rounding)
+    return gaps, np.maximum(tol * np.maximum(np.minimum(gaps, top), floor), rounding)
+
+
+class NotFiniteError(ArithmeticError):
+    """A product with the operator contains NaN or infinity."""
+
+
+class Subspace:
+    """An orthonormal basis, its products with a symmetric operator, and the operator restricted to its span.
+
+    The small matrices are kept on the host in double precision: there they cost microseconds, on a GPU milliseconds.
+    """
+
+    def __init__(self, product: Operator, block: Tensor, capacity: int) -> None:
+        """Start with the span of the rows of a block, (runs, m, dim); allocate memory for `capacity` rows."""
+        runs, _, dim = block.shape
+        self.product = product
+        self.rows = 0
+        self._basis = block.new_empty(runs, capacity, dim)
+        self._image = block.new_empty(runs, capacity, dim)
+        self._projected = torch.zeros(runs, capacity, capacity, dtype=torch.float64)  # only the lower triangle is used
+        self._append(torch.linalg.qr(block.mT).Q.mT)
+
+    @property
+    def basis(self) -> Tensor:
+        """The orthonormal rows, (runs, rows, dim)."""
+        return self._basis[:, : self.rows]
+
+    @property
+    def image(self) -> Tensor:
+        """The products of the basis with the operator, (runs, rows, dim)."""
+        return self._image[:, : self.rows]
+
+    @property
+    def free(self) -> int:
+        """How many rows can be added before a restart."""
+        return self._basis.shape[1] - self.rows
+
+    def extend(self, block: Tensor) -> None:
+        """Add the span of the rows of a block (runs, m, dim); this takes m products."""
+        self._append(orthonormal(block, self.basis))
+
+    def _append(self, vectors: Tensor) -> None:
+        old, new = self.rows, self.rows + vectors.shape[1]
+        self._basis[:, old:new] = vectors
+        self._image[:, old:new] = image = self.product(self._basis[:, old:new])
+        self._projected[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
+        self.rows = new
+
+    def ritz(self, count: int) -> tuple[Array, Tensor, Tensor]:
+        """Return all Ritz values (runs, rows), largest first, and `count` Ritz vectors v with their Hv − λv."""
+        projected = self._projected[:, : self.rows, : self.rows]
+        if not isfinite(float(projected.sum())):  # `eigh` may not raise an error
+            raise NotFiniteError
+        values, mixing = torch.linalg.eigh(projected)
+        self._values, self._mixing = values.flip(1), mixing.flip(2).mT  # coefficients as rows
+        mixing = self._mixing[:, :count].to(self._basis)
+        vectors = torch.bmm(mixing, self.basis)
+        first = self._values[:, :count, None].to(vectors)
+        return self._values.numpy(), vectors, torch.bmm(mixing, self.image).addcmul_(first, vectors, value=-1)
+
+    def restart(self) -> None:
+        """Keep only the best half of the Ritz vectors, those of the last call of `ritz`."""
+        keep = self.rows // 2
+        mixing = self._mixing[:, :keep].to(self._basis)
+        self._basis[:, :keep], self._image[:, :keep] = mixing @ self.basis, mixing @ self.image
+        self._projected[:, :keep, :keep] = torch.diag_embed(self._values[:, :keep])
+        self.rows = keep
+
+
+def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
+    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis."""
+    inside = torch.bmm(block, basis.mT)
+    while True:  # two passes suffice, except for nearly dependent rows, whose difference is rounding error at first
+        block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
+        inside = torch.bmm(block, basis.mT)
+        largest = float(inside.abs().max())
+        if largest < ORTHOGONAL:
+            return torch.baddbmm(block, inside, basis, alpha=-1)
+        if not isfinite(largest):  # otherwise the loop would never end
+            raise NotFiniteError

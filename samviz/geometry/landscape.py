@@ -1,36 +1,45 @@
-"""Slices of the loss along planes and lines, and the trajectory seen in them."""
+"""Slices of the loss along planes and lines, of a problem or of a torch model, and the trajectory projected on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from samviz.checks import check_array, check_float, check_int, check_tensor, check_type, seeded_generator
-from samviz.geometry.arguments import located, point
+from samviz.checks import check_array, check_bool, check_float, check_int, check_tensor, check_type, seeded_generator
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
+from samviz.geometry.hessian import at_point
 from samviz.problems import Problem
+from samviz.problems.attached import Attached, Batches, LossFunction, attach
 from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
+State = Mapping[str, Tensor]  # a model's `state_dict`
+Checkpoint = State | str | PathLike[str]
+KINDS = ("random", "hessian", "pca")
+EXTENT = 0.7  # half the side of a square around points, as a share of their extent: a fifth beyond each end
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The points origin + a·d₁ + b·d₂; a line where there is one direction alone."""
+    """The points origin + a·d₁ + b·d₂; a line if there is only one direction."""
 
     kind: str  # "hessian", "random", "pca" or "through"
     origin: Tensor  # (dim,)
     directions: Tensor  # (2, dim), or (1, dim) for a line; unit, but for "random" (the filters' length) and "through"
     labels: tuple[str, ...]  # one for each direction
-    pairs: Eigenpairs | None = None  # what a "hessian" plane was made of, with its residuals, unless that was given
+    pairs: Eigenpairs | None = None  # the eigenpairs of a "hessian" plane, with residuals, unless they were given
 
     def project(self, positions: Tensor) -> tuple[Array, Array]:
-        """Parameters as coordinates on the plane, by least squares.
+        """Return the coordinates of parameters on the plane, by least squares.
 
         Args:
             positions: (steps, dim).
@@ -48,17 +57,17 @@ class Plane:
         coordinates = torch.linalg.solve(gram, self.directions @ offset.mT).mT
         off = (offset - coordinates @ self.directions).norm(dim=1)
         lost = off / offset.norm(dim=1).clamp_min(torch.finfo(offset.dtype).tiny)
-        return coordinates.cpu().double().numpy(), lost.clamp(max=1).cpu().double().numpy()
+        return _on_host(coordinates), _on_host(lost.clamp(max=1))
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Points projected on a plane, and what the picture does not tell of them: the projection loss."""
+    """Points projected on a plane, with the error of the projection."""
 
     coordinates: Array  # (steps, 2), or (steps, 1) on a line
     lost: Array  # (steps,), share of the distance from the plane's origin that is off the plane
-    loss: Array  # (steps,), where the points are
-    shown: Array  # (steps,), the loss on the plane, at their projections
+    loss: Array  # (steps,), at the points
+    shown: Array  # (steps,), at their projections on the plane
 
 
 @dataclass(frozen=True)
@@ -69,16 +78,16 @@ class Landscape:
     axis1: Array  # (resolution,), coordinate along d₁
     axis2: Array  # (resolution,), coordinate along d₂; (1,) on a line
     loss: Array  # (resolution, resolution), or (1, resolution) on a line; rows follow axis2
-    trajectory: Trajectory | None = None  # what was projected on the plane, the plane's origin last
+    trajectory: Trajectory | None = None  # points projected on the plane, the plane's origin last
 
 
 def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None) -> Plane:
-    """The plane through x spanned by the two top Hessian eigenvectors.
+    """Return the plane through x spanned by the two top Hessian eigenvectors.
 
     Args:
         problem: whose Hessian.
         x: (dim,), the plane's origin.
-        vectors: (2, dim), the eigenvectors when they are known already.
+        vectors: (2, dim), the eigenvectors if they are known.
 
     Returns:
         The plane.
@@ -86,7 +95,7 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
     Raises:
         ValueError: when x is no point of the problem, or the vectors do not fit.
     """
-    problem, origin = point(problem, x)
+    problem, origin = _at_one_point(problem, x)
     pairs = None
     if vectors is None:
         pairs = top_eigenpairs(problem, origin, 2)
@@ -96,14 +105,14 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
 
 
 def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: str = "filter") -> Plane:
-    """The plane through x along two random directions, Gaussian before they are normalized.
+    """Return the plane through x along two random directions, Gaussian before they are normalized.
 
     Args:
-        problem: says which parameters form a filter.
+        problem: determines which parameters form a filter.
         x: (dim,), the plane's origin.
-        seed: int, of the directions.
-        normalization: "filter" scales each direction filter by filter to the length of x's filter, and lets biases be;
-            "none" scales it to length 1, as in the average-direction sharpness (Eq. 4).
+        seed: of the directions.
+        normalization: "filter" scales each filter of a direction to the length of that filter of x, and sets biases to
+            0; "none" scales each direction to length 1, as in the average-direction sharpness (Eq. 4).
 
     Returns:
         The plane.
@@ -115,25 +124,23 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
     """
     if normalization not in ("filter", "none"):
         raise ValueError(f"normalization is {normalization!r}; expected 'filter' or 'none'")
-    problem, origin = point(problem, x)
-    filters = problem.filters.to(origin.device)
+    problem, origin = _at_one_point(problem, x)
     directions = torch.randn(2, problem.dim, generator=seeded_generator(seed), dtype=torch.float64).to(origin)
-    labels = "random 1", "random 2"
     if normalization == "none":
-        return Plane("random", origin, torch.nn.functional.normalize(directions), labels)
-    directions = directions * (filters >= 0)
-    index, count = filters.clamp_min(0), int(filters.max()) + 1
-
-    def lengths(v: Tensor) -> Tensor:  # (dim,) -> (filters,)
-        return v.new_zeros(count).index_add(0, index, v**2 * (filters >= 0)).sqrt()
-
-    tiny = torch.finfo(origin.dtype).tiny
-    scaled = [d * (lengths(origin) / lengths(d).clamp_min(tiny))[index] for d in directions]
-    return Plane("random", origin, torch.stack(scaled), labels)
+        directions = torch.nn.functional.normalize(directions)
+    else:
+        filters = problem.filters.to(origin.device)
+        directions = directions * (filters >= 0)
+        index = filters.clamp_min(0)
+        squares = torch.stack((origin, *directions)) ** 2 * (filters >= 0)
+        lengths = origin.new_zeros(3, int(filters.max()) + 1).index_add(1, index, squares).sqrt()  # (3, filters)
+        scale = lengths[0] / lengths[1:].clamp_min(torch.finfo(origin.dtype).tiny)
+        directions = directions * scale[:, index]
+    return Plane("random", origin, directions, ("random 1", "random 2"))
 
 
 def pca_plane(positions: Tensor) -> Plane:
-    """The plane that a trajectory fills most: its first two principal components, through its last point.
+    """Return the plane of a trajectory's first two principal components, through its last point.
 
     Args:
         positions: (steps, dim), at least 3 points that do not lie on one line.
@@ -142,26 +149,24 @@ def pca_plane(positions: Tensor) -> Plane:
         The plane; its labels give each component's share of the variance.
 
     Raises:
-        ValueError: when the trajectory has too few points to span a plane.
+        ValueError: when the points span no plane.
     """
     check_tensor("positions", positions, (-1, -1))
-    centred = positions - positions.mean(0)
-    _, strengths, components = torch.linalg.svd(centred, full_matrices=False)
+    _, strengths, components = torch.linalg.svd(positions - positions.mean(0), full_matrices=False)
     if len(positions) < 3 or len(strengths) < 2 or strengths[1] <= 1e-12 * strengths[0]:
         raise ValueError(f"positions holds {len(positions)} points that span no plane; take more steps first")
     share = strengths**2 / (strengths**2).sum()
-    labels = f"PC 1 ({share[0]:.0%})", f"PC 2 ({share[1]:.0%})"
-    return Plane("pca", positions[-1], components[:2], labels)
+    return Plane("pca", positions[-1], components[:2], (f"PC 1 ({share[0]:.0%})", f"PC 2 ({share[1]:.0%})"))
 
 
 def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -> Plane:
-    """The plane through three points, or the line through two.
+    """Return the plane through three points, or the line through two.
 
     Args:
         origin: (dim,), at (0, 0).
         first: (dim,), at (1, 0): between them lies the linear interpolation.
-        second: (dim,), somewhere off that line. The second direction is orthogonal to the first and as long, so that
-            angles are what they look like. None is the line.
+        second: (dim,), off that line. The second direction is orthogonal to the first and has the same length, so that
+            angles are true. None gives the line.
 
     Returns:
         The plane.
@@ -175,14 +180,13 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
     """
     check_tensor("origin", origin, (-1,))
     check_tensor("first", first, tuple(origin.shape))
-    if second is not None:
-        check_tensor("second", second, tuple(origin.shape))
     origin = origin.to(first)
     along = first - origin
     if not along.norm() > 0:
-        raise ValueError("first is the origin itself; expected another point")
+        raise ValueError("first is the origin itself; expected a different point")
     if second is None:
         return Plane("through", origin, along[None], ("to the first point",))
+    check_tensor("second", second, tuple(origin.shape))
     offset = second.to(first) - origin
     across = offset - (offset @ along) / (along @ along) * along
     if not across.norm() > torch.finfo(across.dtype).eps ** 0.5 * offset.norm():
@@ -192,23 +196,23 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
 
 
 def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor | None = None) -> Trajectory:
-    """A trajectory as a picture of the plane shows it, beside what is true of it.
+    """Project a trajectory on a plane, and compare the loss at its points with the loss at their projections.
 
     Args:
         problem: whose loss.
         plane: on which to project.
         positions: (steps, dim).
-        loss: (steps,), of the positions where it is known already.
+        loss: (steps,), of the positions if it is known.
 
     Returns:
-        Coordinates, the share that is off the plane, and the loss where the points are and where they are shown.
+        Coordinates, the share that is off the plane, and the losses at the points and at their projections.
 
     >>> from samviz.problems import quadratic
     >>> problem, points = quadratic([2.0, 1.0, 8.0]), torch.eye(3, dtype=torch.float64)
     >>> projected(problem, plane_through(torch.zeros(3), *points[:2]), points[2:] + points[0])
     Trajectory(coordinates=array([[1., 0.]]), lost=array([0.70710678]), loss=array([5.]), shown=array([1.]))
     """
-    problem, points = located(problem, positions, "positions")
+    problem, points = at_point(problem, positions, name="positions")
     check_type("plane", plane, Plane, "a Plane")
     if loss is not None:
         check_tensor("loss", loss, (len(points),))
@@ -219,9 +223,8 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
         return torch.cat([problem.loss(part) for part in where.split(problem.at_once)])
 
     with one_thread(problem), torch.no_grad():
-        both = losses(points) if loss is None else loss, losses(on_plane)
-    true, shown = (each.cpu().double().numpy() for each in both)
-    return Trajectory(coordinates, lost, true, shown)
+        loss, shown = losses(points) if loss is None else loss, losses(on_plane)
+    return Trajectory(coordinates, lost, _on_host(loss), _on_host(shown))
 
 
 def landscape(
@@ -232,12 +235,12 @@ def landscape(
     resolution: int = 51,
     center: Sequence[float] = (0.0, 0.0),
 ) -> Landscape:
-    """The full-batch loss on a square of a plane, or along a line.
+    """Return the full-batch loss on a square of a plane, or along a line.
 
     Args:
         problem: whose loss.
-        plane: from `hessian_plane`, `random_plane`, `pca_plane` or `plane_through`; or a point x (dim,), which means
-            the plane of the Hessian's two top eigenvectors through x.
+        plane: from `hessian_plane`, `random_plane`, `pca_plane` or `plane_through`; or a point x (dim,), for the
+            plane of the Hessian's two top eigenvectors through x.
         radius: half the side of the square, in units of the plane's directions.
         resolution: points along each side, at least 2.
         center: (2,), or (1,) for a line: of the square, in coordinates of the plane.
@@ -252,16 +255,16 @@ def landscape(
     >>> landscape(quadratic([2.0, 1.0]), torch.zeros(2), radius=1.0, resolution=3).loss[1]
     array([1., 0., 1.])
     """
-    if isinstance(plane, Tensor):
-        plane = hessian_plane(problem, plane)
-    pieces = slices(problem, plane, radius=radius, resolution=resolution, center=center)
-    return next(result for _, result in pieces if result is not None)
+    plane = hessian_plane(problem, plane) if isinstance(plane, Tensor) else plane
+    *_, (_, result) = slices(problem, plane, radius=radius, resolution=resolution, center=center)
+    assert result is not None, "the last part comes with the landscape"
+    return result
 
 
 def slices(
     problem: Problem, plane: Plane, *, radius: float, resolution: int, center: Sequence[float] = (0.0, 0.0)
 ) -> Iterator[tuple[float, Landscape | None]]:
-    """`landscape` in short pieces, for a caller that has to stay responsive.
+    """Compute a `landscape` in short parts, for a caller that has to stay responsive.
 
     Args:
         problem: as in `landscape`.
@@ -276,24 +279,186 @@ def slices(
     check_type("plane", plane, Plane, "a Plane, or a point (dim,)")
     radius = check_float("radius", radius, "a positive number", lambda r: r > 0)
     resolution = check_int("resolution", resolution, "2 or more points", 2)
-    problem, origin = located(problem, plane.origin, "plane.origin")
-    lengths = {(2,), (len(plane.directions),)}
-    if (middle := check_array("center", center, "two finite numbers, or one for a line")).shape not in lengths:
-        raise ValueError(f"center is {center!r:.200}; expected two finite numbers, or one for a line")
+    problem, origin = at_point(problem, plane.origin, name="plane.origin")
+    middle = check_array("center", center, expected := "two finite numbers, or one for a line")
+    if middle.shape not in {(2,), (len(plane.directions),)}:
+        raise ValueError(f"center is {center!r:.200}; expected {expected}")
     directions = plane.directions.to(origin)
     axis = torch.linspace(-radius, radius, resolution, dtype=origin.dtype, device=origin.device)
     axes = [axis + float(at) for at, _ in zip(middle, directions)]
-    if len(directions) == 1:  # a line is a plane that does not leave it
+    if len(directions) == 1:  # a line is a plane whose second direction is zero
         axes, directions = [*axes, axis.new_zeros(1)], torch.cat((directions, torch.zeros_like(directions)))
     grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)  # (resolution², 2), or a line's points
-    on_plane = problem.slice(origin[0], directions)
-    losses: list[Tensor] = []
-    for done, part in enumerate(pieces := grid.split(problem.at_once), start=1):
+    loss_at, losses = problem.slice(origin[0], directions), []
+    for done, part in enumerate(parts := grid.split(problem.at_once), start=1):
         with one_thread(problem):
-            losses.append(on_plane(part))
-        result = None
-        if done == len(pieces):
-            loss = torch.cat(losses).view(-1, resolution).cpu().double().numpy()
-            first, second = (axis.cpu().double().numpy() for axis in axes)
-            result = Landscape(plane, first, second, loss)
-        yield done / len(pieces), result
+            losses.append(loss_at(part))
+        if done < len(parts):
+            yield done / len(parts), None
+    loss = _on_host(torch.cat(losses).view(-1, resolution))
+    yield 1.0, Landscape(plane, _on_host(axes[0]), _on_host(axes[1]), loss)
+
+
+def landscape_of(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    data: Batches,
+    *,
+    directions: str | Checkpoint | Sequence[Checkpoint] = "random",
+    checkpoints: Sequence[Checkpoint] = (),
+    line: bool = False,
+    radius: float | None = None,
+    resolution: int = 31,
+    normalization: str = "filter",
+    recompute: bool = False,
+    names: Sequence[str] | None = None,
+    samples: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Landscape:
+    """Return the loss of a torch model on a plane or a line through its parameters, with its training projected on it.
+
+    The model is evaluated in evaluation mode, and afterwards it is bit-for-bit the same as before. In single precision,
+    differences below about 1e-7 of the loss are rounding errors.
+
+    Args:
+        model: as in `samviz.problems.attach`.
+        loss_fn: as in `attach`.
+        data: as in `attach`.
+        directions: "random", two Gaussian directions; "hessian", the two top eigenvectors; "pca", the first two
+            principal components of model and checkpoints. Or other checkpoints of the model: one gives the line
+            through it, linear interpolation, with the model at 0 and the checkpoint at 1; two give a plane.
+        checkpoints: of the training, in order: `state_dict`s, or paths of files with one, saved by `torch.save`. They
+            are projected on the plane.
+        line: whether to take only the first direction.
+        radius: half the side of the square, in units of the directions, with the model in its middle. None includes
+            the model and all checkpoints. It is at least 1 for random directions; without checkpoints it is √(2/λ₁)
+            for those of the Hessian, where the quadratic has risen by 1.
+        resolution: points along each side, at least 2.
+        normalization: of random directions, "filter" or "none"; see `random_plane`.
+        recompute: whether BatchNorm's statistics are recomputed from the data at every point; otherwise they are the
+            model's, which do not fit parameters far from it. The Hessian is always taken without recomputing.
+        names: as in `attach`; all other parameters are the model's on the whole plane.
+        samples: as in `attach`.
+        batch_size: as in `attach`.
+        seed: of the random directions.
+
+    Returns:
+        The loss on the grid. Its `trajectory` contains the checkpoints and, last, the model: the coordinates, the
+        distance from the plane, their own losses and the losses at their projections. Its `plane.pairs` are the
+        eigenpairs of "hessian" with their residuals.
+
+    Raises:
+        ValueError: when a checkpoint does not fit the model, the points span no plane, or an argument is out of range.
+        TypeError: when a checkpoint is neither a state nor a path.
+
+    Source: Li, Xu, Taylor, Studer, Goldstein, Visualizing the Loss Landscape of Neural Nets (2018).
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> other = {"weight": model.weight.detach() + 1}
+    >>> data = torch.eye(2), model(torch.eye(2)).detach()
+    >>> result = landscape_of(model, nn.MSELoss(), data, directions=other, radius=2, resolution=5)
+    >>> result.axis1, result.loss.round(5)
+    (array([-2., -1.,  0.,  1.,  2.]), array([[4., 1., 0., 1., 4.]]))
+    """
+    check_bool("line", line)
+    seeded_generator(seed)  # refuses an invalid seed also where nothing is random
+    if radius is not None:
+        radius = check_float("radius", radius, "a positive number, or None", lambda r: r > 0)
+    options: dict[str, Any] = {"names": names, "samples": samples, "batch_size": batch_size}
+    problem = attach(model, loss_fn, data, **options, recompute=recompute)
+    x = problem.initial()
+    kind = directions if isinstance(directions, str) and directions in KINDS else "through"
+    ends = _read_all("directions", directions, problem) if kind == "through" else []
+    if kind == "through" and not 1 <= len(ends) <= 2:
+        raise ValueError(f"directions holds {len(ends)} checkpoints; expected one for a line, or two for a plane")
+    training = _read_all("checkpoints", checkpoints, problem)
+    positions = torch.stack([*(position for _, position in training), x])
+    if kind == "pca" and len(training) < 2:
+        raise ValueError(
+            f"checkpoints holds {len(training)}; expected 2 or more beside the model for directions='pca', or choose "
+            f"another of {', '.join(map(repr, KINDS))}"
+        )
+    if kind == "through":
+        plane = plane_through(x, *(position for _, position in ends))
+    elif kind == "pca":
+        plane = pca_plane(positions)
+    elif kind == "hessian":
+        plane = hessian_plane(attach(model, loss_fn, data, **options), x)
+    else:
+        plane = random_plane(problem, x, seed=seed, normalization=normalization)
+    if line:
+        plane = replace(plane, directions=plane.directions[:1], labels=plane.labels[:1])
+    trajectory = None
+    if training:
+        losses = torch.stack([*_own_losses(problem, [state for state, _ in training]), problem.loss(x[None])[0]])
+        trajectory = projected(problem, plane, positions, loss=losses)
+    center = np.zeros(len(plane.directions))
+    if radius is None:
+        points = plane.project(torch.stack([*positions, *(position for _, position in ends)]))[0]
+        extent = float(np.ptp(points, axis=0).max())
+        top = float(plane.pairs.values[0, 0]) if plane.pairs is not None else 0.0
+        radius = float(np.sqrt(2 / top)) if top > 0 else 1.0
+        if extent > (radius if kind == "random" else 0):
+            center = (points.min(0) + points.max(0)) / 2
+            radius = EXTENT * extent
+    result = landscape(problem, plane, radius=radius, resolution=resolution, center=center.tolist())
+    return replace(result, trajectory=trajectory)
+
+
+def _read_all(name: str, checkpoints: Any, problem: Attached) -> list[tuple[State, Tensor]]:
+    """Return the states of one checkpoint or several, with the names of the bare model, and their positions (dim,)."""
+    if isinstance(checkpoints, Mapping | str | PathLike):
+        checkpoints = [checkpoints]
+    known = ", ".join(map(repr, KINDS))
+    if not isinstance(checkpoints, Sequence):
+        expected = f"state_dicts, paths of files with one, or one of {known}"
+        raise TypeError(f"{name} is a {type(checkpoints).__name__}; expected {expected}")
+    return [_read(checkpoint, f"{name}[{i}]", problem, known) for i, checkpoint in enumerate(checkpoints)]
+
+
+def _read(checkpoint: Any, name: str, problem: Attached, known: str) -> tuple[State, Tensor]:
+    if isinstance(checkpoint, str | PathLike):
+        name = f"{name}, the file {fspath(checkpoint)},"
+        try:
+            checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise ValueError(f"{name} is not there; expected the path of a checkpoint, or one of {known}") from error
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{name} holds no plain tensors; expected a state_dict saved by torch.save") from error
+    if not isinstance(checkpoint, Mapping):
+        raise TypeError(f"{name} is a {type(checkpoint).__name__}; expected a state_dict, or the path of one")
+    state = dict(checkpoint)
+    for wrapper in ("module.", "_orig_mod."):  # of DistributedDataParallel and torch.compile
+        if state and all(str(key).startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    try:
+        return state, problem.points(problem.vector(state), name)[0]
+    except ValueError as error:
+        raise ValueError(f"{name} does not fit: {error}") from error
+
+
+def _own_losses(problem: Attached, states: Sequence[State]) -> list[Tensor]:
+    """Return the loss of each checkpoint with its own buffers and its own values of the parameters that do not vary."""
+    twin = copy(problem)
+    twin.model = deepcopy(problem.model)
+    losses = []
+    for i, state in enumerate(states):
+        try:
+            twin.model.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f"checkpoints[{i}] does not fit: {' '.join(str(error).split())}") from error
+        losses.append(twin.loss(twin.initial()[None])[0])
+    return losses
+
+
+def _at_one_point(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
+    """Return the problem on x's device and in its precision, and x as one point (dim,)."""
+    problem, points = at_point(problem, x)
+    if len(points) > 1:
+        raise ValueError(f"x has shape {tuple(points.shape)}; expected one point, ({problem.dim},), such as x[0]")
+    return problem, points[0]
+
+
+def _on_host(tensor: Tensor) -> Array:
+    return tensor.cpu().double().numpy()

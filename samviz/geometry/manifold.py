@@ -1,4 +1,4 @@
-"""The manifold Γ of minimizers, seen from one of its points: normal and tangent space, and how curvature changes."""
+"""The manifold Γ of minimizers at one of its points: normal and tangent space, and the change of curvature."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.checks import check_tensor
-from samviz.geometry.arguments import check_share, finite, located
-from samviz.geometry.eigenpairs import diagonalized
+from samviz.checks import check_float, check_tensor
+from samviz.geometry.hessian import at_point, check_finite, diagonalize
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
-RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ is not zero
+RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class NormalSpace:
 
     @property
     def separation(self) -> Tensor:
-        """λ_M over the largest |eigenvalue| of the rest, (runs,): large where the rank is beyond doubt."""
+        """λ_M over the largest |eigenvalue| of the rest, (runs,): large where the rank is certain."""
         return self.smallest / self.values.masked_fill(self.inside, 0.0).abs().amax(1)
 
     def tangent(self, v: Tensor) -> Tensor:
-        """The part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
+        """Return the part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
         check_tensor("v", v, (len(self.values), -1, self.values.shape[1]))
         v = v.to(self.vectors)
         normal = self.vectors * self.inside[..., None]
@@ -49,15 +48,15 @@ class NormalSpace:
 
 
 def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> NormalSpace:
-    """The normal space of Γ at its point x, from the dense Hessian.
+    """Return the normal space of Γ at its point x, from the dense Hessian.
 
     Args:
         problem: whose minimizers; D up to about a thousand, the Hessian is diagonalized.
-        x: (dim,) or (runs, dim), points on Γ; beside it the zero eigenvalues are only small.
+        x: (dim,) or (runs, dim), points on Γ; off Γ the zero eigenvalues are only small.
         rank_tol: an eigenvalue is non-zero when it is above this share of λ₁.
 
     Returns:
-        Spectrum, eigenvectors, rank M, and how clearly the rank shows.
+        Spectrum, eigenvectors and rank M; `separation` tells how certain the rank is.
 
     Raises:
         ValueError: when rank_tol is not between 0 and 1, or x does not fit the problem.
@@ -69,23 +68,23 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
     >>> space.rank, space.smallest
     (tensor([2]), tensor([12.], dtype=torch.float64))
     """
-    rank_tol = check_share(rank_tol)
-    problem, x = located(problem, x)
+    rank_tol = check_float("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
+    problem, x = at_point(problem, x)
     with one_thread(problem):
-        values, vectors = diagonalized(finite(problem, problem.hessian(x)))
+        values, vectors = diagonalize(check_finite(problem, problem.hessian(x)))
     rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
     return NormalSpace(values, vectors, rank)
 
 
 def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
-    """∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v.
+    """Return ∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v.
 
     For a simple eigenvalue with unit eigenvector v it is ∇λ (first-order perturbation theory).
 
     Args:
         problem: whose loss; three times differentiable by autograd.
         x: (dim,) or (runs, dim), where.
-        v: (runs, k, dim), vectors.
+        v: (runs, k, dim).
 
     Returns:
         (runs, k, dim).
@@ -100,7 +99,7 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
     >>> third_derivative(valley(), torch.tensor([0.5, 0.5, 0.0, 0.0]), v)[0, 0]  # ∇(2F₁) = (4x₁, 24x₂, 0, 0)
     tensor([ 2., 12.,  0.,  0.], dtype=torch.float64)
     """
-    problem, x = located(problem, x)
+    problem, x = at_point(problem, x)
     check_tensor("v", v, (len(x), -1, problem.dim))
     with one_thread(problem), torch.enable_grad():
         copies = x.repeat_interleave(v.shape[1], 0).requires_grad_()

@@ -1,25 +1,29 @@
-"""The paper's three notions of sharpness, R_ρ = sharpness-aware loss − L, for the whole loss or sample by sample."""
+"""The paper's three notions of sharpness, R_ρ = sharpness-aware loss − L, and their limits S = lim R_ρ/ρ²."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from samviz.checks import check_int, seeded_generator
-from samviz.geometry.arguments import check_radius, check_samples, finite, located
+from samviz.checks import check_bool, check_float, check_int, seeded_generator
 from samviz.geometry.ascent import climb, trust_region
-from samviz.geometry.eigenpairs import DENSE, diagonalized, top_eigenpairs
+from samviz.geometry.eigenpairs import top_eigenpairs
+from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize
+from samviz.geometry.manifold import RANK_TOL, normal_space
+from samviz.geometry.trace import hessian_trace
 from samviz.problems import Problem, Quadratic
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
 
-GAIN = 1e-9  # a climb ends when a step adds less than this share of the rise
-MOST = 1000  # gradients that each start may spend
+GAIN = 1e-9  # the maximization ends when a step adds less than this share of the rise
+MAX_GRADIENTS = 1000  # for each starting direction
 STATIONARY = 1e-4  # 1 − cos of the direction with the gradient there, below which a maximum is called converged
 FRAME = 256  # directions of one orthonormal frame, at most
+Kind = Literal["worst", "ascent", "average"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Sharpness:
     """A sharpness R_ρ of each run, with its evidence."""
 
     value: Tensor  # (runs,), R_ρ
-    standard_error: Tensor  # (runs,), of sampled directions; 0 where none are
-    direction: Tensor | None  # (runs, dim), v of x + ρv: where it looks; None where it looks everywhere, or per sample
+    standard_error: Tensor  # (runs,), of sampled directions; otherwise 0
+    direction: Tensor | None  # (runs, dim), v of x + ρv; None for an average over directions or samples
     bound: Tensor  # (runs,), ρ‖∇L‖ + ρ²λ₁/2: up to O(ρ³) no direction rises more (mean over samples if stochastic)
     residual: Tensor  # (runs,), 1 − cos(v, ∇L(x + ρv)), the largest over the samples; 0 at an exact maximum
     converged: Tensor  # bool (runs,)
@@ -36,24 +40,23 @@ class Sharpness:
 
 
 def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
-    """Worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
+    """Return the worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
 
-    Exact for quadratics up to 500 parameters (a trust-region problem). Otherwise the highest of several climbs: from
-    the maximizers of the quadratic model at x (up to 500 parameters) or from ±v₁, from the ascent direction, and from
-    random ones.
+    Exact for quadratics up to 500 parameters (a trust-region problem). Otherwise the largest of several local maxima,
+    found from the maximizers of the quadratic model at x (up to 500 parameters) or from ±v₁, from the ascent direction,
+    and from random directions.
 
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
         rho: perturbation radius ρ > 0, in units of ‖x‖.
-        stochastic: the mean over the samples k of R_ρ of L_k alone, instead of R_ρ of their mean loss.
+        stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
 
     Returns:
         The sharpness, its direction and its evidence.
 
     Raises:
-        ValueError: when rho is not positive or above 3e38, x does not fit, or stochastic is asked of a loss without
-            samples.
+        ValueError: when rho is not positive or above 3e38, x does not fit, or a loss without samples is stochastic.
 
     Source: Eq. 1 and Table 1; Section 5 for the stochastic form.
 
@@ -61,20 +64,17 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
     >>> worst_direction_sharpness(quadratic([3.0, 1.0]), torch.zeros(2), 0.1).value
     tensor([0.0150], dtype=torch.float64)
     """
-    problem, x, rho, chunks = _prepared(problem, x, rho, stochastic)
-    with one_thread(problem):
-        parts = [_worst(problem, points, rho, batch) for points, batch in chunks]
-    return _gathered(parts, len(x), stochastic)
+    return _sharpness(_worst, problem, x, rho, stochastic)
 
 
 def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
-    """Ascent-direction sharpness, L(x + ρ∇L/‖∇L‖) − L(x): how far SAM's own perturbation rises.
+    """Return the ascent-direction sharpness, L(x + ρ∇L/‖∇L‖) − L(x): the rise along SAM's perturbation.
 
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
         rho: perturbation radius ρ > 0, in units of ‖x‖.
-        stochastic: the mean over the samples k of R_ρ of L_k alone, instead of R_ρ of their mean loss.
+        stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
 
     Returns:
         The sharpness; +∞ where the gradient is zero, as in the paper. Its limit on Γ is an infimum over points nearby.
@@ -88,30 +88,27 @@ def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochast
     >>> ascent_direction_sharpness(quadratic([3.0, 1.0]), torch.tensor([0.0, 1e-6]), 0.1).value
     tensor([0.0050], dtype=torch.float64)
     """
-    problem, x, rho, chunks = _prepared(problem, x, rho, stochastic)
-    with one_thread(problem):
-        parts = [_ascent(problem, points, rho, batch) for points, batch in chunks]
-    return _gathered(parts, len(x), stochastic)
+    return _sharpness(_ascent, problem, x, rho, stochastic)
 
 
 def average_direction_sharpness(
     problem: Problem, x: Tensor, rho: float, stochastic: bool = False, *, frames: int = 16, seed: int = 0
 ) -> Sharpness:
-    """Average-direction sharpness, the mean of L(x + ρg/‖g‖) − L(x) over Gaussian g.
+    """Return the average-direction sharpness, the mean of L(x + ρg/‖g‖) − L(x) over Gaussian g.
 
-    The directions are those of random orthonormal frames, both ways each: every one is uniform on the sphere, and up
-    to 256 parameters the quadratic part of the loss, which is nearly all of it, is averaged without error.
+    The directions are those of random orthonormal frames and their opposites. Each is uniform on the sphere, and up to
+    256 parameters the quadratic part of the loss, which dominates, is averaged without error.
 
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
         rho: perturbation radius ρ > 0, in units of ‖x‖.
-        stochastic: the mean over samples of each one's sharpness: the same number, since means commute.
+        stochastic: the mean over the samples of the sharpness of each, which is the same number: means commute.
         frames: random frames to average over, 2 or more; the standard error falls with their square root.
-        seed: int, of the frames.
+        seed: of the frames.
 
     Returns:
-        The sharpness with its standard error; it looks everywhere, so its direction is None.
+        The sharpness with its standard error; its direction is None.
 
     Raises:
         ValueError: as for `worst_direction_sharpness`, or when frames is below 2.
@@ -122,89 +119,86 @@ def average_direction_sharpness(
     >>> average_direction_sharpness(quadratic([3.0, 1.0]), torch.zeros(2), 0.1).value  # ρ²Tr/(2D)
     tensor([0.0100], dtype=torch.float64)
     """
-    problem, x, rho, _ = _prepared(problem, x, rho, stochastic)
+    problem, x = at_point(problem, x)
+    rho = check_radius(rho)
+    _check_stochastic(problem, stochastic)
     frames = check_int("frames", frames, "2 or more, for a standard error", 2)
     generator = seeded_generator(seed)
-    width = min(problem.dim, FRAME)
     with one_thread(problem):
         base = problem.loss(x).detach()
         means = []
         for _ in range(frames):
-            gaussian = torch.randn(problem.dim, width, generator=generator, dtype=torch.float64)
+            gaussian = torch.randn(problem.dim, min(problem.dim, FRAME), generator=generator, dtype=torch.float64)
             frame = torch.linalg.qr(gaussian).Q.mT.to(x)  # (width, dim)
             directions = torch.cat((frame, -frame)).split(problem.at_once)
             around = [torch.cat([problem.loss(point + rho * some).detach() for some in directions]) for point in x]
             means.append(torch.stack(around).mean(1) - base)
         sampled = torch.stack(means, 1)  # (runs, frames)
         bound = _bound(rho, problem.gradient(x)[1], top_eigenpairs(problem, x, tol=1e-3).values[:, 0])
-    zero = torch.zeros_like(base)
-    error = sampled.std(1) / frames**0.5
-    return Sharpness(sampled.mean(1), error, None, bound, zero, torch.ones_like(zero, dtype=torch.bool), False)
+    zero, error = torch.zeros_like(base), sampled.std(1) / frames**0.5
+    return Sharpness(sampled.mean(1), error, None, bound, zero, zero == 0, False)
 
 
-def _prepared(
-    problem: Problem, x: Tensor, rho: float, stochastic: bool
-) -> tuple[Problem, Tensor, float, Iterator[tuple[Tensor, Tensor | None]]]:
-    """Checked arguments, and the points with their batches in pieces that fit into memory."""
-    problem, x = located(problem, x)
+def check_radius(rho: float) -> float:
+    """Return ρ > 0 as a float; the square of a number above the range of single precision could overflow."""
+    most = torch.finfo(torch.float32).max
+    return check_float("rho", rho, f"a perturbation radius above 0, {most:.0e} at most", lambda r: 0 < r <= most)
+
+
+def _check_stochastic(problem: Problem, stochastic: bool) -> None:
+    if check_bool("stochastic", stochastic) and problem.samples == 0:
+        raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
+
+
+def _sharpness(
+    measure: Callable[[Problem, Tensor, float, Tensor | None], Sharpness],
+    problem: Problem,
+    x: Tensor,
+    rho: float,
+    stochastic: bool,
+) -> Sharpness:
+    """Measure a sharpness of the mean loss, or of each sample's loss and take the mean."""
+    problem, x = at_point(problem, x)
     rho = check_radius(rho)
-    check_samples(problem, stochastic)
-
-    def pieces() -> Iterator[tuple[Tensor, Tensor | None]]:
+    _check_stochastic(problem, stochastic)
+    with one_thread(problem):
         if not stochastic:
-            yield x, None
-            return
-        samples = torch.arange(problem.samples, device=x.device)
-        costs = problem.dim * (problem.dim if problem.dim <= DENSE else 8)
-        for some in samples.split(max(1, CHUNK // (len(x) * costs))):
-            yield x.repeat_interleave(len(some), 0), some.repeat(len(x))[:, None]
-
-    return problem, x, rho, pieces()
-
-
-def _gathered(parts: list[Sharpness], runs: int, stochastic: bool) -> Sharpness:
-    """One result of the pieces: as it is, or the mean over the samples."""
-    if not stochastic:
-        return parts[0]
-
-    def rows(name: str) -> Tensor:
-        return torch.cat([getattr(part, name).view(runs, -1) for part in parts], 1)  # (runs, n)
-
-    return Sharpness(
-        rows("value").mean(1),
-        torch.zeros_like(rows("value")[:, 0]),
-        None,
-        rows("bound").mean(1),
-        rows("residual").amax(1),
-        rows("converged").all(1),
-        parts[0].exact,
+            return measure(problem, x, rho, None)
+        numbers = len(x) * problem.dim * (problem.dim if problem.dim <= DENSE else 8)  # in memory for each sample
+        samples = torch.arange(problem.samples, device=x.device).split(max(1, CHUNK // numbers))
+        parts = [
+            measure(problem, x.repeat_interleave(len(some), 0), rho, some.repeat(len(x))[:, None]) for some in samples
+        ]
+    names = ("value", "bound", "residual", "converged")
+    value, bound, residual, converged = (
+        torch.cat([getattr(part, name).view(len(x), -1) for part in parts], 1)
+        for name in names  # (runs, samples)
     )
+    zero = torch.zeros_like(value[:, 0])
+    return Sharpness(value.mean(1), zero, None, bound.mean(1), residual.amax(1), converged.all(1), exact=parts[0].exact)
 
 
 def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sharpness:
     gradient = problem.gradient(x, batch)[1]
     random = torch.randn(2, problem.dim, generator=seeded_generator(0), dtype=torch.float64).to(x)
-    others = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
-    others = torch.nn.functional.normalize(others, dim=2, eps=1e-30)
+    starts = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
+    starts = torch.nn.functional.normalize(starts, dim=2, eps=1e-30)
     if problem.dim <= DENSE:
-        values, vectors = diagonalized(finite(problem, problem.hessian(x, batch)))
-        first = trust_region(rho * gradient, rho**2 * values, vectors)
+        values, vectors = diagonalize(check_finite(problem, problem.hessian(x, batch)))
+        first, bound = trust_region(rho * gradient, rho**2 * values, vectors), _bound(rho, gradient, values[:, 0])
         if isinstance(problem, Quadratic):
-            curved = (first * problem.hvp(x, batch)(first[:, None])[:, 0]).sum(1)
-            rise = rho * (gradient * first).sum(1) + rho**2 / 2 * curved
+            curvature = (first * problem.hvp(x, batch)(first[:, None])[:, 0]).sum(1)
+            rise = rho * (gradient * first).sum(1) + rho**2 / 2 * curvature
             zero = torch.zeros_like(rise)
-            bound = _bound(rho, gradient, values[:, 0])
-            return Sharpness(rise, zero, first, bound, zero, torch.ones_like(zero, dtype=torch.bool), True)
+            return Sharpness(rise, zero, first, bound, zero, zero == 0, True)
         top = vectors[:, 0]
-        second = first - 2 * (first * top).sum(1, keepdim=True) * top  # the other side of the valley
-        starts = torch.cat((first[:, None], second[:, None], others), 1)
-        sharpest = values[:, 0]
+        second = first - 2 * (first * top).sum(1, keepdim=True) * top  # the mirror image, on the other side along v₁
+        starts = torch.cat((first[:, None], second[:, None], starts), 1)
     else:
         pairs = top_eigenpairs(problem, x, batch=batch, tol=1e-3)
-        starts, sharpest = torch.cat((pairs.vectors, -pairs.vectors, others), 1), pairs.values[:, 0]
-    end = climb(problem, x, rho, starts, batch, gain=GAIN, most=MOST)
-    bound = _bound(rho, gradient, sharpest)
-    inside = end.rise <= 0  # x itself is the highest point that was found
+        starts, bound = torch.cat((pairs.vectors, -pairs.vectors, starts), 1), _bound(rho, gradient, pairs.values[:, 0])
+    end = climb(problem, x, rho, starts, batch, gain=GAIN, most=MAX_GRADIENTS)
+    inside = end.rise <= 0  # no direction rises: x itself is the maximum
     return Sharpness(
         end.rise.clamp_min(0),
         torch.zeros_like(end.rise),
@@ -220,22 +214,72 @@ def _ascent(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sh
     base, gradient = problem.gradient(x, batch)
     length = gradient.norm(dim=1, keepdim=True)
     direction = gradient / length
-    there, slope = problem.gradient(torch.where(length > 0, x + rho * direction, x), batch)
-    value = torch.where(length[:, 0] > 0, there - base, torch.inf)
-    residual = 1 - torch.nn.functional.cosine_similarity(direction, slope, eps=1e-30)
-    zero = torch.zeros_like(value)
-    return Sharpness(
-        value,
-        zero,
-        direction,
-        _bound(rho, gradient, top_eigenpairs(problem, x, batch=batch, tol=1e-3).values[:, 0]),
-        residual,
-        length[:, 0] > 0,
-        isinstance(problem, Quadratic),
-    )
+    loss, perturbed_gradient = problem.gradient(torch.where(length > 0, x + rho * direction, x), batch)
+    value = torch.where(length[:, 0] > 0, loss - base, torch.inf)
+    residual = 1 - torch.nn.functional.cosine_similarity(direction, perturbed_gradient, eps=1e-30)
+    bound = _bound(rho, gradient, top_eigenpairs(problem, x, batch=batch, tol=1e-3).values[:, 0])
+    zero, exact = torch.zeros_like(value), isinstance(problem, Quadratic)
+    return Sharpness(value, zero, direction, bound, residual, length[:, 0] > 0, exact)
 
 
 def _bound(rho: float, gradient: Tensor, top: Tensor) -> Tensor:
-    """ρ‖∇L‖ + ρ²λ₁/2, (runs,)."""
+    """Return ρ‖∇L‖ + ρ²λ₁/2, (runs,)."""
     bound: Tensor = rho * gradient.norm(dim=1) + rho**2 / 2 * top.clamp_min(0)
     return bound
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A limiting regularizer S of each run, with its evidence."""
+
+    value: Tensor  # (runs,), S
+    error: Tensor  # (runs,), of an iteration (residual) or an estimate (standard error); rounding alone is 0
+    rank: Tensor | None  # int64 (runs,), M, where S needs it
+    separation: Tensor | None  # (runs,), λ_M over the largest |λ| of the rest: large where the rank is certain
+
+
+def limiting_regularizer(
+    problem: Problem, x: Tensor, kind: Kind, stochastic: bool = False, *, rank_tol: float = RANK_TOL
+) -> Regularizer:
+    """Return the limit S of R_ρ/ρ² as ρ → 0 at a minimizer x.
+
+    | kind | S, full batch | S, one sample at a time |
+    |---|---|---|
+    | "worst" | λ₁/2 | Tr/2 |
+    | "ascent" | λ_M/2 | Tr/2 |
+    | "average" | Tr/(2D) | Tr/(2D) |
+
+    λ_M is the smallest non-zero eigenvalue: the smallest above rank_tol·λ₁.
+
+    Args:
+        problem: whose loss.
+        x: (dim,) or (runs, dim), points on Γ; an interpolating minimizer if stochastic.
+        kind: "worst", "ascent" or "average".
+        stochastic: the limit of the mean over the samples of each sample's R_ρ.
+        rank_tol: share of λ₁ above which an eigenvalue counts as non-zero.
+
+    Returns:
+        S with its evidence.
+
+    Raises:
+        ValueError: when kind is none of the three, x does not fit, or a loss without samples is stochastic.
+
+    Source: Theorem 4.2 and Table 1; Theorem 5.3 for the stochastic forms.
+
+    >>> from samviz.problems import valley
+    >>> [limiting_regularizer(valley(), torch.zeros(4), kind).value.item() for kind in ("worst", "ascent", "average")]
+    [8.0, 6.0, 3.5]
+    """
+    if kind not in ("worst", "ascent", "average"):
+        raise ValueError(f"kind is {kind!r}; expected one of worst, ascent, average")
+    problem, x = at_point(problem, x)
+    _check_stochastic(problem, stochastic)
+    if kind == "average" or stochastic:
+        trace = hessian_trace(problem, x)
+        scale = 2 * problem.dim if kind == "average" else 2
+        return Regularizer(trace.value / scale, trace.standard_error / scale, None, None)
+    if kind == "worst":
+        pairs = top_eigenpairs(problem, x)
+        return Regularizer(pairs.values[:, 0] / 2, pairs.residuals[:, 0] / 2, None, None)
+    space = normal_space(problem, x, rank_tol=rank_tol)
+    return Regularizer(space.smallest / 2, torch.zeros_like(space.smallest), space.rank, space.separation)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from samviz.checks import check_int, check_tensor, seeded_generator
-from samviz.geometry.arguments import finite, located
-from samviz.geometry.eigenpairs import DENSE
+from samviz.geometry.hessian import DENSE, at_point, check_finite
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
@@ -33,21 +32,20 @@ def hessian_trace(
     known: Tensor | None = None,
     seed: int = 0,
 ) -> Trace:
-    """The trace of the full-batch Hessian.
+    """Return the trace of the full-batch Hessian.
 
-    Hutch++: the part of the trace inside a subspace is exact, the rest is estimated with random signs. The
-    subspace is found with a third of the products, or given: the top eigenvectors do well.
+    Hutch++: the part of the trace inside a subspace is exact, and the rest is estimated with random signs. A third of
+    the products finds the subspace, unless it is given; the top eigenvectors are a good choice.
 
     Args:
         problem: whose Hessian.
-        x: (dim,) or (runs, dim), where.
+        x: (dim,) or (runs, dim), where the Hessian is taken.
         products: Hessian-vector products to spend on each run, at least 6; None is exact up to 500 parameters
             and 96 products above.
-        subspace: (runs, m, dim), orthonormal rows that are handled exactly, which takes m products and leaves the
-            rest to the estimate; None finds them.
-        known: (runs, j), vᵀHv of the first j rows v of the subspace, where it is known already, as that of Ritz
-            vectors is: they take no products.
-        seed: int, of the random signs; the same seed gives errors that vary smoothly along a run.
+        subspace: (runs, m, dim), orthonormal rows whose part is exact and takes m products; None finds them.
+        known: (runs, j), vᵀHv of the first j rows v of the subspace where it is known, as for Ritz vectors: these rows
+            take no products.
+        seed: of the random signs; the same seed gives errors that vary smoothly along a run.
 
     Returns:
         The trace with its standard error.
@@ -61,43 +59,37 @@ def hessian_trace(
     >>> hessian_trace(quadratic([1.0, 3.0]), torch.zeros(2)).value
     tensor([4.], dtype=torch.float64)
     """
-    problem, x = located(problem, x)
-    seeded_generator(seed)  # refuses a bad one also where nothing is drawn
-    with one_thread(problem):
-        return _trace(problem, x, products, subspace, known, seed)
-
-
-def _trace(
-    problem: Problem, x: Tensor, products: int | None, subspace: Tensor | None, known: Tensor | None, seed: int
-) -> Trace:
-    if products is None and problem.dim <= DENSE:
-        value = finite(problem, problem.hessian(x)).diagonal(dim1=1, dim2=2).sum(1)
-        return Trace(value, torch.zeros_like(value), problem.dim, True)
-    products = check_int("products", 96 if products is None else products, "at least 6, for a standard error", 6)
+    problem, x = at_point(problem, x)
+    generator = seeded_generator(seed)
+    exact = products is None and problem.dim <= DENSE
+    total = check_int("products", 96 if products is None else products, "at least 6, for a standard error", 6)
     if subspace is not None:
         check_tensor("subspace", subspace, (len(x), -1, problem.dim))
     if known is not None:
         check_tensor("known", known, (len(x), -1))
-    hvp = problem.hvp(x)
-    generator = seeded_generator(seed)
+    with one_thread(problem):
+        if exact:
+            value = check_finite(problem, problem.hessian(x)).diagonal(dim1=1, dim2=2).sum(1)
+            return Trace(value, torch.zeros_like(value), problem.dim, True)
+        hvp = problem.hvp(x)
 
-    def signs(rows: int) -> Tensor:
-        draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
-        return draw.to(x).expand(len(x), -1, -1)
+        def signs(rows: int) -> Tensor:
+            draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
+            return draw.to(x).expand(len(x), -1, -1)
 
-    spent = 0
-    if subspace is None:
-        spent = products // 3
-        subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT
-    subspace = subspace.to(x)
-    known = x[:, :0] if known is None else known.to(x)
-    rest = subspace[:, known.shape[1] :]
-    inside = known.sum(1)
-    if rest.shape[1]:
-        inside = inside + (rest * hvp(rest)).sum((1, 2))
-        spent += rest.shape[1]
-    count = max(products - spent, 2)  # two at least, for a standard error
-    probes = signs(count)
-    probes = probes - (probes @ subspace.mT) @ subspace
-    outside = (probes * hvp(probes)).sum(2)  # (runs, count), independent estimates of the rest
-    return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent + count, False)
+        spent = 0
+        if subspace is None:
+            spent = total // 3
+            subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT
+        subspace = subspace.to(x)
+        known = x[:, :0] if known is None else known.to(x)
+        rest = subspace[:, known.shape[1] :]
+        inside = known.sum(1)
+        if rest.shape[1]:
+            inside = inside + (rest * hvp(rest)).sum((1, 2))
+            spent += rest.shape[1]
+        count = max(total - spent, 2)  # at least two, for a standard error
+        probes = signs(count)
+        probes = probes - (probes @ subspace.mT) @ subspace
+        outside = (probes * hvp(probes)).sum(2)  # (runs, count), independent estimates of the rest
+        return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent + count, False)

@@ -13,7 +13,8 @@ from samviz.dynamics.measurement import TRACKING
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.geometry.ascent import climb
 from samviz.geometry.density import SpectralDensity, spectral_density
-from samviz.geometry.eigenpairs import DENSE, Eigenpairs
+from samviz.geometry.eigenpairs import Eigenpairs
+from samviz.geometry.hessian import DENSE
 from samviz.probe.budget import Work, timed
 from samviz.problems import Problem
 

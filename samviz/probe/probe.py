@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from samviz.checks import check_float, check_int, check_type
 from samviz.dynamics.history import History
-from samviz.geometry.arguments import check_radius
 from samviz.geometry.density import SpectralDensity
+from samviz.geometry.sharpness import check_radius
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
 from samviz.problems import attach
