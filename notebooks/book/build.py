@@ -22,7 +22,7 @@ from secret import secret
 from sphinx.cmd.build import build_main
 from tqdm import tqdm
 
-from samviz.figures.frames import frames_data, frames_figure, frames_js
+from samviz.figures.player import player_data, player_html, player_js
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent
@@ -66,14 +66,14 @@ def gather(source: Path, coarse: bool) -> int:
         How many pictures stand behind sliders.
     """
     static = source / "static"
-    (static / "frames").mkdir(parents=True)
+    (static / "figures").mkdir(parents=True)
     (source / "pages").mkdir()
     (source / "api").mkdir()
     shutil.copy(HERE / "api.py", source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copy(HERE / "book.css", static)
     shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static)
-    (static / "book.js").write_text(frames_js(), encoding="utf-8")
+    (static / "book.js").write_text(player_js(), encoding="utf-8")
     front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")
     (source / "index.md").write_text(front, encoding="utf-8")
     (source / "secret.html").write_text(secret(), encoding="utf-8")
@@ -89,7 +89,8 @@ def gather(source: Path, coarse: bool) -> int:
     count = 0
     for name, frames in tqdm(sets.items(), "pictures"):
         drawings = list(frames.drawings())
-        (static / f"frames/{name}.js").write_text(frames_data(name, frames.dials({}), drawings), encoding="utf-8")
+        script = player_data(name, frames.player_controls({}), drawings, "f4")
+        (static / f"figures/{name}.js").write_text(script, encoding="utf-8")
         count += len(drawings)
     return count
 
@@ -114,7 +115,7 @@ def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frame
             sets[name], png = frames, "".join(output.data["image/png"].split())
             still = f'<img src="data:image/png;base64,{png}" alt="{escape(words)}">'
             about, height = frames.panel.view.description, frames.panel.figure["layout"]["height"]
-            output.data = {"text/html": frames_figure(name, frames.dials(start), about, still, height)}
+            output.data = {"text/html": player_html(name, frames.player_controls(start), about, still, height)}
     if labs:
         raise ValueError(
             f"{stem} has no cell with a figure and the line {', '.join(map(repr, labs))}: correct LAB_CELLS"

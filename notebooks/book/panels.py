@@ -9,7 +9,7 @@ from typing import Any
 
 from samviz import panels
 from samviz.dynamics import gradient_descent_minimum
-from samviz.figures.frames import Dial, Drawing
+from samviz.figures.player import Drawing, PlayerControl
 from samviz.lab import Choice, Lab, Panel, Slider, words
 from samviz.problems import Problem, load, mlp
 
@@ -91,11 +91,11 @@ class Frames:
             starts = [self.panel.values | start for start in cells or [{}]]
             self.values = {key: few(values, [start[key] for start in starts]) for key, values in self.values.items()}
 
-    def dials(self, start: dict[str, Any]) -> list[Dial]:
+    def player_controls(self, start: dict[str, Any]) -> list[PlayerControl]:
         """Return the controls, which start where the panel's do or at the values in `start`."""
         starts = self.panel.values | start
         return [
-            Dial(
+            PlayerControl(
                 (control := self.panel.controls[key]).label,
                 [control.options[v] if isinstance(control, Choice) else spoken(v) for v in values],
                 values.index(starts[key]),

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from samviz.checks import check_int, check_type
 from samviz.dynamics import History, Settings
-from samviz.figures.export import place
+from samviz.figures.export import check_path
 from samviz.files import write
 from samviz.lab.attended import attended, present, static_picture
 from samviz.lab.presets import THEOREM, pace, presets
 from samviz.lab.record import run_page
 from samviz.lab.session import Session
-from samviz.lab.share import read, refuse_other, share_text
+from samviz.lab.share import check_same_problem, read, share_text
 from samviz.lab.stage import Stage
 from samviz.lab.view import KNOBS, MOST
 from samviz.problems import Problem
@@ -219,7 +219,7 @@ class Lab:
             ValueError: when the path ends otherwise, there are too few frames, or no step was taken.
             FileNotFoundError: when its folder is not there.
         """
-        return write(place(path, ".html"), run_page(self.session, frames).encode())
+        return write(check_path(path, ".html"), run_page(self.session, frames).encode())
 
     def share(self) -> str:
         """The run so far as one line of text, from which `Lab.from_share` or the share field of a lab makes it again.
@@ -239,7 +239,7 @@ class Lab:
             ValueError: when the text is damaged, of another format, or of another problem, with what to do.
         """
         shared = read(text)
-        refuse_other(shared, text, self._given, self.problem.dtype)
+        check_same_problem(shared, text, self._given, self.problem.dtype)
         self.view.playing, self.view.alert = False, ""
         self.stage.begin(lambda session: self.stage.replay(shared))
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from samviz.figures import save
 from samviz.figures.dark import GROUND
-from samviz.figures.replay import replay
+from samviz.figures.export import page as page_of
 
 from .pages import offline, violations
 from .panels import GRAPH, wait
@@ -276,7 +275,9 @@ def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> It
         }
         for n in (1, 2, 3)
     ]
-    file = save(replay(pictures, ["step 1", "step 2", "step 3"]), tmp_path / "steps.html")
+    file = tmp_path / "steps.html"
+    stops = ["step 1", "step 2", "step 3"]
+    file.write_text(page_of("steps", [(each, f"At {s}.") for each, s in zip(pictures, stops)], stops), encoding="utf-8")
     with offline(browser, color_scheme=request.param, viewport={"width": 1000, "height": 700}) as page:
         page.goto(file.as_uri())
         page.locator(".annotation").wait_for()

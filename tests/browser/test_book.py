@@ -11,7 +11,7 @@ import pytest
 
 from .pages import offline, photographed
 
-FIGURE = ".samviz-frames"
+FIGURE = ".samviz-player"
 DRAWN = f"{FIGURE}[data-drawn] .js-plotly-plot"
 WIDE, NARROW = {"width": 1440, "height": 1000}, {"width": 390, "height": 844}
 pytestmark = pytest.mark.timeout(1200)  # the book is built first

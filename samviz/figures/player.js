@@ -1,0 +1,81 @@
+// Draws figures that were computed beforehand (player.py): controls choose one of them. `recolour` comes from dark.py.
+// Nothing moves before the button or a control is used, so prefers-reduced-motion needs no special case.
+const HERE = document.currentScript.src;
+const LOAD_MARGIN = "600px"; // distance from the window's edge at which loading begins
+const PLAY_MS = 120, SPEAK_MS = 800; // between figures while playing; from the last change to the spoken sentence
+const scripts = new Map(); // script elements instead of fetch, which a page from the disk may not use
+const load = (path) => scripts.get(path) ?? scripts.set(path, new Promise((resolve, reject) => {
+  const script = Object.assign(document.createElement("script"), { src: new URL(path, HERE), onload: resolve });
+  script.onerror = () => reject(new Error(`${path} did not load`));
+  document.head.append(script);
+})).get(path);
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+const dark = () => (document.body.dataset.theme === "dark" || (document.body.dataset.theme !== "light" && system.matches));
+
+function expand(node, parts) { // a new copy for each drawing, because plotly.js writes into its input
+  if (Array.isArray(node)) return node.map((child) => expand(child, parts));
+  if (!node || typeof node !== "object") return node;
+  if ("$" in node) return expand(parts[node.$], parts);
+  return Object.fromEntries(Object.entries(node).map(([key, child]) => [key, expand(child, parts)]));
+}
+
+async function start(player) {
+  const [controls, sentence, spoken, graph] = ["controls", "sentence", "spoken", "graph"]
+    .map((part) => player.querySelector(`.samviz-${part}`));
+  const inputs = [...controls.querySelectorAll("[data-stops]")], stops = inputs.map((input) => JSON.parse(input.dataset.stops));
+  const button = controls.querySelector("button"), [range] = inputs, name = player.dataset.player, zoom = "zoom" in player.dataset;
+  const config = { displayModeBar: zoom && "hover", displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: "reset" };
+  if (!globalThis.samvizFigures?.[name]) await Promise.all([load("plotly.min.js"), load(`figures/${name}.js`)]);
+  const { parts, figures, sentences } = globalThis.samvizFigures[name];
+  let busy = false, drawn = "", speaking = 0, timer = 0;
+
+  function chosen() { // the number of the figure
+    inputs.forEach((input, i) => {
+      if (input.type === "range") input.ariaValueText = input.nextElementSibling.value = stops[i][input.value];
+    });
+    return inputs.reduce((index, input, i) => index * stops[i].length + Number(input.value), 0);
+  }
+
+  async function draw() {
+    sentence.textContent = sentences[chosen()];
+    if (busy) return; // draw one figure at a time, then the latest one that was chosen
+    busy = true;
+    try {
+      for (let wanted; (wanted = `${chosen()} ${dark()}`) !== drawn; drawn = wanted) {
+        const figure = expand(figures[chosen()], parts), { data, layout, frames } = dark() ? recolour(figure) : figure;
+        if (!drawn) graph.replaceChildren(); // remove the still
+        await Plotly.react(graph, { data, layout: zoom ? layout : { dragmode: false, ...layout }, frames, config });
+      }
+    } finally { busy = false; }
+  }
+
+  function changed() {
+    draw();
+    clearTimeout(speaking);
+    speaking = setTimeout(() => { spoken.textContent = sentence.textContent; }, SPEAK_MS);
+  }
+
+  function play(on) {
+    clearInterval(timer);
+    timer = on && setInterval(() => (range.value === range.max ? play(false) : busy || (range.value++, changed())), PLAY_MS);
+    button.textContent = on ? "❚❚ Pause" : "▶ Play";
+  }
+
+  controls.oninput = () => { if (button) play(false); changed(); };
+  if (button) {
+    button.onclick = () => { if (!timer && range.value === range.max) { range.value = 0; changed(); } play(!timer); };
+    range.onkeydown = (event) => { if (event.key === " ") { event.preventDefault(); button.click(); } };
+  }
+  new MutationObserver(draw).observe(document.body, { attributeFilter: ["data-theme"] });
+  system.addEventListener("change", draw);
+  await draw();
+  controls.hidden = !inputs.length;
+  player.dataset.drawn = "";
+}
+
+const observer = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+  observer.unobserve(target);
+  start(target).catch(console.error); // the still remains
+}), { rootMargin: LOAD_MARGIN });
+document.querySelectorAll(".samviz-player").forEach((player) => observer.observe(player));
