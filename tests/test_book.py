@@ -118,7 +118,7 @@ def test_nothing_is_loaded_from_elsewhere(book, pages):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"""(@import|url\()\s*["']?(https?:)?//""", text), path.name
         assert "@import" not in text or path.name != "book.css"
-    for path in (book / "_static/book.js", *(book / "_static/frames").iterdir()):
+    for path in (book / "_static/book.js", *(book / "_static/figures").iterdir()):
         assert not re.search(r"https?:|fetch\(|import\(", path.read_text(encoding="utf-8")), path.name
 
 
@@ -135,20 +135,20 @@ def test_every_panel_has_a_picture_for_each_combination(book, pages, monkeypatch
         wanted |= {(path.stem, name) for name in re.findall(r"^\w+ = (\w+_panel)\(\)$", path.read_text("utf-8"), re.M)}
     shown = {}
     for path, page in pages.items():
-        dials = []
+        controls = []
         for _, attributes in page.elements:
-            if name := attributes.get("data-frames"):
-                dials = shown.setdefault((path.stem, name), [])
+            if name := attributes.get("data-player"):
+                controls = shown.setdefault((path.stem, name), [])
             if stops := attributes.get("data-stops"):
-                dials.append(json.loads(stops))
+                controls.append(json.loads(stops))
     assert wanted - shown.keys() == set(), "these panels have no sliders in the book"
     assert len(wanted) > 10
-    for (page, name), dials in shown.items():
-        script = (book / f"_static/frames/{name}.js").read_text(encoding="utf-8")
-        data = json.loads(script[script.index("{", 40) : script.rindex(";")])
-        assert len(data["pictures"]) == len(data["sentences"]) == math.prod(map(len, dials)), (page, name)
+    for (page, name), controls in shown.items():
+        script = (book / f"_static/figures/{name}.js").read_text(encoding="utf-8")
+        data = json.loads(script[script.index("] = ") + 4 : script.rindex(";")])
+        assert len(data["figures"]) == len(data["sentences"]) == math.prod(map(len, controls)), (page, name)
         assert len(set(data["sentences"])) > 1, name
-        assert len({json.dumps(picture) for picture in data["pictures"]}) > 1, name
+        assert len({json.dumps(picture) for picture in data["figures"]}) > 1, name
 
 
 def test_the_figures_start_where_the_notebooks_do(pages):

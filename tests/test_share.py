@@ -21,7 +21,7 @@ from fresh import ROOT, python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stories import press
-from test_files import Plants
+from test_files import Malicious
 
 from samviz import __version__
 from samviz.lab import Lab
@@ -275,7 +275,7 @@ def test_a_crafted_text_is_refused_quickly_and_with_little_memory(name: str) -> 
 
 def test_a_pickle_or_a_long_text_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    bad = pickle.dumps(Plants(), 0)
+    bad = pickle.dumps(Malicious(), 0)
     for text in (packed(bad), f"samviz1:{__version__}:{base64.b64encode(bad).decode()}"):
         with pytest.raises(ValueError, match="contains no run"):
             read(text)
