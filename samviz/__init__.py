@@ -1,9 +1,9 @@
 """samviz: an interactive tutorial on how Sharpness-Aware Minimization minimizes sharpness.
 
-The rooms, each looking only at those before it: `compiled` (kernels for the CPU), `problems` (what is minimized),
-`geometry` (what is measured), `dynamics` (how it moves), `claims` (what the paper says), `figures` (what is drawn),
-`lab` (what is touched), `panels` (the panels of the notebooks) and `probe` (what watches a training of one's own);
-`optim` (SAM for one's own loop) stands alone. They load on first use, so that `import samviz` itself loads neither
+Each subpackage imports only from those before it: `compiled` (kernels for the CPU), `problems` (losses), `geometry`
+(measurements of a loss), `dynamics` (update rules, runs, flows, sweeps), `claims` (the statements of the paper),
+`figures`, `lab` (widgets), `panels` (the panels of the notebooks) and `probe` (measurements of your own training);
+`optim` (SAM as an optimizer) uses only `problems`. They load on first use, so that `import samviz` itself loads neither
 torch nor plotly.
 
 Example:
@@ -29,22 +29,6 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
     from samviz.problems import attach, from_module, mlp, quadratic, valley
 
 __version__ = "0.1.0"
-
-_ROOMS = ("problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe")
-_HOMES = {
-    "Lab": "lab",
-    "Probe": "probe",
-    "Run": "dynamics",
-    "attach": "problems",
-    "from_module": "problems",
-    "landscape_of": "geometry",
-    "lite": "machine",
-    "mlp": "problems",
-    "quadratic": "problems",
-    "sweep": "dynamics",
-    "valley": "problems",
-}
-
 __all__ = [
     "Lab",
     "Probe",
@@ -59,14 +43,18 @@ __all__ = [
     "valley",
 ]
 
+_SUBPACKAGES = ("problems", "geometry", "dynamics", "optim", "claims", "figures", "lab", "panels", "probe")
+_MODULES = {"Lab": "lab", "Probe": "probe", "Run": "dynamics", "landscape_of": "geometry", "lite": "machine"}
+_MODULES |= {"sweep": "dynamics"} | dict.fromkeys(("attach", "from_module", "mlp", "quadratic", "valley"), "problems")
+
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _SUBPACKAGES:
         return import_module(f"samviz.{name}")
-    if name in _HOMES:
-        return getattr(import_module(f"samviz.{_HOMES[name]}"), name)
+    if name in __all__:
+        return getattr(import_module(f"samviz.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'samviz' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS, *_HOMES])
+    return sorted([*globals(), *_SUBPACKAGES, *__all__])

@@ -1,4 +1,4 @@
-"""The command `samviz`: open the tutorial, verify the paper, or say what keeps either from working."""
+"""The command `samviz`: open the tutorial, verify the paper, or find out why either does not work."""
 
 from __future__ import annotations
 
@@ -16,77 +16,55 @@ from samviz.doctor import doctor
 from samviz.files import write
 
 FIRST = "00_start_here.ipynb"
-# compiles, the first time on a machine, what the first lab would wait for, while JupyterLab starts
+# compiles for the first time on a machine, while JupyterLab starts, the code that the first lab would wait for
 PREPARE = "from samviz import Run, mlp; Run(mlp([1, 2, 1]), device='cpu').prepare()"
-# Voila's page asks for icons from another host, which it does not need
+# Voila's page requests icons from another host, which it does not need
 SAME_HOST = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
-RECORD = ".samviz.json"  # in a learner's folder: the hash of each notebook of ours, as last copied or offered
+RECORD = ".samviz.json"  # in a learner's folder: the hash of each original, as last copied or offered
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: the arguments; None for those that the process was started with.
-
-    Returns:
-        The exit status: 0, or 1 if what was asked for cannot be done.
-    """
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="samviz", description="How does SAM minimize sharpness? Steer it and see.")
     parser.add_argument("--version", action="version", version=f"samviz {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    opening = commands.add_parser("lab", help="open the notebooks in JupyterLab")
-    opening.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        metavar="DIR",
-        help="where your copy lives (default: ./notebooks in a clone, else ./samviz-notebooks)",
-    )
-    opening.add_argument("--no-browser", action="store_true", help="start JupyterLab, but open no browser")
-    opening.add_argument("--copy-only", action="store_true", help="copy the notebooks and stop")
-    checking = commands.add_parser("verify", help="run the paper's statements: predict, measure, and say which hold")
-    checking.add_argument("names", nargs="*", metavar="NAME", help="claims to run (default: all of them)")
-    checking.add_argument("--quick", action="store_true", help="fewer and coarser scales: seconds instead of minutes")
-    checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    checking.add_argument("--report", type=Path, metavar="FILE", help="write one page with a picture per claim")
-    serving = commands.add_parser("app", help="serve the lab alone, as a web page without code (Voila)")
-    serving.add_argument("--no-browser", action="store_true", help="serve it, but open no browser")
-    serving.add_argument("--port", type=int, default=8866, help="where it is served (default: 8866)")
-    commands.add_parser("doctor", help="check that the lab can run here, and say what to do if not")
+    command = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    where = "folder of your copy (default: ./notebooks in a clone, else ./samviz-notebooks)"
+    command.add_argument("folder", nargs="?", type=Path, metavar="DIR", help=where)
+    command.add_argument("--no-browser", action="store_true", help="start JupyterLab, but open no browser")
+    command.add_argument("--copy-only", action="store_true", help="copy the notebooks and stop")
+    command = commands.add_parser("verify", help="run the paper's statements: predict, measure, and compare")
+    command.add_argument("names", nargs="*", metavar="NAME", help="claims to run (default: all of them)")
+    command.add_argument("--quick", action="store_true", help="fewer and coarser scales: seconds instead of minutes")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--report", type=Path, metavar="FILE", help="write one page with a figure per claim")
+    command = commands.add_parser("app", help="serve the lab alone, as a web page without code (Voila)")
+    command.add_argument("--no-browser", action="store_true", help="serve it, but open no browser")
+    command.add_argument("--port", type=int, default=8866, help="port on this machine (default: 8866)")
+    commands.add_parser("doctor", help="check that the lab can run here, and print what to do if not")
     commands.add_parser("answers", help="print the answer key of the exercises and quizzes, for teachers")
-    asked = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows would refuse the Greek letters
             stream.reconfigure(encoding="utf-8")
-    if asked.command == "doctor":
+    if options.command == "doctor":
         return doctor()
-    if asked.command == "answers":
+    if options.command == "answers":
         from samviz.course import answer_key
 
         print(answer_key())
         return 0
-    if asked.command == "app":
-        return app(asked.port, browser=not asked.no_browser)
-    if asked.command == "verify":
+    if options.command == "app":
+        return app(options.port, browser=not options.no_browser)
+    if options.command == "verify":
         from samviz.verify import run_claims
 
-        return run_claims(asked.names, quick=asked.quick, as_json=asked.json, report=asked.report)
-    return lab(asked.folder, browser=not asked.no_browser, copy_only=asked.copy_only)
+        return run_claims(options.names, quick=options.quick, as_json=options.json, report=options.report)
+    return lab(options.folder, browser=not options.no_browser, copy_only=options.copy_only)
 
 
-def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = False) -> int:
-    """Open the notebooks in JupyterLab, and stay until it is shut down.
-
-    Args:
-        folder: where the learner's copy lives or shall live; None for the clone that we stand in, or else for
-            `samviz-notebooks` beside us.
-        browser: whether a browser is opened on it.
-        copy_only: whether to stop once the notebooks are there.
-
-    Returns:
-        The exit status: 1 if the notebooks cannot be copied or JupyterLab is missing.
-    """
+def lab(folder: Path | None, *, browser: bool, copy_only: bool) -> int:
+    """Open the notebooks in JupyterLab until it is shut down, and return the exit status."""
     if folder is None and Path("notebooks", FIRST).exists():  # a clone: its notebooks are the originals
         folder = Path("notebooks")
     else:
@@ -112,16 +90,8 @@ def lab(folder: Path | None = None, *, browser: bool = True, copy_only: bool = F
     return 0
 
 
-def app(port: int, *, browser: bool = True) -> int:
-    """Serve the lab alone as a web page, a kernel for each reader, and stay until it is shut down.
-
-    Args:
-        port: on this machine.
-        browser: whether a browser is opened on it.
-
-    Returns:
-        The exit status: 1 if Voila is missing.
-    """
+def app(port: int, *, browser: bool) -> int:
+    """Serve the lab alone as a web page, with a kernel for each reader, and return the exit status."""
     try:
         from voila.app import Voila
     except ImportError as error:
@@ -133,17 +103,10 @@ def app(port: int, *, browser: bool = True) -> int:
 
 
 def copy_notebooks(source: Path, folder: Path) -> None:
-    """Bring a learner's folder up to date, without losing what the learner wrote in it.
+    """Copy the notebooks and pages of a folder to the learner's folder, without overwriting the learner's edits.
 
-    A notebook, or a page beside them, that is as we left it is refreshed. One that was edited is kept; where we have
-    something newer, the learner is asked, if there is a terminal to ask on.
-
-    Args:
-        source: folder of the originals.
-        folder: the learner's; made if it is not there.
-
-    Raises:
-        OSError: if a file cannot be read or written.
+    A file that the learner has not edited is replaced by a newer original. An edited file is kept; if there is a newer
+    original and a terminal, the learner is asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if folder.samefile(source):
@@ -151,7 +114,7 @@ def copy_notebooks(source: Path, folder: Path) -> None:
     record = folder / RECORD
     try:
         known = dict(json.loads(record.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # none yet, or spoilt: then nothing counts as unedited
+    except (OSError, ValueError, TypeError):  # missing or damaged: then every different file counts as edited
         known = {}
     (folder / "pages").mkdir(exist_ok=True)
     for original in sorted([*source.glob("*.ipynb"), *source.glob("pages/*.md")]):
@@ -161,17 +124,16 @@ def copy_notebooks(source: Path, folder: Path) -> None:
         if theirs in (None, known.get(name)) and theirs != ours:
             write(copy, original.read_bytes())
         elif theirs != ours:  # edited
-            if known.get(name) != ours and sys.stdin.isatty():
-                _settle(original, copy)
-            else:
+            if known.get(name) == ours or not sys.stdin.isatty():
                 print(f"Kept {copy}, which you edited; delete it to get the original back.")
                 continue
+            _ask(original, copy)
         known[name] = ours
     write(record, json.dumps(known, indent=1).encode())
 
 
-def _settle(original: Path, copy: Path) -> None:
-    """Ask what becomes of an edited notebook, and do that; anything but a clear answer keeps it."""
+def _ask(original: Path, copy: Path) -> None:
+    """Ask whether to overwrite an edited notebook or to save the original next to it; keep it by default."""
     try:
         answer = input(f"{copy} was edited, and ours is newer. [k]eep yours, [o]verwrite it, save ours as [n]ew? [k] ")
     except EOFError:
@@ -179,28 +141,24 @@ def _settle(original: Path, copy: Path) -> None:
     if answer.strip().lower() in ("o", "overwrite"):
         write(copy, original.read_bytes())
     elif answer.strip().lower() in ("n", "new"):
-        beside = copy.with_suffix(f".new{copy.suffix}")
-        while beside.exists():  # that one may have been edited too
-            beside = beside.with_suffix(f".new{copy.suffix}")
-        write(beside, original.read_bytes())
-        print(f"Saved {beside}")
+        new = copy.with_suffix(f".new{copy.suffix}")
+        while new.exists():  # it may have been edited, too
+            new = new.with_suffix(f".new{copy.suffix}")
+        write(new, original.read_bytes())
+        print(f"Saved {new}")
 
 
 def _originals() -> Path:
-    """The notebooks that the installed package carries, or those of the clone it was installed from."""
+    """Return the folder of the notebooks: in the installed package, or in the clone that it was installed from."""
     package = Path(__file__).resolve().parent
-    carried = package / "notebooks"
-    return carried if carried.is_dir() else package.parent / "notebooks"
+    installed = package / "notebooks"
+    return installed if installed.is_dir() else package.parent / "notebooks"
 
 
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _fail(what: str, remedy: str) -> int:
-    print(f"samviz: {what}\n  -> {remedy}", file=sys.stderr)
+def _fail(problem: str, remedy: str) -> int:
+    print(f"samviz: {problem}\n  -> {remedy}", file=sys.stderr)
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What `samviz doctor` says: what the lab stands on here, and what to do about what is wrong."""
+"""Check that the lab can run here, and print what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -14,29 +14,24 @@ from samviz import __version__
 NEEDED = {"torch": "2.5", "numpy": "1.26", "plotly": "5.24", "scipy": "1.16", "tqdm": "4.66"}
 NEEDED |= {"ipywidgets": "7.7", "anywidget": "0.9"}
 WITH_LAB = 'pip install "samviz[lab]"'
-OTHER_HOST = f"{WITH_LAB}, unless VS Code, Colab or the like opens your notebooks"
-LEAST_SPEED = 200  # SAM steps a second: with fewer, the lab's pictures no longer move
+MIN_SPEED = 200  # SAM steps a second: with fewer, the lab's figures no longer move
 
 
 class Finding(NamedTuple):
     """One line of the report."""
 
-    verdict: str  # ok, warning or FAIL: without this the lab cannot run
-    about: str
+    verdict: str  # ok, warning or FAIL: the lab cannot run
+    subject: str
     facts: str
     remedy: str = ""
 
 
 def doctor() -> int:
-    """Print a line on everything that the lab stands on, with a remedy below what is not well.
-
-    Returns:
-        The exit status: 1 if the lab cannot run here.
-    """
+    """Print one line for each thing that the lab needs, with a remedy for each problem, and return the exit status."""
     failed = False
-    for check in (_system, _packages, _widget_manager, _memory, _device, _speed, _mode):
-        for verdict, about, facts, remedy in check():
-            print(f"{verdict:8}{about:20}{facts}", flush=True)
+    for check in (_versions, _packages, _widget_manager, _memory, _device, _speed, _mode):
+        for verdict, subject, facts, remedy in check():
+            print(f"{verdict:8}{subject:20}{facts}", flush=True)
             if verdict != "ok":
                 print(f"{'':8}-> {remedy}", flush=True)
             failed = failed or verdict == "FAIL"
@@ -44,46 +39,47 @@ def doctor() -> int:
     return int(failed)
 
 
-def _system() -> Iterator[Finding]:
+def _versions() -> Iterator[Finding]:
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Finding("ok", "samviz", __version__)
 
 
 def _packages() -> Iterator[Finding]:
-    for name, least in NEEDED.items():
-        yield _package(name, least, "FAIL", f'pip install -U "{name}>={least}"')
+    for name, minimum in NEEDED.items():
+        yield _package(name, minimum, "FAIL", f'pip install -U "{name}>={minimum}"')
     yield _package("numba", "0.60", "warning", "pip install numba: small problems run many times faster")
     yield _package("ipykernel", "", "FAIL", WITH_LAB)
-    yield _package("jupyterlab", "", "warning", OTHER_HOST)
-    yield Finding("ok", "notebook", _version("notebook") or "not here, and not needed beside JupyterLab")
+    yield _package("jupyterlab", "", "warning", f"{WITH_LAB}, unless you open notebooks in VS Code, Colab or similar")
+    yield Finding("ok", "notebook", _version("notebook") or "not installed, and not needed with JupyterLab")
 
 
-def _package(name: str, least: str, if_not_loaded: str, remedy: str) -> Finding:
+def _package(name: str, minimum: str, if_missing: str, remedy: str) -> Finding:
+    """Import a package and compare its version with the oldest that works."""
     try:
         import_module(name)
-    except Exception as error:  # a broken installation raises anything at all, and here that is the finding
-        return Finding(if_not_loaded, name, f"cannot be loaded ({error})", remedy)
+    except Exception as error:  # a broken installation can raise anything, which is the finding here
+        return Finding(if_missing, name, f"cannot be loaded ({error})", remedy)
     version = _version(name) or ""
-    if _numbers(version) < _numbers(least):
-        return Finding("FAIL", name, f"{version} is older than {least}", remedy)
+    if _numbers(version) < _numbers(minimum):
+        return Finding("FAIL", name, f"{version} is older than {minimum}", remedy)
     return Finding("ok", name, version)
 
 
 def _widget_manager() -> Iterator[Finding]:
-    """JupyterLab draws widgets by a package whose version must go with that of ipywidgets."""
+    """Compare the version of JupyterLab's package that draws widgets with that of ipywidgets."""
     ipywidgets, manager = _version("ipywidgets"), _version("jupyterlab_widgets")
     if ipywidgets is None or _version("jupyterlab") is None:
-        return  # said above
-    wanted = {7: 1, 8: 3}.get(_numbers(ipywidgets)[0])
-    matches = manager is not None and wanted in (None, _numbers(manager)[0])
-    facts = f"{manager or 'not here'}, with ipywidgets {ipywidgets}"
+        return  # reported by _packages
+    major = {7: 1, 8: 3}.get(_numbers(ipywidgets)[0])
+    matches = manager is not None and major in (None, _numbers(manager)[0])
+    facts = f"{manager or 'not installed'}, with ipywidgets {ipywidgets}"
     remedy = "pip install -U ipywidgets jupyterlab_widgets"
     yield Finding("ok" if matches else "FAIL", "jupyterlab_widgets", facts, remedy)
 
 
 def _memory() -> Iterator[Finding]:
     try:
-        import psutil  # comes with ipykernel
+        import psutil  # a dependency of ipykernel
     except ImportError:
         return
     free = psutil.virtual_memory().available / 2**30
@@ -94,44 +90,43 @@ def _memory() -> Iterator[Finding]:
 def _device() -> Iterator[Finding]:
     try:
         import torch
-    except Exception:  # said above
+    except Exception:  # reported by _packages
         return
     if torch.cuda.is_available():
         yield Finding("ok", "device", f"CUDA ({torch.cuda.get_device_name()}), float64")
-    elif torch.backends.mps.is_available():
-        yield Finding("ok", "device", f"CPU ({torch.get_num_threads()} threads), float64; MPS on request, in float32")
     else:
-        yield Finding("ok", "device", f"CPU ({torch.get_num_threads()} threads), float64")
+        mps = "; MPS on request, in float32" if torch.backends.mps.is_available() else ""
+        yield Finding("ok", "device", f"CPU ({torch.get_num_threads()} threads), float64{mps}")
 
 
 def _speed() -> Iterator[Finding]:
     try:
-        step = _sam()
+        step = _fifty_steps()
         steps, start = 0, time.perf_counter()
         while time.perf_counter() - start < 1:
             step()
             steps += 50
         speed = steps / (time.perf_counter() - start)
     except Exception as error:
-        remedy = "mend what is marked above; if nothing is, please report this with all of these lines"
+        remedy = "repair what is marked above; if nothing is, please report this with all of these lines"
         yield Finding("FAIL", "speed", f"SAM cannot run ({type(error).__name__}: {error})", remedy)
         return
-    remedy = "stop what else keeps this machine busy; the lab runs, but slowly"
+    remedy = "stop other programs that keep this machine busy; the lab runs, but slowly"
     facts = f"{speed:,.0f} steps of SAM a second (MLP 1-24-24-1)"
-    yield Finding("ok" if speed >= LEAST_SPEED else "warning", "speed", facts, remedy)
+    yield Finding("ok" if speed >= MIN_SPEED else "warning", "speed", facts, remedy)
 
 
 def _mode() -> Iterator[Finding]:
     try:
         from samviz.machine import lite
-    except ImportError:  # said above
+    except ImportError:  # reported by _packages
         return
     facts = "lite: they compute less here; SAMVIZ_LITE=0 for all" if lite() else "in full; SAMVIZ_LITE=1 for less"
     yield Finding("ok", "notebooks", facts)
 
 
-def _sam() -> Callable[[], object]:
-    """Fifty steps of SAM on the tutorial's network, once warm."""
+def _fifty_steps() -> Callable[[], None]:
+    """Return a function that takes fifty steps of SAM on the tutorial's network, after a first call."""
     from samviz.dynamics import Run
     from samviz.problems import mlp
 
@@ -149,4 +144,5 @@ def _version(name: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
+    """Return the major and minor version."""
     return tuple(int(each) for each in re.findall(r"\d+", version)[:2])

@@ -1,4 +1,4 @@
-"""Is this machine a slow one? The notebooks then compute less, and say the same."""
+"""Decide whether this machine is slow; the notebooks then compute less and come to the same conclusions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from time import perf_counter, thread_time
 import numpy as np
 
 CORES = 2  # with fewer, the browser and the kernel wait for each other
-SPEED = 30_000  # small steps a second: a third of what a core does of the server on which a notebook takes a minute
-PATIENCE = 0.15  # seconds by the clock that the measurement may take
+SPEED = 30_000  # small steps a second: a third of one core of the server that runs a notebook in a minute
+MEASUREMENT_S = 0.15  # elapsed time of the measurement
 
 
 @cache
 def lite() -> bool:
-    """Whether this machine is so slow that a notebook had better compute less.
+    """Return whether this machine is so slow that a notebook should compute less.
 
-    It has fewer than two cores, or one core does fewer than 30,000 small steps a second. That is asked once a process
-    and takes 0.2 s at most. SAMVIZ_LITE=1 or 0 in the environment decides instead.
+    It has fewer than two cores, or one core does fewer than 30,000 small steps a second. This is measured once per
+    process and takes at most 0.2 s. SAMVIZ_LITE=1 or 0 in the environment decides instead.
 
     Returns:
         True on a slow machine.
@@ -30,30 +30,28 @@ def lite() -> bool:
     """
     forced = os.environ.get("SAMVIZ_LITE", "")
     if forced not in ("", "0", "1"):
-        raise ValueError(f"SAMVIZ_LITE is {forced!r}; expected 1 or 0, or unset to let it measure")
+        raise ValueError(f"SAMVIZ_LITE is {forced!r}; expected 1 or 0, or unset to measure the machine")
     return forced == "1" if forced else cores() < CORES or speed() < SPEED
 
 
 def cores() -> float:
-    """How many cores this process may use; JupyterHub and Binder say in CPU_LIMIT how many they grant."""
+    """Return how many cores this process may use; JupyterHub and Binder set the limit in CPU_LIMIT."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, float(os.environ.get("CPU_LIMIT") or here))
 
 
 def speed() -> float:
-    """Small steps a second on one core: a product of two 24×24 matrices and a tanh, each called from Python.
+    """Measure small steps a second of CPU time, which does not depend on what else the machine does."""
+    _steps()  # loads the library that multiplies
+    done, start, clock = 0, thread_time(), perf_counter()
+    while perf_counter() - clock < MEASUREMENT_S:
+        done += _steps()
+    return done / max(thread_time() - start, 1e-9)
 
-    It is counted in the processor's time, since a busy machine is not a slow one.
-    """
+
+def _steps(count: int = 100) -> int:
+    """Take small steps: a product of two 24×24 matrices and a tanh, each called from Python."""
     matrix = np.full((24, 24), 0.01)
-    _steps(matrix)  # loads the library that multiplies
-    done, began, clock = 0, thread_time(), perf_counter()
-    while perf_counter() - clock < PATIENCE:
-        done += _steps(matrix)
-    return done / max(thread_time() - began, 1e-9)
-
-
-def _steps(matrix: np.ndarray[tuple[int, int], np.dtype[np.float64]], count: int = 100) -> int:
     for _ in range(count):
         np.tanh(matrix @ matrix)
     return count

@@ -1,4 +1,4 @@
-"""What `samviz verify` does: run the claims, show progress, print a table, write a report."""
+"""Run the claims for `samviz verify`: show progress, print a table, write a report."""
 
 from __future__ import annotations
 
@@ -15,29 +15,19 @@ from samviz import __version__
 from samviz.claims import CLAIMS, Check, Verdict, verify
 from samviz.files import write
 
-BAR = 24  # characters of the progress bar
+BAR_LENGTH = 24  # characters of the progress bar
 
 
 def run_claims(
     names: Sequence[str] = (), *, quick: bool = False, as_json: bool = False, report: Path | None = None
 ) -> int:
-    """Run claims and tell what came of them.
-
-    Args:
-        names: which; none means all.
-        quick: fewer and coarser scales.
-        as_json: print JSON instead of a table.
-        report: a file for one self-contained page with a picture per claim; None for none.
-
-    Returns:
-        The exit status: 1 if a claim fails, 2 if a name is unknown or the report has no place.
-    """
+    """Run claims, print the verdicts, and return 1 if a claim fails, 2 if a name or the report's folder is unknown."""
     if report is not None and (report.is_dir() or not report.parent.is_dir()):  # before anything runs
         print(f"samviz: --report is {report}; expected a file in a folder that exists", file=sys.stderr)
         return 2
     verdicts: list[Verdict] = []
     try:
-        for verdict in _shown(verify(names, quick=quick), list(names) or list(CLAIMS)):
+        for verdict in _with_progress(verify(names, quick=quick), list(names) or list(CLAIMS)):
             verdicts.append(verdict)
             if not as_json:
                 print(_lines(verdict), flush=True)
@@ -47,23 +37,26 @@ def run_claims(
     if as_json:
         print(json.dumps({"claims": [verdict.row() for verdict in verdicts]}, ensure_ascii=False, indent=1))
     else:
-        held = sum(verdict.holds for verdict in verdicts)
-        print(f"{held} of {len(verdicts)} claims hold; {sum(v.seconds for v in verdicts):.0f} s")
+        print(f"{_summary(verdicts)}; {sum(v.seconds for v in verdicts):.0f} s")
     if report is not None:
         write(report, page(verdicts, quick=quick).encode())
         print(f"The report is in {report}", file=sys.stderr)
     return int(not all(verdict.holds for verdict in verdicts))
 
 
-def _shown(verdicts: Iterator[Verdict], names: list[str]) -> Iterator[Verdict]:
-    """The verdicts, with a progress bar where there is a terminal to show it."""
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    return f"{sum(verdict.holds for verdict in verdicts)} of {len(verdicts)} claims hold"
+
+
+def _with_progress(verdicts: Iterator[Verdict], names: list[str]) -> Iterator[Verdict]:
+    """Yield the verdicts, and show a progress bar if there is a terminal."""
     if not sys.stderr.isatty():
         yield from verdicts
         return
     for done, name in enumerate([*names, ""]):
-        share = BAR * done // len(names)
-        told = f"{'█' * share}{'░' * (BAR - share)} {done}/{len(names)} {name}"
-        print(f"\r\x1b[K{told}", end="", file=sys.stderr, flush=True)
+        share = BAR_LENGTH * done // len(names)
+        bar = "█" * share + "░" * (BAR_LENGTH - share)
+        print(f"\r\x1b[K{bar} {done}/{len(names)} {name}", end="", file=sys.stderr, flush=True)
         verdict = next(verdicts, None)
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         if verdict is not None:
@@ -71,7 +64,7 @@ def _shown(verdicts: Iterator[Verdict], names: list[str]) -> Iterator[Verdict]:
 
 
 def _lines(verdict: Verdict) -> str:
-    """A claim's lines of the table."""
+    """Return the lines of the table for a claim."""
     claim = verdict.claim
     head = f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"
     if verdict.finding is None:
@@ -89,25 +82,17 @@ def _measured(check: Check) -> str:
 
 
 def _interval(check: Check) -> str:
-    """The interval in which a check holds, in words."""
-    low, high, room = check.low, check.high, (check.high - check.low) / 2
-    if isfinite(room) and abs(low + room - check.predicted) <= 1e-6 * room:
-        return f"within {room:.2g}"
-    if isfinite(room):
+    """Describe the interval in which a check holds."""
+    low, high, tolerance = check.low, check.high, (check.high - check.low) / 2
+    if isfinite(tolerance) and abs(low + tolerance - check.predicted) <= 1e-6 * tolerance:
+        return f"within {tolerance:.2g}"
+    if isfinite(tolerance):
         return f"from {low:.4g} to {high:.4g}"
     return f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
 
 
 def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
-    """One self-contained page: a table of all claims, and for each its numbers and its picture.
-
-    Args:
-        verdicts: from `samviz.claims.verify`.
-        quick: whether they are the quick form, which the page says.
-
-    Returns:
-        HTML that needs no network.
-    """
+    """Return one HTML page that needs no network: a table of all claims, and for each its numbers and its figure."""
     from samviz.figures.style import FONT
 
     rows = "".join(
@@ -117,9 +102,8 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
     )
     first = next((verdict for verdict in verdicts if verdict.finding), None)
     sections = "\n".join(_section(verdict, library=verdict is first) for verdict in verdicts)
-    held = sum(verdict.holds for verdict in verdicts)
     about = (
-        f"{held} of {len(verdicts)} claims hold{', in quick form' if quick else ''}. "
+        f"{_summary(verdicts)}{', in quick form' if quick else ''}. "
         f"samviz {__version__}, torch {metadata.version('torch')}, Python {platform.python_version()} "
         f"on {platform.machine()}."
     )
@@ -127,7 +111,7 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
 
 
 def _section(verdict: Verdict, *, library: bool) -> str:
-    """A claim's part of the page, with plotly itself where that is the first one with a picture."""
+    """Return the section of a claim, with the source of plotly if `library`."""
     from plotly.io import to_html
 
     from samviz.figures import claim_figure, figure
@@ -136,7 +120,7 @@ def _section(verdict: Verdict, *, library: bool) -> str:
     if finding is None:
         body = f"<p class=fails>{escape(verdict.problem)}</p>"
     else:
-        picture = to_html(
+        chart = to_html(
             figure(claim_figure(finding.plot)),
             full_html=False,
             include_plotlyjs=library,
@@ -150,7 +134,7 @@ def _section(verdict: Verdict, *, library: bool) -> str:
         )
         body = (
             f"<table><tr><th>quantity</th><th>predicted</th><th>measured</th><th>claim</th></tr>{checks}</table>"
-            f"<p>{escape(finding.remark)}</p>{picture}<details><summary>Settings</summary>"
+            f"<p>{escape(finding.remark)}</p>{chart}<details><summary>Settings</summary>"
             f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
         )
     return (
@@ -159,8 +143,8 @@ def _section(verdict: Verdict, *, library: bool) -> str:
     )
 
 
-def _word(tried: Check | Verdict) -> str:
-    return "holds" if tried.holds else "fails"
+def _word(result: Check | Verdict) -> str:
+    return "holds" if result.holds else "fails"
 
 
 PAGE = """<!doctype html>

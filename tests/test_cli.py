@@ -44,7 +44,7 @@ def samviz(*arguments, cwd, path=(), blocked=()):
         "BLOCKED": ",".join(blocked),
     }
     return subprocess.run(
-        [sys.executable, "-m", "samviz.cli", *arguments],
+        [sys.executable, "-m", "samviz", *arguments],
         cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -159,7 +159,7 @@ def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
             return json.load(answer)
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    command = [sys.executable, "-m", "samviz.cli", "lab", "mine", "--no-browser"]
+    command = [sys.executable, "-m", "samviz", "lab", "mine", "--no-browser"]
     with served(command, log, ask, 120, cwd=tmp_path, env=environment):
         assert f"/lab/tree/{cli.FIRST}?token=" in address()
         assert ask()["type"] == "notebook"
@@ -381,7 +381,7 @@ def test_doctor_calls_no_newer_package_too_old(monkeypatch, version):
 
 @pytest.mark.parametrize(("worst", "status"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
 def test_doctor_fails_when_any_check_does(monkeypatch, capsys, worst, status):
-    for check in ("_system", "_packages", "_widget_manager", "_memory", "_device", "_speed", "_mode"):
+    for check in ("_versions", "_packages", "_widget_manager", "_memory", "_device", "_speed", "_mode"):
         finding = doctor.Finding(worst if check == "_memory" else "ok", check, "facts", "the remedy")
         monkeypatch.setattr(doctor, check, lambda finding=finding: [finding])
     assert doctor.doctor() == status
@@ -409,7 +409,7 @@ def test_doctor_judges_the_speed(monkeypatch, step, verdict):
             raise RuntimeError("no such kernel")
         return step
 
-    monkeypatch.setattr(doctor, "_sam", sam)
+    monkeypatch.setattr(doctor, "_fifty_steps", sam)
     (finding,) = doctor._speed()
     assert finding.verdict == verdict
     assert finding.remedy

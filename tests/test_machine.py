@@ -58,9 +58,9 @@ def test_a_hub_says_how_many_cores_it_grants(monkeypatch):
 
 
 def test_slower_steps_are_seen_as_slower(monkeypatch):
-    def padded(matrix, count=100, steps=machine._steps):
+    def padded(count=100, steps=machine._steps):
         began = time.thread_time()
-        steps(matrix, count)
+        steps(count)
         until = began + 5 * (time.thread_time() - began)
         while time.thread_time() < until:
             pass
