@@ -2,7 +2,6 @@
 
 from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
-from samviz.figures.cycle import Cycle, cycle_figure
 from samviz.figures.density import density_figure
 from samviz.figures.export import save
 from samviz.figures.heatmap import heatmap_figure
@@ -15,14 +14,12 @@ from samviz.figures.sharpness import Surroundings, sharpness_figure
 
 __all__ = [
     "POINTS",
-    "Cycle",
     "Directions",
     "Frame",
     "Paths",
     "Surroundings",
     "alignment_figure",
     "claim_figure",
-    "cycle_figure",
     "density_figure",
     "figure",
     "heatmap_figure",

@@ -1,4 +1,4 @@
-"""The panel of Theorem 4.8: SAM on a quadratic ends in a 2-cycle along v₁, gradient descent does not."""
+"""Theorem 4.8: SAM on a quadratic converges to a 2-cycle along v₁, and gradient descent does not."""
 
 from __future__ import annotations
 
@@ -11,111 +11,51 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samviz.dynamics import RULES, Diverged, Run
-from samviz.figures.cycle import REACH, STEPS, Cycle, cycle_figure
+from samviz.dynamics import Diverged, Run
+from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
+from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import quadratic
-from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
 TOP = 2.0  # λ₁
-GRID = 17  # arrows a side
-PIECES = 4  # in which the steps are taken
+STEPS, STEPS_AT_ONCE = 100, 25
+EXTENT = 1.4  # the plane is drawn on [−1.4, 1.4]²
+ARROWS = 17  # per side
+LONGEST_ARROW = 0.11
+LAST = 8  # iterates that are highlighted
+LENGTHS = (-4.0, 1.0)  # range of the lengths' axis, powers of ten
+RULE_NAMES = {"sam": "SAM", "gd": "gradient descent"}
+COLORS, DASHES = {"sam": VERMILION, "gd": BLUE}, {"sam": "solid", "gd": "dot"}
+PAIR = ("sam", "gd")  # the runs, in their order in the batch
 
 
-def amplitude(lr: float, rho: float, top: float = TOP) -> float:
-    """‖x‖ on SAM's 2-cycle, ηρλ₁/(2 − ηλ₁) (Theorem 4.8); infinite from ηλ₁ = 2 on.
-
-    Args:
-        lr: learning rate η.
-        rho: perturbation radius ρ.
-        top: λ₁.
-
-    Returns:
-        The predicted length.
-
-    >>> round(amplitude(0.1, 0.05, 3.0), 7)
-    0.0088235
-    """
-    return lr * rho * top / (2 - lr * top) if lr * top < 2 else float("inf")
+def amplitude(lr: float, rho: float) -> float:
+    """Return ‖x‖ on SAM's 2-cycle, ηρλ₁/(2 − ηλ₁) (Theorem 4.8), which is infinite from ηλ₁ = 2 on."""
+    return lr * rho * TOP / (2 - lr * TOP) if lr * TOP < 2 else np.inf
 
 
-def rate(lr: float, share: float) -> float:
-    """What the part of x along v₂ is multiplied by in a step near the cycle, with share = λ₂/λ₁."""
-    return 1 - lr * TOP * share - share**2 * (2 - lr * TOP)
+def convergence_factor(lr: float, ratio: float) -> float:
+    """Return the factor by which a step near the cycle multiplies the component along v₂, with ratio = λ₂/λ₁."""
+    return 1 - lr * TOP * ratio - ratio**2 * (2 - lr * TOP)
 
 
 @lru_cache(8)
-def field(rule: str, lr: float, rho: float, share: float) -> tuple[Array, Array]:
-    """Points (GRID², 2) of the plane, and the step that the rule takes from each, (GRID², 2)."""
-    problem = quadratic([TOP, share * TOP])
-    axis = np.linspace(-REACH, REACH, GRID + 1)[:-1] + REACH / GRID  # symmetric, and none at zero: GRID is odd
-    axis = axis + 1e-3
-    points = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    with one_thread(problem):
-        x = torch.from_numpy(points)
-        moved = RULES[rule](problem, x, None, lr, rho, lambda n: torch.zeros(len(x), n)).x - x
-    return points, moved.numpy()
-
-
-def draw(values: dict[str, Any]) -> Iterator[Drawing]:
-    """The panel's pictures and sentences for its controls' values, as SAM and gradient descent go on."""
-    rule, lr, rho, share = (values[name] for name in ("rule", "lr", "rho", "share"))
-    problem = quadratic([TOP, share * TOP])
-    points, moves = field(rule, lr, rho if rule == "sam" else 0.0, share)
-    # ρ = 0 is gradient descent to the bit, so one run of two rows is both
-    run = Run(problem, "sam", lr, [rho, 0.0], x0=[values["x"]] * 2, device="cpu", trail=STEPS + 1)
-    for _ in range(PIECES):
-        with suppress(Diverged):  # the sentence says so
-            run.step(STEPS // PIECES)
-        trail = torch.stack(list(run.trail)).numpy()  # (steps + 1, 2 runs, 2)
-        for row, end in enumerate(run.diverged_at.tolist()):
-            if end >= 0:  # from there on it stands still
-                trail[end + 1 :, row] = np.nan
-        seen = Cycle(rule, points, moves, trail, share, amplitude(lr, rho), TOP)
-        yield cycle_figure(seen), _told(trail, rule, lr, share, amplitude(lr, rho), run.diverged_at.tolist())
-
-
-def _told(trail: Array, rule: str, lr: float, share: float, size: float, diverged: list[int]) -> str:
-    """What the chosen rule has come to, beside what is predicted."""
-    path = trail[:, 0 if rule == "sam" else 1]
-    path = path[np.isfinite(path[:, 0])]
-    steps = len(path) - 1
-    if diverged[0 if rule == "sam" else 1] >= 0 or lr * TOP >= 2:
-        return (
-            f"ηλ₁ = {lr * TOP:.3g}: at 2 and above every step along v₁ overshoots by as much as it came or more. "
-            f"There is no cycle; ‖x‖ = {np.linalg.norm(path[-1]):.2g} after {steps} steps."
-        )
-    length = float(np.linalg.norm(path[-1]))
-    cosine = abs(path[-1, 0]) / length if length else 0.0
-    start = f"({path[0, 0]:.3g}, {path[0, 1]:.3g})"
-    begin = f"ηλ₁ = {lr * TOP:.3g}. {steps} steps from {start}: |cos(x, v₁)| = {cosine:.4f}, ‖x‖ = {length:.4g}"
-    if not length:
-        return f"{begin}. Started in the minimum, it stays there."
-    if rule == "gd":
-        first, second = 1 - lr * TOP, 1 - lr * share * TOP
-        slow = "v₁ and v₂ alike" if abs(first) == abs(second) else "v₁" if abs(first) > abs(second) else "v₂"
-        return (
-            f"{begin}, on its way to 0. A step multiplies the part along v₁ by {first:.3g} and that along v₂ by "
-            f"{second:.3g}: what is left lies along {slow}."
-        )
-    begin += f", predicted {size:.4g}."
-    if share == 1:
-        return f"{begin} With λ₁ = λ₂ no direction is the top one, and x keeps its own."
-    if path[0, 0] == 0 and path[0, 1] != 0:
-        return f"{begin} Started exactly on the v₂ axis it never leaves it: the theorem says “almost every start”."
-    before = path[-2, 1]
-    measured = f"{path[-1, 1] / before:.4g}" if abs(before) > 1e-300 else "nothing left to measure"
-    edge = " The theorem asks for ηλ₁ < 1, and the cycle is there beyond it." if lr * TOP >= 1 else ""
-    return f"{begin} Per step the part along v₂ is multiplied by {measured}; predicted {rate(lr, share):.4g}.{edge}"
+def step_field(rule: str, lr: float, rho: float, ratio: float) -> tuple[Array, Array]:
+    """Return points of the plane, (arrows, 2), and the step of the rule from each, (arrows, 2)."""
+    centers = np.linspace(-EXTENT, EXTENT, ARROWS + 1)[:-1] + EXTENT / ARROWS + 1e-3  # shifted, so that none is 0
+    points = np.stack(np.meshgrid(centers, centers), -1).reshape(-1, 2)
+    run = Run(quadratic([TOP, ratio * TOP]), rule, lr, rho, x0=torch.from_numpy(points), device="cpu")
+    run.step(1)
+    return points, run.x.numpy() - points
 
 
 def cycle_panel() -> Panel:
-    """SAM's 2-cycle on a quadratic, live: its field, an orbit from a start to drag, and alignment against the step.
+    """Show SAM's 2-cycle on a quadratic: the steps from a grid of points, and an orbit whose start is dragged.
 
     Returns:
-        A panel; leave it as the last line of a cell.
+        The panel; leave it as the last line of a cell.
 
     Source: Theorem 4.8; Bartlett, Long & Bousquet (2022).
 
@@ -124,17 +64,152 @@ def cycle_panel() -> Panel:
     >>> panel.sentence.split(". ")[1]
     '100 steps from (0.5, 1): |cos(x, v₁)| = 1.0000, ‖x‖ = 0.1, predicted 0.1'
     """
-    shares = [0.02, 0.05, *(k / 20 for k in range(2, 19)), 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
     rates = [k / 50 for k in range(1, 56)]
+    ratios = [0.02, 0.05, *(k / 20 for k in range(2, 19)), 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
     return Panel(
-        draw,
+        draw_cycle,
         {
             "lr": Slider("η (λ₁ = 2)", 0.4, rates, 0.001, book=[0.1, 0.2, 0.4, 0.6, 0.8, 0.98]),
             "rho": Slider("ρ radius", 0.8, decades(-2, 0), book=[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]),
-            "share": Slider("λ₂/λ₁", 0.95, shares, book=[0.5, 0.95, 1.0]),
-            "rule": Choice("rule", "sam", {"sam": "SAM", "gd": "gradient descent"}, book=["sam", "gd"]),
+            "share": Slider("λ₂/λ₁", 0.95, ratios, book=[0.5, 0.95, 1.0]),
+            "rule": Choice("rule", "sam", RULE_NAMES, book=["sam", "gd"]),
         },
         drag={"x": (0.5, 1.0)},
         description="The steps of SAM or of gradient descent on a quadratic as arrows, with an orbit; its alignment "
         "with v₁ and its length against the step",
     )
+
+
+def draw_cycle(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the figure and its caption while SAM and gradient descent go on."""
+    rule, lr, rho, ratio = (values[name] for name in ("rule", "lr", "rho", "share"))
+    size = amplitude(lr, rho)
+    # SAM with ρ = 0 is gradient descent, bit for bit, so one batch holds both runs.
+    problem = quadratic([TOP, ratio * TOP])
+    run = Run(problem, "sam", lr, [rho, 0.0], x0=[values["x"]] * 2, device="cpu", trail=STEPS + 1)
+    shown = PAIR.index(rule)
+    for _ in range(STEPS // STEPS_AT_ONCE):
+        with suppress(Diverged):  # the caption reports it
+            run.step(STEPS_AT_ONCE)
+        paths = torch.stack(list(run.trail)).numpy()  # (steps + 1, 2 runs, 2)
+        diverged_at = run.diverged_at.tolist()
+        for i, step in enumerate(diverged_at):
+            if step >= 0:  # a diverged run keeps its last iterate
+                paths[step + 1 :, i] = np.nan
+        layout = new_layout(590, left=52, right=10)
+        field = step_field(rule, lr, rho if rule == "sam" else 0.0, ratio)
+        traces = plane_traces(layout, rule, paths[:, shown], field, ratio, size)
+        traces += step_traces(layout, rule, paths, size)
+        path = paths[np.isfinite(paths[:, shown, 0]), shown]
+        yield {"data": traces, "layout": layout}, describe(path, rule, lr, ratio, size, diverged_at[shown] >= 0)
+
+
+def plane_traces(
+    layout: Layout, rule: str, path: Array, field: tuple[Array, Array], ratio: float, size: float
+) -> list[Trace]:
+    """Draw the steps from a grid of points, the orbit and the predicted cycle; the trace "x" is the start."""
+    square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
+    x_axis = square | {"label": "along v₁", "constraintoward": "left"}
+    y_axis = square | {"label": "along v₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
+    heading = "one step from everywhere", f"arrows of {RULE_NAMES[rule]}, long ones cut"
+    axes = add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
+    (x, y), (late_x, late_y), color = path.T, path[-LAST:].T, COLORS[rule]
+    cycle = size if rule == "sam" and size <= EXTENT else np.nan
+    label_x, label_y = [min(cycle, EXTENT - 0.5), x[0]], [-0.1, y[0] + 0.12]
+    positions = ["bottom center", "top center"]
+    traces = [
+        line(*level_sets(ratio), "level sets", "#dbe6ef", 1.2),
+        line(*arrows(*field), "steps", GREY, 1.3),
+        marks(x, y, "orbit", ORANGE, 5, mode="lines+markers", line={"color": ORANGE, "width": 1.3}),
+        marks(late_x, late_y, "last steps", color, 9, mode="lines+markers", line={"color": color, "width": 2.5}),
+        ring([-cycle, cycle], [0.0, 0.0], "predicted cycle", PLUM, 19, 2.5),
+        text(label_x, label_y, ["predicted", "start"], "names", [PLUM, INK], positions, shadow=HALO),
+        ring(x[:1], y[:1], "x", INK, 18, 2),
+    ]
+    return [trace | axes for trace in traces]
+
+
+def ring(x: Any, y: Any, name: str, color: str, size: float, width: float) -> Trace:
+    """Draw rings that may cross the edge of the axes."""
+    look = {"symbol": "circle-open", "color": color, "size": size, "line": {"width": width}}
+    return marks(x, y, name, color, marker=look, cliponaxis=False)
+
+
+def step_traces(layout: Layout, rule: str, paths: Array, size: float) -> list[Trace]:
+    """Draw the alignment with v₁ and the length of both runs against the step, with the predicted length."""
+    lengths = np.linalg.norm(paths, axis=2)  # (steps + 1, 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.abs(paths[:, :, 0]) / lengths
+    column, step, steps = (0.525, 0.87), np.arange(len(paths), dtype=float), {"range": [0, STEPS]}
+    unit: Layout = {"range": [-0.04, 1.06], "tickvals": [0, 0.5, 1]}
+    log: Layout = {"range": list(LENGTHS), "dtick": 1, **LOG}
+    upper, lower = ("alignment", "|cos(x, v₁)|"), ("length", "‖x‖; dashed: ηρλ₁/(2 − ηλ₁)")
+    cos_axes = add_axes(layout, 2, column, (0.585, 1.0), upper, x=steps | {"showticklabels": False}, y=unit)
+    length_axes = add_axes(layout, 3, column, (0.0, 0.43), lower, x=steps | {"label": "step"}, y=log)
+    traces, limits = [], 10.0 ** np.array(LENGTHS)
+    for name, values, axes in (("cos", cosines, cos_axes), ("length", lengths, length_axes)):
+        labels = []
+        for i, key in reversed([*enumerate(PAIR)]):  # SAM is drawn last
+            width = 2.8 if key == rule else 1.6
+            traces.append(line(step, values[:, i], f"{name} {key}", COLORS[key], width, DASHES[key]) | axes)
+            known = values[np.isfinite(values[:, i]), i]
+            end = np.clip(known[-1] if len(known) else 0.0, *limits)
+            labels.append((STEPS, end, RULE_NAMES[key].replace(" ", "<br> "), COLORS[key]))
+        if name == "length":
+            predicted = size if np.isfinite(size) else np.nan
+            traces.append(line([0, STEPS], [predicted] * 2, "predicted length", PLUM, 2, "dash") | axes)
+            if np.isfinite(size):
+                labels.append((STEPS, np.clip(size, *limits), "predicted", PLUM))
+        yaxis = layout[f"yaxis{axes['yaxis'][1:]}"]
+        traces.append(end_labels(labels, yaxis, f"names {name}", 0.13) | axes)
+    return [trace | {"hoverinfo": "skip"} for trace in traces]
+
+
+def arrows(points: Array, moves: Array) -> tuple[Array, Array]:
+    """Return the coordinates of arrows as one line with gaps, (6·arrows,) each: the shaft, and a head of two barbs."""
+    length = np.linalg.norm(moves, axis=1, keepdims=True)
+    moves = moves * np.minimum(1, LONGEST_ARROW / np.maximum(length, 1e-300))
+    tip = points + moves
+    back, side = -0.35 * moves, 0.22 * np.stack((-moves[:, 1], moves[:, 0]), 1)
+    gap = np.full_like(tip, np.nan)
+    x, y = np.stack((points, tip, tip + back + side, tip, tip + back - side, gap), 1).reshape(-1, 2).T
+    return x, y
+
+
+def level_sets(ratio: float) -> tuple[Array, Array]:
+    """Return the coordinates of level sets of the quadratic as one line with gaps."""
+    angle = np.append(np.linspace(0, 2 * np.pi, 91), np.nan)
+    sizes = np.arange(0.2, 1.41, 0.2)[:, None]
+    return (sizes * np.cos(angle)).ravel(), (sizes * np.sin(angle) / np.sqrt(ratio)).ravel()
+
+
+def describe(path: Array, rule: str, lr: float, ratio: float, size: float, diverged: bool) -> str:
+    """Compare the end of the path with the theorem."""
+    steps, length = len(path) - 1, float(np.linalg.norm(path[-1]))
+    if diverged or lr * TOP >= 2:
+        return (
+            f"ηλ₁ = {lr * TOP:.3g}: from 2 on, a step along v₁ overshoots the minimum by at least the distance to it. "
+            f"There is no cycle; ‖x‖ = {length:.2g} after {steps} steps."
+        )
+    cosine = abs(path[-1, 0]) / length if length else 0.0
+    start = f"({path[0, 0]:.3g}, {path[0, 1]:.3g})"
+    result = f"ηλ₁ = {lr * TOP:.3g}. {steps} steps from {start}: |cos(x, v₁)| = {cosine:.4f}, ‖x‖ = {length:.4g}"
+    if not length:
+        return f"{result}. The start is the minimum, and x stays there."
+    if rule == "gd":
+        first, second = 1 - lr * TOP, 1 - lr * ratio * TOP
+        slow = "both v₁ and v₂" if abs(first) == abs(second) else "v₁" if abs(first) > abs(second) else "v₂"
+        return (
+            f"{result}; gradient descent converges to 0. A step multiplies the component along v₁ by {first:.3g} and "
+            f"that along v₂ by {second:.3g}, so x becomes aligned with {slow}."
+        )
+    result += f", predicted {size:.4g}."
+    if ratio == 1:
+        return f"{result} With λ₁ = λ₂ there is no single top direction, and x keeps its direction."
+    if path[0, 0] == 0 and path[0, 1] != 0:
+        return f"{result} A start exactly on the v₂ axis stays on it: the theorem holds for “almost every start”."
+    before = path[-2, 1]
+    measured = f"{path[-1, 1] / before:.4g}" if abs(before) > 1e-300 else "(too small to measure)"
+    edge = " The theorem assumes ηλ₁ < 1; the cycle exists beyond it." if lr * TOP >= 1 else ""
+    factor = convergence_factor(lr, ratio)
+    return f"{result} A step multiplies the component along v₂ by {measured}; predicted {factor:.4g}.{edge}"
