@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process that writes them is killed."""
+"""Atomic files: a process that is killed while it writes leaves the old file or the complete new one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,25 @@ from pathlib import Path
 from time import time
 from uuid import uuid4
 
-ABANDONED_S = 3600.0  # a temporary file this old was left by a writer that was killed: a write takes seconds
+ABANDONED_S = 3600.0  # a write takes seconds: a temporary file of this age belongs to a process that was killed
 
 
 def write(file: Path, content: bytes) -> Path:
-    """Put a file in its place, or leave what is there as it is.
+    """Create or replace a file in an existing folder; after an OSError nothing has changed.
 
-    Several writers of one file do not disturb each other; the last one to finish wins.
-
-    Args:
-        file: where; its folder is there.
-        content: all of it.
-
-    Returns:
-        The file.
-
-    Raises:
-        OSError: when it cannot be written; then nothing has changed.
+    Several processes may write the same file at the same time; the last one to finish determines its content.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     write(Path(folder) / "note.txt", b"whole").read_bytes()
-    b'whole'
+    ...     write(Path(folder) / "note.txt", b"complete").read_bytes()
+    b'complete'
     """
-    part = file.with_name(f"{file.name}.{uuid4().hex}.part")  # a name of its own for every writer
+    part = file.with_name(f"{file.name}.{uuid4().hex}.part")  # a different name for every writer
     try:
         with part.open("xb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())  # or a power cut could leave the new name on no content
+            os.fsync(stream.fileno())  # otherwise a power cut could leave the new name without its content
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
@@ -44,12 +34,8 @@ def write(file: Path, content: bytes) -> Path:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files that killed writers have left in a folder more than an hour ago.
-
-    Args:
-        folder: where files were written.
-    """
+    """Remove the temporary files that killed processes left in a folder more than an hour ago."""
     for part in folder.glob("*.part"):
-        with suppress(FileNotFoundError):  # another process may remove it at the same time
+        with suppress(FileNotFoundError):  # a different process may remove it at the same time
             if time() - part.stat().st_mtime > ABANDONED_S:
                 part.unlink()

@@ -1,14 +1,13 @@
 """How it moves: update rules, the run loop and its record, the flows it is compared with, sweeps."""
 
-from samviz.dynamics.edge import edge_of_stability
 from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
-from samviz.dynamics.phases import phase_boundary
 from samviz.dynamics.rules import RULES
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
 from samviz.dynamics.sweep import Sweep, sweep
+from samviz.dynamics.theory import edge_of_stability, phase_boundary
 
 __all__ = [
     "RULES",
