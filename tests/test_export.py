@@ -18,8 +18,8 @@ from test_player import Elements, figures_in
 
 import samviz
 from samviz.figures import save
-from samviz.figures.dark import DARK
 from samviz.figures.export import page
+from samviz.figures.style import DARK
 from samviz.lab import Lab, Panel
 from samviz.problems import mlp, valley
 

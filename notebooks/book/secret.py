@@ -17,7 +17,7 @@ import torch
 
 from samviz.dynamics import Run
 from samviz.figures import style
-from samviz.figures.dark import DARK, GROUND
+from samviz.figures.style import DARK, DARK_PAPER
 from samviz.problems import valley
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ RIM = 4.4  # loss up to which the walls are drawn
 FRAMES = 10  # a second, of the picture in a file, which plays at the same speed
 PARTS = 8  # points drawn from one step to the next
 PLOT = {"left": 468.0, "bottom": 356.0, "across": 1.65, "up": 1.3}  # pixels: per step, per unit of λ₁
-GROUNDS = {"light": "#ffffff", "dark": GROUND}
+GROUNDS = {"light": "#ffffff", "dark": DARK_PAPER}
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -104,7 +104,7 @@ def secret() -> str:
     light = {name: getattr(style, name) for name in names.values()}
     css = (HERE / "secret.css").read_text(encoding="utf-8")
     night = "; ".join(f"--{variable}: {DARK[light[name]]}" for variable, name in names.items())
-    css = css.replace("DARK", f"{night}; --ground: {GROUND};").replace("FONT", style.FONT)
+    css = css.replace("DARK", f"{night}; --ground: {DARK_PAPER};").replace("FONT", style.FONT)
     for name, colour in light.items():
         css = css.replace(f": {name};", f": {colour};")
     script = (HERE / "secret.js").read_text(encoding="utf-8")

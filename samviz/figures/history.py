@@ -9,26 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from samviz.figures import drawing as draw
 from samviz.figures.density import SUBSCRIPTS, density_panel
-from samviz.figures.drawing import (
-    LOG,
-    Interval,
-    Label,
-    Layout,
-    Trace,
-    add_axes,
-    axis,
-    axis_values,
-    band,
-    change_marks,
-    end_labels,
-    line,
-    marks,
-    new_layout,
-    note,
-    round_up,
-    split,
-)
+from samviz.figures.drawing import LOG, Interval, Layout, Trace
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, INK, ORANGE, PLUM, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
@@ -40,8 +23,8 @@ Array = NDArray[Any]
 POINTS = 500  # points of a curve: more than a screen has columns
 FEW = 60  # points up to which a curve of the probe has a dot at each
 CHANGES = 12  # the latest changes of settings are marked
-LAB_ROWS = split([0.285, 0.265, 0.23], gap=0.095, end=0.97)[::-1]
-PROBE_COLUMNS, PROBE_ROWS = split([1, 1], gap=0.09), split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
+LAB_ROWS = draw.split([0.285, 0.265, 0.23], gap=0.095, end=0.97)[::-1]
+PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
 ESTIMATE = "uᵀHu, estimate"  # from the two gradients of a SAM step, u along the first
 MEASURED = {  # columns of a probe that the user has not logged
@@ -59,41 +42,40 @@ class Curve(NamedTuple):
     color: str
     width: float = 2
     dash: str = "solid"
+    label: str = ""  # at its end, if it differs from the name
     error: Array | None = None  # (rows,), half the height of a band
     residual: Array | None = None  # (rows,), half the length of a whisker on an open mark; NaN where it has converged
     in_range: bool = True  # whether the axis includes it
     gaps: bool = False  # whether a row where it was not measured leaves a gap, instead of being joined across
-    label: str = ""  # at its end, if it differs from the name
+
+    def end_label(self, step: Array) -> draw.Label:
+        """Return the label at the last point."""
+        last = np.flatnonzero(np.isfinite(self.y))[-1]
+        return float(step[last]), float(self.y[last]), self.label or self.name, self.color
+
+    def traces(self, step: Array, log: bool = False, dots: bool = False) -> list[Trace]:
+        """Draw the curve with its band below it and its open marks above."""
+        at = np.flatnonzero(np.isfinite(self.y) | self.gaps)
+        at = np.unique(np.append(at[:: 1 + len(at) // (POINTS + 2)], at[-1:]))  # always with the last one
+        x, y = (step, self.y) if len(at) == len(step) else (step[at], self.y[at])  # an array in common is sent once
+        traces = []
+        if self.error is not None:
+            low, high = (y + side * self.error[at] for side in (-1, 1))
+            low = np.maximum(low, 1e-30) if log else low
+            traces.append(draw.band(x, low, high, f"{self.name} ± 2 s.e.", self.color))
+        points = (
+            {"mode": "lines+markers", "marker": {"color": self.color, "size": 4}} if dots and len(at) <= FEW else {}
+        )
+        traces.append(draw.line(x, y, self.name, self.color, self.width, self.dash, **points))
+        if self.residual is not None and len(rough := at[np.isfinite(self.residual[at])]):
+            x, y, half = step[rough], self.y[rough], self.residual[rough]
+            ends = np.stack((y - half, y + half, np.full(len(y), np.nan)), 1).ravel()
+            whiskers = draw.line(np.repeat(x, 3), ends, f"{self.name} residual", self.color, 1, hoverinfo="skip")
+            traces += [whiskers, draw.marks(x, y, f"{self.name} open", "white", 7, edge=(self.color, 1.5))]
+        return traces
 
 
-def _draw(curve: Curve, step: Array, log: bool, dots: bool) -> list[Trace]:
-    """Draw a curve with its band below it and its open marks above."""
-    at = np.flatnonzero(np.isfinite(curve.y) | curve.gaps)
-    at = np.unique(np.append(at[:: 1 + len(at) // (POINTS + 2)], at[-1:]))  # always with the last one
-    x, y = (step, curve.y) if len(at) == len(step) else (step[at], curve.y[at])  # an array in common is sent once
-    traces = []
-    if curve.error is not None:
-        low, high = (y + side * curve.error[at] for side in (-1, 1))
-        traces.append(band(x, np.maximum(low, 1e-30) if log else low, high, f"{curve.name} ± 2 s.e.", curve.color))
-    points = {"mode": "lines+markers", "marker": {"color": curve.color, "size": 4}} if dots and len(at) <= FEW else {}
-    traces.append(line(x, y, curve.name, curve.color, curve.width, curve.dash, **points))
-    if curve.residual is not None and len(rough := at[np.isfinite(curve.residual[at])]):
-        x, y, half = step[rough], curve.y[rough], curve.residual[rough]
-        ends = np.stack((y - half, y + half, np.full(len(y), np.nan)), 1).ravel()
-        traces += [
-            line(np.repeat(x, 3), ends, f"{curve.name} residual", curve.color, 1, hoverinfo="skip"),
-            marks(x, y, f"{curve.name} open", "white", 7, edge=(curve.color, 1.5)),
-        ]
-    return traces
-
-
-def _step_axis(number: int, end: float) -> Layout:
-    """Return the properties of a step axis, which is labelled at the bottom of its column, in panels 3 and 5."""
-    look: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
-    return {"range": [0, end]} | look | ({"matches": "x3"} if number != 3 else {})
-
-
-def _eigenvalue_curves(values: Array, residuals: Array | None = None) -> list[Curve]:
+def _eigenvalues(values: Array, residuals: Array | None = None) -> list[Curve]:
     """Return the curves of the eigenvalues (rows, k), the largest last."""
     looks = [(VERMILION, 2.5), (ORANGE, 1.8), *[(GREY, 1.5)] * 7]
     return [
@@ -102,7 +84,7 @@ def _eigenvalue_curves(values: Array, residuals: Array | None = None) -> list[Cu
     ][::-1]
 
 
-def _alignment_curves(h: dict[str, Array]) -> list[Curve]:
+def _alignment(h: dict[str, Array]) -> list[Curve]:
     """Return the curves of the three measures of alignment."""
     return [
         Curve("Rayleigh ratio", h["rayleigh"], GREEN, 1.5, "dot", label="Rayleigh"),
@@ -111,12 +93,18 @@ def _alignment_curves(h: dict[str, Array]) -> list[Curve]:
     ]
 
 
+def _step_axis(number: int, end: float) -> Layout:
+    """Return the properties of a step axis, which is labelled in the panels 3 and 5 at the bottom of their columns."""
+    look: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
+    return {"range": [0, end]} | look | ({"matches": "x3"} if number != 3 else {})
+
+
 def _log_range(values: Array) -> Interval:
     """Return the range of a logarithmic axis in powers of ten: quarters, at least 1.25 in all."""
-    positive = np.log10(values[np.isfinite(values) & (values > 0)])
-    if not len(positive):
+    powers = np.log10(values[np.isfinite(values) & (values > 0)])
+    if not len(powers):
         return -3.0, 0.0
-    low, high = np.floor(4 * positive.min()) / 4 - 0.25, np.ceil(4 * positive.max()) / 4 + 0.25
+    low, high = np.floor(4 * powers.min()) / 4 - 0.25, np.ceil(4 * powers.max()) / 4 + 0.25
     return float(low), float(max(high, low + 1.25))
 
 
@@ -126,43 +114,51 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     before = frame.ghost.to_dict() if frame.ghost else {name: values[:0] for name, values in h.items()}
     step, estimates = h["step"].astype(float), frame.estimates
     last = float(max(step[-1], 1.0, *estimates[-1:, 0]))
-    end = round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
+    end = draw.round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
     low, high = _log_range(np.concatenate((h["loss"], before["loss"])))
-    decades = {"range": [low, high + 0.2 * (high - low)], "dtick": max(1, round(1.2 * (high - low) / 4))}
+    high += 0.2 * (high - low)  # for the texts of the marks
+    decades = LOG | {"range": [low, high], "dtick": max(1, round((high - low) / 4))}
     trace = Curve("trace", h["trace"], GREEN, 1.5, "dot", error=2 * h["trace_error"])
     rate = Curve("2/η", 2 / np.asarray(h["lr"], float), PURPLE, 1.5, "dash")
-    edge = Curve("SAM's edge", frame.edge, BLUE, 1.5, "longdashdot", gaps=True)
-    eigenvalues = _eigenvalue_curves(h["eigenvalues"][:, :3])
-    sharpness, alignment = [trace, *eigenvalues, rate, edge], _alignment_curves(h)
-    panels: list[tuple[tuple[str, str], str, list[Curve], Layout]] = [
-        (("loss", "full batch"), "loss", [Curve("loss", h["loss"], INK)], LOG | decades),
+    edge = Curve("SAM's edge", frame.edge, BLUE, 1.5, "longdashdot", label="SAM’s edge", gaps=True)
+    eigenvalues, alignment = _eigenvalues(h["eigenvalues"][:, :3]), _alignment(h)
+    sharpness, cosine = [trace, *eigenvalues, rate, edge], {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
+    panels = [
+        (("loss", "full batch"), "loss", [Curve("loss", h["loss"], INK)], decades),
         (("sharpness", "Hessian eigenvalues and trace"), "eigenvalues", sharpness, _sharpness_axis(h)),
-        (
-            ("alignment", "of ∇L with the top of the Hessian"),
-            "cos_eigenspace",
-            alignment,
-            {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]},
-        ),
+        (("alignment", "of ∇L with the top of the Hessian"), "cos_eigenspace", alignment, cosine),
     ]
-    traces, axes = [], []
+    traces: list[Trace] = []
+    panel_axes: list[Trace] = []
     for number, (heading, name, curves, y) in enumerate(panels, start=1):
-        axes.append(add_axes(layout, number, column, LAB_ROWS[number - 1], heading, x=_step_axis(number, end), y=y))
-        values = before[name].reshape(len(before[name]), -1)[:, 0] if len(before[name]) else np.empty(0)
-        drawn = [line(before["step"].astype(float), values, f"last run: {name}", GHOST, 3)]
-        drawn += [trace for curve in curves for trace in _draw(curve, step, log=False, dots=False)]
-        traces += [trace | axes[-1] for trace in drawn]
-    dots = marks(estimates[:, 0], estimates[:, 1], ESTIMATE, VERMILION, 4, "circle-open")
-    labels = _sharpness_labels(h, last, trace, rate, edge, estimates)
+        axes = draw.add_axes(layout, number, column, LAB_ROWS[number - 1], heading, x=_step_axis(number, end), y=y)
+        values = before[name] if before[name].ndim == 1 else before[name][:, 0]
+        drawn = [draw.line(before["step"].astype(float), values, f"last run: {name}", GHOST, 3)]
+        traces += [trace | axes for trace in (*drawn, *(t for curve in curves for t in curve.traces(step)))]
+        panel_axes.append(axes)
+    labels = {
+        curve.name: (last, *curve.end_label(step)[1:])
+        for curve in (*eigenvalues[::-1], edge, trace, rate)
+        if np.isfinite(curve.y).any()
+    }
+    largest = labels["λ₁"]
+    if not h["rho"][-1] or not np.isfinite(edge.y[-1]):
+        labels.pop(edge.name, None)
+    elif abs(edge.y[-1] - largest[1]) < 0.03 * largest[1]:  # one label for prediction and measurement
+        labels.pop(edge.name)
+        labels["λ₁"] = (*largest[:2], "λ₁ at SAM’s edge", VERMILION)
+    latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
+    if len(latest):
+        labels[ESTIMATE] = (last, float(np.median(latest)), ESTIMATE, VERMILION)
     ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment[::-1]]
-    groups = _grouped(frame.changes, 0.03 * end)
-    texts = [" <br> ".join(_difference(old, new, frame.samples)) for _, old, new in groups]
+    steps, texts = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
     return [
         *traces,
-        dots | axes[1],
-        end_labels(labels, layout["yaxis2"], "labels y2") | axes[1],
-        end_labels(ends, layout["yaxis3"], "labels y3", distance=0.114) | axes[2],
-        *change_marks([step for step, _, _ in groups], texts, layout, axes),
+        draw.marks(estimates[:, 0], estimates[:, 1], ESTIMATE, VERMILION, 4, "circle-open") | panel_axes[1],
+        draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2") | panel_axes[1],
+        draw.end_labels(ends, layout["yaxis3"], "labels y3", distance=0.114) | panel_axes[2],
+        *draw.change_marks(steps, texts, layout, panel_axes),
     ]
 
 
@@ -171,66 +167,42 @@ def _sharpness_axis(h: dict[str, Array]) -> Layout:
     values, trace = h["eigenvalues"], h["trace"][np.isfinite(h["trace"])]
     high = float(max(np.nanmax(values[:, 0]), np.max(trace, initial=0.0), 1e-12))
     if not (len(trace) and trace[0] > 4 * values[0, 0] > 0):
-        return {"range": [0, round_up(1.05 * high)]}
+        return {"range": [0, draw.round_up(1.05 * high)]}
     low = np.floor(np.log10(max(float(values[values > 0].min()), 1e-4 * high) / 1.2))
     ticks = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
-    return {"type": "log", "tickvals": ticks, "range": [low, np.log10(round_up(1.2 * high))]}
+    return {"type": "log", "tickvals": ticks, "range": [low, np.log10(draw.round_up(1.2 * high))]}
 
 
-def _sharpness_labels(
-    h: dict[str, Array], last: float, trace: Curve, rate: Curve, edge: Curve, estimates: Array
-) -> list[Label]:
-    """Return the labels of the sharpness panel."""
-    curves = _eigenvalue_curves(h["eigenvalues"][:, :3])[::-1]
-    labels = [(last, float(curve.y[-1]), curve.name, curve.color) for curve in curves]
-    if h["rho"][-1] and h["rule"][-1] == "sam" and np.isfinite(edge.y[-1]):
-        if abs(edge.y[-1] - curves[0].y[-1]) < 0.03 * curves[0].y[-1]:  # one label for prediction and measurement
-            labels[0] = (*labels[0][:2], "λ₁ at SAM’s edge", VERMILION)
-        else:
-            labels.append((last, float(edge.y[-1]), "SAM’s edge", edge.color))
-    labels += [(last, float(value), trace.name, trace.color) for value in trace.y[np.isfinite(trace.y)][-1:]]
-    labels.append((last, float(rate.y[-1]), rate.name, rate.color))
-    latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
-    if len(latest):
-        labels.append((last, float(np.median(latest)), ESTIMATE, VERMILION))
-    return labels
-
-
-def _grouped(changes: Sequence[tuple[int, Settings]], close: float) -> list[tuple[int, Settings, Settings]]:
-    """Merge changes that follow each other closely, as while a slider is dragged: step, old and new settings."""
-    last = -np.inf
-    groups: list[tuple[int, Settings, Settings]] = []
+def _changes(changes: Sequence[tuple[int, Settings]], close: float, samples: int) -> tuple[list[int], list[str]]:
+    """Return the steps and the texts of changes of settings ("ρ 0 → 0.02"); close ones, as in a drag, are merged."""
+    merged: list[tuple[int, Settings, Settings]] = []
+    previous = -np.inf
     for (_, old), (step, new) in pairwise(changes):
-        if step - last > close:
-            groups.append((step, old, new))
+        if step - previous > close:
+            merged.append((step, old, new))
         else:
-            groups[-1] = (*groups[-1][:2], new)
-        last = step
-    return groups[-CHANGES:]
-
-
-def _difference(old: Settings, new: Settings, samples: int) -> list[str]:
-    """List what changed, in symbols: ρ 0 → 0.02; a full batch is `samples`."""
-    changed = []
-    for name, symbol in (("rule", "rule"), ("rho", "ρ"), ("lr", "η"), ("batch_size", "batch")):
-        values = [getattr(settings, name) for settings in (old, new)]
-        if values[0] != values[1]:
-            numbers = [samples if value is None else value for value in values]
-            a, b = (value if isinstance(value, str) else f"{value:g}" for value in numbers)
-            changed.append(f"{symbol} {a} → {b}")
-    return changed
+            merged[-1] = (*merged[-1][:2], new)
+        previous = step
+    texts = []
+    for _, old, new in merged[-CHANGES:]:
+        changed = []
+        for name, symbol in (("rule", "rule"), ("rho", "ρ"), ("lr", "η"), ("batch_size", "batch")):
+            pair = [getattr(settings, name) for settings in (old, new)]
+            if pair[0] != pair[1]:
+                a, b = (v if isinstance(v, str) else f"{samples if v is None else v:g}" for v in pair)
+                changed.append(f"{symbol} {a} → {b}")
+        texts.append(" <br> ".join(changed))
+    return [step for step, *_ in merged[-CHANGES:]], texts
 
 
 def _mark_gap(layout: Layout, h: dict[str, Array], end: float) -> None:
     """Point at the step after which λ₁ and λ₂ stay close to each other."""
     closed = int(np.flatnonzero(h["closing"] == 0).max(initial=-1)) + 1
     if closed < len(h["step"]):
-        step = float(h["step"][closed])
+        step, words = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer one direction"
         arrow = {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ax": 70 if step < end / 2 else -70, "ay": 58}
         look = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)"}
-        place = {"x": step, "y": 0.97, "xref": "x3", "yref": "y3"}
-        words = "λ₁ meets λ₂:<br>v₁ is no longer one direction"
-        layout["annotations"].append({"text": words} | place | arrow | look)
+        layout["annotations"].append({"text": words, "x": step, "y": 0.97, "xref": "x3", "yref": "y3"} | arrow | look)
 
 
 def probe_figure(
@@ -272,25 +244,38 @@ def probe_figure(
     check_type("history", history, History, "a History of samviz.dynamics")
     table = {"step": np.empty(0)} | history.to_dict()
     none = np.full(len(table["step"]), np.nan)
-    h = dict.fromkeys([*MEASURED, "eigenvalues"], none) | {"eigenvalues": none[:, None]}
+    h = dict.fromkeys(MEASURED, none) | {"eigenvalues": none[:, None]}
     h |= {name: column.astype(float) for name, column in table.items() if column.dtype.kind in "biuf"}
-    losses, shares = _logged_curves(h)
-    shown = h["share"][np.isfinite(h["share"])]
-    cost = f"measuring took {100 * shown[-1]:.1f} % of the time" if len(shown) else ""
+    step, values = h["step"], h["eigenvalues"]
+    unsure, worst_unsure = (np.where(h[name] == 0, 0.0, np.nan) for name in ("converged", "worst_converged"))
+    with np.errstate(divide="ignore"):
+        rate = Curve("2/η", 2 / h["lr"], PURPLE, 1.5, "dash", in_range=False)
+    notions = [
+        Curve("average", h["average"], GREEN, 2, "dash", error=2 * h["average_error"]),
+        Curve("ascent", h["ascent"], BLUE, 2, "longdash"),
+        Curve("worst", h["worst"], VERMILION, residual=worst_unsure),
+    ]
+    if rho and np.isfinite([curve.y for curve in notions]).any():
+        notions.insert(0, Curve("ρ²λ₁/2", rho**2 / 2 * values[:, 0], VERMILION, 1.2, "dot", in_range=False))
+    losses, shares = _logged(h)
+    taken = h["share"][np.isfinite(h["share"])]
+    cost = f"measuring took {100 * taken[-1]:.1f} % of the time" if len(taken) else ""
     cost += f", budget {100 * budget:g} %" if cost and budget is not None else ""
-    log_loss = all((curve.y[np.isfinite(curve.y)] > 0).all() for curve in losses)
     senses = "in three senses" + (f", at ρ = {rho:g}" if rho else "")
     trace = Curve("trace", h["trace"], GREEN, error=2 * h["trace_error"])
     panels = [
-        (("loss", cost), losses, log_loss),
-        (("eigenvalues", "the Hessian’s largest"), _spectrum_curves(h), False),
-        (("alignment", "of ∇L with the top of the Hessian"), _alignment_curves(h), False),
+        (("loss", cost), losses, all((curve.y[np.isfinite(curve.y)] > 0).all() for curve in losses)),
+        (
+            ("eigenvalues", "the Hessian’s largest"),
+            [rate, *_eigenvalues(values, unsure[:, None] + table.get("residuals", 0 * values))],
+            False,
+        ),
+        (("alignment", "of ∇L with the top of the Hessian"), _alignment(h), False),
         (("trace", "of the Hessian, ± 2 s.e."), [trace], False),
-        (("sharpness", senses), _sharpness_curves(h, rho), True),
+        (("sharpness", senses), notions, True),
     ]
-    layout = new_layout(690, right=26, top=26, bottom=42)
-    step = h["step"]
-    end = round_up(max(1.2 * np.max(step, initial=0.0), 20.0))  # leaves space for the labels
+    layout = draw.new_layout(690, right=26, top=26, bottom=42)
+    end = draw.round_up(max(1.2 * np.max(step, initial=0.0), 20.0))  # leaves space for the labels
     traces: list[Trace] = []
     panel_axes = []
     for number, (heading, every, log) in enumerate(panels, start=1):
@@ -298,22 +283,21 @@ def probe_figure(
         y: Layout = {"range": SHARES if number == 3 else _range(curves, log)} | (LOG | {"dtick": 1} if log else {})
         axes = _add_probe_axes(layout, number, heading, _step_axis(number, end), y, empty=not curves)
         panel_axes.append(axes)
-        traces += [trace | axes for curve in curves for trace in _draw(curve, step, log, dots=curve.in_range)]
-        labels = [_label(curve, step) for curve in curves]
+        traces += [trace | axes for curve in curves for trace in curve.traces(step, log, dots=curve.in_range)]
+        labels = [curve.end_label(step) for curve in curves]
         if number == 1 and shares:
             more: Layout = {"range": SHARES, "overlaying": "y", "side": "right", "tickvals": [0, 0.5, 1]}
-            layout["yaxis7"] = axis(PROBE_ROWS[0], "x", showgrid=False, **more)
+            layout["yaxis7"] = draw.axis(PROBE_ROWS[0], "x", showgrid=False, **more)
             right = axes | {"yaxis": "y7"}
-            traces += [trace | right for curve in shares for trace in _draw(curve, step, log=False, dots=True)]
-            low, high = y["range"]
-            for at, value, name, color in (_label(curve, step) for curve in shares):
-                height = low + (high - low) * (value - SHARES[0]) / (SHARES[1] - SHARES[0])
-                labels.append((at, float(axis_values(height, y)), name, color))
+            traces += [trace | right for curve in shares for trace in curve.traces(step, dots=True)]
+            for at, value, name, color in (curve.end_label(step) for curve in shares):
+                height = np.interp(value, SHARES, y["range"])
+                labels.append((at, float(draw.axis_values(height, y)), name, color))
         if labels:
-            traces.append(end_labels(labels, layout[axes["yaxis"].replace("y", "yaxis")], "names", 0.085) | axes)
+            traces.append(draw.end_labels(labels, y, "names", 0.085) | axes)
     if changes:
         steps, texts = zip(*changes[-CHANGES:])
-        traces += change_marks(steps, texts, layout, panel_axes)
+        traces += draw.change_marks(steps, texts, layout, panel_axes)
     newest, x, y = density_panel(densities[-1][1]) if densities else ([], {}, {})
     detail = f"of the Hessian at step {densities[-1][0]:,}" if densities else "of the Hessian"
     axes = _add_probe_axes(layout, 6, ("eigenvalue density", detail), x, y, empty=not densities)
@@ -325,50 +309,20 @@ def _add_probe_axes(layout: Layout, number: int, heading: tuple[str, str], x: La
     column, row = PROBE_COLUMNS[(number - 1) // 3], PROBE_ROWS[(number - 1) % 3]
     if empty:
         middle = sum(column) / 2, sum(row) / 2
-        layout["annotations"].append(note("not measured", *middle, "paper", "paper", GREY, xanchor="center"))
-    return add_axes(layout, number, column, row, heading, x=x, y=y)
+        layout["annotations"].append(draw.note("not measured", *middle, "paper", "paper", GREY, xanchor="center"))
+    return draw.add_axes(layout, number, column, row, heading, x=x, y=y)
 
 
-def _logged_curves(h: dict[str, Array]) -> tuple[list[Curve], list[Curve]]:
-    """Return the curves of the losses, and of what else was logged and lies between 0 and 1."""
+def _logged(h: dict[str, Array]) -> tuple[list[Curve], list[Curve]]:
+    """Return the curves of the losses, and of the other logged columns between 0 and 1."""
     looks = cycle([(BLUE, 2, "dash"), (GREEN, 2, "dot"), (PLUM, 2, "dashdot"), (ORANGE, 2, "longdash")])
-    losses, shares = [Curve("loss", h["loss"], INK, 2.5)], []
+    losses, shares = [Curve("loss", h["loss"], INK, 2.5)], list[Curve]()
     for name, y in h.items():
         if name in MEASURED or y.ndim > 1 or not np.isfinite(y).any():
             continue
-        if "loss" in name:
-            losses.append(Curve(name.replace("_", " "), y, *next(looks)))
-        elif np.nanmin(y) >= 0 and np.nanmax(y) <= 1:
-            shares.append(Curve(name.replace("_", " "), y, *next(looks)))
+        if "loss" in name or (np.nanmin(y) >= 0 and np.nanmax(y) <= 1):
+            (losses if "loss" in name else shares).append(Curve(name.replace("_", " "), y, *next(looks)))
     return losses, shares
-
-
-def _spectrum_curves(h: dict[str, Array]) -> list[Curve]:
-    """Return the curves of 2/η and of the eigenvalues, with the residuals of those that have not converged."""
-    values = h["eigenvalues"]
-    residuals = h["residuals"] if h["residuals"].ndim == 2 else np.zeros(values.shape)
-    rough = np.where(h["converged"][:, None] == 0, residuals, np.nan)
-    with np.errstate(divide="ignore"):
-        return [Curve("2/η", 2 / h["lr"], PURPLE, 1.5, "dash", in_range=False), *_eigenvalue_curves(values, rough)]
-
-
-def _sharpness_curves(h: dict[str, Array], rho: float | None) -> list[Curve]:
-    """Return the curves of the three notions of sharpness, and of ρ²λ₁/2 if one of them was measured."""
-    curves = [
-        Curve("average", h["average"], GREEN, 2, "dash", error=2 * h["average_error"]),
-        Curve("ascent", h["ascent"], BLUE, 2, "longdash"),
-        Curve("worst", h["worst"], VERMILION, residual=np.where(h["worst_converged"] == 0, 0.0, np.nan)),
-    ]
-    if rho and np.isfinite([curve.y for curve in curves]).any():
-        half = rho**2 / 2 * h["eigenvalues"][:, 0]
-        curves.insert(0, Curve("ρ²λ₁/2", half, VERMILION, 1.2, "dot", in_range=False))
-    return curves
-
-
-def _label(curve: Curve, step: Array) -> Label:
-    """Return the label of a curve at its last point."""
-    last = np.flatnonzero(np.isfinite(curve.y))[-1]
-    return float(step[last]), float(curve.y[last]), curve.label or curve.name, curve.color
 
 
 def _range(curves: list[Curve], log: bool) -> Interval:
@@ -386,4 +340,4 @@ def _range(curves: list[Curve], log: bool) -> Interval:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     newer = max(float(np.nan_to_num(y[len(y) // 2 :]).max(initial=0.0)) for y in columns)
     high = min(high, 10 * newer) or high
-    return -round_up(1.1 * max(-low, 0.0)), round_up(1.15 * max(high, 0.0))
+    return -draw.round_up(1.1 * max(-low, 0.0)), draw.round_up(1.15 * max(high, 0.0))

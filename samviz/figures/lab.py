@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, note, split
+from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split
 from samviz.figures.history import LAB_ROWS, lab_history
 from samviz.figures.landscape import lab_landscape
 from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION
@@ -84,7 +84,6 @@ class Drawn(NamedTuple):
     heading: tuple[str, str]
     x: Layout
     y: Layout
-    notes: Sequence[Layout] = ()
 
 
 def _picture(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
@@ -93,7 +92,6 @@ def _picture(layout: Layout, frame: Frame, column: Interval, row: Interval) -> l
     empty = Drawn([], ("", ""), {"visible": False}, {"visible": False})
     drawn = PICTURES[kind](frame.picture, frame) if kind in PICTURES else empty
     axes = add_axes(layout, 5, column, row, drawn.heading, x=drawn.x, y={"nticks": 6} | drawn.y)
-    layout["annotations"] += drawn.notes
     return [trace | axes for trace in drawn.traces]
 
 
@@ -155,21 +153,20 @@ def _coordinates(picture: Any, frame: Any) -> Drawn:
 def _floor(picture: Any, frame: Any) -> Drawn:
     """Draw the path on the valley floor over the contours of λ₁."""
     minima = {"least λ₁": (0.0, 0.0), "least trace": (0.8, 1 / 7), "least λ₂": (1.0, 1.0)}
+    words = {
+        "text": [f"  {name}  " for name in minima],
+        "textposition": ["top right", "top left", "bottom left"],
+        "textfont": {"size": 12, "color": ["white", "white", INK]},
+    }
     x, y = np.array([*minima.values()]).T
-    words = {"text": [*minima], "cliponaxis": False}
     traces = [
         contours(picture.axis, picture.axis, picture.level, "λ₁", ncontours=14),
-        marks(x, y, "minima", "white", 9, "x", edge=(INK, 1), **words),
+        marks(x, y, "minima", "white", 9, "x", edge=(INK, 1), cliponaxis=False) | {"mode": "markers+text"} | words,
         line(frame.path[:, 0], frame.path[:, 1], "path", ORANGE, 2.5),
         marks(picture.point[:1], picture.point[1:], "iterate", VERMILION, 14, edge=("white", 2)),
     ]
-    notes = [
-        note(name, a, b, "x5", "y5", INK if b == 1 else "white", xanchor="right" if a else "left")
-        | {"yanchor": "top" if b == 1 else "bottom", "xshift": -6 if a else 6}
-        for name, (a, b) in minima.items()
-    ]
     span = {"range": [-0.03, 1.03]}
-    return Drawn(traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span, notes)
+    return Drawn(traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span)
 
 
 PICTURES = {

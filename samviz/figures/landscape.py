@@ -8,21 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.drawing import (
-    Interval,
-    Layout,
-    Trace,
-    add_axes,
-    contour_levels,
-    contours,
-    line,
-    marks,
-    new_layout,
-    note,
-    split,
-    spread,
-    text,
-)
+from samviz.figures import drawing as draw
+from samviz.figures.drawing import Interval, Layout, Trace
 from samviz.figures.style import BLUE, GREEN, HALO, INK, ORANGE, VERMILION
 
 if TYPE_CHECKING:
@@ -34,14 +21,7 @@ LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
 
 
 def heights(landscape: Landscape) -> NDArray[np.float64]:
-    """Return √(L − min L), whose contours are evenly spaced on a quadratic bowl.
-
-    Args:
-        landscape: a slice of the loss.
-
-    Returns:
-        Array of the shape of its loss.
-    """
+    """Return √(L − min L), whose contours are evenly spaced on a quadratic bowl, in the shape of the loss."""
     return np.sqrt(np.maximum(landscape.loss - np.nanmin(landscape.loss), 0))
 
 
@@ -49,8 +29,8 @@ def path_traces(path: Any, position: Any, path_name: str, position_name: str, **
     """Draw a path of iterates (steps, 2) and a mark at a position (1, 2)."""
     dots = {"mode": "lines+markers", "marker": {"color": ORANGE, "size": 6}}
     return [
-        line(path[:, 0], path[:, 1], path_name, ORANGE, **more) | dots,
-        marks(position[:, 0], position[:, 1], position_name, VERMILION, 14, edge=("white", 2), **more),
+        draw.line(path[:, 0], path[:, 1], path_name, ORANGE, **more) | dots,
+        draw.marks(position[:, 0], position[:, 1], position_name, VERMILION, 14, edge=("white", 2), **more),
     ]
 
 
@@ -63,17 +43,17 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     if len(b) == 1:
         margin = 0.06 * (float(np.ptp(loss)) or 1.0)
         y = look | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
-        traces = [line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
+        traces = [draw.line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
         detail = f"the loss over {labels[0]}"
     else:
         y = look | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
-        levels = contour_levels(float(np.nanmax(frame.height)), LEVELS)
+        levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
         words = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
-        share = text(a[:1], b[:1], [words], "projection", position="top right", size=11)
-        traces = [contours(a, b, frame.height, "√(L − min L)", **levels), *iterates, share]
+        share = draw.text(a[:1], b[:1], [words], "projection", position="top right", size=11)
+        traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates, share]
         detail = f"plane of {labels[0]} and {labels[1]}"
     detail += f" · {frame.shown}" if len(frame.trail) > 1 else ""
-    axes = add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
+    axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
     return [trace | axes for trace in traces]
 
 
@@ -108,18 +88,17 @@ def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
     if not 1 <= len(named) <= len(LINES):
         raise ValueError(f"named holds {len(named)} slices; expected 1 to {len(LINES)}")
     planes = {name: (landscape, heights(landscape)) for name, landscape in named.items() if len(landscape.axis2) > 1}
-    columns = split([1] * (len(planes) + 1), gap=0.07, end=0.88)  # the rest is for the names of the curves
+    columns = draw.split([1] * (len(planes) + 1), gap=0.07, end=0.88)  # the rest is for the names of the curves
     top = max((float(np.nanmax(height)) for _, height in planes.values()), default=0.0) or 1.0
-    layout = new_layout(390, right=10)
+    layout = draw.new_layout(390, right=10)
     traces: list[Trace] = []
     for number, (name, (landscape, height)) in enumerate(planes.items(), start=2):
-        x, y = (
-            {"label": f"{label} →", "range": [a[0], a[-1]], "nticks": 6}
-            for label, a in zip(landscape.plane.labels, (landscape.axis1, landscape.axis2))
-        )
-        axes = add_axes(layout, number, columns[number - 2], (0, 1), (name, ""), x=x, y=y)
+        a, b = landscape.axis1, landscape.axis2
+        x, y = ({"range": [ends[0], ends[-1]], "nticks": 6} for ends in (a, b))
+        x["label"], y["label"] = (f"{label} →" for label in landscape.plane.labels)
+        axes = draw.add_axes(layout, number, columns[number - 2], (0, 1), (name, ""), x=x, y=y)
         path = landscape.trajectory.coordinates if landscape.trajectory else np.zeros((1, 2))
-        levels = contours(landscape.axis1, landscape.axis2, height, f"{name} slice", **contour_levels(top, LEVELS))
+        levels = draw.contours(a, b, height, f"{name} slice", **draw.contour_levels(top, LEVELS))
         model = path_traces(path, np.zeros((1, 2)), f"{name} path", f"{name} here", hoverinfo="skip")
         traces += [trace | axes for trace in (levels, *model)]
     return {"data": traces + _first_direction(layout, named, columns[-1]), "layout": layout}
@@ -131,17 +110,17 @@ def _first_direction(layout: Layout, named: Mapping[str, Landscape], column: Int
     for (name, landscape), (color, dash) in zip(named.items(), LINES):
         label = landscape.plane.labels[0] if len(landscape.axis2) == 1 else "d₁"
         loss = landscape.loss[np.argmin(np.abs(landscape.axis2))]
-        traces.append(line(landscape.axis1, loss, f"{name} along {label}", color, 2.5, dash))
+        traces.append(draw.line(landscape.axis1, loss, f"{name} along {label}", color, 2.5, dash))
     low, high = (float(extreme([extreme(trace["y"]) for trace in traces])) for extreme in (np.nanmin, np.nanmax))
     height = (high - low) or 1.0
     labels = {landscape.plane.labels[0] for landscape in named.values()}
     span = [min(float(trace["x"][0]) for trace in traces), max(float(trace["x"][-1]) for trace in traces)]
     x = {"range": span, "label": labels.pop() if len(labels) == 1 else "d₁"}
     y = {"range": [low - 0.04 * height, high + 0.04 * height], "nticks": 6, "exponentformat": "power"}
-    add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
-    places = spread([float(trace["y"][-1]) for trace in traces], 0.07 * height, low)
+    draw.add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
+    places = draw.spread([float(trace["y"][-1]) for trace in traces], 0.07 * height, low)
     for name, trace, place in zip(named, traces, places):
         font = {"size": 12, "color": trace["line"]["color"], "shadow": HALO}
-        end = note(f"<b>{name}</b>", float(trace["x"][-1]), place, "x", "y", INK, xshift=5, font=font)
+        end = draw.note(f"<b>{name}</b>", float(trace["x"][-1]), place, "x", "y", INK, xshift=5, font=font)
         layout["annotations"].append(end)
     return traces

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from samviz.figures.dark import recolour_js
+from samviz.figures.style import recolour_js
 
 Plain = dict[str, Any]
 Drawing = tuple[Plain, str]  # a figure as plain plotly JSON, and a sentence about it

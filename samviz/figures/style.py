@@ -1,10 +1,11 @@
-"""One palette and one look for every picture: direct labels, no legends.
+"""The palette of all figures, light and dark, for Python and for the browser.
 
-The hues are Okabe and Ito's, darkened until lines have a contrast of 3 on white and words one of 4.5 (WCAG 2.2).
+The hues are Okabe and Ito's, darkened until lines have a contrast of 3 on white and text one of 4.5 (WCAG 2.2).
 """
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -13,25 +14,79 @@ import numpy as np
 INK, GREY, GRID, GHOST = "#1b2733", "#5b6876", "#e8edf2", "#8994a0"
 BLUE, SKY, GREEN = "#0072B2", "#3a9bd9", "#00815e"
 VERMILION, ORANGE, PURPLE = "#c24e00", "#cc8600", "#CC79A7"
-PLUM = "#a8457f"  # PURPLE for words
-TEXT_COLORS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # lines that are too pale for words on white
-WORDS = TEXT_COLORS  # the former name
-HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind words that stand on lines
-BLUES: list[list[Any]] = [
-    [0.0, "#08306b"],
-    [0.2, "#1c64ab"],
-    [0.4, "#4f9bcb"],
-    [0.6, "#9ac8e1"],
-    [0.8, "#cfe1f2"],
-    [1.0, "#f4f9fd"],
-]
-PALE: list[list[Any]] = [  # dark lines are seen on it
-    [0.0, "#a9c8e3"],
-    [0.25, "#c9dded"],
-    [0.5, "#dfebf5"],
-    [1.0, "#fbfdff"],
-]
+PLUM = "#a8457f"  # PURPLE for text
+TEXT_COLORS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # of lines that are too pale for text on white
+HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind text that stands on lines
+BLUES = list(zip((0, 0.2, 0.4, 0.6, 0.8, 1), ("#08306b", "#1c64ab", "#4f9bcb", "#9ac8e1", "#cfe1f2", "#f4f9fd")))
+PALE = list(zip((0, 0.25, 0.5, 1), ("#a9c8e3", "#c9dded", "#dfebf5", "#fbfdff")))  # dark lines are visible on it
 FONT = "system-ui, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif"  # as in view.css
+
+DARK_PAPER = "#14191f"
+DEEP = ("#2a669f", "#265b8e", "#214b74", "#1c3a58", "#18293b", "#151d26")  # as BLUES: fades into the background
+FAINT = ("#274560", "#20374c", "#1b2b3b", "#161d25")  # as PALE: light lines are visible on it
+
+# The counterpart of each colour on a dark background; a text has that of its line.
+DARK: dict[str, str] = {
+    "white": DARK_PAPER,
+    "#ffffff": DARK_PAPER,
+    INK: "#dfe6ee",
+    "#000000": "#dfe6ee",  # text on pale cells
+    GREY: "#8f9ba8",
+    GRID: "#29323c",
+    GHOST: "#64717e",
+    BLUE: "#3f97e8",
+    SKY: "#8ed6ff",
+    GREEN: "#17b890",
+    VERMILION: "#f4722b",
+    ORANGE: "#f5cf62",
+    PURPLE: "#f2a6d0",
+    PLUM: "#f2a6d0",
+    **{light: dark for (_, light), dark in zip(BLUES, DEEP)},
+    **{light: dark for (_, light), dark in zip(PALE, FAINT)},
+    "#9aa5b1": "#5d6874",  # an axis
+    "#dfe5ec": "#29323c",  # a grid in space
+    "#dbe6ef": "#2b3947",  # level sets
+    "#8fb0cc": "#3e5f7d",  # contours on PALE
+    "#f3b48a": "#5f3417",  # regions of two classes
+    "#8fc1de": "#1f4c70",
+}
+DARK |= {text: DARK[line] for line, text in TEXT_COLORS.items()}
+WHITE_TEXT = "#f7f9fb"  # white text stands on dark cells in both themes, and stays white
+
+RECOLOUR = """
+function recolour(node) {
+  const dark = {table};
+  const colour = /#[0-9a-f]{6}\\b|rgba?\\([^)]*\\)|(?<=^|px |:\\s*)white(?=$|[,;"'])/gi;
+  function swap(found, inText) {
+    const key = found.toLowerCase().replaceAll(" ", "");
+    const rgb = key.match(/^rgba?\\((\\d+),(\\d+),(\\d+)(?:,([\\d.]+))?\\)$/);
+    if (!rgb) return inText && key === "white" ? "{white}" : dark[key] ?? found;
+    const other = dark["#" + rgb.slice(1, 4).map((v) => (+v).toString(16).padStart(2, "0")).join("")];
+    return other ? `rgba(${[1, 3, 5].map((at) => parseInt(other.slice(at, at + 2), 16))},${rgb[4] ?? 1})` : found;
+  }
+  function map(node, inText) {
+    if (typeof node === "string") return node.replace(colour, (found) => swap(found, inText));
+    if (!node || typeof node !== "object" || ArrayBuffer.isView(node) || node instanceof ArrayBuffer) return node;
+    if (Array.isArray(node)) {
+      const mapped = node.map((value) => map(value, inText));
+      return mapped.every((value, i) => Object.is(value, node[i])) ? node : mapped;
+    }
+    const inside = (key) => key !== "shadow" && (inText || key.endsWith("font"));
+    return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, map(value, inside(key))]));
+  }
+  return map(node, false);
+}
+"""
+
+
+def recolour_js() -> str:
+    """Return JavaScript that defines `recolour(node)`: a copy of a plotly JSON tree in the colours of the dark theme.
+
+    It maps colours, also inside longer strings, keeps the opacity of `rgba(…)`, and leaves typed arrays as they are.
+    """
+    table = json.dumps({light.lower(): dark for light, dark in DARK.items()})
+    return RECOLOUR.replace("{table}", table).replace("{white}", WHITE_TEXT)
+
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]

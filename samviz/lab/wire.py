@@ -20,7 +20,7 @@ import anywidget
 import numpy as np
 import traitlets as t
 
-from samviz.figures.dark import recolour_js
+from samviz.figures.style import recolour_js
 
 Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
 """A figure's arrays by their id: the key under which a page holds one, the caller's own, and as it is sent."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from samviz.figures.dark import GROUND
 from samviz.figures.export import page as page_of
+from samviz.figures.style import DARK_PAPER
 
 from .pages import offline, violations
 from .panels import GRAPH, wait
@@ -30,7 +30,7 @@ def themed(notebook: Any, name: str) -> None:
     light = name.endswith("Light")
     notebook.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{str(light).lower()}'")
     papers = "[...document.querySelectorAll('.samviz-graph')].map(graph => graph.layout.paper_bgcolor)"
-    notebook.page.wait_for_function(f"() => {papers}.every(paper => paper === '{'white' if light else GROUND}')")
+    notebook.page.wait_for_function(f"() => {papers}.every(paper => paper === '{'white' if light else DARK_PAPER}')")
 
 
 @pytest.fixture(scope="module")

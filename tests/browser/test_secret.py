@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from samviz.figures import style
-from samviz.figures.dark import DARK, GROUND, LETTERS, recolour_js
+from samviz.figures.style import DARK, DARK_PAPER, WHITE_TEXT, recolour_js
 
 from .pages import offline
 
@@ -98,14 +98,19 @@ def test_without_a_script_it_is_whole(opened: Opener) -> None:
 
 @pytest.mark.parametrize(
     ("theme", "system", "ground"),
-    [("dark", "light", GROUND), ("auto", "dark", GROUND), ("auto", "light", "#ffffff"), ("light", "dark", "#ffffff")],
+    [
+        ("dark", "light", DARK_PAPER),
+        ("auto", "dark", DARK_PAPER),
+        ("auto", "light", "#ffffff"),
+        ("light", "dark", "#ffffff"),
+    ],
 )
 def test_it_follows_the_theme(opened: Opener, theme: str, system: str, ground: str) -> None:
     with opened(theme, color_scheme=system, reduced_motion="reduce") as page:
         found = page.evaluate("getComputedStyle(document.querySelector('.secret')).getPropertyValue('--ground').trim()")
         assert found == ground
         colour = page.evaluate("getComputedStyle(document.querySelector('.secret')).color")
-        ink = DARK[style.INK] if ground == GROUND else style.INK
+        ink = DARK[style.INK] if ground == DARK_PAPER else style.INK
         assert colour == "rgb({}, {}, {})".format(*bytes.fromhex(ink[1:]))
 
 
@@ -147,10 +152,10 @@ def test_a_figure_is_recoloured_and_its_numbers_are_not_copied(browser: Any) -> 
     )
     page.close()
     assert same == [True, True, "White"]
-    assert made["paper_bgcolor"] == GROUND
+    assert made["paper_bgcolor"] == DARK_PAPER
     assert made["name"] == "white noise"
-    assert made["line"] == {"color": "rgba({},{},{},0.7)".format(*bytes.fromhex(GROUND[1:])), "width": 2}
-    assert made["textfont"]["color"] == [LETTERS, DARK[style.BLUE]]  # white words stand on dark cells
-    assert made["textfont"]["shadow"] == style.HALO.replace("white", GROUND)
+    assert made["line"] == {"color": "rgba({},{},{},0.7)".format(*bytes.fromhex(DARK_PAPER[1:])), "width": 2}
+    assert made["textfont"]["color"] == [WHITE_TEXT, DARK[style.BLUE]]  # white words stand on dark cells
+    assert made["textfont"]["shadow"] == style.HALO.replace("white", DARK_PAPER)
     assert made["text"] == f'<span style="color:{DARK[style.VERMILION]}">white</span>'
     assert made["colorscale"] == [[at, DARK[colour]] for at, colour in style.BLUES]
