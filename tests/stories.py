@@ -18,6 +18,11 @@ def press(lab: Any, name: str, value: Any = None) -> None:
     lab.view._handle_custom_msg({"action": name, "value": value}, [])
 
 
+def move(panel: Any, **values: Any) -> None:
+    """What the browser sends when controls of a panel or a lab move."""
+    panel.view._handle_custom_msg({"values": values}, [])
+
+
 async def until(condition: Callable[[], bool], seconds: float) -> None:
     """Wait for something, with the loop running."""
     end = time.monotonic() + seconds

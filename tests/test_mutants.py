@@ -49,5 +49,5 @@ def test_faults_lie_everywhere():
     places = Counter(Path(fault.file).parts[1] for fault in FAULTS)
     assert {name: places[name] for name in SUBPACKAGES if places[name] < 3} == {}
     scripts = {Path(fault.file).name for fault in FAULTS if fault.file.endswith(".js")}
-    assert scripts >= {"view.js", "graph.js", "panel.js", "quiz.js"}
+    assert scripts >= {"lab.js", "graph.js", "panel.js", "quiz.js"}
     assert sum(fault.file.endswith(".js") for fault in FAULTS) >= 5

@@ -1,4 +1,4 @@
-"""The panel without a browser: values are set as a browser sets them, and its figure is looked at as data."""
+"""The panel without a browser: values are set as a browser sets them, and its figure is read as data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stories
-from stories import in_kernel
+from stories import in_kernel, move
 
 from samviz.lab import Button, Choice, Panel, Slider, Switch, decades
 from samviz.lab.controls import spec
@@ -36,32 +36,27 @@ def draw(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return line(values["rho"]), f"ρ is {values['rho']:g}, seed {values['again']}"
 
 
-def made(**more: Any) -> Panel:
-    return Panel(draw, CONTROLS, drag={"x": (0.6, 0.4)}, description="a line", **more)
-
-
-def move(panel: Panel, **values: Any) -> None:
-    """What the browser sends when a control moves."""
-    panel.view.set_state({"values": panel.view.values | values})
+def line_panel() -> Panel:
+    return Panel(draw, CONTROLS, drag={"x": (0.6, 0.4)}, description="a line")
 
 
 until = partial(stories.until, seconds=10)
 
 
 @pytest.fixture
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+def interactive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
 
 
 def test_it_is_drawn_for_where_the_controls_start() -> None:
-    panel = made()
+    panel = line_panel()
     assert panel.values == {"rho": 0.1, "batch": 20, "rule": "sam", "show": True, "again": 0, "x": (0.6, 0.4)}
     assert panel.figure["data"][0]["y"][1] == 0.1
     assert panel.sentence == panel.view.sentence == "ρ is 0.1, seed 0"
 
 
 def test_what_the_browser_sends_is_drawn() -> None:
-    panel = made()
+    panel = line_panel()
     move(panel, rho=0.3, again=2, x=[0.1, 0.2])
     assert panel.sentence == panel.view.sentence == "ρ is 0.3, seed 2"
     assert panel.values["x"] == (0.1, 0.2)
@@ -71,7 +66,7 @@ def test_what_the_browser_sends_is_drawn() -> None:
 
 
 def test_set_moves_controls_and_keeps_the_digits() -> None:
-    panel = made()
+    panel = line_panel()
     assert panel.set(rho=np.float64(1.23456), batch=np.int64(3), show=False, x=np.array([1.0, -2.0])) is None
     assert panel.values | {"rule": 0, "again": 0} == {
         "rho": 1.23456, "batch": 3, "show": False, "x": (1.0, -2.0), "rule": 0, "again": 0
@@ -97,7 +92,7 @@ def test_set_moves_controls_and_keeps_the_digits() -> None:
     ],
 )
 def test_what_cannot_be_is_named_with_what_was_expected(values: dict[str, Any], message: str) -> None:
-    panel = made()
+    panel = line_panel()
     before = panel.values
     with pytest.raises(ValueError, match=message):
         panel.set(**values)
@@ -127,7 +122,7 @@ def test_notches_are_written_as_they_are_meant() -> None:
 
 
 def test_an_error_is_said_and_the_last_figure_stays() -> None:
-    panel = made()
+    panel = line_panel()
     before = panel.figure
     panel.set(rule="gd")
     assert panel.view.alert.startswith("rho must be 0 for gradient descent. ")
@@ -155,7 +150,7 @@ def test_drawing_in_pieces_ends_at_the_last() -> None:
     assert panel.figure["data"][0]["y"][1] == 5
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_a_moved_control_kills_the_work_under_way() -> None:
     begun: list[float] = []
     ended: list[float] = []
@@ -172,7 +167,7 @@ def test_a_moved_control_kills_the_work_under_way() -> None:
 
     async def story() -> None:
         panel = Panel(slowly, CONTROLS, description="")
-        panel.player.ready = lambda: True
+        panel.scheduler.ready = lambda: True
         panel.view.observe(lambda change: shown.append(change["new"]), "sentence")
         assert panel.sentence == "1 of 20 at 0.1"  # the rest follows on the loop
         await until(lambda: panel.sentence == "3 of 20 at 0.1")
@@ -182,25 +177,25 @@ def test_a_moved_control_kills_the_work_under_way() -> None:
         assert begun == [0.1]  # a callback only stores
         await until(lambda: bool(panel.view.sentence == "20 of 20 at 0.4"))
         assert begun == ended == [0.1, 0.4]
-        assert panel.player.work is None
+        assert panel.scheduler.idle
 
     in_kernel(story)
     assert "20 of 20 at 0.1" not in shown
     assert len(shown) > 2  # progress was to be seen
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_frames_wait_for_the_browser_and_an_error_leaves_it_usable() -> None:
     async def story() -> None:
-        panel = made()
-        panel.player.ready = lambda: False
+        panel = line_panel()
+        panel.scheduler.ready = lambda: False
         sent: list[Any] = []
-        panel.view.show = lambda figure, heard: sent.append(figure)  # type: ignore[method-assign]
+        panel.view.show = lambda figure, can_acknowledge: sent.append(figure)  # type: ignore[method-assign]
         for k in range(100):
             move(panel, rho=0.01 * k)
             await asyncio.sleep(0.005)
         assert len(sent) <= 2
-        panel.player.ready = lambda: True
+        panel.scheduler.ready = lambda: True
         await until(lambda: bool(sent) and sent[-1]["data"][0]["y"][1] == 0.99)
         move(panel, rule="gd")
         await until(lambda: "rho must be 0" in panel.view.alert)

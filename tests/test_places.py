@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from stories import in_kernel
 
-from samviz.lab import attended
+from samviz.lab import display
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -111,9 +111,9 @@ def colab(monkeypatch):
 
 
 class View:
-    """Stands for a widget; `attended` once a browser has answered."""
+    """Stands for a widget; `acknowledged` once a browser has answered."""
 
-    attended = False
+    acknowledged = False
 
 
 class Shell:
@@ -129,7 +129,7 @@ class Screen:
         self.shown, self.beside, self.shell = [], [], Shell()
         monkeypatch.setattr("IPython.display.display", self.display)
         monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: self.shell)
-        monkeypatch.setattr(attended, "PATIENCE", 0.05)
+        monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.05)
 
     def display(self, what, display_id=False):
         if display_id:
@@ -158,27 +158,27 @@ until = partial(stories.until, seconds=30)
 def test_colab_is_told_to_load_widgets_before_the_first_is_shown(colab, screen, monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: colab.asked.append("display"))
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: None)
-    attended.present(View(), a_picture)
+    display.display_widget(View(), a_picture)
     assert colab.asked == ["enable", "display"]
 
 
-def test_colab_counts_as_attended_and_its_picture_is_plotly_itself(colab, monkeypatch, capsys):
+def test_colab_is_interactive_and_its_picture_is_plotly_itself(colab, monkeypatch, capsys):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert attended.attended()
-    assert isinstance(attended.static_picture({"data": [], "layout": {}}, "nothing"), go.Figure)
+    assert display.is_interactive()
+    assert isinstance(display.static_picture({"data": [], "layout": {}}, "nothing"), go.Figure)
     assert capsys.readouterr().out == ""  # no advice to install Chrome there
 
 
 def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
     async def story():
         view = View()
-        attended.present(view, a_picture)
+        display.display_widget(view, a_picture)
         assert screen.shown == [view]
         assert screen.beside == [""]
         await until(lambda: len(screen.beside) == 2)
         assert "no widget has come up" in screen.beside[1]
         assert "the picture itself" in screen.beside[1]
-        view.attended = True
+        view.acknowledged = True
         await until(lambda: screen.beside[2:] == [""])
 
     in_kernel(story)
@@ -187,19 +187,19 @@ def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
 def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
     async def story():
         view = View()
-        attended.present(view, lambda: pytest.fail("drawn"))
-        view.attended = True
-        await until(lambda: not attended._doubts)
+        display.display_widget(view, lambda: pytest.fail("drawn"))
+        view.acknowledged = True
+        await until(lambda: not display._waiting)
         assert screen.beside == [""]
 
     in_kernel(story)
 
 
 def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkeypatch):
-    monkeypatch.setattr(attended, "PATIENCE", 0.3)
+    monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.3)
 
     async def story():
-        attended.present(View(), a_picture)
+        display.display_widget(View(), a_picture)
         for _ in range(10):  # a long Run all: each cell ends before the patience does
             await asyncio.sleep(0.1)
             screen.shell.execution_count += 1
@@ -210,7 +210,7 @@ def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkey
 
 
 def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen, monkeypatch):
-    monkeypatch.setattr(attended, "PATIENCE", 1e6)
+    monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 1e6)
 
     def refuse():
         raise RuntimeError("not <today>")
@@ -218,7 +218,7 @@ def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen,
     colab.enable_custom_widget_manager = refuse
 
     async def story():
-        attended.present(View(), a_picture)
+        display.display_widget(View(), a_picture)
         await until(lambda: len(screen.beside) == 2)
         assert "RuntimeError: not &lt;today&gt;" in screen.beside[1]
         assert "the picture itself" in screen.beside[1]
@@ -228,7 +228,7 @@ def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen,
 
 def test_an_image_is_put_in_the_page_with_its_words(screen):
     async def story():
-        attended.present(View(), lambda: Image(b"\x89PNG\r\n\x1a\n", format="png", alt='a "line"'))
+        display.display_widget(View(), lambda: Image(b"\x89PNG\r\n\x1a\n", format="png", alt='a "line"'))
         await until(lambda: len(screen.beside) == 2)
         assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.beside[1]
 

@@ -220,9 +220,9 @@ TEXTS = """
 import hashlib
 from samviz.course import answer_key
 from samviz.figures.player import PLAYER_JS
-from samviz.lab.quiz import QuizView
-from samviz.lab.view import LabView
-texts = [answer_key(), PLAYER_JS, LabView._esm, LabView._css, QuizView._esm, QuizView._css]
+from samviz.lab.lab import LabWidget
+from samviz.lab.quiz import QuizWidget
+texts = [answer_key(), PLAYER_JS, LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
 print(hashlib.sha256("".join(map(str, texts)).encode()).hexdigest())
 """
 

@@ -125,7 +125,7 @@ def displayed(monkeypatch):
 def test_without_a_front_end_the_quiz_is_also_shown_as_text(displayed, monkeypatch):
     quiz("alignment", "b?a")
     view, text = displayed
-    assert view.answers == "b?a"
+    assert view.values["answers"] == "b?a"
     assert text.data == QUIZZES["alignment"].markdown("b?a")
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
     quiz("alignment")
@@ -140,7 +140,7 @@ def test_without_a_front_end_the_quiz_is_also_shown_as_text(displayed, monkeypat
 def test_progress_counts_the_latest_answers(displayed, capsys):
     course.check("amplitude", ...)
     quiz("start", "ab")
-    displayed[0].set_state({"answers": "cba"})  # as the browser does
+    displayed[0].set_state({"values": {"answers": "cba"}})  # as the browser does
     course.check("amplitude", EXERCISES["amplitude"].solution)
     capsys.readouterr()
     progress()

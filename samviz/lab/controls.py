@@ -1,4 +1,4 @@
-"""The controls that a panel may declare: what each is called, where it starts, and which values it takes."""
+"""The controls that a panel may declare: the label, the first value, and the possible values of each."""
 
 from __future__ import annotations
 
@@ -11,23 +11,30 @@ import numpy as np
 
 from samviz.checks import check_array, check_bool, check_int, check_type, is_finite_number
 
-ROUND = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
+MANTISSAS = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
 
 def decades(low: int, high: int) -> list[float]:
-    """Round numbers about 10 % apart, from 10^low to 10^high, both whole numbers.
+    """Return round numbers about 10 % apart, from 10^low to 10^high.
+
+    Args:
+        low: the exponent of the first number, -300 or more.
+        high: the exponent of the last number, above low and at most 300.
+
+    Raises:
+        ValueError, TypeError: when an exponent is no such integer.
 
     >>> len(decades(-2, 0)), decades(-2, 0)[:3], decades(-2, 0)[-1]
     (49, [0.01, 0.011, 0.012], 1.0)
     """
     low = check_int("low", low, "a whole number, from 10^low on", -300)
     high = check_int("high", high, f"a whole number above low, {low}", low + 1, 300)
-    return [*(float(f"{m}e{e}") for e in range(low, high) for m in ROUND), float(f"1e{high}")]
+    return [*(float(f"{m}e{e}") for e in range(low, high) for m in MANTISSAS), float(f"1e{high}")]
 
 
 @dataclass(frozen=True)
 class Slider:
-    """A number: a thumb that moves between stops, and beside it the number itself, which may be any in the range.
+    """A number: a thumb that moves between stops, and next to it the number, which may be any in the range.
 
     >>> Slider("ρ radius", 0.1, stops=[0, *decades(-2, 0)]).take("rho", 0.123)
     0.123
@@ -36,7 +43,7 @@ class Slider:
     label: str
     value: float
     stops: Sequence[float]  # (stops,), increasing
-    low: float | None = None  # of what may be typed; None: the first stop
+    low: float | None = None  # the least that may be typed; None: the first stop
     high: float | None = None  # None: the last stop
     integer: bool = False
     book: Sequence[float] = ()  # values for which the book computes figures in advance; (): only the start value
@@ -56,14 +63,11 @@ class Slider:
             object.__setattr__(self, name, value)
 
     def take(self, name: str, value: Any) -> float:
-        """The value as it is kept.
+        """Return a value as it is stored: a float, or an int for a slider of whole numbers.
 
         Args:
             name: of the control, for the message.
-            value: given by the learner or by a program.
-
-        Returns:
-            A float, or an int for a slider of whole numbers.
+            value: from the learner or from a program.
 
         Raises:
             ValueError: when the control cannot have this value.
@@ -72,6 +76,18 @@ class Slider:
             return int(value) if self.integer else float(value)
         kind = "a whole number" if self.integer else "a number"
         raise ValueError(f"{name} is {value!r}; expected {kind} from {self.low:g} to {self.high:g}")
+
+
+class BatchSlider(Slider):
+    """A slider over batch sizes, whose last stop is the full batch."""
+
+
+class NumberField(Slider):
+    """A number that is typed, without a thumb."""
+
+
+class NumberList(Slider):
+    """A number that is chosen from a list of the stops."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Choice:
     book: Sequence[str] = ()  # as in `Slider`
 
     def take(self, name: str, value: Any) -> str:
-        """As in `Slider.take`."""
+        """Return a value as in `Slider.take`."""
         if isinstance(value, str) and value in self.options:
             return value
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.options))}")
@@ -99,7 +115,7 @@ class Switch:
     book: Sequence[bool] = ()  # as in `Slider`
 
     def take(self, name: str, value: Any) -> bool:
-        """As in `Slider.take`."""
+        """Return a value as in `Slider.take`."""
         if isinstance(value, bool | np.bool_):
             return bool(value)
         raise ValueError(f"{name} is {value!r}; expected True or False")
@@ -113,7 +129,7 @@ class Button:
     value: int = 0
 
     def take(self, name: str, value: Any) -> int:
-        """As in `Slider.take`."""
+        """Return a value as in `Slider.take`."""
         if is_finite_number(value) and value >= 0 and value % 1 == 0:
             return int(value)
         raise ValueError(f"{name} is {value!r}; expected a count of presses, 0 or more")
@@ -121,13 +137,13 @@ class Button:
 
 @dataclass(frozen=True)
 class Point:
-    """A marker that can be dragged over the graph; its value is where it is, in the first axes' coordinates."""
+    """A marker that can be dragged over the graph; its value is its position in the coordinates of the first axes."""
 
     label: str
     value: tuple[float, float]
 
     def take(self, name: str, value: Any) -> tuple[float, float]:
-        """As in `Slider.take`."""
+        """Return a value as in `Slider.take`."""
         try:
             x, y = value
         except (TypeError, ValueError):
@@ -141,20 +157,9 @@ Control = Slider | Choice | Switch | Button | Point
 
 
 def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, float]]) -> dict[str, Control]:
-    """All controls of a panel by name, with the draggable points as the last of them.
-
-    Args:
-        controls: by name.
-        drag: where each draggable point is at first.
-
-    Returns:
-        The controls.
-
-    Raises:
-        ValueError: when a name stands twice, or a control starts at a value that it cannot have.
-    """
-    for name, given in (("controls", controls), ("drag", drag)):
-        check_type(name, given, Mapping, "a mapping from names")
+    """Return all controls of a panel by name, the draggable points last; check the names and the first values."""
+    for name, argument in (("controls", controls), ("drag", drag)):
+        check_type(name, argument, Mapping, "a mapping from names")
     for name, control in controls.items():
         check_type(f"controls[{name!r}]", control, Control, "a Slider, Choice, Switch or Button")  # type: ignore[arg-type]
     if twice := controls.keys() & drag.keys():
@@ -167,7 +172,7 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
 
 
 def spec(name: str, control: Control) -> dict[str, Any]:
-    """A control as the browser reads it: its fields, its name and its kind."""
+    """Return what the browser needs to know of a control: its fields, its name and its kind."""
     fields = {key: value for key, value in asdict(control).items() if key not in ("value", "book")}
     if isinstance(control, Choice):
         fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first

@@ -7,7 +7,7 @@ const CONFIG = {
 };
 const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolor: "rgba(0,0,0,0)", color: "#5b6876", activecolor: "#1b2733" } };
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
-const PAUSE = 800; // ms that words must stand still before they are spoken
+const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
 const page = Math.random().toString(36).slice(2); // each widget loads this module of its own: ids need more than a count
 let nodes = 0;
@@ -52,9 +52,9 @@ function createStore() {
   function receive(message, buffers) {
     if (message.plotly) {
       library[model.get("_plotly")] ??= load(buffers[0]);
-    } else if (message.ask) { // there is a newer picture, and no answer to those before
-      if (message.ask === acked) model.send({ ack: acked });
-      else if (broken || message.ask !== last?.seq) greetAgain();
+    } else if (message.repeat) { // there is a newer picture, and no answer to those before
+      if (message.repeat === acked) model.send({ ack: acked });
+      else if (broken || message.repeat !== last?.seq) greetAgain();
     } else if (message.seq) {
       message.arrays.forEach((header, i) => unpack(header, buffers[i]));
       const used = new Map();
@@ -117,10 +117,10 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// ---------------------------------------------------------------- one view: its ties to the model, and its controls
-// A control is about a cell, { get, set, follow }: a value of the model, whether a trait or a part of one.
-function createParts({ model }, what) {
-  const undo = []; // what to do when the view goes
+// ---------------------------------------------------------------- one view: its values and its controls
+// A cell, { get, set, follow }, is the value of one control. `changed` is called when the learner changes one.
+function createParts({ model }, what, changed = () => {}) {
+  const undo = []; // what to do when the view is removed
   const get = (name) => model.get(name);
   const follow = (names, update) => {
     for (const event of names.split(" ").map((name) => `change:${name}`)) {
@@ -131,39 +131,55 @@ function createParts({ model }, what) {
   };
   const alert = make("p", { className: "samviz-alert", role: "alert" });
   follow("alert", () => { alert.textContent = get("alert"); });
-  const reach = (send) => {
-    try { send(); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
+  const send = (message) => {
+    try { model.send(message); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
   };
-  // Settings go at once, and then at most one message an animation frame. What the kernel has not confirmed goes again with
-  // the next one, or after a while: a message may be lost with its connection.
-  const me = nextId();
-  let owed = {}, changes = 0, told = 0, frame = 0, late = 0;
-  const tell = (patience) => reach(() => {
-    clearTimeout(late);
-    late = setTimeout(() => tell(Math.min(2 * patience, 30000)), patience);
-    model.send({ state: owed, told: [me, (told = changes)] }); // save_changes would wait for ever for an answer that was lost
-  });
-  const save = () => {
-    if (frame || told === changes) return;
-    frame = requestAnimationFrame(() => { frame = 0; save(); });
-    tell(2000);
+  // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent again
+  // with the next message, or after a while: a message may be lost with its connection.
+  const view = nextId();
+  let unconfirmed = {}, changes = 0, sent = 0, frame = 0, timer = 0;
+  const sendValues = (delay = 2000) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => sendValues(Math.min(2 * delay, 30000)), delay);
+    send({ values: unconfirmed, id: [view, (sent = changes)] }); // save_changes would wait for ever for an answer that was lost
   };
-  const put = (name, value) => {
-    model.set(name, value);
-    owed[name] = value;
-    changes += 1;
-    save();
+  const sendSoon = () => {
+    if (frame || sent === changes) return;
+    frame = requestAnimationFrame(() => { frame = 0; sendSoon(); });
+    sendValues();
   };
-  const hear = ({ got, state }) => { // what the kernel has taken, from this page or another, or has kept where it took it not
-    if (!got) return;
-    if (got[0] === me && got[1] === changes) {
-      clearTimeout(late);
-      owed = {};
+  const cell = (name) => {
+    const value = () => (name in unconfirmed ? unconfirmed[name] : get("values")[name]);
+    return {
+      get: value,
+      set(next) {
+        if (String(next) === String(value())) return;
+        changed();
+        unconfirmed[name] = next;
+        changes += 1;
+        model.set("values", { ...get("values"), [name]: next });
+        sendSoon();
+      },
+      follow(update) {
+        let last;
+        follow("values", () => {
+          const before = last;
+          last = String(value());
+          if (last !== before) update();
+        });
+      },
+    };
+  };
+  const confirm = ({ confirmed, values }) => { // what the kernel has accepted from any page, or has kept instead
+    if (!confirmed) return;
+    if (confirmed[0] === view && confirmed[1] === changes) {
+      clearTimeout(timer);
+      unconfirmed = {};
     }
-    Object.entries(state).forEach(([name, value]) => { if (!(name in owed)) model.set(name, value); });
+    model.set("values", { ...get("values"), ...values, ...unconfirmed });
   };
-  model.on("msg:custom", hear);
-  undo.push(() => model.off("msg:custom", hear), () => cancelAnimationFrame(frame), () => clearTimeout(late));
+  model.on("msg:custom", confirm);
+  undo.push(() => model.off("msg:custom", confirm), () => cancelAnimationFrame(frame), () => clearTimeout(timer));
 
   const field = (text, control, ...more) => {
     control.id = nextId();
@@ -215,10 +231,43 @@ function createParts({ model }, what) {
     });
     return field(text, range, typed(cell, { ...limits, ariaLabel: `${text}, typed` }));
   };
+  const fullBatch = (n) => (value) => (value === n ? `${value} (full)` : String(value));
+  const coordinate = (point, i) => ({
+    ...point, get: () => point.get()[i], set: (value) => point.set(point.get().map((old, k) => (k === i ? value : old))),
+  });
+  const makers = { // of a control that the kernel declares
+    slider: ({ name, label, stops, ...rest }) => slider(cell(name), label, stops, rest),
+    batchslider: (spec) => makers.slider({ ...spec, show: fullBatch(spec.high) }),
+    numberfield: ({ name, label, low, high, integer }) => field(label, typed(cell(name), { low, high, integer })),
+    numberlist: ({ name, label, stops }) => choice(cell(name), label, stops.map((stop) => [stop, stop])),
+    choice: ({ name, label, options }) => choice(cell(name), label, options),
+    switch: ({ name, label }) => checkbox(cell(name), label),
+    button: ({ name, label }) => button(label, () => cell(name).set(cell(name).get() + 1)),
+    point: ({ name }) => make("span", { className: "samviz-field" },
+      ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
+  };
+  const [thumbs, others] = [true, false].map((wanted) => // sliders, and the other controls
+    (get("controls") ?? []).filter(({ kind }) => kind.endsWith("slider") === wanted).map((spec) => makers[spec.kind](spec)));
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
-  const sliders = (...children) => make("div", { className: "samviz-row samviz-sliders" }, ...children);
-  const ask = () => tell(2000); // which the kernel answers even where no setting is owed
-  return { undo, get, follow, alert, reach, put, ask, field, button, checkbox, choice, typed, slider, row, sliders };
+  const sliders = thumbs.length ? [make("div", { className: "samviz-row samviz-sliders" }, ...thumbs)] : [];
+
+  const caption = (className, text = () => get("sentence")) => {
+    const shown = make("p", { className, ariaHidden: "true" });
+    const spoken = make("p", { className: "samviz-spoken", role: "status" }); // the same once it is unchanged for a while; in a lab that plays, every 10 s
+    let spokenAt = -Infinity, playing = null, speaking = 0;
+    const speak = () => { [spokenAt, speaking, spoken.textContent] = [performance.now(), 0, shown.textContent]; };
+    const show = () => {
+      shown.textContent = text();
+      if (playing !== get("playing")) [playing, spokenAt] = [get("playing"), -Infinity];
+      if (playing && (speaking || performance.now() - spokenAt < 1e4)) return;
+      clearTimeout(speaking);
+      speaking = setTimeout(speak, SPEAK_DELAY_MS);
+    };
+    follow("sentence playing", show);
+    undo.push(() => clearTimeout(speaking));
+    return { shown, spoken, show };
+  };
+  return { undo, get, follow, alert, send, sendValues, cell, field, button, row, sliders, others, caption };
 }
 
 // ---------------------------------------------------------------- the graph of one view
@@ -231,11 +280,11 @@ const webgl = () => { // asked once, and given back: a page has few contexts
   return deepens;
 };
 
-// Gives the box in which the graph lies, and scrolls where there is little room. `words` is the element that tells what
-// the picture shows; `placed` is called when axes or points may have moved.
-function createGraph(store, { undo, get, alert }, { words, placed = () => {} } = {}) {
+// Gives the box in which the graph lies, and scrolls where there is little room. `caption` is the element that describes
+// the picture; `placed` is called when axes or points may have moved.
+function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
-  if (words) graph.setAttribute("aria-describedby", (words.id ||= nextId()));
+  graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
   let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
   const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // view.css knows which pages are
   const painted = ({ data, layout }) => {

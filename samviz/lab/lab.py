@@ -1,45 +1,77 @@
-"""The lab: controls that steer a running session, and its live picture."""
+"""The lab: a panel whose controls change the settings of a run while it continues."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import traitlets as t
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_int, check_type
-from samviz.dynamics import History, Settings
+from samviz.dynamics import RULES, History, Settings
 from samviz.figures.export import check_path
 from samviz.files import write
-from samviz.lab.attended import attended, present, static_picture
-from samviz.lab.presets import THEOREM, pace, presets
+from samviz.lab import words
+from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, decades
+from samviz.lab.display import is_interactive
+from samviz.lab.panel import Panel
 from samviz.lab.record import run_page
-from samviz.lab.session import Session
-from samviz.lab.share import check_same_problem, read, share_text
-from samviz.lab.stage import Stage
-from samviz.lab.view import KNOBS, MOST
+from samviz.lab.session import Progress, Session, planes_of
+from samviz.lab.share import Shared, check_same_problem, read, replayed, share_text
+from samviz.lab.widget import PlotWidget, script
 from samviz.problems import Problem
 from samviz.problems.device import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
-BURST = 100, 500  # steps at ρ = 0 and then of SAM that are run when nobody is there to press play
+SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run
+STATIC_STEPS = 100, 500  # steps at ρ = 0, and then of SAM, that are run without a front end
+STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
+MAX_INT = 2**62  # a whole number that torch and numpy can store
+THEOREM = "SAM, small ρ (the theorem)"
 
 
-class Lab:
-    """SAM on a problem, live: sliders change the running run, and the picture shows what follows.
+class LabWidget(PlotWidget):
+    """The widget of a lab."""
+
+    _esm = script("lab.js")
+    act: Callable[[Any, Any], object]  # handles an action's name and value, on any thread
+
+    presets = t.List(t.Unicode()).tag(sync=True)
+    playing = t.Bool(False).tag(sync=True)
+    shared = t.Unicode(help="the run as a text to share").tag(sync=True)
+    progress = t.Float(-1.0, max=1.0, help="0 to 1; negative: hidden").tag(sync=True)
+    progress_label = t.Unicode().tag(sync=True)
+
+    def _receive(self, widget: object, message: Any, buffers: object) -> None:
+        match message:
+            case {"action": name}:
+                self.act(name, message.get("value"))
+            case _:
+                super()._receive(widget, message, buffers)
+
+
+class Lab(Panel):
+    """SAM on a problem, live: sliders change the run while it continues, and the picture shows what follows.
 
     Show it by leaving it as the last line of a cell. It starts at a gradient-descent minimum with ρ = 0.
+
+    Attributes:
+        session: the run, its slice of the landscape, and the previous run.
+        presets: named values of the controls.
 
     >>> from samviz.problems import mlp
     >>> lab = Lab(mlp([1, 24, 24, 1], data="sine"), rho=0.005, device="cpu").run(200)
     >>> bool(lab.history["cos_v1"][-1] > 0.99)
     True
     """
+
+    view: LabWidget
 
     def __init__(
         self,
@@ -55,17 +87,17 @@ class Lab:
         dtype: torch.dtype | None = None,
         steps_per_frame: int | None = None,
     ) -> None:
-        """Find the start, measure it and draw it; nothing moves yet.
+        """Find the start, measure it and draw it, without taking a step.
 
         Args:
-            problem: what is minimized.
+            problem: the loss to minimize.
             rule: a name in `samviz.dynamics.RULES`.
             lr: learning rate η > 0; None is about 0.75/λ₁ at the start.
             rho: perturbation radius ρ ≥ 0; under label noise, the noise's standard deviation.
             batch_size: samples per step, 1 to n; None is the full batch.
             x0: (dim,), the start; None is a gradient-descent minimum.
             seed: non-negative int, of the start and of the samples.
-            device: "auto" is CUDA when it is there, else the CPU; or a torch device.
+            device: "auto" is CUDA if available, else the CPU; or a torch device.
             dtype: float64 (default) or float32.
             steps_per_frame: steps between two measurements and pictures; None suits the problem's size.
 
@@ -75,30 +107,51 @@ class Lab:
         """
         check_type("problem", problem, Problem, "one from samviz.problems")
         if steps_per_frame is not None:
-            steps_per_frame = check_int("steps_per_frame", steps_per_frame, "1 or more steps, at most 2⁶²", 1, MOST)
-        self._given = problem
+            steps_per_frame = check_int("steps_per_frame", steps_per_frame, "1 or more steps, at most 2⁶²", 1, MAX_INT)
+        self._original_problem = problem
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
-        session = Session(self.problem, Settings(rule, 1.0 if lr is None else lr, rho, batch_size), seed, start)
-        self.presets = presets(self.problem, float(session.run.history["eigenvalues"][0, 0]))
+        settings = Settings(rule, 1.0 if lr is None else lr, rho, batch_size)
+        self.session = Session(self.problem, settings, seed, start)
+        self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
         if lr is None:
-            session.begin(replace(session.run.settings, lr=self.presets[THEOREM]["lr"]), seed, session.start)
-        self.stage = Stage(session, list(self.presets), steps_per_frame or pace(problem))
-        self.view, self.player = self.stage.view, self.stage.player
-        self._taken = self.view.knobs()
-        self.view.on_action(lambda name, value: self.player.post(self._act, name, value))
-        for names, react in (
-            (KNOBS, self._steer),
-            (("plane",), self._replane),
-            (("compare", "seed"), self.player.redraw),
-        ):
-            self.view.observe(lambda _, react=react: self.player.post(react), names)
-        session.run.prepare()
-        self.player.finish(self.stage.shown(session.look()))
+            settings = replace(settings, lr=self.presets[THEOREM]["lr"])
+            self.session = Session(self.problem, settings, seed, start, self.session.start)
+        self.controls = self._declare(steps_per_frame or suitable_steps_per_frame(problem))
+        self._connect(LabWidget(self.controls, presets=list(self.presets), description="Live figure of the run"))
+        self._applied = self.values  # those that `_update` has handled
+        self.view.act = lambda name, value: self.scheduler.post(self._act, name, value)
+        self.session.run.prepare()
+        self.scheduler.finish(self.session.look())
+
+    def _declare(self, steps_per_frame: int) -> dict[str, Control]:
+        """Return the controls, at the settings of the run."""
+        settings, n, seed = self.session.run.settings.row(), self.problem.samples, self.session.run.seed
+        rules = {name: words.rule_name(name) for name in RULES if name != "label_noise" or self.problem.square_targets}
+        rates = [settings["lr"], *(preset["lr"] for preset in self.presets.values())]
+        rho, lr = settings["rho"], settings["lr"]
+        controls: dict[str, Control] = {
+            "rho": Slider("ρ radius", rho, [0.0, *decades(-3, 0)], high=max(100.0, rho)),
+            "lr": Slider("η learning rate", lr, decades(-4, 1), low=min(1e-9, *rates), high=max(100.0, *rates)),
+        }
+        if n > 1:  # the sizes are all numbers up to a few samples, or round numbers
+            sizes = range(1, n) if n <= 100 else sorted({round(size) for size in decades(0, 7) if round(size) < n})
+            controls["batch_size"] = BatchSlider("batch size", settings["batch_size"] or n, [*sizes, n], integer=True)
+        return controls | {
+            "rule": Choice("rule", settings["rule"], rules),
+            "steps_per_frame": NumberList(
+                "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
+            ),
+            "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
+            "plane": Choice("plane", "hessian", planes_of(self.problem)),
+            "compare": Switch("ghost of the last run"),
+        }
 
     @classmethod
     def from_share(cls, text: str, device: str | torch.device = "cpu") -> Lab:
-        """The lab of a shared text, with the same run: bit for bit where samviz, engine and processor are the same.
+        """Return the lab of a shared text, with the same run.
+
+        The runs are equal bit for bit if the version of samviz, the engine and the processor are the same.
 
         Args:
             text: from `share`. It is data: nothing in it is evaluated.
@@ -121,20 +174,15 @@ class Lab:
     # what a person or a script can do
 
     @property
-    def session(self) -> Session:
-        """What the lab runs."""
-        return self.stage.session
-
-    @property
     def history(self) -> History:
-        """The record of the run on show."""
+        """The history of the present run."""
         return self.session.run.history
 
     def run(self, n: int) -> Lab:
-        """Take n steps here and now, measure and draw: for scripts, tests and pages without a reader.
+        """Take n steps now, measure and draw: for scripts, tests and pages without a reader.
 
         Args:
-            n: number of steps, 0 or more; a measurement after every `steps_per_frame` of them.
+            n: number of steps, 0 or more; there is a measurement after every `steps_per_frame` of them.
 
         Returns:
             The lab itself.
@@ -143,52 +191,47 @@ class Lab:
             ValueError, TypeError: when n is no integer of 0 or more.
         """
         n = check_int("n", n, "0 or more steps", 0)
-        if self.player.work is not None:  # a Reset or a shared run, which come first
-            self.player.finish(self.player.work)
-        while n and not self.session.stopped:
-            steps = min(n, self.view.steps_per_frame)
-            for _ in self.stage.shown(self.session.frame(steps)):
-                pass
-            n -= steps
-        self.player.finish(self.stage.shown(self.session.look(now=np.inf)))
+        self._update()
+        self.scheduler.finish(self._frames(n))  # after a Reset or a shared run
         return self
 
     def play(self) -> None:
-        """Go on until paused.
+        """Continue until paused.
 
         Raises:
             RuntimeError: outside a running kernel.
         """
-        if self.player.loop is None:
+        if self.scheduler.loop is None:
             raise RuntimeError("play needs a running kernel; in a script use lab.run(n)")
-        if self.session.stopped and self.stage.restarting is None:
-            return  # the alert says why
+        if self.session.stopped and not self.scheduler.required:
+            self.view.alert = self.session.stop_text
+            return
         self.view.playing, self.view.alert = True, ""
-        self.player.wake()
+        self.scheduler.wake()
 
     def pause(self) -> None:
-        """Stop after the piece of work under way."""
+        """Stop after the present piece of work."""
         self.view.playing = False
-        self.stage.begin(Session.look)
+        self.scheduler.begin(self._look())
 
     def step(self) -> None:
-        """Take one step and look."""
+        """Take one step and measure."""
         self.view.playing = False
-        self.stage.begin(lambda session: session.frame(0 if session.stopped else 1))
+        self.scheduler.begin(self._step())
 
     def reset(self) -> None:
-        """Start again from the start with the settings of the controls; the run so far becomes the ghost."""
+        """Start again from the start with the settings of the controls; the present run becomes the ghost."""
         self.view.playing, self.view.alert = False, ""
-        self.stage.restart(self._restarted(self._settings(self.view.knobs()), self.view.seed))
+        self.scheduler.begin(self._restart(self._settings(), self.values["seed"]), required=True)
 
     def recenter(self) -> None:
-        """Slice the landscape anew around the present iterate."""
-        self.session.scene.wanted = True
+        """Slice the landscape around the present iterate."""
+        self.session.recenter()
         if not self.view.playing:
-            self.stage.begin(Session.look)
+            self.scheduler.begin(self._look())
 
     def preset(self, name: str) -> None:
-        """Set the controls to a named setting; the run goes on with it.
+        """Set the controls to a named setting; the run continues with it.
 
         Args:
             name: one of the presets' names.
@@ -199,73 +242,65 @@ class Lab:
         if not isinstance(name, str) or name not in self.presets:
             raise ValueError(f"preset is {name!r}; expected one of {', '.join(self.presets)}")
         self.view.put(self.presets[name])
-
-    @property
-    def figure(self) -> dict[str, Any]:
-        """The present picture, as plain plotly JSON."""
-        return self.session.figure(self.view.compare)
+        self._update()
 
     def export(self, path: str | Path, frames: int = 60) -> Path:
-        """Write the run so far, taken again from its start, as one page that plays with neither kernel nor network.
+        """Write the run so far, repeated from its start, as a page that plays without kernel and network.
 
         Args:
             path: of the page; ends in .html.
-            frames: pictures, 2 or more; fewer where that makes the steps between them a round number.
+            frames: pictures, 2 or more; fewer if that makes the steps between them a round number.
 
         Returns:
-            Where it is.
+            The path.
 
         Raises:
             ValueError: when the path ends otherwise, there are too few frames, or no step was taken.
-            FileNotFoundError: when its folder is not there.
+            FileNotFoundError: when its folder does not exist.
         """
         return write(check_path(path, ".html"), run_page(self.session, frames).encode())
 
     def share(self) -> str:
-        """The run so far as one line of text, from which `Lab.from_share` or the share field of a lab makes it again.
+        """Return the run so far as one line of text, which `Lab.from_share` or the share field of a lab repeats.
 
         Raises:
-            ValueError: when the problem or the start cannot be told in a few numbers, with what to do.
+            ValueError: when the problem or the start cannot be written as a few numbers, with what to do.
         """
-        return share_text(self.session, self._given)
+        return share_text(self.session, self._original_problem)
 
     def load(self, text: str) -> None:
-        """Put a shared run on the lab's own problem in place of the run on show, which becomes the ghost.
+        """Replace the present run, which becomes the ghost, by a shared run on the same problem.
 
         Args:
-            text: from `share`. In a kernel its steps are taken beside other work; what cuts them short loses nothing.
+            text: from `share`. In a kernel its steps are taken between other work; if that is interrupted, nothing is
+                lost.
 
         Raises:
             ValueError: when the text is damaged, of another format, or of another problem, with what to do.
         """
         shared = read(text)
-        check_same_problem(shared, text, self._given, self.problem.dtype)
+        check_same_problem(shared, text, self._original_problem, self.problem.dtype)
         self.view.playing, self.view.alert = False, ""
-        self.stage.begin(lambda session: self.stage.replay(shared))
-
-    def static(self) -> Any:
-        """The present picture as something that shows without a kernel: a PNG where one can be drawn."""
-        return static_picture(self.figure, f"samviz lab: {self.view.status}")
+        self.scheduler.begin(self._replay(shared))
 
     def _ipython_display_(self) -> None:
-        if not attended() and self.run(0).session.run.steps == 0:
-            still, moving = BURST
-            self.run(still)
-            if self.view.rho == 0:
+        if not is_interactive() and self.run(0).session.run.steps == 0:
+            at_rest, moving = STATIC_STEPS
+            self.run(at_rest)
+            if self.values["rho"] == 0:
                 self.preset(THEOREM)
-                self._steer()
             self.run(moving)
-        present(self.view, self.static)
+        super()._ipython_display_()
 
     # how controls reach the run
 
-    def _act(self, name: str, value: Any) -> None:
-        """A button, a preset or a pasted text, by the name that the browser sends."""
+    def _act(self, name: Any, value: Any) -> None:
+        """Do what a button, a preset or a pasted text asks for."""
         try:
             if name in ("preset", "load"):
                 getattr(self, name)(value)
             elif name == "share":
-                self.view.shared = ""  # so that the same text is news as well
+                self.view.shared = ""  # so that the same text is a change as well
                 self.view.shared = self.share()
             elif name in BUTTONS:
                 getattr(self, name)()
@@ -274,37 +309,110 @@ class Lab:
         except (ValueError, TypeError) as error:
             self.view.alert = f"{error}."
 
-    def _settings(self, knobs: dict[str, Any]) -> Settings:
-        return Settings(**knobs | ({} if self.problem.samples else {"batch_size": None})).fit(1, self.problem)
+    def _settings(self) -> Settings:
+        """Return the settings of the controls."""
+        return Settings(**{name: value for name, value in self.values.items() if name in SETTINGS})
 
-    def _restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
+    def _update(self) -> None:
+        """Give changed settings to the running run, slice another plane, and draw."""
+        before, self._applied = self._applied, self.values
+        changed = {name for name, value in self._applied.items() if value != before[name]}
+        if not changed:
+            return
+        if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings that it stopped with
+            self.session.run.settings, self.view.alert = self._settings(), ""
+        if self.view.playing and not self.scheduler.required:
+            self.session.choose_plane(self._applied["plane"])  # the next frame slices it
+        elif "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"]):
+            self.scheduler.begin(self._look())
+        self.scheduler.redraw()
+
+    def _next_work(self) -> Iterator[Progress] | None:
+        return self.session.frame(self.values["steps_per_frame"], live=True) if self.view.playing else None
+
+    def _look(self) -> Iterator[Progress]:
+        self.session.choose_plane(self.values["plane"])
+        yield from self.session.look()
+
+    def _step(self) -> Iterator[Progress]:
+        yield from self.session.frame(0 if self.session.stopped else 1)
+
+    def _frames(self, n: int) -> Iterator[Progress]:
+        while n and not self.session.stopped:
+            steps = min(n, self.values["steps_per_frame"])
+            yield from self.session.frame(steps)
+            n -= steps
+        yield from self.session.look(now=np.inf)
+
+    def _restart(self, settings: Settings, seed: int) -> Iterator[Progress]:
+        """Build the new session while the present one is drawn, and replace it."""
         again = yield from self.session.restarted(settings, seed)
-        again.run.settings = self._settings(self._taken)  # a control may have moved since Reset was pressed
-        return again
+        again.run.settings = self._settings()  # a control may have moved since Reset was pressed
+        if self.values["plane"] == "pca":
+            self.view.put({"plane": "hessian"})  # there is no trajectory yet
+        self.session = again
 
-    def _steer(self) -> None:
-        """Hand the controls' values to the running run; where they cannot be had, put all back."""
-        if (wanted := self.view.knobs()) == self._taken:
-            return
-        try:
-            settings = self._settings(wanted)
-        except (ValueError, TypeError) as error:
-            self.view.put(self._taken)
-            self.view.alert = f"{error}. The old value is kept."
-            return
-        self._taken = wanted
-        if not self.session.stopped:  # else Reset takes them: the run keeps those that it fell under
-            self.session.run.settings, self.view.alert = settings, ""
-        self.player.redraw()
+    def _replay(self, shared: Shared) -> Iterator[Progress]:
+        """Take the steps of a shared run while the present session is drawn, and replace it."""
+        self.session = again = yield from replayed(self.session, shared)
+        settings = again.run.settings
+        row = settings.row() | {"batch_size": settings.batch_size or self.problem.samples, "seed": again.run.seed}
+        self.view.put({name: value for name, value in row.items() if name in self.controls})
 
-    def _replane(self) -> None:
-        if self.view.playing and self.stage.restarting is None:
-            self._choose_plane(self.session)  # the next frame slices it
-        elif self.session.scene.kind != self.view.plane or self.stage.restarting is not None:
-            self.stage.begin(self._choose_plane)
+    # how the run reaches the screen
 
-    def _choose_plane(self, session: Session) -> Iterator[None]:
-        """Let the session's scene show the plane that the learner has chosen; the work is the slice."""
-        if session.scene.kind != self.view.plane:
-            session.scene.kind, session.scene.wanted = self.view.plane, True
-        return session.look()
+    def _report(self, progress: Progress) -> None:
+        """Show the progress of work, and what a session has to say."""
+        view, session = self.view, self.session
+        view.progress, view.progress_label = progress or (-1.0, view.progress_label)
+        if session.notice:
+            view.alert, session.notice = session.notice, ""
+            view.put({"plane": session.plane})  # the plane that was chosen may not exist yet
+            view.playing = view.playing and not session.stopped
+
+    def _draw(self, can_acknowledge: bool) -> None:
+        self.sentence = self.session.status_text(self.view.playing)
+        if self.values["seed"] != self.session.run.seed:
+            self.sentence += f" Seed {self.values['seed']} starts at Reset."
+        self.figure = self.session.figure(self.values["compare"])
+        self._show(can_acknowledge)
+
+    def _fail(self, error: BaseException) -> None:
+        """Show an exception of the work, stop, and stay usable."""
+        self.view.playing = False
+        self.view.progress = -1.0
+        if isinstance(error, KeyboardInterrupt):
+            self.view.alert = "Interrupted; press Play to continue."
+        else:
+            self.view.alert = f"{type(error).__name__}: {error}. The history is kept; press Reset to start again."
+
+
+def presets(problem: Problem, sharpness: float) -> dict[str, dict[str, Any]]:
+    """Return the values of the controls by the name of a preset: ηλ₁ is near 0.75, and near 1.5 at SAM's edge."""
+    n = problem.samples
+    batch = {"batch_size": n} if n > 1 else {}
+    sam = {"rule": "sam", "lr": nice(0.75 / max(sharpness, 1e-6))} | batch
+    named = {
+        "gradient descent": sam | {"rho": 0.0},  # SAM at ρ = 0, so that raising ρ shows what SAM does
+        THEOREM: sam | {"rho": 0.005},
+        "SAM, large ρ (its edge)": sam | {"rho": 0.02, "lr": nice(1.5 / max(sharpness, 1e-6))},
+    }
+    if n > 1:
+        named["1-SAM"] = sam | {"rho": 0.1, "batch_size": 1}
+    return named
+
+
+def suitable_steps_per_frame(problem: Problem) -> int:
+    """Return a number of steps that keeps a frame near 50 ms."""
+    affordable = 4e8 / (12 * max(problem.samples, 1) * problem.dim)
+    return max((n for n in STEPS_PER_FRAME if n <= min(affordable, 50)), default=1)
+
+
+def nice(value: float) -> float:
+    """Return the nearest of 1, 2 and 5 times a power of ten.
+
+    >>> nice(0.0487)
+    0.05
+    """
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(f"{power * min((1, 2, 5, 10), key=lambda m: abs(np.log(m * power / value))):.3g}")

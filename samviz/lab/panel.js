@@ -1,4 +1,4 @@
-// The panel in the browser: declared controls, a sentence and points to drag, over graph.js. The kernel's half is panel.py.
+// The panel in the browser: its controls, sentence, graph, and points to drag. The kernel's half is panel.py.
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
@@ -60,44 +60,14 @@ function createHandle(graph, name, cell, hint) {
 
 function createPanel(context, store) {
   const parts = createParts(context, "panel");
-  const { undo, get, follow, alert, put, field, button, checkbox, choice, typed, slider, row, sliders } = parts;
-  const cell = (name) => ({
-    get: () => get("values")[name],
-    set(value) {
-      if (String(value) !== String(get("values")[name])) put("values", { ...get("values"), [name]: value });
-    },
-    follow: (update) => follow("values", update),
-  });
-  const coordinate = (point, i) => ({
-    ...point, get: () => point.get()[i], set: (value) => point.set(point.get().map((old, k) => (k === i ? value : old))),
-  });
-  const makers = {
-    slider: ({ name, label, stops, low, high, integer }) => slider(cell(name), label, stops, { low, high, integer }),
-    choice: ({ name, label, options }) => choice(cell(name), label, options),
-    switch: ({ name, label }) => checkbox(cell(name), label),
-    button: ({ name, label }) => button(label, () => cell(name).set(cell(name).get() + 1)),
-    point: ({ name }) => make("span", { className: "samviz-field" },
-      ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
-  };
-  const [thumbs, others] = [true, false].map((wanted) =>
-    get("controls").filter(({ kind }) => (kind === "slider") === wanted).map((spec) => makers[spec.kind](spec)));
-
-  const sentence = make("p", { className: "samviz-sentence", ariaHidden: "true" });
-  const spoken = make("p", { className: "samviz-spoken", role: "status" }); // what the sentence says, once it stands still
-  let speaking = 0;
-  follow("sentence", () => {
-    sentence.textContent = get("sentence");
-    clearTimeout(speaking);
-    speaking = setTimeout(() => { spoken.textContent = get("sentence"); }, PAUSE);
-  });
-  undo.push(() => clearTimeout(speaking));
-
-  const stage = createGraph(store, parts, { words: sentence, placed: () => handles.forEach(({ place }) => place()) });
+  const { undo, get, alert, cell, row, sliders, others, caption } = parts;
+  const { shown, spoken } = caption("samviz-sentence");
+  const stage = createGraph(store, parts, { caption: shown, placed: () => handles.forEach(({ place }) => place()) });
   const hint = make("span", { className: "samviz-spoken", id: nextId(), textContent: "Arrow keys move it; with Shift, farther." });
   const handles = get("controls").filter(({ kind }) => kind === "point").map(({ name }) => createHandle(stage.firstChild, name, cell(name), hint));
   stage.append(...handles.map(({ handle }) => handle), ...(handles.length ? [hint] : []));
   context.el.append(make("div", { className: "samviz-card samviz-panel", role: "group", ariaLabel: get("description") },
-    ...(thumbs.length ? [sliders(...thumbs)] : []), ...(others.length ? [row(...others)] : []), sentence, spoken, alert, stage));
+    ...sliders, ...(others.length ? [row(...others)] : []), shown, spoken, alert, stage));
   return () => undo.forEach((undone) => undone());
 }
 

@@ -5,35 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import traitlets as t
-
-from samviz.lab.attended import attended, present, static_picture
-from samviz.lab.controls import Control, declared, spec
-from samviz.lab.player import Player
-from samviz.lab.wire import PlotView, script
+from samviz.lab.controls import Control, declared
+from samviz.lab.display import display_widget, is_interactive, static_picture
+from samviz.lab.scheduler import Scheduler
+from samviz.lab.widget import PlotWidget, script
 
 Drawing = tuple[dict[str, Any], str]
 """A figure as plain plotly JSON, and one sentence about it."""
 
 
-class PanelView(PlotView):
-    """The panel's window. The browser half is ``panel.js``.
-
-    Args:
-        kwargs: initial values of the traits.
-    """
+class PanelWidget(PlotWidget):
+    """The widget of a panel."""
 
     _esm = script("panel.js")
 
-    controls = t.List(t.Dict(), help="from `samviz.lab.controls.spec`").tag(sync=True)
-    values = t.Dict(help="each control's value by its name").tag(sync=True, echo_update=False)
-    sentence = t.Unicode().tag(sync=True)
-
 
 class Panel:
-    """Controls above one figure, which is drawn anew when a control moves.
+    """Controls above one figure, which is redrawn when a control moves.
 
     Show it by leaving it as the last line of a cell.
+
+    Attributes:
+        view: the widget.
+        figure: the present figure, as plain plotly JSON.
+        sentence: the sentence about it.
 
     >>> from samviz.lab import Panel, Slider
     >>> def draw(values):
@@ -52,48 +47,52 @@ class Panel:
         drag: Mapping[str, tuple[float, float]] | None = None,
         description: str,
     ) -> None:
-        """Declare the controls and draw for where they start.
+        """Declare the controls and draw for their first values.
 
         Args:
-            draw: called with the values by name; gives a figure and a sentence, or yields them one after another, the
-                last one being final. The figure is plain plotly JSON, in which numpy arrays may stand. Work of more
-                than about 20 ms should yield in between: that is where a moved control is heard, and then it starts
-                again. It must not write into arrays that it has given.
-            controls: by name, in the order in which they stand.
-            drag: where each draggable point is at first, in the coordinates of the first axes; the figure holds a
-                scatter trace with its name, which shows it. Its value is a tuple (x, y).
-            description: what the graph shows, for those who cannot see it.
+            draw: called with the values by name; returns a figure and a sentence, or yields several, the last of which
+                is final. The figure is plain plotly JSON, in which numpy arrays may occur. Work of more than about
+                20 ms should yield in between: there a moved control is handled, and the work starts again. It must not
+                write into arrays that it has returned.
+            controls: by name, in the order in which they are shown.
+            drag: the first position of each draggable point, in the coordinates of the first axes; a scatter trace with
+                its name shows it. Its value is a tuple (x, y).
+            description: what the graph shows, for screen readers.
 
         Raises:
             TypeError: when `draw` is no function, or a control none of samviz.lab.
-            ValueError: when a control starts at a value that it cannot have, or a name stands twice.
+            ValueError: when a control cannot have its first value, or two have the same name.
         """
         if not callable(draw):
             raise TypeError(f"draw is {draw!r}; expected a function of the values")
+        self._draw_values = draw
+        self._drawn_values: dict[str, Any] | None = None  # of the latest work
+        self._new_figure = False  # which is yet to be shown
         self.controls = declared(controls, drag or {})
+        self._connect(PanelWidget(self.controls, description=description))
+        work = self._work()
+        next(work)  # an error in `draw` is the cell's own error
+        self._draw(True)
+        self.scheduler.begin(work)
+
+    def _connect(self, view: PlotWidget) -> None:
+        """Schedule an update when a value of the widget changes."""
+        self.view = view
         self.figure: dict[str, Any] = {}
         self.sentence = ""
-        self._call = draw
-        self._fresh = False  # whether that figure is yet to be shown
-        self._asked: dict[str, Any] | None = None  # the values that the latest work is about
-        self.view = PanelView(
-            controls=[spec(name, control) for name, control in self.controls.items()],
-            values={name: control.take(name, control.value) for name, control in self.controls.items()},
-            description=description,
+        self.scheduler = Scheduler(
+            next_work=self._next_work,
+            draw=self._draw,
+            ready=lambda: view.ready,
+            fail=self._fail,
+            report=self._report,
         )
-        self.player = Player(more=lambda: None, draw=self._draw, ready=lambda: self.view.ready, fail=self._fail)
-        work = self._work()
-        next(work)  # a mistake in `draw` is the cell's own error
-        self._draw(True)
-        self.player.begin(work)
-        self.view.observe(lambda change: self.player.post(self._heed, change.old), "values")
-
-    # what a person or a script can do
+        view.observe(lambda change: self.scheduler.post(self._update), "values")
 
     @property
     def values(self) -> dict[str, Any]:
         """The controls' present values by name."""
-        return {name: control.take(name, self.view.values.get(name)) for name, control in self.controls.items()}
+        return dict(self.view.values)
 
     def set(self, **values: Any) -> None:
         """Move controls; the figure follows.
@@ -104,12 +103,8 @@ class Panel:
         Raises:
             ValueError: when there is no such control, or it cannot have that value; none is moved then.
         """
-        if unknown := values.keys() - self.controls.keys():
-            given, known = (", ".join(map(repr, names)) for names in (sorted(unknown), self.controls))
-            raise ValueError(f"there is no control {given}; expected {known}")
-        taken = {name: self.controls[name].take(name, value) for name, value in values.items()}
-        self.view.values = self.view.values | taken
-        if not attended():
+        self.view.put(self.view.take(values))
+        if not is_interactive():
             self._settle()
 
     def static(self) -> Any:
@@ -117,52 +112,49 @@ class Panel:
         return static_picture(self.figure, f"{self.view.description}: {self.sentence}")
 
     def _ipython_display_(self) -> None:
-        if not attended():
+        if not is_interactive():
             self._settle()
-        present(self.view, self.static)
+        display_widget(self.view, self.static)
 
-    # how work reaches the screen
+    def _next_work(self) -> Iterator[object] | None:
+        """Return the work that follows when there is none."""
+        return None
 
-    def _heed(self, before: dict[str, Any]) -> None:
-        """Controls have moved; where one went to what it cannot have, all go back."""
-        try:
-            self.values  # noqa: B018
-        except ValueError:
-            self.view.values = before
-            raise
-        self._restart()
+    def _report(self, progress: Any) -> None:
+        """Do nothing about the progress of work, which the sentence describes."""
 
-    def _restart(self) -> None:
-        """Draw for the present values, instead of for those before."""
-        if self._asked != self.values:
-            self.player.begin(self._work())
+    def _update(self) -> None:
+        """Draw for the present values, unless the latest work is about them."""
+        if self._drawn_values != self.values:
+            self.scheduler.begin(self._work())
 
     def _settle(self) -> None:
-        """Come to the end here and now, since nobody watches who would wait."""
+        """Complete the drawing for the present values now."""
         try:
-            self._restart()
-            if self.player.work is not None:
-                self.player.finish(self.player.work)
+            self._update()
+            self.scheduler.finish()
         except Exception as error:
             self._fail(error)
 
     def _work(self) -> Iterator[None]:
-        self._asked = self.values
-        made = self._call(dict(self._asked))
-        for drawing in made if isinstance(made, Iterator) else [made]:
-            self.figure, self.sentence = drawing
+        self._drawn_values = self.values
+        drawings = self._draw_values(dict(self._drawn_values))
+        for self.figure, self.sentence in drawings if isinstance(drawings, Iterator) else [drawings]:
             self.view.alert = ""
-            self._fresh = self.player.due = True  # a picture of how far it is, when the browser is ready
+            self._new_figure = self.scheduler.due = True  # show an intermediate picture when the browser is ready
             yield
 
-    def _draw(self, heard: bool) -> None:
-        if self._fresh:  # the end of work asks once more for its last picture
-            self._fresh = False
-            self.view.sentence = self.sentence
-            self.view.show(self.figure, heard)
+    def _draw(self, can_acknowledge: bool) -> None:
+        if self._new_figure:  # the end of the work asks again for its last picture
+            self._new_figure = False
+            self._show(can_acknowledge)
+
+    def _show(self, can_acknowledge: bool) -> None:
+        self.view.sentence = self.sentence
+        self.view.show(self.figure, can_acknowledge)
 
     def _fail(self, error: BaseException) -> None:
-        """An exception in the work: say so; the last good picture stays."""
+        """Show an exception of the work; the last good picture stays."""
         if isinstance(error, KeyboardInterrupt):
             self.view.alert = "Interrupted; move a control to draw again."
         else:

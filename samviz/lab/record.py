@@ -62,8 +62,8 @@ def run_page(session: Session, frames: int) -> str:
     if not session.run.steps:
         raise ValueError("the run has 0 steps; expected 1 or more: press Play or call lab.run(n) before the export")
     past, samples = session.run, session.problem.samples
-    again = Session(session.problem, past.changes[0][1], past.seed, session.scene.path[0])
-    again.scene.kind = session.scene.kind if session.scene.kind != "pca" else "hessian"  # no trajectory yet
+    again = Session(session.problem, past.changes[0][1], past.seed, session.path[0])
+    again.choose_plane(session.plane if session.plane != "pca" else "hessian")  # no trajectory yet
     run, stops = again.run, round_steps(past.steps, frames)
     drawings, labels = [], []
     taken = (step for step in retake(again, past.changes, stops, live=False) if step is not None)

@@ -1,4 +1,7 @@
-"""What the lab runs: a run, its slice of the landscape and its picture, as work in short pieces; no widget."""
+"""The model of a lab: a run, its history, a slice of the loss around it, and the previous run. It knows no widget.
+
+Long work is a generator. Each of its pieces takes about 5 ms and yields its progress, as (fraction, label) or None.
+"""
 
 from __future__ import annotations
 
@@ -8,261 +11,308 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
-from samviz.figures import POINTS, Frame, lab_figure
+from samviz.figures import POINTS, Frame, heights, lab_figure
+from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
 from samviz.lab import words
-from samviz.lab.scene import Scene
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
-PIECE = 0.005  # seconds of stepping between two looks at the controls
-TRAIL = 40  # steps drawn on the landscape
-DEAR = 0.03  # seconds a measurement may take before the trace is left out of three in four
-ROWS = 8192  # measurements, or estimates, a record may hold, ten minutes of play; then every other one is dropped
-BEADS = 60  # estimates that are drawn: a bead every ten pixels
-PATIENCE = 0.3  # seconds after which work shows its progress
+Progress = tuple[float, str] | None
+
+STEP_SLICE_S = 0.005  # compute at most about this long before control events are handled
+SLOW_MEASUREMENT_S = 0.03  # above this, measure the trace only every fourth time
+PROGRESS_DELAY_S = 0.3  # show the progress of a slice that takes longer than this
+TRAIL_STEPS = 40  # latest steps that are drawn on the landscape
+MAX_PATH = 256  # iterates of the entire run that are stored for a path
+MAX_ROWS = 8192  # rows of a history, ten minutes of play; above this, every other row is dropped
+DRAWN_ESTIMATES = 60  # curvature estimates that are drawn, one every ten pixels
+RESOLUTION = 41  # points along each side of the slice
+PLANES = {"hessian": "v₁ and v₂ of the Hessian", "random": "two random directions", "pca": "trajectory's PCA"}
+
+
+def planes_of(problem: Problem) -> dict[str, str]:
+    """Return the planes to choose from and their labels: one parameter spans a line, two span a single plane."""
+    if problem.dim == 1:
+        return {"hessian": "the one parameter"}
+    return {kind: label for kind, label in PLANES.items() if problem.dim > 2 or kind == "hessian"}
 
 
 class Session:
-    """A run that can be measured and drawn, and begun again in another session.
+    """A run that can be measured and drawn, and started again in another session.
 
     Attributes:
-        run: the run on show.
+        run: the present run.
         start: where it began, (dim,).
         x0: where every run begins, (dim,); None for a gradient-descent minimum.
-        scene: its slice of the landscape.
-        ghost: the record of the run before, or None.
-        stopped: why the run cannot go on; empty while it can.
-        estimates: SAM's free estimate of the curvature along its gradient, while it has one: step and curvature.
+        plane: the kind of plane that is sliced, a key of `PLANES`.
+        landscape: the slice of the loss.
+        ghost: the history of the previous run, or None.
+        stopped: why the run cannot continue; empty while it can.
+        estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
         notice: what the learner should know about the last work; empty for nothing.
-        progress: fraction done and what is being done, for work that takes long; None otherwise.
-        speed: steps per second lately, 0 while unknown.
+        speed: recent steps per second, 0 while unknown.
     """
+
+    landscape: Landscape
+    height: NDArray[np.float64]  # the array that the figure shows: the same object for the same slice, so sent once
 
     def __init__(
         self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None, minimum: Tensor | None = None
     ) -> None:
-        """Begin at x0, (dim,), or where it is None at a gradient-descent minimum, which may be known already."""
+        """Start at x0, (dim,), or else at a gradient-descent minimum, which may be known; measure, but do not slice."""
         self.problem, self.x0 = problem, x0
-        self.ghost: History | None = None
-        self.notice = ""
-        self.progress: tuple[float, str] | None = None
         start = minimum if x0 is None else x0
-        self.begin(settings, seed, gradient_descent_minimum(problem, seed=seed) if start is None else start)
-
-    def begin(self, settings: Settings, seed: int, start: Tensor) -> None:
-        """Put a new run at its start, measured but not yet sliced."""
-        problem, self.start = self.problem, start
-        knobs = settings.rule, settings.lr, settings.rho, settings.batch_size
+        self.start = gradient_descent_minimum(problem, seed=seed) if start is None else start
         self.run = Run(
-            problem, *knobs, x0=start, seed=seed, device=problem.device, dtype=problem.dtype, trail=TRAIL + 1
+            problem,
+            *(settings.rule, settings.lr, settings.rho, settings.batch_size),
+            x0=self.start,
+            seed=seed,
+            device=problem.device,
+            dtype=problem.dtype,
+            trail=TRAIL_STEPS + 1,
         )
         self.run.measure()
+        self.start_picture = problem.picture(self.start[None])
+        self.ghost: History | None = None
         self.estimates = History()
-        self.scene = Scene(self.run)
-        self.scene.remember()
-        self.start_picture = problem.picture(start[None])
-        self.stopped = ""
-        self.speed = 0.0
-        self._step_cost, self._row_cost, self._rows = 1e-3, 0.0, 0
-        self._measured = perf_counter()
-        self._clock, self._clock_steps = perf_counter(), 0
+        self.stopped = self.notice = ""
+        self._path: list[Tensor] = [self.run.x[0]]  # iterates (dim,) over the entire run
+        self._path_stride, self._path_count = 1, 1
+        self.plane, self._slice_wanted = "hessian", True
+        self._sliced_at, self._slice_cost = -np.inf, 0.0
+        self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
+        self._measured_at = self._speed_at = perf_counter()
+        self.speed, self._speed_steps = 0.0, 0
 
-    def restarted(self, settings: Settings, seed: int) -> Generator[None, None, Session]:
-        """Begin again in another session, so that this one can be drawn until that one can.
+    # sessions that replace this one
 
-        Args:
-            settings: of the new run.
-            seed: of the new run.
-
-        Yields:
-            Nothing, between pieces.
-
-        Returns:
-            The other session, measured and sliced; the run so far is its ghost.
-        """
+    def restarted(self, settings: Settings, seed: int) -> Generator[Progress, None, Session]:
+        """Start again in another session, measured and sliced, so that this one can be drawn meanwhile."""
         minimum = (yield from self.minimum(seed)) if self.x0 is None else None
         again = Session(self.problem, settings, seed, self.x0, minimum)
-        again.scene.kind = self.scene.kind if self.scene.kind != "pca" else "hessian"  # no trajectory yet
-        yield from self.succeeded(again)
+        again.plane = self.plane if self.plane != "pca" else "hessian"  # there is no trajectory yet
+        yield from again.follow(self)
         return again
 
-    def succeeded(self, again: Session) -> Iterator[None]:
-        """Make another session ready to be drawn in place of this one, whose run becomes its ghost.
+    def follow(self, previous: Session) -> Iterator[Progress]:
+        """Take the run of the previous session as the ghost, and slice the loss, so that this session can be drawn."""
+        self.ghost = previous.run.history if len(previous.run.history) > 1 else previous.ghost
+        yield from self.look(now=np.inf)
 
-        Args:
-            again: the other session; how far its slice is appears as the `progress` of this one.
-
-        Yields:
-            Nothing, between pieces.
-        """
-        again.ghost = self.run.history if len(self.run.history) > 1 else self.ghost
-        for _ in again.look(now=np.inf):
-            self.progress = again.progress
-            yield
-
-    def minimum(self, seed: int) -> Generator[None, None, Tensor]:
-        """A gradient-descent minimum; that of the run on show where it has the seed.
-
-        Args:
-            seed: of the descent's start.
-
-        Yields:
-            Nothing, between pieces.
-
-        Returns:
-            (dim,).
-        """
-        found = self.start
+    def minimum(self, seed: int) -> Generator[Progress, None, Tensor]:
+        """Find a gradient-descent minimum, (dim,); that of the present run if it has the same seed."""
+        minimum = self.start
         if self.x0 is not None or seed != self.run.seed:
             for fraction, point in descent(self.problem, seed=seed):
-                found, self.progress = point, (fraction, "finding the minimum")
-                yield
-        return found
+                minimum = point
+                yield fraction, "finding the minimum"
+        return minimum
 
-    def frame(self, steps: int, *, live: bool = False) -> Iterator[None]:
-        """The steps of one frame, a measurement, and a slice when the landscape has gone stale.
+    # steps and measurements
 
-        Args:
-            steps: how many.
-            live: True goes in pieces and leaves the measurement out as long as less time has passed since the last one
-                than that took, and the trace where it is dear: what is recorded then depends on the clock.
+    def frame(self, steps: int, *, live: bool = False) -> Iterator[Progress]:
+        """Take the steps of one frame, measure, and slice the loss if the slice is out of date.
 
-        Yields:
-            Nothing, between pieces of about 5 ms.
+        A live frame works in pieces, and it leaves the measurement out until as much time has passed as the last one
+        took. What is recorded then depends on the clock.
         """
         yield from self.advance(steps, live=live)
         yield from self.look(live=live)
 
-    def advance(self, steps: int, *, live: bool = True) -> Iterator[None]:
-        """Steps without a look; a divergence ends them.
-
-        Args:
-            steps: how many.
-            live: False takes them all at once.
-
-        Yields:
-            Nothing, between pieces of about 5 ms.
-        """
+    def advance(self, steps: int, *, live: bool = True) -> Iterator[Progress]:
+        """Take steps without a measurement, in pieces if live; a divergence ends them."""
         while steps:
-            n = int(np.clip(PIECE / self._step_cost, 1, steps)) if live else steps
+            n = int(np.clip(STEP_SLICE_S / self._step_cost, 1, steps)) if live else steps
             began = perf_counter()
             try:
                 self.run.step(n)
             except Diverged:
                 self.stopped = self.run.why_diverged()
+                self.notice = self.stop_text
                 return
             self._step_cost = max(perf_counter() - began, 1e-9) / n  # a coarse clock may not have ticked
             steps -= n
             curvature = float(self.run.curvature[0])
             if isfinite(curvature):
                 self.estimates.append({"step": self.run.steps, "curvature": curvature})
-                _bound(self.estimates)
-            yield
+                _limit_rows(self.estimates)
+            yield None
 
-    def look(self, now: float | None = None, *, live: bool = False) -> Iterator[None]:
-        """Measure, and slice.
+    @property
+    def stop_text(self) -> str:
+        """Why the run stopped, and what to do."""
+        return f"{self.stopped} The history is kept; lower η and press Reset."
 
-        Args:
-            now: as in `slice`.
-            live: as in `frame`.
-
-        Yields:
-            Nothing, between pieces.
-        """
-        rested = not live or perf_counter() - self._measured >= self._row_cost
+    def look(self, now: float | None = None, *, live: bool = False) -> Iterator[Progress]:
+        """Measure the present iterate if that has not been done, and slice the loss if the slice is out of date."""
+        rested = not live or perf_counter() - self._measured_at >= self._measurement_cost
         if rested and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
             self.measure(live=live)
-            yield
+            yield None
         yield from self.slice(now)
 
-    def slice(self, now: float | None = None) -> Iterator[None]:
-        """Slice the landscape anew when it has gone stale.
-
-        Args:
-            now: seconds of `time.perf_counter`; infinity when there is no hurry.
-
-        Yields:
-            Nothing, between pieces.
-        """
-        if not self.scene.stale(perf_counter() if now is None else now):
-            return
+    def measure(self, *, live: bool = False) -> None:
+        """Add a row to the history; if live and slow, with the trace only every fourth time."""
         began = perf_counter()
+        self.run.measure(trace=not live or self._measurement_cost < SLOW_MEASUREMENT_S or self._measurements % 4 == 0)
+        self._measurements += 1
+        self._measured_at = perf_counter()
+        self._measurement_cost = self._measured_at - began
+        _limit_rows(self.run.history)
+        if self._path_count % self._path_stride == 0:
+            self._path.append(self.run.x[0])
+        self._path_count += 1
+        if len(self._path) > MAX_PATH:
+            self._path, self._path_stride = self._path[::2], 2 * self._path_stride
+
+    # the slice of the loss
+
+    @property
+    def path(self) -> Tensor:
+        """The iterates over the entire run, (steps, dim), the present one last."""
+        return torch.stack([*self._path, self.run.x[0]])
+
+    def choose_plane(self, kind: str) -> None:
+        """Slice another plane from the next look on."""
+        if kind != self.plane:
+            self.plane, self._slice_wanted = kind, True
+
+    def recenter(self) -> None:
+        """Slice around the present iterate at the next look."""
+        self._slice_wanted = True
+
+    def slice(self, now: float | None = None) -> Iterator[Progress]:
+        """Slice the loss if the slice is out of date; an infinite `now` does not wait for a better time."""
+        began = perf_counter()
+        if not self._out_of_date(began if now is None else now):
+            return
+        self._slice_wanted = False
         try:
-            for fraction in self.scene.slice():
-                if perf_counter() - began > PATIENCE:
-                    self.progress = fraction, "slicing the landscape"
-                yield
-        except ValueError as error:  # a trajectory that spans no plane yet
-            if self.scene.kind == "hessian":
+            with one_thread(self.problem):
+                plane, radius, center = self._next_plane()
+        except ValueError as error:  # the trajectory spans no plane yet
+            if self.plane == "hessian":
                 raise
             self.notice = f"{error}."
-            self.scene.kind, self.scene.wanted = "hessian", True
+            self.choose_plane("hessian")
             yield from self.slice(now)
-        self.progress = None
+            return
+        for fraction, landscape in slices(self.problem, plane, radius=radius, resolution=RESOLUTION, center=center):
+            if landscape is not None:
+                self.landscape, self.height = landscape, heights(landscape)
+            yield (fraction, "slicing the landscape") if perf_counter() - began > PROGRESS_DELAY_S else None
+        self._sliced_at = perf_counter()
+        self._slice_cost = self._sliced_at - began
 
-    def measure(self, *, live: bool = False) -> None:
-        """Add a row to the history; live, without the trace in three of four where that is dear."""
-        began = perf_counter()
-        self.run.measure(trace=not live or self._row_cost < DEAR or self._rows % 4 == 0)
-        self._rows += 1
-        self._measured = perf_counter()
-        self._row_cost = self._measured - began
-        _bound(self.run.history)
-        self.scene.remember()
+    def _drawn_iterates(self) -> Tensor:
+        """Return the iterates to draw, (steps, dim): the latest in the Hessian's plane, the entire run in others."""
+        return torch.cat(tuple(self.run.trail)) if self.plane == "hessian" else self.path
+
+    def _out_of_date(self, now: float) -> bool:
+        """Return whether the slice no longer shows the run.
+
+        Another plane is wanted, the trail is out of view or too small in it, the valley floor has moved off the plane,
+        or the eigenvectors have turned. Slicing takes at most a fifth of the time, or half of it while the trail is out
+        of view.
+        """
+        if self._slice_wanted:
+            return True
+        rested = now - self._sliced_at
+        if self.plane != "hessian" or rested < max(0.4, self._slice_cost):
+            return False
+        with one_thread(self.problem):
+            coordinates, lost = self.landscape.plane.project(self._drawn_iterates())
+        low, high = self.landscape.axis1[[0, -1]]
+        radius = (high - low) / 2
+        if np.linalg.norm(coordinates - (low + high) / 2, axis=1).max() > radius:
+            return True
+        if rested < max(1.0, 4 * self._slice_cost):
+            return False
+        spread = np.ptp(coordinates, axis=0).max()
+        off_plane = lost[-1] * float((self.run.x[0] - self.landscape.plane.origin).norm())
+        if off_plane > radius or (spread < 0.25 * radius and radius > 1.2 * self._least_radius()):
+            return True
+        vectors = self.run.eigenvectors
+        return vectors is not None and float((vectors[0, :2] @ self.landscape.plane.directions[0]).norm()) < 0.8
+
+    def _least_radius(self) -> float:
+        return max(1e-4 * float(self.run.x.norm()), 1e-6)
+
+    def _next_plane(self) -> tuple[Plane, float, tuple[float, ...]]:
+        """Return the plane to slice (for one parameter a line), half the side of the square on it, and its centre."""
+        run = self.run
+        if self.plane == "random":
+            return random_plane(self.problem, run.x[0], seed=run.seed), 1.0, (0.0, 0.0)
+        if self.plane == "pca":
+            plane = pca_plane(self.path)
+            return plane, 1.1 * float(np.abs(plane.project(self.path)[0]).max()), (0.0, 0.0)
+        latest = torch.cat(tuple(run.trail))
+        middle = (latest[-1] + latest[-2]) / 2 if len(latest) > 1 else latest[-1]  # the bottom of a 2-cycle
+        if self.problem.dim == 1:  # the coordinate on the line is the parameter itself
+            line = Plane("hessian", torch.zeros_like(middle), torch.ones_like(middle)[None], ("x",))
+            return line, max(1.4 * float((latest - middle).abs().max()), self._least_radius()), (float(middle),)
+        vectors = run.eigenvectors
+        assert vectors is not None, "the run has been measured"
+        vectors = vectors[0, :2]
+        if hasattr(self, "landscape") and self.landscape.plane.kind == "hessian":  # do not mirror the picture
+            products = (vectors * self.landscape.plane.directions).sum(1, keepdim=True)
+            vectors = torch.where(products < 0, -vectors, vectors)
+        plane = hessian_plane(self.problem, middle, vectors=vectors)
+        return plane, max(1.4 * float(np.abs(plane.project(latest)[0]).max()), self._least_radius()), (0.0, 0.0)
+
+    # what is shown
 
     def figure(self, compare: bool) -> dict[str, Any]:
-        """The picture of things as they are, as plain plotly JSON.
-
-        Args:
-            compare: whether to show the ghost.
-
-        Returns:
-            From `samviz.figures.lab_figure`.
-        """
-        with one_thread(self.problem):
-            return lab_figure(self._frame(compare))
-
-    def _frame(self, compare: bool) -> Frame:
-        run, scene = self.run, self.scene
-        history = run.history.thinned(POINTS)
-        edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
-        full = history["batch_size"] == self.problem.samples
-        edge[~full | (history["rule"] != "sam")] = np.nan  # it is about SAM and the full batch's gradient
-        trail, lost = scene.trail()
-        return Frame(
-            history=history,
-            edge=edge,
-            estimates=np.array([tuple(row.values()) for row in self.estimates.thinned(BEADS).rows]).reshape(-1, 2),
-            changes=run.changes,
-            ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
-            samples=self.problem.samples,
-            landscape=scene.landscape,
-            height=scene.height,
-            trail=trail,
-            lost=float(lost[-1]),
-            shown=f"last {len(trail) - 1} steps" if scene.kind == "hessian" else "the run so far",
-            picture=self.problem.picture(run.x),
-            start=self.start_picture,
-            path=scene.path.cpu().double().numpy(),
-        )
+        """Draw the present state as plain plotly JSON, with the ghost if `compare`."""
+        run, iterates = self.run, self._drawn_iterates()
+        with one_thread(self.problem), torch.no_grad():
+            history = run.history.thinned(POINTS)
+            edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
+            full = history["batch_size"] == self.problem.samples
+            edge[~full | (history["rule"] != "sam")] = np.nan  # it holds for SAM with the full batch's gradient
+            trail, lost = self.landscape.plane.project(iterates)
+            if self.problem.dim == 1:  # drawn on the curve of the loss
+                trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
+            estimates = self.estimates.thinned(DRAWN_ESTIMATES).rows
+            return lab_figure(
+                Frame(
+                    history=history,
+                    edge=edge,
+                    estimates=np.array([tuple(row.values()) for row in estimates]).reshape(-1, 2),
+                    changes=run.changes,
+                    ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
+                    samples=self.problem.samples,
+                    landscape=self.landscape,
+                    height=self.height,
+                    trail=trail,
+                    lost=float(lost[-1]),
+                    shown=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
+                    picture=self.problem.picture(run.x),
+                    start=self.start_picture,
+                    path=self.path.cpu().double().numpy(),
+                )
+            )
 
     def now(self) -> dict[str, Any]:
-        """The latest row of the history under the present settings, which may have changed since."""
+        """Return the latest row of the history under the present settings, which may have changed since."""
         settings = self.run.settings
-        knobs = settings.row() | {"batch_size": settings.batch_size or self.problem.samples}
-        return self.run.history.rows[-1] | knobs
+        batch_size = settings.batch_size or self.problem.samples
+        return self.run.history.rows[-1] | settings.row() | {"batch_size": batch_size}
 
-    def status(self, playing: bool) -> str:
-        """The line under the controls: the step, the engine, and what is happening."""
+    def status_text(self, playing: bool) -> str:
+        """Return the line under the controls: the step, the engine, the phase, and what to watch."""
         run, precision = self.run, str(self.problem.dtype).removeprefix("torch.")
         return words.status(
             self.now(),
             self.problem.samples,
             step=run.steps,
-            speed=self.clock(),
+            speed=self._update_speed(),
             place=f"{self.problem.device.type.upper()} {precision}, {run.engine}",
             playing=playing,
             stopped=bool(self.stopped),
@@ -270,20 +320,20 @@ class Session:
         )
 
     def falling(self) -> bool:
-        """Whether the loss fell by a fifth over the last twenty measurements."""
+        """Return whether the loss fell by a fifth over the last twenty measurements."""
         losses = [row["loss"] for row in self.run.history.rows[-20:]]
         return len(losses) == 20 and sum(losses[10:]) < 0.8 * sum(losses[:10])
 
-    def clock(self) -> float:
-        """Steps per second since about half a second ago."""
+    def _update_speed(self) -> float:
+        """Return the steps per second since about half a second ago."""
         now, steps = perf_counter(), self.run.steps
-        if now - self._clock > 0.5:
-            self.speed = max(steps - self._clock_steps, 0) / (now - self._clock)
-            self._clock, self._clock_steps = now, steps
+        if now - self._speed_at > 0.5:
+            self.speed = max(steps - self._speed_steps, 0) / (now - self._speed_at)
+            self._speed_at, self._speed_steps = now, steps
         return self.speed
 
 
-def _bound(history: History) -> None:
-    """Drop every other row, and keep the last one, when there are too many."""
-    if len(history) > ROWS:
+def _limit_rows(history: History) -> None:
+    """Drop every other row but the last one if there are too many."""
+    if len(history) > MAX_ROWS:
         history.rows = history.rows[::-2][::-1]

@@ -22,7 +22,7 @@ from samviz.checks import check_int
 from samviz.dynamics import Settings
 from samviz.dynamics.checkpoint import digest
 from samviz.lab.record import retake, round_steps
-from samviz.lab.session import Session
+from samviz.lab.session import Progress, Session
 from samviz.problems import Problem, mlp, quadratic, valley
 from samviz.problems.data import DATASETS
 from samviz.problems.mlp import MLP
@@ -111,25 +111,24 @@ def check_same_problem(shared: Shared, text: str, problem: Problem, dtype: torch
         )
 
 
-def replayed(session: Session, shared: Shared) -> Generator[None, None, Session]:
-    """Return a new session at the end of a shared run; yield between pieces of about 5 ms.
+def replayed(session: Session, shared: Shared) -> Generator[Progress, None, Session]:
+    """Return a new session at the end of a shared run; yield the progress after each piece of about 5 ms.
 
-    The run of `session`, which has the same problem, becomes the ghost; its `progress` is updated.
+    The run of `session`, which has the same problem, becomes the ghost.
     """
     problem = session.problem
     x0 = None if shared.x0 is None else problem.points(shared.x0, "x0")[0]
     minimum = (yield from session.minimum(shared.seed)) if x0 is None else None
     again = Session(problem, shared.changes[0][1], shared.seed, x0, minimum)
-    again.scene.kind = session.scene.kind
+    again.choose_plane(session.plane)
     for _ in retake(again, shared.changes, round_steps(shared.steps, ROWS), live=True):
-        session.progress = again.run.steps / max(shared.steps, 1), "replaying the shared run"
-        yield
+        yield again.run.steps / max(shared.steps, 1), "replaying the shared run"
     if digest(again.run.x)[:8] != shared.end:
         again.notice = (
             f"The same settings led to a different iterate: the text is from samviz {shared.origin}, this is samviz "
             f"{__version__} {_platform(again)}. Only the same version, engine and processor give the same bits."
         )
-    yield from session.succeeded(again)
+    yield from again.follow(session)
     return again
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from samviz.dynamics import History
 from samviz.figures.history import probe_figure
-from samviz.lab.attended import attended
 from samviz.lab.controls import Button, Control, Slider, decades
+from samviz.lab.display import is_interactive
 from samviz.lab.panel import Drawing, Panel
-from samviz.lab.player import SILENCE
+from samviz.lab.scheduler import REPLY_TIMEOUT_S
 
 PAUSE, DRAG = 0.25, 1.0  # seconds between two pictures, and within which moves of a slider are one change
 SETTINGS = {"lr": ("η learning rate", decades(-6, 1)), "rho": ("ρ radius", [0.0, *decades(-4, 0)])}
@@ -78,7 +78,7 @@ class Watch(Panel):
         self._refresh()
 
     def _ipython_display_(self) -> None:
-        if self.train is not None and self._thread is None and not attended():
+        if self.train is not None and self._thread is None and not is_interactive():
             self._thread = main_thread()  # nobody is there to press Start
             self.train()  # an error is the cell's own
             self._state = "Finished"
@@ -94,7 +94,7 @@ class Watch(Panel):
             self.error = None if self._stopping and isinstance(error, KeyboardInterrupt) else error
         self._state = "Failed" if self.error else "Stopped" if self._stopping else "Finished"
         self.training = False
-        self.player.post(self._refresh)
+        self.scheduler.post(self._refresh)
 
     def _stepped(self) -> None:
         if self._before is not None:
@@ -104,17 +104,18 @@ class Watch(Panel):
             self._rates[probe.steps] = self._now("lr")
         if self._stopping and here is self._thread:
             raise KeyboardInterrupt("stopped by the panel")
-        if self.player.loop is None or monotonic() - self._told < (SILENCE if here is main_thread() else PAUSE):
+        pause = REPLY_TIMEOUT_S if here is main_thread() else PAUSE
+        if self.scheduler.loop is None or monotonic() - self._told < pause:
             return
         self._told = monotonic()
         if here is main_thread():  # it trains in a cell, and the loop cannot be heard before that ends
-            self.player.finish(self._work())
+            self.scheduler.finish(self._work())
         else:
-            self.player.post(self._refresh)
+            self.scheduler.post(self._refresh)
 
     # in the kernel's thread
 
-    def _restart(self) -> None:
+    def _update(self) -> None:
         """Do what was pressed and moved, and draw."""
         before, self._heard = self._heard, self.values
         for name in (name for name, value in self._heard.items() if value != before[name]):
@@ -122,12 +123,12 @@ class Watch(Panel):
                 self._steer(name, self._heard[name])
             else:
                 {"start": self.start, "stop": self.stop}[name]()
-        super()._restart()
+        super()._update()
 
     def _refresh(self) -> None:
         """Draw although no control has moved."""
-        self._asked = None
-        super()._restart()
+        self._drawn_values = None
+        super()._update()
 
     def _now(self, name: str) -> float:
         return float(self.optimizer.param_groups[0][name])
@@ -167,8 +168,8 @@ class Watch(Panel):
         told += [f"the training itself has set {SETTINGS[name][0][0]} to {self._now(name):.3g}" for name in odd]
         return " · ".join(told)
 
-    def _draw(self, heard: bool) -> None:
-        super()._draw(heard)
+    def _draw(self, can_acknowledge: bool) -> None:
+        super()._draw(can_acknowledge)
         if self.error is not None:
             frame = next(iter(extract_tb(self.error.__traceback__)[1:2]), None)
             where = f", in {frame.name}, line {frame.lineno}: {frame.line}" if frame else ""

@@ -88,7 +88,7 @@ def sentence(notebook: Any, number: int = 0) -> str:
 
 def settled(notebook: Any, name: str = "panel", seconds: float = 120) -> None:
     """Wait until a panel, by its name in the kernel, has drawn its picture of the present values."""
-    done = "{0}._asked == {0}.values and {0}.player.work is None and not {0}._fresh and {0}.view._seq == {0}.view._ack"
+    done = "{0}._drawn_values == {0}.values and {0}.scheduler.idle and {0}.view._seq == {0}.view._ack"
     notebook.until(done.format(name), seconds=seconds)
 
 

@@ -172,7 +172,7 @@ def test_the_words_about_a_picture_change_with_it(notebook: Any) -> None:
     words = "node => document.getElementById(node.getAttribute('aria-describedby')).textContent"
     before = figure.evaluate(words)
     notebook.page.get_by_role("slider", name="η (λ₁ = 2)", exact=True).press("ArrowLeft")
-    notebook.until("panel.player.work is None and panel.view._seq == panel.view._ack", seconds=60)
+    notebook.until("panel.scheduler.idle and panel.view._seq == panel.view._ack", seconds=60)
     after = figure.evaluate(words)
     assert after != before
     spoken = notebook.page.locator(CARD).nth(1).get_by_role("status")

@@ -72,7 +72,7 @@ def test_its_radius_changes_nothing_and_a_second_eigenvalue_does(panel):
 def test_the_lab_is_there_with_one_sample(panel):
     lab = panel.page.locator(".samviz-lab").first
     lab.scroll_into_view_if_needed()
-    assert panel.kernel("lab.view.batch_size") == 1
+    assert panel.kernel("lab.values['batch_size']") == 1
     lab.get_by_role("button", name="Play").click()
     panel.until("lab.session.run.steps > 50", seconds=30)
     panel.kernel("lab.pause()")

@@ -12,7 +12,7 @@ import pytest
 
 from samviz.figures import save
 from samviz.lab import Lab
-from samviz.lab.presets import THEOREM
+from samviz.lab.lab import THEOREM
 from samviz.problems import valley
 
 from .pages import offline, photographed

@@ -41,7 +41,7 @@ def press(lab: Any, name: str) -> None:
 def reset(notebook: Notebook) -> None:
     """Press Reset in the page's first lab."""
     press(lab_in(notebook), "Reset")
-    notebook.until("lab.session.run.steps == 0 and lab.player.work is None")
+    notebook.until("lab.session.run.steps == 0 and lab.scheduler.idle")
 
 
 def marks(notebook: Any, number: int = 0) -> list[str]:
@@ -76,7 +76,7 @@ def test_a_newcomer_steers_a_running_sam(start: Notebook) -> None:
 
     lab.get_by_role("button", name="Pause", exact=True).click()
     lab.get_by_role("button", name="Play", exact=True).wait_for()
-    notebook.until("lab.player.work is None and lab.view._seq == lab.view._ack")
+    notebook.until("lab.scheduler.idle and lab.view._seq == lab.view._ack")
     steps = notebook.kernel("lab.session.run.steps")
     notebook.page.wait_for_timeout(300)
     assert notebook.kernel("lab.session.run.steps") == steps
@@ -109,7 +109,7 @@ def test_the_lab_as_the_readme_shows_it(start: Notebook) -> None:
     notebook.until("lab.session.run.steps", lambda steps: steps >= 900, 120)
     press(lab, "Pause")
     lab.get_by_role("button", name="Play", exact=True).wait_for()
-    notebook.until("lab.player.work is None and lab.view._seq == lab.view._ack")
+    notebook.until("lab.scheduler.idle and lab.view._seq == lab.view._ack")
     notebook.screenshot("lab", ".samviz-lab")
     assert notebook.kernel("float(lab.session.run.history['cos_v1'][-1])") > 0.9
     assert notebook.errors == []
@@ -125,7 +125,7 @@ def test_two_labs_run_at_once_and_run_all_goes_on(labs: Notebook) -> None:
     before = notebook.kernel(steps)
     notebook.until(steps, lambda after: all(b - a > 50 for a, b in zip(before, after, strict=True)))
     lab_in(notebook, 1).get_by_label("plane").select_option("pca")
-    notebook.until("other.session.scene.landscape.plane.kind", lambda kind: kind == "pca")
+    notebook.until("other.session.landscape.plane.kind", lambda kind: kind == "pca")
     notebook.screenshot("two_labs")
     for number in (0, 1):
         press(lab_in(notebook, number), "Pause")
@@ -157,7 +157,7 @@ def test_one_sample_at_a_time_lowers_the_trace(labs: Notebook) -> None:
     press(lab, "Play")
     notebook.until("lab.session.run.steps", lambda value: value > 4000, seconds=90)
     press(lab, "Pause")
-    notebook.until("lab.player.work is None and lab.view._seq == lab.view._ack")
+    notebook.until("lab.scheduler.idle and lab.view._seq == lab.view._ack")
     trace = [value for value in curve(notebook, "trace") if value is not None]
     assert trace[-1] < trace[0] / 2
     notebook.screenshot("one_sample")

@@ -63,7 +63,7 @@ CELLS = [
 GRAPHS = ["lab", *PANELS, "slices", "watch"]  # in the page's order
 EVERY = "({})".format(", ".join(GRAPHS))
 LOSS = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'loss')"
-AT_REST = "lab.player.work is None and not lab.player.due and lab.view._seq == lab.view._ack"
+AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 LOOK = f"""(number) => {{ // a number that stands for what the graph shows
     const {{ data, layout }} = {GRAPH.format("number")};
     const shown = [data, layout.title, layout.annotations, layout.shapes];
@@ -76,7 +76,7 @@ LISTEN = """() => { // to what the kernel confirms
     window.confirmed = {};
     const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
     kernel.iopubMessage.connect((_, { content }) => {
-        if (content?.data?.content?.got) Object.assign(window.confirmed, content.data.content.state);
+        if (content?.data?.content?.confirmed) Object.assign(window.confirmed, content.data.content.values);
     });
 }"""
 
@@ -210,8 +210,7 @@ def lab(page: Notebook) -> Iterator[Any]:
     """The lab's card, at rest at step 0; it is put back afterwards."""
     found = card(page, "lab")
     found.scroll_into_view_if_needed()
-    names = "rule", "rho", "lr", "batch_size", "seed", "steps_per_frame", "plane", "compare"
-    first = page.kernel(f"{{name: getattr(lab.view, name) for name in {names}}}")
+    first = page.kernel("lab.values")
     yield found
     if page.kernel("lab.view.playing"):
         press(found, "Pause")
@@ -233,7 +232,7 @@ def drawn(notebook: Notebook) -> None:
     """Wait until every graph shows the newest picture that the kernel has."""
     graphs = "[...document.querySelectorAll('.samviz-graph')]"
     wait(notebook, f"{graphs}.length === {len(GRAPHS)} && {graphs}.every(graph => graph.data)")
-    notebook.until(f"all(it.player.work is None and it.view._seq == it.view._ack for it in {EVERY})", seconds=120)
+    notebook.until(f"all(it.scheduler.idle and it.view._seq == it.view._ack for it in {EVERY})", seconds=120)
 
 
 def confirmed(notebook: Notebook, name: str, value: Any) -> None:
@@ -337,15 +336,15 @@ def test_reset_while_the_lab_plays_and_a_slider_moved_right_after(page: Notebook
 
 def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook, lab: Any) -> None:
     settings = "lab.session.run.settings"
-    lower = page.kernel("max(lr for lr in lab.view.stops['lr'] if lr < lab.view.lr)")
+    lower = page.kernel("max(lr for lr in lab.controls['lr'].stops if lr < lab.values['lr'])")
     for role, label, action, name, value, reached in (
         ("slider", "ρ radius", "ArrowRight", "rho", 0.001, f"{settings}.rho"),
         ("slider", "η learning rate", "ArrowLeft", "lr", lower, f"{settings}.lr"),
         ("slider", "batch size", "ArrowDown", "batch_size", 19, f"{settings}.batch_size"),
         ("combobox", "rule", "asam", "rule", "asam", f"{settings}.rule"),
-        ("combobox", "plane", "random", "plane", "random", "lab.session.scene.landscape.plane.kind"),
-        ("combobox", "steps per frame", "5", "steps_per_frame", 5, "lab.view.steps_per_frame"),
-        ("checkbox", "ghost of the last run", True, "compare", True, "lab.view.compare"),
+        ("combobox", "plane", "random", "plane", "random", "lab.session.landscape.plane.kind"),
+        ("combobox", "steps per frame", "5", "steps_per_frame", 5, "lab.values['steps_per_frame']"),
+        ("checkbox", "ghost of the last run", True, "compare", True, "lab.values['compare']"),
     ):
         use(lab.get_by_role(role, name=label, exact=True), Move(role, label, action, name, value))
         confirmed(page, name, value)
@@ -381,7 +380,7 @@ def test_divergence_is_told_and_reset_works_after_it(page: Notebook, lab: Any) -
     lab.get_by_role("button", name="Play", exact=True).wait_for()
     field.fill(before)
     field.press("Enter")
-    page.until("lab.view.lr", lambda lr: lr != 5)
+    page.until("lab.values['lr']", lambda lr: lr != 5)
     press(lab, "Reset")
     page.until("lab.session.run.steps == 0")
     press(lab, "Play")
@@ -393,7 +392,7 @@ def test_what_is_typed_arrives_exactly_and_what_cannot_be_is_refused(page: Noteb
     field = lab.get_by_label("ρ radius, typed")
     field.select_text()
     field.press_sequentially("0.0123")
-    assert page.kernel("lab.view.rho") == 0  # not before it is meant
+    assert page.kernel("lab.values['rho']") == 0  # not before it is meant
     field.press("Enter")
     assert page.until("lab.session.run.settings.rho") == 0.0123
     assert lab.get_by_role("slider", name="ρ radius", exact=True).get_attribute("aria-valuetext") == "0.0123"
@@ -417,7 +416,7 @@ def test_what_is_typed_arrives_exactly_and_what_cannot_be_is_refused(page: Noteb
 
 
 def test_keys_move_a_slider_stop_by_stop(page: Notebook, lab: Any) -> None:
-    for label, trait, key, after in (
+    for label, name, key, after in (
         ("ρ radius", "rho", "ArrowUp", 0.001),
         ("ρ radius", "rho", "ArrowRight", 0.0011),
         ("ρ radius", "rho", "End", 1),
@@ -427,7 +426,7 @@ def test_keys_move_a_slider_stop_by_stop(page: Notebook, lab: Any) -> None:
     ):
         slider = lab.get_by_role("slider", name=label, exact=True)
         slider.press(key)
-        page.until(f"lab.view.{trait}", lambda value, after=after: value == after)
+        page.until(f"lab.values[{name!r}]", lambda value, after=after: value == after)
         assert slider.get_attribute("aria-valuetext") == ("20 (full)" if after == 20 else f"{after:g}")
 
 

@@ -57,7 +57,7 @@ def kept(keep_notebook):
 def panel(kept):
     """The panel in a notebook that is run anew for each test."""
     kept.run_all()
-    kept.until("panel.view.attended")
+    kept.until("panel.view.acknowledged")
     wait(kept, DRAWN)
     kept.page.locator(".samviz-panel").scroll_into_view_if_needed()
     yield kept
@@ -128,7 +128,7 @@ def test_a_point_is_dragged(panel):
     moved = panel.until("panel.values['x']", lambda at: at != (0.6, 0.4))
     panel.page.mouse.up()
     wait(panel, f"Math.abs({GRAPH.format(0)}.data[2].x[0] - {GRAPH.format(0)}._fullLayout.xaxis.p2d(0)) > 0.1")
-    panel.until("panel.view._seq == panel.view._ack and panel.player.work is None")
+    panel.until("panel.view._seq == panel.view._ack and panel.scheduler.idle")
     at = panel.kernel("panel.values['x']")
     assert at[0] < moved[0] + 1e-9
     assert at[0] < 0.4
@@ -222,7 +222,7 @@ def test_a_point_follows_a_finger(panel):
         places = [] if shift is None else [{"x": x + shift, "y": y}]
         cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
     assert panel.until("panel.values['x']", lambda at: at[0] < 0.6 and at[1] == 0.4)
-    panel.until("panel.view._seq == panel.view._ack and panel.player.work is None")
+    panel.until("panel.view._seq == panel.view._ack and panel.scheduler.idle")
     panel.page.wait_for_timeout(200)
     assert point(panel) == pytest.approx((x - 100, y), abs=1.5)
 

@@ -30,7 +30,7 @@ def test_resets_while_it_plays_and_a_slider_moves(open_notebook: Callable[..., N
         notebook.page.wait_for_timeout(50 * number)  # from at once to nearly a second later
         radius = 0.05 + 0.001 * (number + 1)
         typed(notebook, "ρ radius", f"{radius:g}")
-        reset = f"id(lab.session.run) != {old} and lab.session.run.steps == 0 and lab.player.work is None"
+        reset = f"id(lab.session.run) != {old} and lab.session.run.steps == 0 and lab.scheduler.idle"
         notebook.until(f"{reset} and lab.session.run.settings.rho == {radius:g}", seconds=60)
         assert notebook.kernel("(lab.view.playing, lab.view.alert)") == (False, "")
     assert lab.get_by_role("alert").inner_text() == ""

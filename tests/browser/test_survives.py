@@ -254,7 +254,7 @@ def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, loss
             wire.lossy = True
             typed(lab, RADIUS, "0.0111")
             assert lab.kernel("lab.view.set_trait('plane', 'random')") is None
-            lab.until("lab.session.scene.landscape.plane.kind", lambda kind: kind == "random")
+            lab.until("lab.session.landscape.plane.kind", lambda kind: kind == "random")
             lab.page.wait_for_timeout(1500)
         wire.cut()
         connected = (

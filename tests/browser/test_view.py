@@ -8,7 +8,7 @@ import pytest
 
 VIEW = """
 import numpy as np
-from samviz.lab.view import LabView
+from samviz.lab.lab import LabWidget
 
 grid = np.linspace(-1.0, 1.0, 21)
 hills = np.add.outer(grid**2, 2 * grid**2)
@@ -27,7 +27,7 @@ def figure(n, title="loss"):
 
 
 def make(**settings):
-    view = LabView(
+    view = LabWidget(
         rules=[["gd", "gradient descent"], ["sam", "SAM"]], presets=["first", "second"], samples=20,
         planes=[["hessian", "v1 and v2"], ["random", "random"]], rule="sam", plane="hessian", rho=0.02, **settings,
     )
@@ -56,7 +56,7 @@ def kept(keep_notebook):
 def lab(kept):
     """The view in a notebook that is run anew for each test."""
     kept.run_all()
-    kept.until("view.attended")
+    kept.until("view.acknowledged")
     yield kept
     assert kept.errors == []
 
@@ -97,7 +97,7 @@ def test_buttons_lists_and_the_switch(lab):
 
 
 def test_frames_are_drawn_and_acknowledged(lab):
-    lab.until("view.ready and view.attended")
+    lab.until("view.ready and view.acknowledged")
     before = curve(lab.page)
     graph = "document.querySelector('.samviz-graph')"
     lab.page.evaluate(f"() => {{ window.moves = 0; {graph}.on('plotly_animated', () => window.moves++) }}")

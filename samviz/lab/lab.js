@@ -1,0 +1,89 @@
+// The lab in the browser: a panel's controls, and what plays, pauses and shares its run. The kernel's half is lab.py.
+
+const KERNEL_TIMEOUT_MS = 4000; // without a message while it plays: then the kernel is asked, and so long later called silent
+
+function createLab(context, store) {
+  const parts = createParts(context, "lab", () => { preset.value = ""; });
+  const { undo, get, follow, alert, send, sendValues, field, button, row, sliders, others, caption } = parts;
+  const act = (action, value = null) => send({ action, value });
+
+  // A kernel that was killed sends nothing. If none arrives while the lab plays, ask; without an answer, say so.
+  let heardAt = performance.now(), askedAt = 0, silent = false;
+  const running = () => get("playing") && !silent;
+  const setSilent = (is) => {
+    silent = is;
+    alert.textContent = is ? alert.textContent || "The kernel does not answer. Unless another cell is running, run the cell of this lab again." : get("alert");
+    showPlay();
+    status.show();
+  };
+  const hear = () => {
+    [heardAt, askedAt] = [performance.now(), 0];
+    if (silent) setSilent(false);
+  };
+  const watch = setInterval(() => {
+    const now = performance.now();
+    if (!running() || now - heardAt < KERNEL_TIMEOUT_MS) return;
+    if (!askedAt) {
+      askedAt = now;
+      sendValues(); // which the kernel confirms even if there are none
+    } else if (now - askedAt > KERNEL_TIMEOUT_MS) setSilent(true);
+  }, 1000);
+  context.model.on("msg:custom", hear);
+  undo.push(() => context.model.off("msg:custom", hear), () => clearInterval(watch));
+
+  // buttons
+  const play = make("button", { type: "button", className: "samviz-play", onclick: () => {
+    store.hold(running());
+    act(running() ? "pause" : "play");
+  } });
+  const showPlay = () => {
+    const icon = make("span", { ariaHidden: "true", textContent: running() ? "❚❚" : "▶" });
+    play.replaceChildren(icon, running() ? " Pause" : " Play");
+    store.hold(false);
+  };
+  follow("playing", showPlay);
+  const preset = make("select", { onchange: () => act("preset", preset.value) },
+    make("option", { value: "", textContent: "choose…", disabled: true, selected: true }),
+    ...get("presets").map((name) => make("option", { value: name, textContent: name })));
+  const text = make("input", { // holds the run, or another that is pasted
+    type: "text", className: "samviz-typed", style: "flex: 1; width: auto; font-weight: 400", autocomplete: "off", spellcheck: false,
+    onkeydown: ({ key }) => { if (key === "Enter" && text.value.trim()) act("load", text.value); },
+  });
+  const copied = make("span", { role: "status" });
+  const sharing = field("this run as text; or paste another, then Enter", text, copied);
+  Object.assign(sharing, { hidden: true, style: "flex: 1 1 100%", id: nextId() });
+  const share = button("Share", () => {
+    sharing.hidden = !sharing.hidden;
+    share.setAttribute("aria-expanded", !sharing.hidden);
+    if (!sharing.hidden) act("share");
+  });
+  share.setAttribute("aria-expanded", false);
+  share.setAttribute("aria-controls", sharing.id);
+  follow("shared", () => {
+    [text.value, copied.textContent] = [get("shared"), ""];
+    if (sharing.hidden || !text.value) return;
+    text.focus();
+    text.select();
+    navigator.clipboard?.writeText(text.value).then(() => { copied.textContent = "copied"; }, () => {}); // not every page may
+  });
+
+  // status and progress
+  const status = caption("samviz-status", () => (silent ? "" : get("sentence")));
+  const bar = make("progress", { max: 1, id: nextId() });
+  const doing = make("label", { htmlFor: bar.id });
+  const progress = make("span", { className: "samviz-field samviz-progress" }, doing, bar);
+  follow("progress progress_label", () => {
+    progress.hidden = get("progress") < 0;
+    bar.value = Math.max(0, get("progress"));
+    doing.textContent = get("progress_label");
+  });
+
+  others.splice(-1, 0, button("Re-centre", () => act("recenter"))); // before the ghost
+  context.el.append(make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
+    row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), field("preset", preset),
+      make("div", { className: "samviz-words" }, progress, status.shown, status.spoken)),
+    ...sliders, row(...others, share, sharing), alert, createGraph(store, parts, { caption: status.shown })));
+  return () => undo.forEach((undone) => undone());
+}
+
+export default widget(createLab);

@@ -1,0 +1,172 @@
+"""Work and drawing in short pieces on the kernel's event loop, as fast as the browser draws."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+MAX_FRAMES_PER_S = 15  # a browser that draws all the time handles clicks late
+REPLY_TIMEOUT_S = 1.0  # draw for a browser that has not answered for so long: `show` then asks whether it is there
+
+_running: set[Scheduler] = set()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    for scheduler in _running:
+        scheduler.interrupted = True
+
+
+def _handle_interrupts(handle: bool) -> None:
+    """Handle SIGINT if nobody else does, or ignore it again.
+
+    Between cells ipykernel ignores SIGINT. While it handles a cell or a message it has its own handler, and afterwards
+    restores the previous one. Therefore this is called before each piece of work. The handler that remains after the
+    last piece is at worst `_interrupt`, which then does nothing.
+    """
+    before, after = (signal.SIG_IGN, _interrupt) if handle else (_interrupt, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is before:
+        signal.signal(signal.SIGINT, after)
+
+
+class Scheduler:
+    """Runs work between the kernel's other tasks, on the event loop's thread.
+
+    Work is an iterator of short pieces (about 5 ms each). When it ends, a picture is due, and the next work starts
+    after that has been drawn. New work replaces the present work. Required work, such as a Reset, is not replaced by
+    other work but completed before it. Without an event loop, work is done at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        next_work: Callable[[], Iterator[object] | None] = lambda: None,
+        draw: Callable[[bool], None],
+        ready: Callable[[], bool],
+        fail: Callable[[BaseException], None],
+        report: Callable[[Any], None] = lambda progress: None,
+    ) -> None:
+        """Start with nothing to do.
+
+        Args:
+            next_work: returns the work that follows, or None.
+            draw: draws the picture that is due; its argument is whether the kernel can receive an acknowledgement.
+            ready: returns whether the browser can take another frame.
+            fail: handles an exception in the work, which stops it.
+            report: called with what each piece of work yields, and with None at the end of the work.
+        """
+        self.next_work, self.draw, self.ready, self.fail, self.report = next_work, draw, ready, fail, report
+        try:
+            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # a plain script
+            self.loop = None
+        self.required: Iterator[object] | None = None
+        self.work: Iterator[object] | None = None
+        self.due = self.urgent = False
+        self.drawn_at = -REPLY_TIMEOUT_S
+        self.task: asyncio.Task[None] | None = None  # a reference, or the task could be garbage-collected
+        self.interrupted = False  # by SIGINT, since the last piece of work
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is neither work nor a picture that is due."""
+        return not (self.required or self.work or self.due)
+
+    def post(self, action: Callable[..., Any], *args: Any) -> None:
+        """Call an action on the loop's thread, from any thread."""
+        if self.loop is None or self.loop.is_closed():
+            self._call(action, *args)
+        else:
+            self.loop.call_soon_threadsafe(self._call, action, *args)
+
+    def begin(self, work: Iterator[object], *, required: bool = False) -> None:
+        """Replace the present work; required work only replaces other required work, and comes first."""
+        if required:
+            self.required, self.work = work, None
+        else:
+            self.work = work
+        self.wake()
+
+    def finish(self, *more: Iterator[object]) -> None:
+        """Complete all work and then more, now, and draw."""
+        pending = self.required, self.work, *more
+        self.required = self.work = None
+        for work in pending:
+            while work is not None and self._do_piece(work):
+                pass
+        self.due = False
+        self.draw(False)  # the kernel is busy until the present cell ends
+
+    def redraw(self) -> None:
+        """Draw the present state soon, because the learner has changed something."""
+        self.due = self.urgent = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Run the task while there is something to do."""
+        if self.loop is None:
+            self.finish()
+        elif self.task is None or self.task.done():
+            self.task = self.loop.create_task(self._run())
+
+    def _call(self, action: Callable[..., Any], *args: Any) -> None:
+        try:
+            action(*args)
+        except Exception as error:  # shown in the widget, since the kernel would not show it
+            self.fail(error)
+
+    async def _run(self) -> None:
+        self.interrupted = False
+        _running.add(self)
+        try:
+            while True:
+                try:
+                    _handle_interrupts(True)
+                    if self.interrupted:
+                        raise KeyboardInterrupt
+                    if not self._advance():
+                        return
+                except (Exception, KeyboardInterrupt) as error:
+                    self.required = self.work = None
+                    self.due = self.interrupted = False
+                    self.fail(error)
+                await asyncio.sleep(0.002)  # the kernel handles messages of the browser here
+        finally:
+            _running.discard(self)
+            if not _running:
+                _handle_interrupts(False)
+
+    def _advance(self) -> bool:
+        """Do one piece of work or draw one picture; return False if there is neither."""
+        if self.due:
+            rested = perf_counter() - self.drawn_at
+            pause = (0.5 if self.urgent else 1) / MAX_FRAMES_PER_S
+            if rested >= REPLY_TIMEOUT_S or (rested >= pause and self.ready()):
+                self.due, self.urgent, self.drawn_at = False, False, perf_counter()
+                self.draw(True)
+            elif self.required is self.work is None:
+                return True
+        if self.required is self.work is None and not self.due:
+            self.work = self.next_work()
+        work = self.required or self.work
+        if work is None:
+            return self.due
+        if not self._do_piece(work):
+            if work is self.required:
+                self.required = None
+            elif work is self.work:
+                self.work = None
+            self.due = True
+        return True
+
+    def _do_piece(self, work: Iterator[object]) -> bool:
+        """Do one piece of work; return False at its end."""
+        try:
+            self.report(next(work))
+        except StopIteration:
+            self.report(None)
+            return False
+        return True

@@ -1,0 +1,212 @@
+"""The kernel's half of every widget: the values of its controls, and the transport of its figure to the browser.
+
+The browser's half is ``graph.js``. A frame is one custom message: the figure as plain JSON in which every array is a
+reference ``{"$": key}``, followed by binary buffers with those arrays that the browser does not have yet. The browser
+acknowledges each frame that it has drawn. If it is behind, the newest figure waits here, and the browser is asked to
+repeat its acknowledgement. A page that is opened or reloaded, or has missed a frame, sends hello and gets the entire
+figure.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets as t
+
+from samviz.figures.style import recolour_js
+from samviz.lab.controls import Control, spec
+
+Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
+"""The arrays of a figure by their id: the key under which a page stores one, the caller's own, and the one sent."""
+HERE = Path(__file__).parent
+MAX_IN_FLIGHT = 2  # frames that may be unacknowledged before `PlotWidget.ready` is False
+RESEND_S = 0.5  # between two requests to a browser that is behind
+
+
+@cache
+def plotly_js() -> tuple[str, bytes]:
+    """Return the version of plotly's Python package, and the gzip of the plotly.js in it (about 1.5 MB)."""
+    import plotly
+
+    source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return plotly.__version__, gzip.compress(source.read_bytes(), 6)
+
+
+def to_wire(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Convert an array to float32 or int32, which plotly.js reads; to float64 if float32 would lose a number.
+
+    >>> to_wire(np.array([1, 2])).dtype, to_wire(np.array([0.5, np.nan])).dtype, to_wire(np.array([1e-60])).dtype
+    (dtype('int32'), dtype('float32'), dtype('float64'))
+    """
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a figure's arrays must hold real numbers, got dtype {array.dtype}; use a list for text")
+    if array.dtype.kind in "biu" and (array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)):
+        return np.ascontiguousarray(array, np.int32)
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.ascontiguousarray(array, np.float32)
+    exact = (np.isfinite(single) == np.isfinite(array)) & ((single == 0) == (array == 0))
+    return single if exact.all() else np.ascontiguousarray(array, np.float64)
+
+
+def script(name: str) -> str:
+    """Return a widget's JavaScript module: the shared part, and the named file with the module's only export."""
+    sources = [(HERE / part).read_text(encoding="utf-8") for part in ("graph.js", name)]
+    return "\n".join([recolour_js(), *sources])
+
+
+class Widget(anywidget.AnyWidget):
+    """Controls whose values the browser sends as custom messages, each of which is confirmed.
+
+    The protocol of ipywidgets waits for an answer before it sends the next value: after an answer is lost with a broken
+    connection, no value would arrive again. Here the page resends what has not been confirmed. Every page receives the
+    confirmation with the values that now hold. Observers may run on any thread (ipykernel 7.0 to 7.3).
+    """
+
+    _css = (HERE / "widget.css").read_text(encoding="utf-8")
+
+    alert = t.Unicode(help="an error with its reason and remedy; empty: none").tag(sync=True)
+    values = t.Dict(help="each control's value by its name").tag(sync=True, echo_update=False)
+
+    def __init__(self, controls: Mapping[str, Any], /, **traits: Any) -> None:
+        """Start with the controls' own values; a control's `take(name, value)` checks a value."""
+        self._controls = controls
+        self._lock = threading.RLock()  # messages may arrive on another thread than the one that works
+        values = {name: control.take(name, control.value) for name, control in controls.items()}
+        super().__init__(values=values, **traits)
+        self.on_msg(self._receive)
+
+    def take(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values as they are stored; raise ValueError for an unknown name or an impossible value."""
+        if unknown := values.keys() - self._controls.keys():
+            names, known = (", ".join(map(repr, names)) for names in (sorted(unknown), self._controls))
+            raise ValueError(f"there is no control {names}; expected {known}")
+        return {name: self._controls[name].take(name, value) for name, value in values.items()}
+
+    def put(self, values: dict[str, Any]) -> None:
+        """Change some values, which are known to be possible, and send them to every page."""
+        with self._lock:
+            self.values = self.values | values
+
+    def _receive(self, widget: object, message: Any, buffers: object) -> None:
+        match message:
+            case {"values": dict(values)} if values.keys() <= self.values.keys():
+                try:
+                    with self._lock:  # set_state does not send the values back to the page
+                        self.set_state({"values": self.values | self.take(values)})
+                except (ValueError, TypeError) as error:
+                    self.alert = f"{error}. Nothing was changed."
+                current = {name: self.values[name] for name in values}
+                self.send({"confirmed": message.get("id"), "values": current})
+            case _:
+                self.alert = f"The page sent {message!r:.100}; expected a setting or an action. Nothing was changed."
+
+
+class PlotWidget(Widget):
+    """Controls and one Plotly graph, whose frames the browser acknowledges."""
+
+    controls = t.List(t.Dict(), help="from `samviz.lab.controls.spec`").tag(sync=True)
+    sentence = t.Unicode(help="about the graph").tag(sync=True)
+    description = t.Unicode(help="what the graph shows, for screen readers").tag(sync=True)
+    _plotly = t.Unicode(help="version under which a page stores plotly.js").tag(sync=True)
+
+    _plotly_was_sent = False  # by the first widget of this process
+
+    def __init__(self, controls: Mapping[str, Control], /, **traits: Any) -> None:
+        """Describe the controls to the browser, and send plotly.js unless another widget has."""
+        self._figure: Any = None  # the newest one, with references instead of arrays
+        self._arrays: Arrays = {}  # of the newest figure
+        self._sent_arrays: Arrays = {}  # of the last frame
+        self._waiting = False  # the newest figure, for a browser that is behind
+        self._seq = self._ack = self._keys = 0
+        self._sent_at = -RESEND_S
+        specs = [spec(name, control) for name, control in controls.items()]
+        super().__init__(controls, controls=specs, _plotly=plotly_js()[0], **traits)
+        if not PlotWidget._plotly_was_sent:  # without a request, which is only handled after "Run all"
+            PlotWidget._plotly_was_sent = True
+            self._send_plotly()
+
+    @property
+    def ready(self) -> bool:
+        """Whether another frame may be shown without queueing, since fewer than two are unacknowledged."""
+        return self._seq - self._ack < MAX_IN_FLIGHT
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether any browser has ever acknowledged a frame."""
+        return self._ack > 0
+
+    def show(self, figure: dict[str, Any], can_acknowledge: bool = True) -> None:
+        """Send a figure to every browser that shows this widget, now or as soon as one is ready.
+
+        Args:
+            figure: plotly JSON, in which 1-D and 2-D numpy arrays may occur. An array object of the last figure is not
+                sent again, so do not write into an array that was shown. Non-finite numbers become gaps.
+            can_acknowledge: False while a cell computes, so that no acknowledgement is received. Then a figure is sent
+                all the same, at most every half second.
+
+        Raises:
+            TypeError: if an array does not hold real numbers.
+        """
+        with self._lock:
+            arrays: Arrays = {}
+            self._figure, self._arrays = self._refer(figure, arrays), arrays
+            late = monotonic() - self._sent_at >= RESEND_S
+            if self.ready or (late and not can_acknowledge):
+                self._send_latest()
+                return
+            self._waiting = True
+            if late:
+                self._sent_at = monotonic()
+                self.send({"repeat": self._seq})
+
+    def _refer(self, node: Any, arrays: Arrays) -> Any:
+        """Copy a tree with a reference instead of each array, and collect the arrays."""
+        if isinstance(node, np.ndarray):
+            if id(node) not in arrays:  # an array in _sent_arrays is alive, so an equal id is the same array
+                self._keys += id(node) not in self._sent_arrays
+                arrays[id(node)] = self._sent_arrays.get(id(node)) or (self._keys, node, to_wire(node))
+            return {"$": arrays[id(node)][0]}
+        if isinstance(node, dict):
+            return {key: self._refer(value, arrays) for key, value in node.items()}
+        if isinstance(node, list | tuple):
+            return [self._refer(value, arrays) for value in node]
+        if isinstance(node, np.generic):
+            node = node.item()
+        return None if isinstance(node, float) and not math.isfinite(node) else node
+
+    def _send_latest(self) -> None:
+        new = [entry for key, entry in self._arrays.items() if key not in self._sent_arrays]
+        self._sent_arrays, self._waiting, self._sent_at = self._arrays, False, monotonic()
+        self._seq += 1
+        headers = [[key, wire.dtype.name, wire.shape] for key, _, wire in new]
+        message = {"seq": self._seq, "figure": self._figure, "arrays": headers}
+        self.send(message, buffers=[memoryview(wire).cast("B") if wire.size else b"" for _, _, wire in new])
+
+    def _send_plotly(self) -> None:
+        self.send({"plotly": True}, buffers=[plotly_js()[1]])
+
+    def _receive(self, widget: object, message: Any, buffers: object) -> None:
+        match message:
+            case {"ack": int(seq)} if seq <= self._seq:
+                with self._lock:
+                    self._ack = max(self._ack, seq)
+                    if self._waiting and self.ready:
+                        self._send_latest()
+            case {"hello": has}:
+                if has == "no plotly":
+                    self._send_plotly()
+                with self._lock:
+                    if self._figure is not None:
+                        self._sent_arrays = {}
+                        self._send_latest()
+            case _:
+                super()._receive(widget, message, buffers)
