@@ -174,7 +174,7 @@ def test_a_read_only_installation_steps_and_copies_its_notebooks(folder, home):
     ran = python("-c", STEPS, cwd=folder, env=environment)
     assert ran.stdout.split("|")[0] == "compiled", ran.stderr
     assert Path(ran.stdout.split("|")[1].strip()).is_relative_to(folder)
-    copied = python("-m", "samviz.cli", "lab", "mine", "--copy-only", cwd=folder, env=environment)
+    copied = python("-m", "samviz", "lab", "mine", "--copy-only", cwd=folder, env=environment)
     assert copied.returncode == 0, copied.stderr
     (folder / "mine" / "00_start_here.ipynb").write_text("edited", encoding="utf-8")  # the copy is writable
 
@@ -209,7 +209,7 @@ def test_a_pool_of_spawned_processes_gives_the_same_bits():
 
 @pytest.mark.slow
 def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
-    ran = python("-m", "samviz.cli", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    ran = python("-m", "samviz", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert ran.returncode == 0, ran.stderr
     assert "ρ" in ran.stdout
 

@@ -28,7 +28,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
     same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     environment |= {"PYTHONPATH": same, "IPYTHONDIR": str(home / "ipython")}
-    command = [sys.executable, "-m", "samviz.cli", "app", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "samviz", "app", "--no-browser", "--port", str(port)]
     url = f"http://localhost:{port}/"
 
     def ask() -> None:
