@@ -133,7 +133,7 @@ for R in (worst_direction_sharpness, ascent_direction_sharpness, average_directi
 
 # %%
 from samviz.dynamics import gradient_descent_minimum
-from samviz.geometry.ascent import climb
+from samviz.geometry.ball_maximum import maximize_on_sphere
 from samviz.problems import mlp
 
 sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
@@ -144,7 +144,7 @@ x = gradient_descent_minimum(sine)[None]
 worst = worst_direction_sharpness(sine, x, rho=0.005).value
 slope = sine.gradient(x)[1]
 for K in (1, 2, 3, 5, 10, 20):
-    rise = climb(sine, x, 0.005, slope / slope.norm(), gain=0, most=K).rise
+    rise = maximize_on_sphere(sine, x, 0.005, slope / slope.norm(), gain=0, most=K).rise
     print(f"K = {K:2}: {(rise / worst).item():6.1%} of the worst rise")
 
 # %% [markdown]

@@ -13,7 +13,7 @@ from samviz.geometry import (
     average_direction_sharpness,
     worst_direction_sharpness,
 )
-from samviz.geometry.ascent import climb, trust_region
+from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.problems import Problem, mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
@@ -256,7 +256,7 @@ def test_a_climb_in_the_plane_against_brute_force(rho, centre):
     problem, x = Formula(2, hills), tensor(centre)
     grid = torch.from_numpy(disc(201, 1440))
     best = (problem.loss(x + rho * grid) - problem.loss(x)).max().item()
-    end = climb(problem, x, rho, starts(12, 2), gain=1e-10, most=500)
+    end = maximize_on_sphere(problem, x, rho, starts(12, 2), gain=1e-10, most=500)
     assert best * (1 - 1e-9) <= end.rise.item() <= best * (1 + 2e-4)
     assert end.direction.norm().item() <= 1 + 1e-12
     assert end.rise.item() == pytest.approx((problem.loss(x + rho * end.direction) - problem.loss(x)).item(), rel=1e-12)
@@ -271,7 +271,7 @@ def test_a_climb_in_space_against_brute_force():
         sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
         ball = torch.from_numpy(np.concatenate([r * sphere for r in (0.25, 0.5, 0.75, 0.9, 1.0)]))
         best = (problem.loss(x + rho * ball) - problem.loss(x)).max().item()
-        end = climb(problem, x, rho, starts(12, 3), gain=1e-10, most=500)
+        end = maximize_on_sphere(problem, x, rho, starts(12, 3), gain=1e-10, most=500)
         assert best * (1 - 1e-9) <= end.rise.item() <= best * 1.003
 
 
@@ -284,7 +284,7 @@ def test_a_maximum_inside_the_ball(rho):
     best = 1 - np.exp(-0.17) if rho**2 > 0.05 else at.max()
     sharpness = worst_direction_sharpness(problem, tensor(0.0, 0.0), rho)
     assert sharpness.value.item() == pytest.approx(best, rel=1e-4)
-    assert climb(problem, tensor([0.0, 0.0]), rho, starts(5, 2), most=500).rise.item() == pytest.approx(best, rel=1e-4)
+    assert maximize_on_sphere(problem, tensor([0.0, 0.0]), rho, starts(5, 2), most=500).rise.item() == pytest.approx(best, rel=1e-4)
     if rho**2 > 0.05:
         np.testing.assert_allclose(rho * sharpness.direction[0], [0.1, 0.2], atol=1e-3)
 
@@ -301,7 +301,7 @@ def test_a_climb_leaves_a_plateau():
     """Almost orthogonal to v₁ the first steps gain little: 1 − cos is 5e-7 there."""
     x, start = torch.zeros(1, 3).double(), tensor([1e-3, 1.0, 0.0])
     problem = Formula(3, lambda x, y, z: 1.5 * x**2 + 1.4 * y**2 + 0.5 * z**2 + 0.1 * x**4)
-    end = climb(problem, x, 0.1, start / start.norm(), gain=1e-9, most=1000)
+    end = maximize_on_sphere(problem, x, 0.1, start / start.norm(), gain=1e-9, most=1000)
     assert end.rise.item() == pytest.approx(0.015 + 1e-5, rel=1e-6)
     assert abs(end.direction[0, 0].item()) == pytest.approx(1, abs=1e-5)
 
@@ -309,9 +309,9 @@ def test_a_climb_leaves_a_plateau():
 def test_of_several_starts_the_best_counts():
     """A start on the saddle stays there: its residual is 0, and only another start tells."""
     problem, x = Formula(2, lambda x, y: 1.5 * x**2 + 0.5 * y**2), torch.zeros(1, 2).double()
-    alone = climb(problem, x, 0.1, tensor([0.0, 1.0]))
+    alone = maximize_on_sphere(problem, x, 0.1, tensor([0.0, 1.0]))
     assert (alone.rise.item(), alone.residual.item()) == pytest.approx((0.005, 0))
-    both = climb(problem, x, 0.1, tensor([[0.0, 1.0], [0.6, 0.8]]))
+    both = maximize_on_sphere(problem, x, 0.1, tensor([[0.0, 1.0], [0.6, 0.8]]))
     assert both.rise.item() == pytest.approx(0.015)
     assert both.evaluations == 2 * (both.evaluations // 2)
 
@@ -319,11 +319,11 @@ def test_of_several_starts_the_best_counts():
 def test_a_climb_cut_short_says_so(network):
     problem, x = network
     start = starts(1, 673)[:, 0]
-    full = climb(problem, x[None], 0.01, start, gain=1e-9, most=1000)
+    full = maximize_on_sphere(problem, x[None], 0.01, start, gain=1e-9, most=1000)
     assert full.gain.item() <= 1e-9
     assert full.residual.item() < 1e-6
     for most in (1, 2, 4):
-        cut = climb(problem, x[None], 0.01, start, gain=1e-9, most=most)
+        cut = maximize_on_sphere(problem, x[None], 0.01, start, gain=1e-9, most=most)
         assert cut.evaluations == most
         assert cut.gain.item() > 1e-3
         assert cut.residual.item() > 1e-5
@@ -333,9 +333,9 @@ def test_a_climb_cut_short_says_so(network):
 def test_a_radius_per_run():
     problem = Formula(2, hills)
     x, start = tensor([0.1, 0.2], [-0.5, 0.3]), starts(6, 2).expand(2, -1, -1)
-    together = climb(problem, x, tensor([0.2], [0.7]), start, gain=1e-10, most=500)
+    together = maximize_on_sphere(problem, x, tensor([0.2], [0.7]), start, gain=1e-10, most=500)
     for r, rho in enumerate((0.2, 0.7)):
-        alone = climb(problem, x[r : r + 1], rho, start[:1], gain=1e-10, most=500)
+        alone = maximize_on_sphere(problem, x[r : r + 1], rho, start[:1], gain=1e-10, most=500)
         assert together.rise[r].item() == pytest.approx(alone.rise.item(), rel=1e-8)
 
 
@@ -396,7 +396,7 @@ def test_a_gradient_orthogonal_to_v1_is_no_trap():
     """diag(3, 1, 0, …) at ξe₂: the hard case, with v₂ = ξ/(2ρ). From the gradient alone the climb stays on e₂."""
     x = torch.zeros(520).double()
     x[1] = 1e-3
-    end = climb(quadratic([3.0, 1.0] + [0.0] * 518), x[None], 0.1, x[None] / 1e-3)
+    end = maximize_on_sphere(quadratic([3.0, 1.0] + [0.0] * 518), x[None], 0.1, x[None] / 1e-3)
     assert end.rise.item() == pytest.approx(0.1 * 1e-3 + 0.005)
     sharpness = worst_direction_sharpness(quadratic([3.0, 1.0] + [0.0] * 518), x, 0.1)
     v2 = 0.005

@@ -3,7 +3,7 @@
 from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
-from samviz.dynamics.rules import RULES
+from samviz.dynamics.rules import RULES, Rule, rule
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
 from samviz.dynamics.sweep import Sweep, sweep
@@ -15,6 +15,7 @@ __all__ = [
     "FlowLimit",
     "History",
     "LimitingFlow",
+    "Rule",
     "Run",
     "Settings",
     "Sweep",
@@ -24,6 +25,7 @@ __all__ = [
     "gradient_flow_limit",
     "limiting_flow",
     "phase_boundary",
+    "rule",
     "sweep",
     "tracking_error",
 ]

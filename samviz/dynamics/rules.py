@@ -1,236 +1,318 @@
-"""Update rules: pure functions of (problem, x, batch, lr, rho, noise) that return the next x and what they saw.
+"""Update rules x ← x − ηd: each is one decorated function that returns the direction d.
 
-Those that perturb are gradient descent to the bit where ρ = 0. All gradients of a step are of the same batch.
+A rule is written in the primitives of `samviz.problems.primitives`, which work on all runs in torch. The same code is
+compiled with the primitives of `samviz.kernels.primitives`, so the formula of a rule exists once. All gradients of a
+step are those of the same batch.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from samviz.geometry.ascent import climb
+from samviz.geometry.ball_maximum import frank_wolfe
 from samviz.problems import Problem
+from samviz.problems.primitives import (
+    Number,
+    StepInput,
+    divide,
+    dot,
+    fixed_direction,
+    gradient,
+    hvp,
+    mean_gradient,
+    noisy_gradient,
+    norm,
+    unit,
+)
 
-Batch = Tensor | None  # int64 (runs, b), sample indices; None for all
-Number = float | Tensor  # one for all runs, or (runs, 1)
+Batch = Tensor | None  # int64 (runs, b), sample indices; None for the full batch
 Noise = Callable[[int], Tensor]  # count -> (runs, count), standard normal numbers of this step
 
-LARGEST = torch.finfo(torch.float32).max
-SHAKE = 0.1  # of a unit vector, along an arbitrary direction
-PAIRS = 8  # of opposite directions, in a step of `average`
+PAIRS = 8  # pairs of opposite directions in a step of `average`
 
 
 class Step(NamedTuple):
-    """One step of every run, with the loss and gradient it started from."""
+    """A step of every run."""
 
     x: Tensor  # (runs, dim), the next iterate
     loss: Tensor  # (runs,), loss of the batch at the old iterate
-    gradient: Tensor  # (runs, dim), its gradient; with label noise, that of the noisy targets
-    ahead: Tensor | None = None  # (runs, dim), SAM's second gradient
+    gradient: Tensor  # (runs, dim), its gradient
+    direction: Tensor  # (runs, dim), d in x ← x − ηd
 
 
-Rule = Callable[[Problem, Tensor, Batch, Number, Number, Noise], Step]
-R = TypeVar("R", bound=Rule)
-CAPTURABLE: set[Rule] = set()
+@dataclass(frozen=True)
+class Rule:
+    """An update rule: the function of its direction, and all that the rest of samviz needs to know about the rule.
+
+    Attributes:
+        name: its key in `RULES`.
+        direction: the decorated function of (p, x, g, rho).
+        label: its name in menus.
+        watch: one sentence for the lab, on what a learner should watch under this rule.
+        noise: function of the number of parameters, and of the number of targets in the batch, that returns how many
+            standard normal numbers a step needs; None for no noise.
+        square_loss: whether the rule needs a square loss.
+        gd_at_zero_rho: whether the rule is gradient descent at ρ = 0.
+        follows_gradient: whether it perturbs along or near ∇L: for single samples such rules are alike, and on the full
+            batch ∇L aligns with v₁.
+        aligns: whether ∇L along v₁ shows that a full-batch run has reached phase II.
+        unit_length: whether every step has length η, so that steps do not grow when ηλ₁ > 2.
+        measures_curvature: whether the direction is ∇L(x + ρ∇L/‖∇L‖), so that a step's two gradients measure uᵀ∇²L u.
+        capturable: whether its steps stay on the GPU without synchronization, so that a CUDA graph can capture them.
+        compiled: whether numba can compile the function.
+    """
+
+    name: str
+    direction: Callable[[Any, Any, Any, Any], Any]
+    label: str
+    watch: str = ""
+    noise: Callable[[int, int], int] | None = None
+    square_loss: bool = False
+    gd_at_zero_rho: bool = False
+    follows_gradient: bool = False
+    aligns: bool = False
+    unit_length: bool = False
+    measures_curvature: bool = False
+    capturable: bool = False
+    compiled: bool = False
+
+    def __call__(
+        self, problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None
+    ) -> Step:
+        """Take one step of every run.
+
+        Args:
+            problem: the loss that is minimized.
+            x: (runs, dim), the iterates.
+            batch: int64 (runs, b), sample indices; None for the full batch.
+            lr: learning rate η, a number or (runs, 1).
+            rho: perturbation radius ρ, a number or (runs, 1).
+            noise: function of a count that returns standard normal numbers (runs, count), for rules that draw noise.
+
+        Returns:
+            The step.
+        """
+        loss, g = problem.gradient(x, batch)
+        if self.gd_at_zero_rho and isinstance(rho, float | int) and rho == 0:
+            return Step(x - lr * g, loss, g, g)
+        count = self.noise_count(problem, None if batch is None else batch.shape[1])
+        p = StepInput(problem, batch, noise(count) if count and noise else None)
+        direction = self.direction(p, x, g, rho)
+        if self.gd_at_zero_rho and isinstance(rho, Tensor):
+            direction = torch.where(rho > 0, direction, g)
+        return Step(x - lr * direction, loss, g, direction)
+
+    def noise_count(self, problem: Problem, batch_size: int | None) -> int:
+        """Return how many standard normal numbers a step of one run needs."""
+        return self.noise(problem.dim, (batch_size or problem.samples) * problem.square_targets) if self.noise else 0
 
 
-def capturable(rule: R) -> R:
-    """Mark a rule whose steps a CUDA graph may capture: they stay on the GPU and never synchronize with the CPU.
+RULES: dict[str, Rule] = {}
 
-    A rule without this mark takes its steps one by one. A rule of your own may carry the mark if it draws no noise.
+
+def rule(label: str = "", **properties: Any) -> Callable[[Callable[[Any, Any, Any, Any], Any]], Rule]:
+    """Register a function as an update rule under its name in `RULES`.
+
+    The function returns the direction d of x ← x − ηd from (p, x, g, rho): the step's input p, whose `p.noise` holds
+    the declared noise, the iterates x (runs, dim), their gradients g (runs, dim), and ρ. It uses arithmetic and the
+    functions of `samviz.problems.primitives`, imported by their names.
 
     Args:
-        rule: the rule.
+        label: the rule's name in menus; the function's name by default.
+        **properties: the other attributes of `Rule`.
 
     Returns:
-        The rule.
+        The decorator, which returns the registered `Rule`.
+
+    >>> from samviz.problems import quadratic
+    >>> @rule("sign descent")
+    ... def sign_descent(p, x, g, rho):
+    ...     return g.sign()
+    >>> RULES.pop("sign_descent")(quadratic([3.0, 1.0]), torch.ones(1, 2, dtype=torch.float64), None, 0.1, 0.0).x
+    tensor([[0.9000, 0.9000]], dtype=torch.float64)
     """
-    CAPTURABLE.add(rule)
-    return rule
+
+    def register(function: Callable[[Any, Any, Any, Any], Any]) -> Rule:
+        name = function.__name__
+        RULES[name] = Rule(name, function, label or name, **properties)
+        return RULES[name]
+
+    return register
 
 
-@capturable
-def gd(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
-    """Gradient descent, x ← x − η∇L(x); rho is not used."""
-    loss, gradient = problem.gradient(x, batch)
-    return Step(_plus(x, -lr, gradient), loss, gradient)
+# The rules
 
 
-@capturable
-def sam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+@rule(
+    "gradient descent",
+    watch="Gradient descent does not use ρ: choose the rule SAM.",
+    capturable=True,
+    compiled=True,
+)
+def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
+    """Gradient descent, x ← x − η∇L(x); ρ is not used."""
+    return g
+
+
+@rule(
+    "SAM",
+    watch="The alignment rises as the loss settles.",
+    gd_at_zero_rho=True,
+    follows_gradient=True,
+    aligns=True,
+    measures_curvature=True,
+    capturable=True,
+    compiled=True,
+)
+def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
-    loss, gradient = problem.gradient(x, batch)
-    ahead = gradient if _is_zero(rho) else problem.gradient(_perturbed(x, rho, gradient), batch)[1]
-    return Step(_plus(x, -lr, ahead), loss, gradient, ahead)
+    return gradient(p, x + rho * unit(g))
 
 
-@capturable
-def usam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+@rule(
+    "unnormalized SAM",
+    watch="Not normalized, the perturbation vanishes with ∇L, and so does the pull on λ₁ (Dai et al. 2023).",
+    gd_at_zero_rho=True,
+    capturable=True,
+    compiled=True,
+)
+def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
-    loss, gradient = problem.gradient(x, batch)
-    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, gradient, gradient)), loss, gradient)
+    return gradient(p, x + rho * g)
 
 
-@capturable
-def asam(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+@rule(
+    "adaptive SAM",
+    watch="ρ counts in units of each |xᵢ|: what is near zero is hardly perturbed (Kwon et al. 2021).",
+    gd_at_zero_rho=True,
+    capturable=True,
+    compiled=True,
+)
+def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
-    loss, gradient = problem.gradient(x, batch)
-    way = x.abs() * unit(x.abs() * gradient)
-    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
+    scale = abs(x)
+    return gradient(p, x + rho * (scale * unit(scale * g)))
 
 
-@capturable
-def ascent(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+@rule(
+    "exact ∇L_Asc",
+    watch="L_Asc favours a small λ_M, the least non-zero eigenvalue (Table 1), but only as η → 0: "
+    "a larger step keeps the iterate away from its minimizers.",
+    gd_at_zero_rho=True,
+    follows_gradient=True,
+    capturable=True,
+    compiled=True,
+)
+def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on the exact L_Asc(x) = L(x + ρu), u = g/‖g‖, g = ∇L(x).
 
     ∇L_Asc(x) = ∇L(x + ρu) + ρ/‖g‖ · ∇²L(x)(I − uuᵀ)∇L(x + ρu): SAM's gradient, and how u turns with x. Where g is
     zero, u is arbitrary and no function of x, and the second term is left out.
     """
-    if _is_zero(rho):
-        return gd(problem, x, batch, lr, rho)
-    loss, gradient = problem.gradient(x, batch)
-    length, u = gradient.norm(dim=1, keepdim=True), unit(gradient)
-    ahead = problem.gradient(x + rho * u, batch)[1]
-    across = ahead - (ahead * u).sum(1, keepdim=True) * u
-    turn = torch.where(length > 0, rho / length, 0.0) * problem.hvp(x, batch)(across[:, None])[:, 0]
-    return Step(_plus(x, -lr, ahead + turn), loss, gradient)
+    u = unit(g)
+    perturbed_gradient = gradient(p, x + rho * u)
+    across = perturbed_gradient - dot(perturbed_gradient, u) * u
+    return perturbed_gradient + divide(rho, norm(g)) * hvp(p, x, across)
 
 
-def worst(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None) -> Step:
+@rule(
+    "exact ∇L_Max",
+    watch="L_Max favours a small λ₁ (Table 1): SAM gets there with two gradients a step, this climbs each time.",
+    gd_at_zero_rho=True,
+    follows_gradient=True,
+    aligns=True,
+    compiled=True,
+)
+def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on L_Max(x) = max over ‖v‖ ≤ 1 of L(x + ρv), whose gradient is ∇L(x + ρv*).
 
-    The maximizer v* counts as fixed (Danskin's envelope theorem). It is the one that is climbed to from ∇L/‖∇L‖,
-    shaken a little: at a minimum found by gradient descent ∇L is orthogonal to v₁. The search for v* synchronizes with
-    the CPU to see whether it has converged, so that no CUDA graph can capture it.
+    The maximizer v* counts as fixed (Danskin's envelope theorem). The search for it starts from ∇L/‖∇L‖, shifted by a
+    tenth: at a minimum found by gradient descent ∇L is orthogonal to v₁. The search synchronizes with the CPU to test
+    whether it has converged, so no CUDA graph can capture it.
     """
-    if _is_zero(rho):
-        return gd(problem, x, batch, lr, rho)
-    loss, gradient = problem.gradient(x, batch)
-    shaken = unit(unit(gradient) + SHAKE * unit(torch.arange(1.0, x.shape[1] + 1).sin().to(x)[None]))
-    way = climb(problem, x, rho, shaken, batch).direction
-    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
+    start = unit(unit(g) + 0.1 * fixed_direction(x))
+    return gradient(p, x + rho * frank_wolfe(p, x, rho, start, 1e-6, 100)[0])
 
 
-@capturable
-def average(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
+@rule(
+    "∇L_Avg, estimated",
+    watch="L_Avg favours a small trace (Table 1), but its pull is only ρ²/(2D) of it.",
+    noise=lambda dim, targets: PAIRS * dim,
+    gd_at_zero_rho=True,
+    capturable=True,
+    compiled=True,
+)
+def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on L_Avg(x) = E L(x + ρu), u uniform on the sphere, with an unbiased estimate of ∇L_Avg.
 
-    The estimate is the mean of ∇L(x ± ρu) over 8 fresh directions u a step: in pairs, what is linear in u cancels.
+    The estimate is the mean of ∇L(x ± ρu) over 8 new directions u a step: pairs cancel what is linear in u.
     """
-    if _is_zero(rho):
-        return gd(problem, x, batch, lr, rho)
-    loss, gradient = problem.gradient(x, batch)
-    runs, dim = x.shape
-    u = unit(noise(PAIRS * dim).reshape(-1, dim)).view(runs, PAIRS, dim)
-    way = torch.cat((u, -u), 1)  # (runs, 2·PAIRS, dim)
-    radius = rho[:, None] if isinstance(rho, Tensor) else rho
-    chosen = None if batch is None else batch.repeat_interleave(2 * PAIRS, 0)
-    around = problem.gradient((x[:, None] + radius * way).view(-1, dim), chosen)[1].view_as(way).mean(1)
-    if isinstance(rho, Tensor):  # a mean of equal numbers may differ from them in the last bit
-        around = torch.where(rho > 0, around, gradient)
-    return Step(_plus(x, -lr, around), loss, gradient)
+    return mean_gradient(p, x, rho)
 
 
-@capturable
-def random(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
+@rule(
+    "random perturbation",
+    watch="On average a step on L_Avg: the trace falls (Table 1), slowly where D is large.",
+    noise=lambda dim, targets: dim,
+    gd_at_zero_rho=True,
+    capturable=True,
+    compiled=True,
+)
+def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
-    loss, gradient = problem.gradient(x, batch)
-    way = unit(noise(x.shape[1]))
-    return Step(_plus(x, -lr, _ahead(problem, x, batch, rho, way, gradient)), loss, gradient)
+    return gradient(p, x + rho * unit(p.noise))
 
 
-@capturable
-def label_noise(problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise) -> Step:
-    """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, fresh for every sample and step.
+@rule(
+    "label noise",
+    watch="The noise on the targets, of size ρ, makes the trace fall along the floor (Damian et al. 2021).",
+    noise=lambda dim, targets: targets,
+    square_loss=True,
+    gd_at_zero_rho=True,
+    capturable=True,
+    compiled=True,
+)
+def label_noise(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
+    """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, new for every sample and step.
 
     ρ is the noise's standard deviation. The step's loss is that of the clean targets.
 
     Source: Blanc et al. (2020); Damian, Ma & Lee (2021); Li, Wang & Arora (2022).
     """
-    if _is_zero(rho):
-        return gd(problem, x, batch, lr, rho)
-    rows = problem.samples if batch is None else batch.shape[1]
-    added = (rho * noise(rows * problem.square_targets)).view(len(x), rows, problem.square_targets)
-    loss, gradient = problem.noisy_gradient(x, batch, added)
-    return Step(_plus(x, -lr, gradient), loss, gradient)
+    return noisy_gradient(p, x, rho * p.noise)
 
 
-@capturable
-def normalized_gd(
-    problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None
-) -> Step:
-    """Normalized gradient descent, x ← x − η∇L/‖∇L‖ (Arora, Li & Panigrahi 2022); rho is not used.
+@rule(
+    "normalized GD",
+    watch="Steps of one length bounce along v₁ and λ₁ falls by O(η²) a step, without ρ (Arora et al. 2022).",
+    aligns=True,
+    unit_length=True,
+    capturable=True,
+    compiled=True,
+)
+def normalized_gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
+    """Normalized gradient descent, x ← x − η∇L/‖∇L‖ (Arora, Li & Panigrahi 2022); ρ is not used.
 
-    Where the gradient is zero it stays.
+    Where the gradient is zero, x does not move.
     """
-    loss, gradient = problem.gradient(x, batch)
-    length = gradient.norm(dim=1, keepdim=True)
-    return Step(x - lr * torch.where(length > 0, gradient / length, 0.0), loss, gradient)
+    return divide(g, norm(g))
 
 
-def bend(step: Step, rho: Number) -> Tensor:
-    """The curvature that SAM's two gradients give for free, u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u with u = ∇L/‖∇L‖.
+def directional_curvature(step: Step, rho: Number) -> Tensor:
+    """Return the curvature along SAM's step that its two gradients measure, u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u.
 
     Args:
-        step: SAM's.
+        step: a step of a rule that `measures_curvature`; u = ∇L/‖∇L‖.
         rho: perturbation radius ρ of the step.
 
     Returns:
-        (runs,), off by O(ρ); NaN where ρ = 0, and for the other rules.
+        (runs,), off by O(ρ); NaN where ρ = 0.
     """
-    if step.ahead is None or _is_zero(rho):
-        return torch.full_like(step.loss, torch.nan)
-    radius = rho[:, 0] if isinstance(rho, Tensor) else torch.full_like(step.loss, rho)
-    rise = ((step.ahead - step.gradient) * unit(step.gradient)).sum(1)
-    return torch.where(radius > 0, rise / radius, torch.nan)
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Directions (rows, dim); where a vector is zero, a fixed arbitrary unit vector (appendix B)."""
-    length = vectors.norm(dim=1, keepdim=True)
-    arbitrary = torch.full_like(vectors, vectors.shape[1] ** -0.5)
-    return torch.where(length > 0, vectors / length, arbitrary)
-
-
-def _is_zero(rho: Number) -> bool:
-    """Whether ρ is 0 for all runs alike, where the perturbed gradient is known."""
-    return isinstance(rho, float) and rho == 0
-
-
-def _ahead(problem: Problem, x: Tensor, batch: Batch, rho: Number, way: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient at x + ρ·way; the one at x, which is known, when ρ is 0."""
-    return gradient if _is_zero(rho) else problem.gradient(_plus(x, rho, way), batch)[1]
-
-
-def _perturbed(x: Tensor, rho: Number, gradient: Tensor) -> Tensor:
-    """The place x + ρ∇L/‖∇L‖; for one run on the CPU in two operations, few beside a small network's gradients."""
-    if len(x) == 1 and x.device.type == "cpu" and isinstance(rho, float):
-        length = math.sqrt(float(torch.dot(gradient[0], gradient[0])))
-        if length > 0:
-            return _plus(x, rho / length, gradient)
-    return _plus(x, rho, unit(gradient))
-
-
-def _plus(x: Tensor, factor: Number, way: Tensor) -> Tensor:
-    """A step of factor·way from x, as one operation where it can be."""
-    if isinstance(factor, Tensor) or abs(factor) > LARGEST:  # which torch.add refuses; the product is infinite
-        return x + factor * way
-    return torch.add(x, way, alpha=factor)
-
-
-RULES: dict[str, Rule] = {
-    "gd": gd,
-    "sam": sam,
-    "usam": usam,
-    "asam": asam,
-    "ascent": ascent,
-    "worst": worst,
-    "average": average,
-    "random": random,
-    "label_noise": label_noise,
-    "normalized_gd": normalized_gd,
-}
+    rise = dot(step.direction - step.gradient, unit(step.gradient))
+    radius = torch.as_tensor(rho).to(rise)
+    return torch.where(radius > 0, rise / radius, torch.nan)[:, 0]

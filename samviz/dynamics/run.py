@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_bool, check_int, check_type
-from samviz.dynamics.engines import Stretch, engine, longest
+from samviz.dynamics.engines import StepBlock, engine, longest_block
 from samviz.dynamics.history import History
 from samviz.dynamics.measurement import measurement
+from samviz.dynamics.rules import RULES
 from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
 from samviz.geometry.eigenpairs import COLD_EVERY
@@ -127,8 +128,8 @@ class Run:
 
     @property
     def engine(self) -> str:
-        """What takes the steps, chosen by the problem and the settings: "compiled", "CUDA graph", "Python", "torch"."""
-        return engine(self.problem, self._settings, len(self.x)).name
+        """What takes the steps, chosen by the problem and the settings: "compiled", "CUDA graph" or "torch"."""
+        return engine(self.problem, self._settings).name
 
     @property
     def eigenvectors(self) -> Tensor | None:
@@ -168,30 +169,30 @@ class Run:
             if bool((self.diverged_at >= 0).all()):
                 raise self._stop()
             with one_thread(self.problem):
-                n -= self._move(n)
+                n -= self._take_block(n)
 
-    def _move(self, n: int) -> int:
-        """Take as many of n steps as one stretch holds; returns how many."""
-        n = min(n, longest(self.problem, self._settings, len(self.x)))
-        _, advance = engine(self.problem, self._settings, len(self.x))
-        alive = (self.diverged_at < 0).numpy()
-        kept = min(n, self.trail.maxlen or 0)
-        stretch = Stretch(
-            self.problem, self._settings, self.x, self._before, alive, self._bound, self.seeds, self.steps, n, kept
+    def _take_block(self, n: int) -> int:
+        """Take as many of n steps as one block holds; return how many."""
+        n = min(n, longest_block(self.problem, self._settings, len(self.x)))
+        _, advance = engine(self.problem, self._settings)
+        running = (self.diverged_at < 0).numpy()
+        length = min(n, self.trail.maxlen or 0)
+        block = StepBlock(
+            self.problem, self._settings, self.x, self._before, running, self._bound, self.seeds, self.steps, n, length
         )
-        moved = advance(stretch)
-        if 0 < kept < n and not (alive & (moved.fell < 0)).any():  # the iterates before the last fall were not kept
-            last = int(moved.fell.max()) + 1
-            moved = advance(replace(stretch, n=last, kept=min(last, self.trail.maxlen or 0)))
-        self.x, self._before, self._curvature = moved.x, moved.before, moved.curvature
-        fell = torch.from_numpy(moved.fell)
-        self.diverged_at = torch.where(fell >= 0, self.steps + fell, self.diverged_at)
-        self.trail.extend(moved.path)
+        result = advance(block)
+        if 0 < length < n and not (running & (result.diverged_at < 0)).any():  # the path begins after the last one
+            last = int(result.diverged_at.max()) + 1
+            result = advance(replace(block, n=last, path_length=min(last, self.trail.maxlen or 0)))
+        self.x, self._before, self._curvature = result.x, result.before, result.curvature
+        diverged = torch.from_numpy(result.diverged_at)
+        self.diverged_at = torch.where(diverged >= 0, self.steps + diverged, self.diverged_at)
+        self.trail.extend(result.path)
         if bool((self.diverged_at < 0).any()):
             self.steps += n
             return n
-        self.steps = int(self.diverged_at.max())  # where the last run fell
-        if bool(moved.back[moved.fell == moved.fell.max()].any()) and self.steps > 0:
+        self.steps = int(self.diverged_at.max())  # where the last run diverged
+        if bool(result.rolled_back[result.diverged_at == result.diverged_at.max()].any()) and self.steps > 0:
             self.steps -= 1
             if self.trail:
                 self.trail.pop()
@@ -210,7 +211,7 @@ class Run:
             top, when = float(np.reshape(row["eigenvalues"], (len(self.x), -1))[r, 0]), row["step"]
         else:
             top, when = float(top_eigenpairs(self.problem, self.x[r : r + 1]).values), self.steps
-        if lr * top > 2 and self._settings.rule != "normalized_gd":  # whose steps cannot grow
+        if lr * top > 2 and not RULES[self._settings.rule].unit_length:
             return (
                 f"{text} ηλ₁ = {lr:g}·{top:.3g} = {lr * top:.3g} > 2, so steps along v₁ grow; "
                 f"η below {2 / top:.3g} is stable."

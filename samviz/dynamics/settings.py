@@ -66,9 +66,9 @@ class Settings:
             given = len(_tuple(getattr(self, name)))
             if given not in (1, runs):
                 raise ValueError(f"{name} has {given} values for {runs} runs; expected one, or one per run")
-        if self.rule == "label_noise" and not problem.square_targets:
+        if RULES[self.rule].square_loss and not problem.square_targets:
             raise ValueError(
-                f"rule is 'label_noise', which needs a square loss; {problem.name} has none: "
+                f"rule is {self.rule!r}, which needs a square loss; {problem.name} has none: "
                 "use mlp(..., loss='mse') or valley()"
             )
         if self.batch_size is None:

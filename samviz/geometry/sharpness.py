@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from samviz.checks import check_bool, check_float, check_int, seeded_generator
-from samviz.geometry.ascent import climb, trust_region
+from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.geometry.eigenpairs import top_eigenpairs
 from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize
 from samviz.geometry.manifold import RANK_TOL, normal_space
@@ -197,7 +197,7 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sha
     else:
         pairs = top_eigenpairs(problem, x, batch=batch, tol=1e-3)
         starts, bound = torch.cat((pairs.vectors, -pairs.vectors, starts), 1), _bound(rho, gradient, pairs.values[:, 0])
-    end = climb(problem, x, rho, starts, batch, gain=GAIN, most=MAX_GRADIENTS)
+    end = maximize_on_sphere(problem, x, rho, starts, batch, gain=GAIN, most=MAX_GRADIENTS)
     inside = end.rise <= 0  # no direction rises: x itself is the maximum
     return Sharpness(
         end.rise.clamp_min(0),

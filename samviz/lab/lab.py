@@ -127,7 +127,8 @@ class Lab(Panel):
     def _declare(self, steps_per_frame: int) -> dict[str, Control]:
         """Return the controls, at the settings of the run."""
         settings, n, seed = self.session.run.settings.row(), self.problem.samples, self.session.run.seed
-        rules = {name: words.rule_name(name) for name in RULES if name != "label_noise" or self.problem.square_targets}
+        square = bool(self.problem.square_targets)
+        rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
         rates = [settings["lr"], *(preset["lr"] for preset in self.presets.values())]
         rho, lr = settings["rho"], settings["lr"]
         controls: dict[str, Control] = {

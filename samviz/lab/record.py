@@ -11,7 +11,7 @@ import numpy as np
 
 from samviz import __version__
 from samviz.checks import check_int
-from samviz.dynamics import Settings
+from samviz.dynamics import RULES, Settings
 from samviz.figures.export import page
 from samviz.lab import words
 from samviz.lab.session import Session
@@ -73,9 +73,9 @@ def run_page(session: Session, frames: int) -> str:
         phase = words.phase(again.now(), samples, again.falling())
         drawings.append((again.figure(compare=False), f"Step {step:,}: {phase}."))
         labels.append(f"step {step:,}")
-    title = f"{words.rule_name(run.settings.rule)} on {session.problem.name}"
+    title = f"{RULES[run.settings.rule].label} on {session.problem.name}"
     settings = [
-        (f"{step:,}", words.rule_name(s.rule), f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–"))
+        (f"{step:,}", RULES[s.rule].label, f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–"))
         for step, s in run.changes
     ]
     names = "", "loss, full batch", "λ₁", "trace", "cos(∇L, v₁)", "cos(∇L, top eigenspace)"

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from samviz.dynamics.measurement import TRACKING
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
-from samviz.geometry.ascent import climb
+from samviz.geometry.ball_maximum import maximize_on_sphere
 from samviz.geometry.density import SpectralDensity, spectral_density
 from samviz.geometry.eigenpairs import Eigenpairs
 from samviz.geometry.hessian import DENSE
@@ -134,7 +134,7 @@ class Gauge:
         pairs = min(max(int(units / 4), PAIRS[0]), PAIRS[1])
         losses = len(starts) + 2 * pairs + 1
         most = min(max(int(units - losses / 3), MAXIMIZATION[0]), MAXIMIZATION[1])
-        end = climb(self.problem, self.x, self.rho, starts[int(rises.argmax())], gain=GAIN, most=most)
+        end = maximize_on_sphere(self.problem, self.x, self.rho, starts[int(rises.argmax())], gain=GAIN, most=most)
         rise = max(float(end.rise), 0.0)  # 0 if no point around was found to be higher than the iterate
         if rise > 0:
             self.worst = end.direction

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from samviz.compiled import available
+from samviz.kernels import available
 
 if TYPE_CHECKING:
     from samviz.problems.problem import Problem

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from samviz import kernels
 from samviz.checks import check_shape, seeded_generator
-from samviz.compiled import arrays
-from samviz.compiled.arrays import Compiled, Kernel
 from samviz.problems.device import compiles, toy
 from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
@@ -86,22 +85,22 @@ class MLP(Network):
     def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
         """Hessian-vector products; by the R-operator where that is compiled. See `Problem.hvp`."""
         self._check(x, batch)
-        kernels = self.compiled()
+        arrays = self.compiled()
         used = self.samples if batch is None else batch.shape[1]
         held = (len(x), used * sum(self.widths))
-        if kernels is None or math.prod(held) > HELD:
+        if arrays is None or math.prod(held) > HELD:
             return super().hvp(x, batch)
-        from samviz.compiled import r_operator
+        from samviz.kernels import mlp_hessian
 
         where, samples = _plain(x), _indices(batch, len(x))
         acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
-        r_operator.linearized(kernels.numbers, kernels.whole, where, samples, acts, ups, deltas)
+        mlp_hessian.linearized(arrays.floats, arrays.ints, where, samples, acts, ups, deltas)
 
         def product(v: Tensor) -> Tensor:
             self._check_vectors(v, x)
             vectors = _plain(v)
             out = np.empty_like(vectors)
-            r_operator.products(kernels.whole, where, vectors, acts, ups, deltas, used, out)
+            mlp_hessian.products(arrays.ints, where, vectors, acts, ups, deltas, used, out)
             return torch.from_numpy(out)
 
         return product
@@ -109,52 +108,53 @@ class MLP(Network):
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         """The loss on a plane; see `Problem.slice`."""
         # the kernels compute in the origin's precision, but lay the data out in float64, which not every device has
-        kernels = self.to(self.device, torch.float64).compiled() if toy(self) else None
-        if kernels is None:
+        arrays = self.to(self.device, torch.float64).compiled() if toy(self) else None
+        if arrays is None:
             return super().slice(origin, directions)
         self._check_plane(origin, directions)
-        from samviz.compiled import slice as plane
+        from samviz.kernels.mlp import plane_losses, plane_preactivations
 
         around, along = _plain(origin), _plain(directions)
-        numbers = kernels.numbers.astype(around.dtype)
-        entering = plane.entering(numbers, kernels.whole, around, along)
+        floats = arrays.floats.astype(around.dtype)
+        entering = plane_preactivations(floats, arrays.ints, around, along)
 
         def losses(points: Tensor) -> Tensor:
             check_shape("points", points, ("points", 2), "a plane")
             out = np.zeros(len(points), dtype=around.dtype)
-            plane.losses(numbers, kernels.whole, around, along, entering, _plain(points), out)
+            plane_losses(floats, arrays.ints, around, along, entering, _plain(points), out)
             return torch.from_numpy(out)
 
         return losses
 
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> kernels.Kernels | None:
         """Data, widths and labels, for the compiled engine."""
         if not self.closed or not compiles(self):
             return None
         if self not in _kept:
-            from samviz.compiled import mlp as kernels
+            from samviz.kernels.mlp import mlp_gradient, workspace_length
+            from samviz.kernels.mlp_hessian import mlp_product
 
             square = self.loss_name == "mse"
-            kind = arrays.ACTIVATIONS.index(self.activation), arrays.LOSSES.index(self.loss_name)
+            kind = kernels.ACTIVATIONS.index(self.activation), kernels.LOSSES.index(self.loss_name)
             labels = [] if square else self.targets.tolist()
-            whole = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
-            numbers = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
-            room = kernels.room(whole, self.samples)
-            _kept[self] = Compiled(kernels.gradient, _product, numbers.numpy(), whole, room)
+            ints = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
+            floats = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
+            length = workspace_length(ints, self.samples)
+            _kept[self] = kernels.Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
         return _kept[self]
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute the gradient by backpropagation in closed form, compiled if possible, else by autograd."""
         if not self.closed:
             return super()._gradient(x, batch, noise)
-        if (kernels := self.compiled()) is not None:
-            from samviz.compiled.batched import gradients
+        if (arrays := self.compiled()) is not None:
+            from samviz.kernels.primitives import batched_gradient
 
             where = _plain(x)
             added = np.zeros((len(x), 0)) if noise is None else _plain(noise).reshape(len(x), -1)
             losses, out = np.empty(len(x)), np.empty_like(where)
-            data = kernels.gradient, kernels.numbers, kernels.whole, kernels.room
-            gradients(*data, where, _indices(batch, len(x)), added, out, losses)
+            data = arrays.gradient, arrays.floats, arrays.ints, arrays.workspace
+            batched_gradient(*data, where, _indices(batch, len(x)), added, out, losses)
             return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
@@ -182,13 +182,7 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
-_kept: WeakKeyDictionary[MLP, Compiled] = WeakKeyDictionary()  # so that data is laid out once
-
-
-def _product() -> Kernel:
-    from samviz.compiled.mlp_product import product
-
-    return product
+_kept: WeakKeyDictionary[MLP, kernels.Kernels] = WeakKeyDictionary()  # so that data is laid out once
 
 
 def _plain(tensor: Tensor) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samviz.checks import check_array, check_shape
-from samviz.compiled.arrays import Compiled
+from samviz.kernels import Kernels
 from samviz.problems.device import placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
@@ -146,7 +146,7 @@ class Problem(ABC):
         hessian = torch.cat(blocks, 1)
         return (hessian + hessian.mT) / 2
 
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Kernels | None:
         """The problem for the compiled engine; None where there is no such form of it, or no numba."""
         return None
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_array, seeded_generator
-from samviz.compiled.arrays import Compiled
+from samviz.kernels import Kernels
 from samviz.problems.device import compiles
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
@@ -46,14 +46,14 @@ class Quadratic(Problem):
         self._check(x, batch)
         return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
 
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Kernels | None:
         """The matrices, for the compiled engine."""
         if not compiles(self):
             return None
-        from samviz.compiled import quadratic as kernels
+        from samviz.kernels.closed_forms import quadratic_gradient, quadratic_product
 
-        numbers = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()
-        return Compiled(kernels.gradient, lambda: kernels.product, numbers, np.array([self.samples, self.dim]), 0)
+        floats = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()
+        return Kernels(quadratic_gradient(), quadratic_product, floats, np.zeros(0, dtype=np.int64), 0)
 
     def _times(self, v: Tensor, batch: Tensor | None) -> Tensor:
         """Multiply rows (runs, k, dim) by A, or by the mean of the batch's matrices."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samviz.checks import check_bool, check_tensor
-from samviz.compiled.arrays import Compiled
+from samviz.kernels import Kernels
 from samviz.problems.device import compiles
 from samviz.problems.picture import Floor
 from samviz.problems.problem import Operator, Problem
@@ -101,15 +101,13 @@ class Valley(Problem):
         hessian = self.hessian(x, batch)
         return lambda v: v @ hessian
 
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Kernels | None:
         """The scale, for the compiled engine."""
         if not compiles(self):
             return None
-        from samviz.compiled import valley as kernels
+        from samviz.kernels.closed_forms import valley_gradient, valley_product
 
-        return Compiled(
-            kernels.gradient, lambda: kernels.product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0
-        )
+        return Kernels(valley_gradient(), valley_product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0)
 
     def initial(self, seed: int = 0) -> Tensor:
         """Return a point near Γ, (0.6, 0.9, 0.1, 0.1); the seed is not used."""

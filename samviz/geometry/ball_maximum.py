@@ -1,0 +1,137 @@
+"""The maximum of the loss in a ball: exactly for a quadratic model, by the method of Frank and Wolfe for any loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from samviz.problems import Problem
+from samviz.problems.primitives import Number, StepInput, any_run, divide, dot, loss_and_gradient, norm, where
+
+HALVINGS = 200  # of the interval of the trust region's multiplier, more than float64 can resolve
+
+
+class SphereMaximum(NamedTuple):
+    """A local maximum of L(x + ρv) over ‖v‖ ≤ 1, with its evidence."""
+
+    direction: Tensor  # (runs, dim), v
+    rise: Tensor  # (runs,), L(x + ρv) − L(x)
+    residual: Tensor  # (runs,), 1 − vᵀ∇L(x + ρv)/‖∇L(x + ρv)‖: 0 at a stationary point
+    gain: Tensor  # (runs,), what the last step added, as a share of the rise
+    evaluations: int  # gradients computed for each run
+
+
+def frank_wolfe(
+    p: StepInput, x: Tensor, rho: Number, v: Tensor, gain: float, most: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """Maximize L(x + ρv) over ‖v‖ ≤ 1 from v; return the fields of `SphereMaximum`, numbers as columns (runs, 1).
+
+    Written in primitives, because the rule `worst` compiles it.
+    """
+    base = loss_and_gradient(p, x)[0]
+    height, slope = loss_and_gradient(p, x + rho * v)
+    share = 0 * height + 1.0
+    gained = share
+    going = gained > gain
+    evaluations = 1
+    while evaluations < most and any_run(going):
+        length = norm(slope)
+        step = v + share * (where(length > 0, slope / length, v) - v)
+        new_height, new_slope = loss_and_gradient(p, x + rho * step)
+        higher = going & (new_height >= height)  # a run that has converged stays, whatever the others do
+        stuck = going & (share <= 1e-9)
+        rise = divide(new_height - height, abs(new_height - base))
+        gained = where(higher, rise, where(stuck, 0 * share, gained))
+        v, slope = where(higher, step, v), where(higher, new_slope, slope)
+        height = where(higher, new_height, height)
+        share = where(higher, where(share < 0.5, 2 * share, 0 * share + 1.0), share / 2)
+        going = gained > gain
+        evaluations += 1
+    length = norm(slope)
+    residual = 1 - dot(v, where(length > 0, slope / length, v))
+    return v, height - base, residual, gained, evaluations
+
+
+def maximize_on_sphere(
+    problem: Problem,
+    x: Tensor,
+    rho: float | Tensor,
+    start: Tensor,
+    batch: Tensor | None = None,
+    gain: float = 1e-6,
+    most: int = 100,
+) -> SphereMaximum:
+    """Find a maximum of L(x + ρv) over the ball ‖v‖ ≤ 1, from one start or from the best of several.
+
+    Frank–Wolfe: v moves towards d = ∇L(x + ρv)/‖∇L(x + ρv)‖, all the way (the power method) while the loss rises, else
+    half as far. It stops when a step gains little, not after a number of steps: at a minimum one step may give
+    0.5 % of the rise.
+
+    Args:
+        problem: the loss.
+        x: (runs, dim), centres.
+        rho: perturbation radius ρ > 0, a number or (runs, 1).
+        start: (runs, dim) or (runs, starts, dim), unit vectors to start from.
+        batch: int64 (runs, b), the samples of the mean loss; None for all.
+        gain: a step that adds less than this share of the rise is the last.
+        most: the largest number of gradients (`SphereMaximum.gain` shows whether it has converged).
+
+    Returns:
+        The highest of the maxima.
+
+    Source: Frank & Wolfe (1956); Journée, Nesterov, Richtárik & Sepulchre (2010) for the power method.
+
+    >>> from samviz.problems import quadratic
+    >>> x = torch.zeros(1, 2, dtype=torch.float64)
+    >>> start = torch.tensor([[0.6, 0.8]], dtype=torch.float64)
+    >>> maximize_on_sphere(quadratic([3.0, 1.0]), x, 0.1, start).rise  # ρ²λ₁/2
+    tensor([0.0150], dtype=torch.float64)
+    """
+    runs, dim = x.shape
+    v = start.reshape(runs, -1, dim)
+    starts = v.shape[1]
+    centre = x.repeat_interleave(starts, 0)
+    radius = rho.repeat_interleave(starts, 0) if isinstance(rho, Tensor) and rho.ndim == 2 else rho
+    p = StepInput(problem, None if batch is None else batch.repeat_interleave(starts, 0))
+    v, rise, residual, gained, evaluations = frank_wolfe(p, centre, radius, v.reshape(-1, dim), gain, most)
+    best = rise.view(runs, starts).argmax(1) + starts * torch.arange(runs, device=x.device)
+    return SphereMaximum(v[best], rise[best, 0], residual[best, 0], gained[best, 0], evaluations * starts)
+
+
+def trust_region(slope: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+    """The v with ‖v‖ ≤ 1 that maximizes bᵀv + ½vᵀAv, exactly.
+
+    Args:
+        slope: (runs, dim), b.
+        values: (runs, dim), eigenvalues of A, largest first.
+        vectors: (runs, dim, dim), its eigenvectors as rows.
+
+    Returns:
+        (runs, dim); where several are equally good, one of them.
+
+    Source: Moré & Sorensen (1983): (μ − A)v = b with μ ≥ max(λ₁(A), 0).
+
+    >>> eye = torch.eye(2)[None]
+    >>> trust_region(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 1.0]]), eye)
+    tensor([[1., 0.]])
+    """
+    part = (vectors @ slope[..., None])[..., 0]  # b in the eigenbasis
+    size = torch.maximum(part.abs().amax(1, keepdim=True), values.abs().amax(1, keepdim=True))
+    size = size.clamp_min(torch.finfo(values.dtype).tiny)
+    part, values = part / size, values / size  # v stays the same, and nothing underflows
+    gap = values[:, :1].clamp_min(0) - values  # max(λ₁, 0) − λᵢ ≥ 0
+    least = torch.finfo(values.dtype).eps  # of μ − max(λ₁, 0), up to rounding
+    low = torch.full_like(size, least).log()
+    high = (2 * part.norm(dim=1, keepdim=True)).clamp_min(least).log()
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        outside = (part / (middle.exp() + gap)).norm(dim=1, keepdim=True) > 1
+        low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
+    boundary = part / (high.exp() + gap)
+    limit = part / (least + gap)  # μ = max(λ₁, 0): if it lies in the ball, this is the hard case or the interior one
+    missing = (1 - limit[:, 1:].square().sum(1, keepdim=True)).clamp_min(0).sqrt()
+    hard = torch.cat((missing.copysign(limit[:, :1]), limit[:, 1:]), 1)  # up to the sphere along v₁
+    inside = torch.where(values[:, :1] > 0, hard, limit)
+    return (torch.where(limit.norm(dim=1, keepdim=True) > 1, boundary, inside)[:, None] @ vectors)[:, 0]

@@ -1,0 +1,255 @@
+"""The multilayer perceptron: loss and gradient by backpropagation, and its loss on a plane of its parameters.
+
+`ints` is (n, layers, activation, loss, the widths, the labels), `floats` the inputs (n, widths[0]) and, for a square
+loss, the targets (n, widths[-1]). The samples are processed in tiles, so small that the matrix products stay in the
+cache and on one thread. Activations lie layer after layer, each in a block of `capacity` rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.np.linalg import ensure_blas
+
+from samviz.kernels import LOSSES, Floats, Ints
+from samviz.kernels.activations import activate, exp, multiply_derivative
+from samviz.kernels.primitives import GRADIENT, kernel
+
+CROSS_ENTROPY = LOSSES.index("cross_entropy")
+MULTIPLICATIONS = 2**18  # in a matrix product; OpenBLAS starts a second thread above that
+HEADER = 4  # ints before the widths
+POINTS = 8  # of a plane, whose parameters stay in the cache while the samples pass
+
+ensure_blas()  # SciPy's, which numba itself calls
+
+_SIZES = types.intp, types.intp, types.intp
+_MATRIX = types.voidptr, types.intp
+_gemm: Any = types.ExternalFunction(
+    "numba_xxgemm",
+    types.intc(types.char, types.char, types.char, *_SIZES, types.voidptr, *_MATRIX, *_MATRIX, types.voidptr, *_MATRIX),
+)
+S, D, N, T = (ord(letter) for letter in "sdnt")
+_FORMS = [
+    types.void(*_SIZES, kind[::1], types.bool_, kind[::1], types.bool_, kind[::1], types.bool_)
+    for kind in (types.float64, types.float32)
+]
+
+
+@njit(_FORMS, cache=True)
+def multiply(
+    m: int, n: int, k: int, a: Floats, a_transposed: bool, b: Floats, b_transposed: bool, c: Floats, add: bool
+) -> None:
+    """Compute c ← ab, or c ← c + ab, for c (m, n) and inner dimension k; matrices start flat arrays row by row."""
+    factors = np.empty(2, a.dtype)
+    factors[0], factors[1] = 1.0, 1.0 if add else 0.0
+    # BLAS stores matrices by columns, so compute bᵀaᵀ = cᵀ
+    _gemm(
+        D if a.itemsize == 8 else S,
+        T if b_transposed else N,
+        T if a_transposed else N,
+        n,
+        m,
+        k,
+        factors.ctypes,
+        b.ctypes,
+        k if b_transposed else n,
+        a.ctypes,
+        m if a_transposed else k,
+        factors[1:].ctypes,
+        c.ctypes,
+        n,
+    )
+
+
+@njit(cache=True)
+def sizes(ints: Ints, count: int) -> tuple[Ints, int, int, int]:
+    """Return the widths, their sum, the largest, and the number of samples in a tile."""
+    widths = ints[HEADER : HEADER + ints[1] + 1]
+    total, widest, largest = widths[0], widths[0], 1
+    for layer in range(ints[1]):
+        total, widest = total + widths[layer + 1], max(widest, widths[layer + 1])
+        largest = max(largest, widths[layer] * widths[layer + 1])
+    return widths, total, widest, min(count, min(max(MULTIPLICATIONS // largest, 16), 256))
+
+
+@njit(cache=True)
+def workspace_length(ints: Ints, count: int) -> int:
+    """Return the length of the workspace of a gradient, or of a product, over `count` samples."""
+    _, total, widest, tile = sizes(ints, count)
+    return tile * (total + 2 * widest)
+
+
+@njit(cache=True)
+def gather(floats: Floats, width: int, batch: Ints, start: int, rows: int, inputs: Floats) -> None:
+    """Copy the inputs of a tile."""
+    for row in range(rows):
+        sample = batch[start + row] if len(batch) else start + row
+        for column in range(width):
+            inputs[row * width + column] = floats[sample * width + column]
+
+
+@njit(cache=True)
+def broadcast_bias(bias: Floats, rows: int, columns: int, z: Floats) -> None:
+    """Copy the bias into every row of z."""
+    for row in range(rows):
+        for column in range(columns):
+            z[row * columns + column] = bias[column]
+
+
+@njit(cache=True)
+def add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool) -> None:
+    """Set `total` to the sum of the rows, or add the sum to it."""
+    if not add:
+        for column in range(columns):
+            total[column] = 0
+    for row in range(rows):
+        for column in range(columns):
+            total[column] += matrix[row * columns + column]
+
+
+_FORMS = [
+    types.void(types.int64[::1], kind[::1], kind[::1], *[types.int64] * 4) for kind in (types.float64, types.float32)
+]
+
+
+@njit(_FORMS, cache=True)
+def forward(ints: Ints, x: Floats, acts: Floats, capacity: int, start: int, rows: int, first: int) -> None:
+    """Compute the activations of the layers after layer `first`."""
+    offset, column = 0, 0  # of the layer's parameters, and of its activations
+    for layer in range(ints[1]):
+        i, o = ints[HEADER + layer], ints[HEADER + layer + 1]
+        if layer >= first:
+            z = acts[capacity * (column + i) + start * o :]
+            broadcast_bias(x[offset + o * i :], rows, o, z)
+            multiply(rows, o, i, acts[capacity * column + start * i :], False, x[offset:], True, z, True)
+            if layer < ints[1] - 1:
+                activate(ints[2], z, rows * o)
+        offset, column = offset + (i + 1) * o, column + i
+
+
+@njit(cache=True)
+def head(
+    floats: Floats,
+    ints: Ints,
+    batch: Ints,
+    noise: Floats,
+    count: int,
+    start: int,
+    rows: int,
+    outputs: Floats,
+    derivative: Floats,
+) -> float:
+    """Return a tile's share of the loss, and fill its derivative; cross-entropy makes the outputs probabilities."""
+    c, value = ints[HEADER + ints[1]], 0.0
+    labels, targets = ints[HEADER + ints[1] + 1 :], floats[ints[0] * ints[HEADER] :]
+    if ints[3] == CROSS_ENTROPY:
+        for row in range(rows):
+            o = outputs[row * c : row * c + c]
+            top, chosen = o[0], o[labels[batch[start + row] if len(batch) else start + row]]
+            for k in range(c):
+                top = max(top, o[k])
+            value += (top - chosen) / count
+            for k in range(c):
+                o[k] -= top
+        for k in range(rows * c):
+            outputs[k] = exp(outputs[k])
+        for row in range(rows):
+            o, total = outputs[row * c : row * c + c], 0.0
+            for k in range(c):
+                total += o[k]
+            value += math.log(total) / count
+            for k in range(c):
+                o[k] /= total
+                derivative[row * c + k] = o[k] / count
+            derivative[row * c + labels[batch[start + row] if len(batch) else start + row]] -= 1.0 / count
+        return value
+    for row in range(rows):
+        sample = batch[start + row] if len(batch) else start + row
+        for k in range(c):
+            error = outputs[row * c + k] - targets[sample * c + k]
+            value += error * error / (2 * count * c)
+            derivative[row * c + k] = (error - (noise[(start + row) * c + k] if len(noise) else 0.0)) / (count * c)
+    return value
+
+
+@kernel(GRADIENT)
+def mlp_gradient(
+    floats: Floats, ints: Ints, x: Floats, batch: Ints, noise: Floats, out: Floats, workspace: Floats
+) -> float:
+    """Return the loss, and fill out (dim,) with its gradient for noise (b·outputs,) on the targets, if any."""
+    count, value = len(batch) if len(batch) else ints[0], 0.0
+    widths, total, widest, tile = sizes(ints, count)
+    d, e = workspace[tile * total :], workspace[tile * (total + widest) :]
+    for start in range(0, count, tile):
+        rows, c = min(tile, count - start), widths[-1]
+        gather(floats, widths[0], batch, start, rows, workspace)
+        forward(ints, x, workspace, tile, 0, rows, 0)
+        value += head(floats, ints, batch, noise, count, start, rows, workspace[tile * (total - c) :], d)
+        offset, column = len(x), total - c
+        for layer in range(ints[1] - 1, -1, -1):
+            i, o = widths[layer], widths[layer + 1]
+            offset, column = offset - (i + 1) * o, column - i
+            a = workspace[tile * column :]
+            multiply(o, i, rows, d, True, a, False, out[offset:], start > 0)
+            add_rows(d, rows, o, out[offset + o * i :], start > 0)
+            if layer:
+                multiply(rows, i, o, d, False, x[offset:], False, e, False)
+                multiply_derivative(ints[2], a, e, rows * i)
+                d, e = e, d
+    return value
+
+
+@njit(cache=True, nogil=True)
+def plane_preactivations(floats: Floats, ints: Ints, origin: Floats, directions: Floats) -> Floats:
+    """Return what enters the first activation at the origin and along both directions, (3, n·widths[1]).
+
+    It is linear in the coordinates of the plane, so the first layer is multiplied three times, not once for each point.
+    """
+    n = ints[0]
+    widths, _, _, tile = sizes(ints, n)
+    i, o = widths[0], widths[1]
+    z = np.empty((3, n * o), origin.dtype)
+    for k in range(3):
+        vector = origin if k == 0 else directions[k - 1]
+        broadcast_bias(vector[o * i :], n, o, z[k])
+        for start in range(0, n, tile):
+            rows = min(tile, n - start)
+            multiply(rows, o, i, floats[start * i :], False, vector, True, z[k, start * o :], True)
+    return z
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def plane_losses(
+    floats: Floats, ints: Ints, origin: Floats, directions: Floats, preactivations: Floats, points: Floats, out: Floats
+) -> None:
+    """Add the losses at origin + a·d₁ + b·d₂ to out (points,), for directions (2, dim) and points (points, 2)."""
+    n = ints[0]
+    widths, total, _, tile = sizes(ints, n)
+    i, first, c = widths[0], widths[1], widths[-1]
+    acts, derivative = np.empty(tile * total, origin.dtype), np.empty(tile * c, origin.dtype)
+    x, no_noise, all_samples = np.empty((POINTS, len(origin)), origin.dtype), origin[:0], np.empty(0, np.int64)
+    for begin in range(0, len(points), POINTS):
+        group = points[begin : begin + POINTS]
+        for point in range(len(group)):
+            for k in range(len(origin)):
+                x[point, k] = origin[k] + group[point, 0] * directions[0, k] + group[point, 1] * directions[1, k]
+        for start in range(0, n, tile):
+            rows = min(tile, n - start)
+            base, along, across = (
+                preactivations[0, start * first :],
+                preactivations[1, start * first :],
+                preactivations[2, start * first :],
+            )
+            for point in range(len(group)):
+                a, b = group[point]
+                z = acts[tile * i :]
+                for k in range(rows * first):
+                    z[k] = base[k] + a * along[k] + b * across[k]
+                if len(widths) > 2:
+                    activate(ints[2], z, rows * first)
+                    forward(ints, x[point], acts, tile, 0, rows, 1)
+                outputs = acts[tile * (total - c) :]
+                out[begin + point] += head(floats, ints, all_samples, no_noise, n, start, rows, outputs, derivative)

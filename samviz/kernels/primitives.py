@@ -1,0 +1,265 @@
+"""The primitives of the update rules, compiled (`samviz.dynamics.rules` defines them in torch), and the step loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cfunc, njit, types
+
+from samviz.kernels import Floats, Ints, Kernel, Kernels, drop_stale
+
+_FLOATS, _INTS = types.float64[::1], types.int64[::1]
+# floats, ints, x (dim,), batch (b,) or empty for all samples, noise on the targets or empty, out (dim,), workspace
+# -> loss
+GRADIENT = types.float64(_FLOATS, _INTS, _FLOATS, _INTS, _FLOATS, _FLOATS, _FLOATS)
+# floats, ints, x (dim,), batch (b,), v (dim,), out (dim,)
+PRODUCT = types.void(_FLOATS, _INTS, _FLOATS, _INTS, _FLOATS, _FLOATS)
+
+
+class StepInput(NamedTuple):
+    """What a rule receives for a step of one run; problems differ only in data, so a rule is compiled once for all."""
+
+    gradient: Kernel
+    product: Kernel
+    floats: Floats
+    ints: Ints
+    batch: Ints  # (b,), empty for the full batch
+    noise: Floats  # the standard normal numbers of the step
+    workspace: Floats
+
+
+_STEP_INPUT = types.NamedTuple(
+    (types.FunctionType(GRADIENT), types.FunctionType(PRODUCT), _FLOATS, _INTS, _INTS, _FLOATS, _FLOATS), StepInput
+)
+RULE = _FLOATS(_STEP_INPUT, _FLOATS, _FLOATS, types.float64)  # p, x, ∇L(x), ρ -> direction
+RUNNING = -1  # in the place of the step at which a run has diverged
+_FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
+_FAST: Any = {"cache": True} | _FLAGS
+
+
+def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Kernel]]:
+    """Replace a function by one that compiles it to a function pointer when it is first called."""
+    return lambda function: cache(lambda: cfunc(signature, cache=True)(function))
+
+
+@njit(**_FAST)
+def _loss_and_gradient(p: StepInput, x: Floats, noise: Floats) -> tuple[float, Floats]:
+    out = np.empty_like(x)
+    return p.gradient(p.floats, p.ints, x, p.batch, noise, out, p.workspace), out
+
+
+@njit(**_FAST)
+def loss_and_gradient(p: StepInput, x: Floats) -> tuple[float, Floats]:
+    """Return the loss and the gradient at x of the step's batch."""
+    return _loss_and_gradient(p, x, p.noise[:0])
+
+
+@njit(**_FAST)
+def gradient(p: StepInput, x: Floats) -> Floats:
+    """Return the gradient at x of the step's batch."""
+    return _loss_and_gradient(p, x, p.noise[:0])[1]
+
+
+@njit(**_FAST)
+def noisy_gradient(p: StepInput, x: Floats, noise: Floats) -> Floats:
+    """Return the gradient at x of the step's batch, with noise added to the targets of a square loss."""
+    return _loss_and_gradient(p, x, noise)[1]
+
+
+@njit(**_FAST)
+def mean_gradient(p: StepInput, x: Floats, rho: float) -> Floats:
+    """Return the mean of ∇L(x ± ρu) over the random directions u that the step's noise holds."""
+    dim, total = len(x), np.zeros_like(x)
+    for start in range(0, len(p.noise), dim):
+        perturbation = rho * unit(p.noise[start : start + dim])
+        total += gradient(p, x + perturbation) + gradient(p, x - perturbation)
+    return total * (dim / (2 * len(p.noise)))
+
+
+@njit(**_FAST)
+def hvp(p: StepInput, x: Floats, v: Floats) -> Floats:
+    """Return the Hessian at x of the step's batch times v."""
+    out = np.empty_like(x)
+    p.product(p.floats, p.ints, x, p.batch, v, out)
+    return out
+
+
+@njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def dot(a: Floats, b: Floats) -> float:
+    """Return aᵀb."""
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(**_FAST)
+def norm(v: Floats) -> float:
+    """Return ‖v‖."""
+    return math.sqrt(dot(v, v))
+
+
+@njit(**_FAST)
+def unit(v: Floats) -> Floats:
+    """Return v/‖v‖, or a fixed arbitrary unit vector where v is zero (appendix B)."""
+    length = norm(v)
+    return np.full(len(v), len(v) ** -0.5) if length == 0 else v / length
+
+
+@njit(**_FAST)
+def divide(a: Any, b: float) -> Any:
+    """Return a/b, or 0 where b is 0."""
+    return a / b if b > 0 else 0.0 * a
+
+
+@njit(**_FAST)
+def fixed_direction(x: Floats) -> Floats:
+    """Return a fixed arbitrary unit vector that no symmetry of a network leaves unchanged."""
+    return unit(np.sin(np.arange(1.0, len(x) + 1)))
+
+
+@njit(**_FAST)
+def where(condition: bool, a: Any, b: Any) -> Any:
+    """Return a if the condition holds, else b."""
+    return a if condition else b
+
+
+@njit(**_FAST)
+def any_run(condition: bool) -> bool:
+    """Return the condition of the one run."""
+    return condition
+
+
+PRIMITIVES: dict[str, Any] = {
+    function.__name__: function
+    for function in (
+        *(loss_and_gradient, gradient, noisy_gradient, mean_gradient, hvp),
+        *(dot, norm, unit, divide, fixed_direction, where, any_run),
+    )
+}
+
+
+def _with_primitives(function: FunctionType) -> FunctionType:
+    """Return a function of the same code that calls the primitives above, and so do the functions that it calls."""
+    variables = function.__globals__ | PRIMITIVES | {"abs": np.abs}
+    for name in function.__code__.co_names:
+        if isinstance(called := variables.get(name), FunctionType):
+            variables[name] = njit(cache=_is_ours(called), **_FLAGS)(_with_primitives(called))
+    return FunctionType(function.__code__, variables, function.__name__, function.__defaults__, function.__closure__)
+
+
+def _is_ours(function: FunctionType) -> bool:
+    """Return whether the function belongs to samviz: others are compiled in every process."""
+    return function.__module__.startswith("samviz.")
+
+
+@cache
+def compiled_rule(function: FunctionType) -> Kernel:
+    """Compile the code of a rule with the primitives above in place of those of torch."""
+    if ours := _is_ours(function):
+        drop_stale(function)
+    return cfunc(RULE, cache=ours, **_FLAGS)(_with_primitives(function))
+
+
+@kernel(PRODUCT)
+def no_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats, out: Floats) -> None:
+    """Take the place of a Hessian-vector product for the rules that need none, so that it is not compiled."""
+
+
+@njit(cache=True, nogil=True)
+def batched_gradient(
+    gradient: Kernel,
+    floats: Floats,
+    ints: Ints,
+    workspace: int,
+    x: Floats,
+    batches: Ints,
+    noise: Floats,
+    out: Floats,
+    losses: Floats,
+) -> None:
+    """Fill `losses` (runs,) and `out` (runs, dim) for x (runs, dim), batches (runs, b) and noise (runs, count)."""
+    work = np.empty(workspace)
+    for run in range(len(x)):
+        losses[run] = gradient(floats, ints, x[run], batches[run], noise[run], out[run], work)
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _is_finite(x: Floats) -> bool:
+    """Return whether all of x is finite: zero times it is then zero, and otherwise NaN."""
+    total = 0.0
+    for i in range(len(x)):
+        total += x[i] * 0.0
+    return total == 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def advance(
+    rule: Kernel,
+    gd_at_zero_rho: bool,
+    kernels: Kernels,
+    n: int,
+    x: Floats,
+    before: Floats,
+    lr: Floats,
+    rho: Floats,
+    bound: Floats,
+    batches: Ints,
+    noise: Floats,
+    path: Floats,
+    diverged_at: Ints,
+    rolled_back: Ints,
+    curvature: Floats,
+) -> None:
+    """Take n steps of every run that has not diverged; a run that diverges stays at its last good iterate.
+
+    Args:
+        rule: the compiled rule.
+        gd_at_zero_rho: whether the rule is gradient descent where ρ = 0.
+        kernels: the problem, with the kernel of its Hessian-vector product or `no_product`.
+        n: steps.
+        x: (runs, dim), the iterates, changed in place.
+        before: (runs, dim), the previous iterates, changed in place.
+        lr: (runs,), learning rates η.
+        rho: (runs,), perturbation radii ρ.
+        bound: (runs,), the largest loss that counts as finite.
+        batches: (runs, n, b), samples of each step; b = 0 is the full batch.
+        noise: (runs, n, count), standard normal numbers of each step.
+        path: (k, runs, dim), filled with the iterates after the last k steps.
+        diverged_at: (runs,), RUNNING for the runs that take steps; set to the step at which a run diverges.
+        rolled_back: (runs,), set to 1 where a run that diverges returns to the previous iterate.
+        curvature: (runs,), filled with u·(direction − ∇L(x))/ρ of the last step, u = ∇L(x)/‖∇L(x)‖.
+    """
+    runs, dim = x.shape
+    g, workspace = np.empty(dim), np.empty(kernels.workspace)
+    for run in range(runs):
+        for t in range(n):
+            if diverged_at[run] == RUNNING:
+                p = StepInput(
+                    kernels.gradient,
+                    kernels.product,
+                    kernels.floats,
+                    kernels.ints,
+                    batches[run, t],
+                    noise[run, t],
+                    workspace,
+                )
+                loss = p.gradient(p.floats, p.ints, x[run], p.batch, p.noise[:0], g, workspace)
+                direction = g if gd_at_zero_rho and rho[run] == 0 else rule(p, x[run], g, rho[run])
+                new = x[run] - lr[run] * direction
+                if not loss <= bound[run]:
+                    diverged_at[run], rolled_back[run] = t, 1
+                    x[run] = before[run]
+                elif not _is_finite(new):
+                    diverged_at[run] = t
+                else:
+                    before[run], x[run] = x[run], new
+                    if t == n - 1:
+                        curvature[run] = dot(unit(g), direction - g) / rho[run]
+            if t >= n - len(path):
+                path[t - (n - len(path)), run] = x[run]
