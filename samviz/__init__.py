@@ -1,6 +1,6 @@
 """samviz: an interactive tutorial on how Sharpness-Aware Minimization minimizes sharpness.
 
-Each subpackage imports only from those before it: `compiled` (kernels for the CPU), `problems` (losses), `geometry`
+Each subpackage imports only from those before it: `kernels` (code compiled by numba), `problems` (losses), `geometry`
 (measurements of a loss), `dynamics` (update rules, runs, flows, sweeps), `claims` (the statements of the paper),
 `figures`, `lab` (widgets), `panels` (the panels of the notebooks) and `probe` (measurements of your own training);
 `optim` (SAM as an optimizer) uses only `problems`. They load on first use, so that `import samviz` itself loads neither

@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).parents[1] / "samviz"
 BELOW = {
     "files": set(),
     "checks": set(),
-    "compiled": set(),
-    "problems": {"compiled"},
+    "kernels": set(),
+    "problems": {"kernels"},
     "geometry": {"problems"},
-    "dynamics": {"files", "compiled", "problems", "geometry"},
+    "dynamics": {"files", "kernels", "problems", "geometry"},
     "optim": {"problems"},
     "claims": {"problems", "geometry", "dynamics"},
     "figures": {"files", "problems", "geometry", "dynamics", "claims"},
@@ -46,8 +46,8 @@ IMPORTED_BY = {
     "jupyterlab": {"cli"},
     "voila": {"cli"},
     "argparse": {"cli"},
-    "numba": {"compiled"},
-    "llvmlite": {"compiled"},
+    "numba": {"kernels"},
+    "llvmlite": {"kernels"},
     "matplotlib": set(),
 }
 # What every subpackage may import.

@@ -4,8 +4,8 @@ import os
 import warnings
 from copy import copy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -15,10 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import samviz.dynamics.run as run_module
-from samviz import compiled
+from samviz import kernels
 from samviz.dynamics import RULES, Diverged, Run, Settings
-from samviz.dynamics.engines import Engine, Stretch, eager, engine, graphed
-from samviz.dynamics.rules import CAPTURABLE
+from samviz.dynamics.engines import Engine, StepBlock, cuda_graph, engine
+from samviz.dynamics.engines.loops import torch_steps
+from samviz.dynamics.rules import Rule
 from samviz.problems import mlp, quadratic, valley
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,13 +37,13 @@ PROBLEMS = {
 }
 # Near a minimum these two turn around a point where they are not continuous, and rounding grows: keep off it.
 SMALL = {"ascent": 5e-4, "normalized_gd": 5e-4}
-COMPILED = pytest.mark.skipif(not compiled.available(), reason="numba is not installed")
+COMPILED = pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
 
 
-def uncaptured(stretch):
-    """The GPU's engine with its graphs played by hand, on any device."""
-    state = graphed.State(stretch)
-    return graphed.played(stretch, state, partial(state.move, stretch.problem, stretch.settings.rule))
+def uncaptured(block):
+    """Take the steps of a CUDA graph one by one, on any device."""
+    state = cuda_graph.GraphState(block)
+    return cuda_graph.replay(block, state, state.step)
 
 
 ENGINES = {"compiled": engine, "played": lambda *_: Engine("played", uncaptured)}
@@ -51,7 +52,7 @@ ENGINES = {"compiled": engine, "played": lambda *_: Engine("played", uncaptured)
 def both(monkeypatch, name, problem, steps, **settings):
     """The same run by an engine and by torch."""
     runs = []
-    for choice in (ENGINES[name], lambda *_: Engine("torch", eager.advance)):
+    for choice in (ENGINES[name], lambda *_: Engine("torch", torch_steps)):
         monkeypatch.setattr(run_module, "engine", choice)
         runs.append(Run(problem, device="cpu", **settings))
         for n in steps:
@@ -74,7 +75,7 @@ def starts(problem, runs, spread=0.01):
 def test_trajectories_agree_over_200_steps(monkeypatch, name, rule, problem):
     if rule == "label_noise" and not problem.square_targets:
         pytest.skip("no square loss")
-    if name == "played" and (RULES[rule] not in CAPTURABLE or problem.name.startswith("1-3-1")):
+    if name == "played" and (not RULES[rule].capturable or problem.name.startswith("1-3-1")):
         pytest.skip("not captured, or like the others")
     sizes = [None, 1, 2] if problem.samples else [None]
     for batch_size in sizes:
@@ -107,7 +108,7 @@ def test_engines_stop_at_the_same_step(monkeypatch, name, problem, rule, pieces)
 @pytest.mark.parametrize("name", ["torch", pytest.param("compiled", marks=COMPILED)])
 def test_a_loss_that_is_not_a_number_is_out_of_bounds(monkeypatch, name):
     if name == "torch":
-        monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+        monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", torch_steps))
     run = Run(quadratic([1e200, -1e200]), "gd", lr=1.0, x0=[1e-40, 1e-40], device="cpu")
     with pytest.raises(Diverged):
         run.step(2)  # to (−1e160, 1e160), where the loss is ∞ − ∞
@@ -136,14 +137,12 @@ def test_the_compiled_engine_is_said_and_taken():
     assert Run(mlp([1, 4, 1], data="sine"), device="cpu", dtype=torch.float32).engine == "torch"
     large = mlp([1, 4, 1], data="sine")
     large.samples = 10**9
-    assert not compiled.available() or large.compiled() is None
+    assert not kernels.available() or large.compiled() is None
 
 
 @COMPILED
 def test_a_rule_of_ones_own_is_taken_by_torch(monkeypatch):
-    monkeypatch.setitem(
-        RULES, "half", lambda problem, x, batch, lr, rho, noise: RULES["gd"](problem, x, batch, lr / 2, rho, noise)
-    )
+    monkeypatch.setitem(RULES, "half", Rule("half", lambda p, x, g, rho: g / 2, "half"))
     mine, theirs = (Run(PROBLEMS["tanh"], rule, lr=lr, device="cpu") for rule, lr in (("half", 0.1), ("gd", 0.05)))
     assert mine.engine == "torch"
     mine.step(20)
@@ -223,7 +222,7 @@ def test_a_slice_is_the_loss_on_it(problem):
 
 @COMPILED
 def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
-    from samviz.compiled.activations import TANH, activate
+    from samviz.kernels.activations import TANH, activate
 
     z = np.concatenate([np.linspace(-25, 25, 20001), np.logspace(-300, 2, 5000), [0.0, -0.0, np.inf, -np.inf, np.nan]])
     a = z.copy()
@@ -233,35 +232,47 @@ def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
 
 
 @COMPILED
-def test_stale_compiled_code_is_thrown_away(tmp_path):
-    (tmp_path / "__pycache__").mkdir()
-    old, new = tmp_path / "__pycache__" / "a.nbi", tmp_path / "__pycache__" / "b.nbi"
-    for path, time in ((old, 1), (tmp_path / "a.py", 2), (new, 3)):
+@pytest.mark.parametrize("removable", [True, False])
+def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypatch, removable):
+    """NUMBA_CACHE_DIR moves the compiled code out of the package; numba itself checks only the rule's own source."""
+    import numba
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    if not removable:
+        monkeypatch.setattr(Path, "unlink", refused)
+    sources = (kernels.available.__wrapped__, RULES["sam"].direction, RULES["worst"].direction)
+    folders = [Path(numba.njit(cache=True)(function).stats.cache_path) for function in sources]
+    assert folders[0].parent == tmp_path
+    old, new, other = [folder / "a.nbi" for folder in set(folders)], folders[0] / "b.nbi", tmp_path / "other" / "a.nbi"
+    other.parent.mkdir()
+    for path in (*old, new, other):
         path.touch()
-        os.utime(path, (time, time))
-    compiled._drop_stale(tmp_path, tmp_path / "__pycache__")
-    assert not old.exists()
-    assert new.exists()
+    for path in (*old, other):
+        os.utime(path, (1, 1))
+    kernels.available.__wrapped__()
+    kernels.drop_stale(RULES["sam"].direction)
+    assert [path.exists() for path in (*old, new, other)] == [not removable] * len(old) + [True, True]
 
 
 @COMPILED
-def test_stale_compiled_code_is_removed_where_numba_keeps_it(tmp_path, monkeypatch):
-    """NUMBA_CACHE_DIR moves the compiled code out of the package."""
+def test_code_older_than_a_function_that_the_rule_calls_is_stale(tmp_path, monkeypatch):
     import numba
 
-    from samviz.compiled.activations import activate
-
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    folder = Path(numba.njit(cache=True)(activate.py_func).stats.cache_path)
-    assert folder.parent == tmp_path
-    old, new, foreign = folder / "a.nbi", folder / "b.nbi", tmp_path / "other" / "a.nbi"
-    foreign.parent.mkdir()
-    for path in (old, new, foreign):
-        path.touch()
-    for path in (old, foreign):
-        os.utime(path, (1, 1))
-    compiled.available.__wrapped__()
-    assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
+    rule = RULES["worst"].direction
+    path = Path(numba.njit(cache=True)(rule).stats.cache_path) / "a.nbi"
+    path.touch()
+    source = tmp_path / "called.py"
+    source.touch()
+    os.utime(source, (path.stat().st_mtime + 10,) * 2)
+    kernels.drop_stale(rule)
+    assert path.exists()
+    called = rule.__globals__["frank_wolfe"]
+    kernels.drop_stale(rule, FunctionType(called.__code__.replace(co_filename=str(source)), {}))
+    assert not path.exists()
 
 
 WITHOUT = """
@@ -269,7 +280,7 @@ import sys
 sys.modules["numba"] = None
 import torch, samviz
 from samviz.geometry import hessian_plane, landscape, top_eigenpairs
-for problem, engine in ((samviz.valley(), "Python"), (samviz.mlp([1, 8, 1], data="sine"), "torch"),
+for problem, engine in ((samviz.valley(), "torch"), (samviz.mlp([1, 8, 1], data="sine"), "torch"),
                         (samviz.quadratic([3.0, 1.0]), "torch")):
     run = samviz.Run(problem, rho=0.01, lr=0.02, device="cpu", trail=5)
     assert run.engine == engine, run.engine
@@ -308,22 +319,22 @@ def test_curvature_is_that_along_the_step():
     assert torch.isnan(run.curvature).all()
 
 
-def fails_to_capture(stretch):
+def fails_to_capture(block):
     """A capture that fails after its steps to warm up, and in the middle of a step."""
-    state = graphed.State(stretch)
-    state.load(stretch)
-    state.move(stretch.problem, stretch.settings.rule, 3)
+    state = cuda_graph.GraphState(block)
+    state.load(block)
+    state.step(3)
     state.before.zero_()
     raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
 
-def fails_to_replay(stretch):
+def fails_to_replay(block):
     """Graphs of which the second replay fails, halfway."""
-    state, played = graphed.State(stretch), []
+    state, played = cuda_graph.GraphState(block), []
 
     def play(steps):
         played.append(steps)
-        state.move(stretch.problem, stretch.settings.rule, steps)
+        state.step(steps)
         if len(played) == 2:
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
@@ -335,7 +346,7 @@ def fails_to_replay(stretch):
 def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, rule, lr):
     """To the last bit, with one warning; a problem of the CPU that says it is on a GPU takes the place of one."""
     attempts = []
-    monkeypatch.setattr(graphed, "_captured", lambda stretch: attempts.append(1) or capture(stretch))
+    monkeypatch.setattr(cuda_graph, "capture", lambda block: attempts.append(1) or capture(block))
     problem = mlp([1, 8, 8, 1], data="sine")
     settings = {"rule": rule, "lr": lr, "rho": 0.01, "batch_size": 3, "trail": 7, "x0": starts(problem, 3)}
     graph, single = (Run(copy(problem), device="cpu", **settings) for _ in range(2))
@@ -350,7 +361,7 @@ def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, ru
                     run.step(n)
             except Diverged as error:
                 ends.append(str(error))
-            monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+            monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", torch_steps))
     assert len(ends) == (2 if lr > 1 else 0)
     assert attempts == [1]
     (warning,) = warned
@@ -367,8 +378,8 @@ def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, ru
 def test_rules_are_captured_only_where_they_are_marked(monkeypatch):
     problem = quadratic([3.0, 1.0])
     problem.device = torch.device("cuda")
-    monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
-    captured = {rule for rule in RULES if graphed.captures(problem, Settings(rule))}
+    monkeypatch.setitem(RULES, "mine", Rule("mine", lambda p, x, g, rho: g, "mine"))
+    captured = {rule for rule in RULES if cuda_graph.captures(problem, Settings(rule))}
     assert captured == set(RULES) - {"worst", "mine"}
 
 
@@ -396,14 +407,16 @@ def test_the_rules_that_are_captured_use_one_device_and_never_synchronize(rule, 
             setattr(moved, attribute, value.to("meta"))
     for batch_size in [None, 2] if problem.samples else [None]:
         settings, x = Settings(rule, batch_size=batch_size), starts(problem, 3).to("meta")
-        stretch = Stretch(moved, settings, x, x, np.ones(3, dtype=bool), x[:, 0], (0, 1, 2), first=0, n=1, kept=0)
-        state = graphed.State(stretch)
+        block = StepBlock(
+            moved, settings, x, x, np.ones(3, dtype=bool), x[:, 0], (0, 1, 2), first=0, n=1, path_length=0
+        )
+        state = cuda_graph.GraphState(block)
         with OneDevice() if rule != "worst" else pytest.raises(RuntimeError, match="meta"):
-            state.move(moved, rule, 1)
+            state.step(1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule] in CAPTURABLE])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule].capturable])
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_graphs_agree_with_torch_step_by_step(monkeypatch, rule, batch_size):
     problem = mlp([1, 8, 8, 1], data="sine")
@@ -411,7 +424,7 @@ def test_graphs_agree_with_torch_step_by_step(monkeypatch, rule, batch_size):
     fast = Run(problem, x0=starts(problem, 3), rho=(0.0, 0.01, 0.02), **settings)
     assert fast.engine == "CUDA graph"
     fast.step(100)
-    monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", eager.advance))
+    monkeypatch.setattr(run_module, "engine", lambda *_: Engine("torch", torch_steps))
     slow = Run(problem, x0=starts(problem, 3), rho=(0.0, 0.01, 0.02), **settings)
     slow.step(100)
     torch.testing.assert_close(fast.x, slow.x, atol=1e-10, rtol=0)

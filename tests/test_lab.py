@@ -20,7 +20,7 @@ import torch
 from no_float64 import NoFloat64
 from stories import in_kernel, move, press
 
-from samviz.dynamics import RULES
+from samviz.dynamics import RULES, Rule
 from samviz.figures import figure
 from samviz.lab import Lab, words
 from samviz.lab.lab import nice, suitable_steps_per_frame
@@ -382,7 +382,7 @@ def test_the_lab_runs_and_draws_every_rule(rule: str) -> None:
 
 
 def test_a_registered_rule_is_shown_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "mine", lambda *arguments: RULES["gd"](*arguments))
+    monkeypatch.setitem(RULES, "mine", Rule("mine", lambda p, x, g, rho: g, "mine"))
     for rho in (0.0, 0.05):
         lab = Lab(valley(), rule="mine", rho=rho, lr=0.005, device="cpu").run(40)
         assert lab.controls["rule"].options["mine"] == "mine"  # type: ignore[union-attr]

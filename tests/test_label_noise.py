@@ -56,7 +56,7 @@ def test_a_step_is_gradient_descent_on_a_network_with_noisy_targets(kind, batch)
             build((inputs, noisy)), x[r : r + 1], None if batch is None else chosen[r : r + 1], 0.1, 0.0
         )
         torch.testing.assert_close(step.x[r], expected.x[0], rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(step.gradient[r], expected.gradient[0], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(step.direction[r], expected.direction[0], rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(step.loss, clean.loss(x, chosen))
 
 

@@ -284,7 +284,9 @@ def test_a_maximum_inside_the_ball(rho):
     best = 1 - np.exp(-0.17) if rho**2 > 0.05 else at.max()
     sharpness = worst_direction_sharpness(problem, tensor(0.0, 0.0), rho)
     assert sharpness.value.item() == pytest.approx(best, rel=1e-4)
-    assert maximize_on_sphere(problem, tensor([0.0, 0.0]), rho, starts(5, 2), most=500).rise.item() == pytest.approx(best, rel=1e-4)
+    assert maximize_on_sphere(problem, tensor([0.0, 0.0]), rho, starts(5, 2), most=500).rise.item() == pytest.approx(
+        best, rel=1e-4
+    )
     if rho**2 > 0.05:
         np.testing.assert_allclose(rho * sharpness.direction[0], [0.1, 0.2], atol=1e-3)
 

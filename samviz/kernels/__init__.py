@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Kernel = Callable[..., Any]  # a function pointer of one of the signatures in `samviz.kernels.primitives`
 
-ACTIVATIONS = ("identity", "tanh", "relu", "softplus", "sigmoid")  # kernels know them by their index
-LOSSES = ("mse", "cross_entropy")  # likewise
+ACTIVATION_KINDS = ("identity", "tanh", "relu", "softplus", "sigmoid")  # kernels know them by their index
+LOSS_KINDS = ("mse", "cross_entropy")  # likewise
 
 
 class Kernels(NamedTuple):
@@ -48,16 +49,17 @@ def available() -> bool:
     return True
 
 
-def drop_stale(function: Callable[..., Any]) -> None:
-    """Remove the cached code of the function's folder that is older than a kernel: numba checks one file only."""
-    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
+def drop_stale(function: Any, *called: FunctionType) -> None:
+    """Remove cached code of the function's folder older than a kernel or a called function: numba checks one file."""
+    sources = [*Path(__file__).parent.glob("*.py"), *(Path(f.__code__.co_filename) for f in called)]
+    newest = max(source.stat().st_mtime for source in sources)
     for index in _cache_folder(function).glob("*.nbi"):
         if index.stat().st_mtime < newest:
             with suppress(OSError):  # in a read-only folder, whose stale code numba does not read either
                 index.unlink()
 
 
-def _cache_folder(function: Callable[..., Any]) -> Path:
+def _cache_folder(function: Any) -> Path:
     """Return where numba caches code of the function's folder: a temporary folder if no other is writable."""
     caching = import_module("numba.core.caching")
     try:

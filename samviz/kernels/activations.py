@@ -13,9 +13,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from samviz.kernels import ACTIVATIONS, Floats
+from samviz.kernels import ACTIVATION_KINDS, Floats
+from samviz.kernels.primitives import FLAGS, fast
 
-IDENTITY, TANH, RELU, SOFTPLUS, SIGMOID = range(len(ACTIVATIONS))
+IDENTITY, TANH, RELU, SOFTPLUS, SIGMOID = range(len(ACTIVATION_KINDS))
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10  # ln 2 in two parts, the first ends in zero bits
@@ -25,7 +26,6 @@ ONE, TWO, TEN, HALF, SIXTH = (np.float32(c) for c in (1.0, 2.0, 10.0, 0.5, 1 / 6
 C4, C5, C6, C7 = (np.float32(c) for c in (1 / 24, 1 / 120, 1 / 720, 1 / 5040))
 SINGLE_LOG2_E, SINGLE_HIGH, SINGLE_LOW = np.float32(LOG2_E), np.float32(0.693359375), np.float32(-2.12194440e-4)
 SINGLE_ROUNDER, SINGLE_LARGEST = np.float32(12582912.0), np.float32(85.0)
-_FAST: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
 def _power(_: Any, shifted: Any) -> Any:
@@ -43,7 +43,7 @@ def _power(_: Any, shifted: Any) -> Any:
 _power_of_two: Any = intrinsic(_power)
 
 
-@njit(**_FAST)
+@fast
 def _double(x: Any) -> Any:
     """Return 2ᵐ and eʳ − 1."""
     shifted = x * LOG2_E + ROUNDER
@@ -64,7 +64,7 @@ def _double(x: Any) -> Any:
     return _power_of_two(shifted), s * r * r + r
 
 
-@njit(**_FAST)
+@fast
 def _single(x: Any) -> Any:
     """Return 2ᵐ and eʳ − 1 in single precision: one double-precision constant would promote everything."""
     shifted = x * SINGLE_LOG2_E + SINGLE_ROUNDER
@@ -84,7 +84,7 @@ def tanh(x: float) -> float:
     raise NotImplementedError("compiled code only")
 
 
-@overload(exp, jit_options=_FAST)
+@overload(exp, jit_options=FLAGS)
 def _exp(x: Any) -> Any:
     def double(x: Any) -> Any:
         power, rest = _double(max(x, -LARGEST))
@@ -97,7 +97,7 @@ def _exp(x: Any) -> Any:
     return double if x == types.float64 else single
 
 
-@overload(tanh, jit_options=_FAST)
+@overload(tanh, jit_options=FLAGS)
 def _tanh(x: Any) -> Any:
     def double(x: Any) -> Any:
         power, rest = _double(2.0 * min(abs(x), 20.0))
@@ -114,7 +114,7 @@ def _tanh(x: Any) -> Any:
     return double if x == types.float64 else single
 
 
-@njit(cache=True, **_FAST)
+@fast
 def _all_tanh(z: Floats, count: int) -> None:
     for i in range(count):
         z[i] = tanh(z[i])
@@ -136,7 +136,7 @@ def activate(kind: int, z: Floats, count: int) -> None:
             z[i] = 1.0 / (1.0 + math.exp(-z[i]))
 
 
-@njit(cache=True, **_FAST)
+@fast
 def multiply_derivative(kind: int, a: Floats, d: Floats, count: int) -> None:
     """Multiply the first `count` d by σ′(z), computed from a = σ(z)."""
     if kind == TANH:
@@ -153,7 +153,7 @@ def multiply_derivative(kind: int, a: Floats, d: Floats, count: int) -> None:
             d[i] *= a[i] * (1.0 - a[i])
 
 
-@njit(cache=True, **_FAST)
+@fast
 def add_second_derivative(kind: int, a: Floats, e: Floats, tangent: Floats, d: Floats, count: int) -> None:
     """Add e·σ″(z)·ż to the first `count` d, computed from a = σ(z) and the tangent σ′(z)·ż.
 

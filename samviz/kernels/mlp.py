@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit, types
 from numba.np.linalg import ensure_blas
 
-from samviz.kernels import LOSSES, Floats, Ints
+from samviz.kernels import LOSS_KINDS, Floats, Ints
 from samviz.kernels.activations import activate, exp, multiply_derivative
 from samviz.kernels.primitives import GRADIENT, kernel
 
-CROSS_ENTROPY = LOSSES.index("cross_entropy")
+CROSS_ENTROPY = LOSS_KINDS.index("cross_entropy")
 MULTIPLICATIONS = 2**18  # in a matrix product; OpenBLAS starts a second thread above that
 HEADER = 4  # ints before the widths
 POINTS = 8  # of a plane, whose parameters stay in the cache while the samples pass

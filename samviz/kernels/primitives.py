@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import cfunc, njit, types
@@ -38,8 +38,14 @@ _STEP_INPUT = types.NamedTuple(
 )
 RULE = _FLOATS(_STEP_INPUT, _FLOATS, _FLOATS, types.float64)  # p, x, ∇L(x), ρ -> direction
 RUNNING = -1  # in the place of the step at which a run has diverged
-_FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
-_FAST: Any = {"cache": True} | _FLAGS
+FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def fast(function: F) -> F:
+    """Compile a function when it is first called, with fused multiplications and numpy's division by zero."""
+    dispatcher: F = njit(cache=True, **FLAGS)(function)
+    return dispatcher
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Kernel]]:
@@ -47,31 +53,31 @@ def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Kernel
     return lambda function: cache(lambda: cfunc(signature, cache=True)(function))
 
 
-@njit(**_FAST)
+@fast
 def _loss_and_gradient(p: StepInput, x: Floats, noise: Floats) -> tuple[float, Floats]:
     out = np.empty_like(x)
     return p.gradient(p.floats, p.ints, x, p.batch, noise, out, p.workspace), out
 
 
-@njit(**_FAST)
+@fast
 def loss_and_gradient(p: StepInput, x: Floats) -> tuple[float, Floats]:
     """Return the loss and the gradient at x of the step's batch."""
     return _loss_and_gradient(p, x, p.noise[:0])
 
 
-@njit(**_FAST)
+@fast
 def gradient(p: StepInput, x: Floats) -> Floats:
     """Return the gradient at x of the step's batch."""
     return _loss_and_gradient(p, x, p.noise[:0])[1]
 
 
-@njit(**_FAST)
+@fast
 def noisy_gradient(p: StepInput, x: Floats, noise: Floats) -> Floats:
     """Return the gradient at x of the step's batch, with noise added to the targets of a square loss."""
     return _loss_and_gradient(p, x, noise)[1]
 
 
-@njit(**_FAST)
+@fast
 def mean_gradient(p: StepInput, x: Floats, rho: float) -> Floats:
     """Return the mean of ∇L(x ± ρu) over the random directions u that the step's noise holds."""
     dim, total = len(x), np.zeros_like(x)
@@ -81,7 +87,7 @@ def mean_gradient(p: StepInput, x: Floats, rho: float) -> Floats:
     return total * (dim / (2 * len(p.noise)))
 
 
-@njit(**_FAST)
+@fast
 def hvp(p: StepInput, x: Floats, v: Floats) -> Floats:
     """Return the Hessian at x of the step's batch times v."""
     out = np.empty_like(x)
@@ -98,72 +104,69 @@ def dot(a: Floats, b: Floats) -> float:
     return total
 
 
-@njit(**_FAST)
+@fast
 def norm(v: Floats) -> float:
     """Return ‖v‖."""
     return math.sqrt(dot(v, v))
 
 
-@njit(**_FAST)
+@fast
 def unit(v: Floats) -> Floats:
     """Return v/‖v‖, or a fixed arbitrary unit vector where v is zero (appendix B)."""
     length = norm(v)
     return np.full(len(v), len(v) ** -0.5) if length == 0 else v / length
 
 
-@njit(**_FAST)
+@fast
 def divide(a: Any, b: float) -> Any:
     """Return a/b, or 0 where b is 0."""
     return a / b if b > 0 else 0.0 * a
 
 
-@njit(**_FAST)
+@fast
 def fixed_direction(x: Floats) -> Floats:
     """Return a fixed arbitrary unit vector that no symmetry of a network leaves unchanged."""
     return unit(np.sin(np.arange(1.0, len(x) + 1)))
 
 
-@njit(**_FAST)
+@fast
 def where(condition: bool, a: Any, b: Any) -> Any:
     """Return a if the condition holds, else b."""
     return a if condition else b
 
 
-@njit(**_FAST)
+@fast
 def any_run(condition: bool) -> bool:
     """Return the condition of the one run."""
     return condition
 
 
-PRIMITIVES: dict[str, Any] = {
-    function.__name__: function
-    for function in (
-        *(loss_and_gradient, gradient, noisy_gradient, mean_gradient, hvp),
-        *(dot, norm, unit, divide, fixed_direction, where, any_run),
-    )
-}
+_FUNCTIONS: tuple[Any, ...] = (loss_and_gradient, gradient, noisy_gradient, mean_gradient, hvp, dot, norm, unit)
+_FUNCTIONS += (divide, fixed_direction, where, any_run)
+PRIMITIVES = {function.__name__: function for function in _FUNCTIONS}
+
+
+def _called(function: FunctionType) -> dict[str, FunctionType]:
+    """Return the plain functions that the function calls by name, apart from primitives."""
+    variables = {name: function.__globals__.get(name) for name in function.__code__.co_names if name not in PRIMITIVES}
+    return {name: value for name, value in variables.items() if isinstance(value, FunctionType)}
 
 
 def _with_primitives(function: FunctionType) -> FunctionType:
     """Return a function of the same code that calls the primitives above, and so do the functions that it calls."""
     variables = function.__globals__ | PRIMITIVES | {"abs": np.abs}
-    for name in function.__code__.co_names:
-        if isinstance(called := variables.get(name), FunctionType):
-            variables[name] = njit(cache=_is_ours(called), **_FLAGS)(_with_primitives(called))
+    for name, called in _called(function).items():
+        variables[name] = njit(**FLAGS)(_with_primitives(called))
     return FunctionType(function.__code__, variables, function.__name__, function.__defaults__, function.__closure__)
-
-
-def _is_ours(function: FunctionType) -> bool:
-    """Return whether the function belongs to samviz: others are compiled in every process."""
-    return function.__module__.startswith("samviz.")
 
 
 @cache
 def compiled_rule(function: FunctionType) -> Kernel:
     """Compile the code of a rule with the primitives above in place of those of torch."""
-    if ours := _is_ours(function):
-        drop_stale(function)
-    return cfunc(RULE, cache=ours, **_FLAGS)(_with_primitives(function))
+    ours = function.__module__.startswith("samviz.")  # others are compiled in every process
+    if ours:
+        drop_stale(function, *_called(function).values())
+    return cfunc(RULE, cache=ours, **FLAGS)(_with_primitives(function))
 
 
 @kernel(PRODUCT)

@@ -17,7 +17,6 @@ from samviz.checks import check_int, check_type
 from samviz.dynamics import RULES, History, Settings
 from samviz.figures.export import check_path
 from samviz.files import write
-from samviz.lab import words
 from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, decades
 from samviz.lab.display import is_interactive
 from samviz.lab.panel import Panel

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from samviz import kernels
 from samviz.checks import check_shape, seeded_generator
+from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
 from samviz.problems.device import compiles, toy
 from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
@@ -126,7 +126,7 @@ class MLP(Network):
 
         return losses
 
-    def compiled(self) -> kernels.Kernels | None:
+    def compiled(self) -> Kernels | None:
         """Data, widths and labels, for the compiled engine."""
         if not self.closed or not compiles(self):
             return None
@@ -135,12 +135,12 @@ class MLP(Network):
             from samviz.kernels.mlp_hessian import mlp_product
 
             square = self.loss_name == "mse"
-            kind = kernels.ACTIVATIONS.index(self.activation), kernels.LOSSES.index(self.loss_name)
+            kind = ACTIVATION_KINDS.index(self.activation), LOSS_KINDS.index(self.loss_name)
             labels = [] if square else self.targets.tolist()
             ints = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
             floats = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
             length = workspace_length(ints, self.samples)
-            _kept[self] = kernels.Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
+            _kept[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
         return _kept[self]
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -182,7 +182,7 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
-_kept: WeakKeyDictionary[MLP, kernels.Kernels] = WeakKeyDictionary()  # so that data is laid out once
+_kept: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is laid out once
 
 
 def _plain(tensor: Tensor) -> NDArray[np.float64]:

@@ -63,7 +63,8 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def norm(v: Tensor) -> Tensor:
     """Return ‖v‖ as a column (runs, 1)."""
-    return v.norm(dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    return length
 
 
 def unit(v: Tensor) -> Tensor:
