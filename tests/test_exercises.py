@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samviz.course import EXERCISES, check
-from samviz.course.tasks import TASKS
+from samviz.course.tasks import TEXTS
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
 of_each = pytest.mark.parametrize("name", EXERCISES)
@@ -29,7 +29,7 @@ def reply(capsys):
 def test_the_solution_is_right_and_each_mistake_gets_its_remark(reply, name):
     exercise = EXERCISES[name]
     assert reply(name, exercise.solution) == f"Right. {exercise.takeaway}"
-    assert len(exercise.mistakes) == len(TASKS[name].mistakes) > 0
+    assert len(exercise.mistakes) == len(TEXTS[name]["mistakes"]) > 0
     for remark, mistake in exercise.mistakes.items():
         assert reply(name, mistake) == f"Not yet. {remark}"
 

@@ -45,7 +45,7 @@ def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.json", "*.ipynb", "py.typed")
+        for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.json", "*.html", "*.ipynb", "py.typed")
         for path in (ROOT / "samviz").rglob(pattern)
     }
     notebooks = {f"samviz/{path.relative_to(ROOT).as_posix()}" for path in carried()}

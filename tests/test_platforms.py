@@ -203,10 +203,11 @@ def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
 TEXTS = """
 import hashlib
 from samviz.course import answer_key
+from samviz.figures.export import PAGE
 from samviz.figures.player import PLAYER_JS
 from samviz.lab.lab import LabWidget
 from samviz.lab.quiz import QuizWidget
-texts = [answer_key(), PLAYER_JS, LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
+texts = [answer_key(), PAGE, PLAYER_JS, LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
 print(hashlib.sha256("".join(map(str, texts)).encode()).hexdigest())
 """
 
@@ -218,7 +219,7 @@ def crlf(content):
 @pytest.mark.slow
 def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
     for path in (installed(folder) / "samviz").rglob("*"):
-        if path.suffix in {".py", ".js", ".css", ".json", ".md", ".ipynb"}:
+        if path.suffix in {".py", ".js", ".css", ".json", ".html", ".md", ".ipynb"}:
             path.write_bytes(crlf(path.read_bytes()))
     ours, theirs = (python("-c", TEXTS, cwd=place, env={"PYTHONPATH": str(place)}) for place in (ROOT, folder))
     assert len(ours.stdout) == 65, ours.stderr

@@ -1,6 +1,7 @@
 """Exercises and quizzes: they report what is wrong with an answer and which mistake it looks like."""
 
-from samviz.course.exercises import EXERCISES, Exercise, answer_key, check, note, progress
+from samviz.course.exercises import answer_key, check, note, progress
 from samviz.course.quiz import QUIZZES, Option, Question, Quiz
+from samviz.course.tasks import EXERCISES, Exercise
 
 __all__ = ["EXERCISES", "QUIZZES", "Exercise", "Option", "Question", "Quiz", "answer_key", "check", "note", "progress"]

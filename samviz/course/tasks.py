@@ -1,27 +1,50 @@
-"""The code of the exercises, named as in exercises.json: solutions, arguments to try answers with, common mistakes."""
+"""The exercises: their code, and their texts from `exercises.json`, which has the same names."""
 
-# ruff: noqa: D103 (the texts of exercises.json say what each solution computes)
+# ruff: noqa: D103 (the texts say what each solution computes)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+TEXTS = json.loads((Path(__file__).parent / "exercises.json").read_text(encoding="utf-8"))
 
-class Task(NamedTuple):
-    """The code of one exercise."""
 
+@dataclass(frozen=True)
+class Exercise:
+    """A task with its solution, the arguments to try answers with, and the mistakes that are recognized."""
+
+    call: str  # how the answer is called and what it returns
+    hint: str
+    takeaway: str  # shown with a right answer
     solution: Any  # a function, or the value itself
     trials: Sequence[tuple[Any, ...]]  # the arguments of each call
-    mistakes: Mapping[str, Any]  # a function or a value for each common mistake
+    mistakes: Mapping[str, Any]  # a remark on each mistake, with a function or a value that makes it
 
 
+EXERCISES: dict[str, Exercise] = {}
 MATRIX = np.array([[3.0, 1.0], [1.0, 2.0]])
-POINTS = np.array([1.0, -0.5]), np.array([-0.2, 0.7])
-GRADIENTS = np.array([1.0, -0.5, 2.0]), np.array([-0.2, 0.7, 0.4])
 HESSIAN = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 1.0]])
+GRADIENTS = np.array([1.0, -0.5, 2.0]), np.array([-0.2, 0.7, 0.4])
+POINTS = np.array([1.0, -0.5]), np.array([-0.2, 0.7])
+
+
+def _exercise(trials: Sequence[tuple[Any, ...]], name: str = "", **mistakes: Any) -> Callable[[Any], Any]:
+    """Decorate the solution of an exercise, which has the name of that function if no other one is given."""
+
+    def add(solution: Any) -> Any:
+        text = TEXTS[name or solution.__name__]
+        remarks = {text["mistakes"][key]: mistake for key, mistake in mistakes.items()}
+        exercise = Exercise(text["call"], text["hint"], text["takeaway"], solution, trials, remarks)
+        EXERCISES[name or solution.__name__] = exercise
+        return solution
+
+    return add
 
 
 def _loss(x: Any) -> Any:
@@ -40,28 +63,57 @@ def _unit(vector: Any) -> Any:
     return vector / np.linalg.norm(vector)
 
 
-# The solutions, as the answer key shows them.
-
-
+@_exercise(
+    [(_loss, _gradient, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
+    not_normalized=lambda loss, gradient, x, rho: loss(x + rho * gradient(x)) - loss(x),
+    loss_itself=lambda loss, gradient, x, rho: loss(x + rho * _unit(gradient(x))),
+    downhill=lambda loss, gradient, x, rho: loss(x - rho * _unit(gradient(x))) - loss(x),
+)
 def ascent_sharpness(loss: Any, gradient: Any, x: Any, rho: float) -> Any:
     g = gradient(x)
     return loss(x + rho * g / np.linalg.norm(g)) - loss(x)
 
 
+@_exercise(
+    [(_gradient, x, lr, rho) for x, lr, rho in zip(POINTS, (0.1, 0.3), (0.1, 0.5))],
+    not_normalized=lambda gradient, x, lr, rho: x - lr * gradient(x + rho * gradient(x)),
+    gradient_descent=lambda gradient, x, lr, rho: x - lr * gradient(x),
+    wrong_start=lambda gradient, x, lr, rho: x + rho * _unit(gradient(x)) - lr * gradient(x + rho * _unit(gradient(x))),
+    perturbed_downhill=lambda gradient, x, lr, rho: x - lr * gradient(x - rho * _unit(gradient(x))),
+    step_uphill=lambda gradient, x, lr, rho: x + lr * gradient(x + rho * _unit(gradient(x))),
+)
 def sam_step(gradient: Any, x: Any, lr: float, rho: float) -> Any:
     g = gradient(x)
     return x - lr * gradient(x + rho * g / np.linalg.norm(g))
 
 
+@_exercise(
+    [(0.1, 0.05, 3.0), (0.2, 0.3, 2.0)],
+    twice=lambda lr, rho, top: 2 * lr * rho * top / (2 - lr * top),
+    gradient=lambda lr, rho, top: lr * rho * top**2 / (2 - lr * top),
+    small_lr=lambda lr, rho, top: lr * rho * top / 2,
+    sign=lambda lr, rho, top: -lr * rho * top / (2 - lr * top),
+)
 def amplitude(lr: float, rho: float, top: float) -> float:
     return lr * rho * top / (2 - lr * top)
 
 
+@_exercise(
+    [(gradient, HESSIAN) for gradient in GRADIENTS],
+    smallest=lambda gradient, hessian: abs(_unit(gradient) @ np.linalg.eigh(hessian)[1][:, 0]),
+    row=lambda gradient, hessian: abs(_unit(gradient) @ np.linalg.eigh(hessian)[1][-1]),
+    not_normalized=lambda gradient, hessian: abs(gradient @ np.linalg.eigh(hessian)[1][:, -1]),
+    sign=lambda gradient, hessian: _unit(gradient) @ np.linalg.eigh(hessian)[1][:, -1],
+)
 def alignment(gradient: Any, hessian: Any) -> Any:
     top = np.linalg.eigh(hessian)[1][:, -1]
     return abs(gradient @ top) / np.linalg.norm(gradient)
 
 
+@_exercise(
+    [(_gradient, _hessian, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
+    sam=lambda gradient, hessian, x, rho: gradient(x + rho * _unit(gradient(x))),
+)
 def ascent_gradient(gradient: Any, hessian: Any, x: Any, rho: float) -> Any:
     g = gradient(x)
     u = g / np.linalg.norm(g)
@@ -70,104 +122,45 @@ def ascent_gradient(gradient: Any, hessian: Any, x: Any, rho: float) -> Any:
     return perturbed_gradient + rho / np.linalg.norm(g) * hessian(x) @ tangential
 
 
+_exercise([()], "least_trace", least_top=(0.0, 0.0), least_bottom=(1.0, 1.0), rounded=(0.8, 0.14))((0.8, 1 / 7))
+
+
+@_exercise(
+    [*zip(POINTS, (0.3, 0.1))],
+    no_half=lambda x0, tau: x0 * np.exp(np.multiply([-4.0, -24.0], tau)),
+    uphill=lambda x0, tau: x0 * np.exp(np.multiply([2.0, 12.0], tau)),
+    no_factor_2=lambda x0, tau: x0 * np.exp(np.multiply([-1.0, -6.0], tau)),
+)
 def flow(x0: Any, tau: float) -> Any:
     return np.array([x0[0] * np.exp(-2 * tau), x0[1] * np.exp(-12 * tau)])
 
 
+@_exercise(
+    [(0.5, 0.02, 0.2), (1.0, 0.1, 0.05)],
+    first_order=lambda tau, lr, rho: tau / (lr * rho),
+    inverse=lambda tau, lr, rho: tau * lr * rho**2,
+    square_of_lr=lambda tau, lr, rho: tau / (lr * rho) ** 2,
+)
 def steps(tau: float, lr: float, rho: float) -> float:
     return tau / (lr * rho**2)
 
 
+@_exercise(
+    [(np.array([[1.0, 2.0], [0.5, -1.0], [0.0, 3.0]]),), (np.array([[2.0, 1.0]]),)],
+    sum=lambda slopes: (slopes**2).sum(),
+    lengths=lambda slopes: np.linalg.norm(slopes, axis=1).mean(),
+    mean_over_parameters=lambda slopes: (slopes**2).mean(),
+    mean_first=lambda slopes: (slopes.mean(0) ** 2).sum(),
+)
 def trace(slopes: Any) -> Any:
     return (slopes**2).sum() / len(slopes)
 
 
+@_exercise(
+    [(MATRIX, 2.0), (MATRIX, 5.0)],
+    inverse=lambda hessian, alpha: hessian * np.outer([alpha, 1 / alpha], [alpha, 1 / alpha]),
+    single_factor=lambda hessian, alpha: hessian / np.array([[alpha, 1.0], [1.0, 1 / alpha]]),
+    mixed_derivative=lambda hessian, alpha: hessian * np.diag([alpha**-2, alpha**2]),
+)
 def rescaled_hessian(hessian: Any, alpha: float) -> Any:
     return hessian / np.outer([alpha, 1 / alpha], [alpha, 1 / alpha])
-
-
-TASKS = {
-    "ascent_sharpness": Task(
-        ascent_sharpness,
-        [(_loss, _gradient, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
-        {
-            "not normalized": lambda loss, gradient, x, rho: loss(x + rho * gradient(x)) - loss(x),
-            "loss itself": lambda loss, gradient, x, rho: loss(x + rho * _unit(gradient(x))),
-            "downhill": lambda loss, gradient, x, rho: loss(x - rho * _unit(gradient(x))) - loss(x),
-        },
-    ),
-    "sam_step": Task(
-        sam_step,
-        [(_gradient, x, lr, rho) for x, lr, rho in zip(POINTS, (0.1, 0.3), (0.1, 0.5))],
-        {
-            "not normalized": lambda gradient, x, lr, rho: x - lr * gradient(x + rho * gradient(x)),
-            "gradient descent": lambda gradient, x, lr, rho: x - lr * gradient(x),
-            "wrong start": lambda gradient, x, lr, rho: sam_step(gradient, x, lr, rho) + rho * _unit(gradient(x)),
-            "perturbed downhill": lambda gradient, x, lr, rho: sam_step(gradient, x, lr, -rho),
-            "step uphill": lambda gradient, x, lr, rho: sam_step(gradient, x, -lr, rho),
-        },
-    ),
-    "amplitude": Task(
-        amplitude,
-        [(0.1, 0.05, 3.0), (0.2, 0.3, 2.0)],
-        {
-            "twice": lambda lr, rho, top: 2 * lr * rho * top / (2 - lr * top),
-            "gradient": lambda lr, rho, top: lr * rho * top**2 / (2 - lr * top),
-            "small lr": lambda lr, rho, top: lr * rho * top / 2,
-            "sign": lambda lr, rho, top: -lr * rho * top / (2 - lr * top),
-        },
-    ),
-    "alignment": Task(
-        alignment,
-        [(gradient, HESSIAN) for gradient in GRADIENTS],
-        {
-            "smallest": lambda gradient, hessian: abs(_unit(gradient) @ np.linalg.eigh(hessian)[1][:, 0]),
-            "row": lambda gradient, hessian: abs(_unit(gradient) @ np.linalg.eigh(hessian)[1][-1]),
-            "not normalized": lambda gradient, hessian: abs(gradient @ np.linalg.eigh(hessian)[1][:, -1]),
-            "sign": lambda gradient, hessian: _unit(gradient) @ np.linalg.eigh(hessian)[1][:, -1],
-        },
-    ),
-    "ascent_gradient": Task(
-        ascent_gradient,
-        [(_gradient, _hessian, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
-        {"SAM": lambda gradient, hessian, x, rho: gradient(x + rho * _unit(gradient(x)))},
-    ),
-    "least_trace": Task((0.8, 1 / 7), [()], {"least λ₁": (0.0, 0.0), "least λ_M": (1.0, 1.0), "rounded": (0.8, 0.14)}),
-    "flow": Task(
-        flow,
-        list(zip(POINTS, (0.3, 0.1))),
-        {
-            "no half": lambda x0, tau: flow(x0, 2 * tau),
-            "uphill": lambda x0, tau: flow(x0, -tau),
-            "no factor 2": lambda x0, tau: flow(x0, tau / 2),
-        },
-    ),
-    "steps": Task(
-        steps,
-        [(0.5, 0.02, 0.2), (1.0, 0.1, 0.05)],
-        {
-            "first order": lambda tau, lr, rho: tau / (lr * rho),
-            "inverse": lambda tau, lr, rho: tau * lr * rho**2,
-            "square of lr": lambda tau, lr, rho: tau / (lr * rho) ** 2,
-        },
-    ),
-    "trace": Task(
-        trace,
-        [(np.array([[1.0, 2.0], [0.5, -1.0], [0.0, 3.0]]),), (np.array([[2.0, 1.0]]),)],
-        {
-            "sum": lambda slopes: (slopes**2).sum(),
-            "lengths": lambda slopes: np.linalg.norm(slopes, axis=1).mean(),
-            "mean over parameters": lambda slopes: (slopes**2).mean(),
-            "mean first": lambda slopes: (slopes.mean(0) ** 2).sum(),
-        },
-    ),
-    "rescaled_hessian": Task(
-        rescaled_hessian,
-        [(MATRIX, 2.0), (MATRIX, 5.0)],
-        {
-            "inverse": lambda hessian, alpha: hessian * np.outer([alpha, 1 / alpha], [alpha, 1 / alpha]),
-            "single factor": lambda hessian, alpha: hessian / np.array([[alpha, 1.0], [1.0, 1 / alpha]]),
-            "mixed derivative": lambda hessian, alpha: hessian * np.diag([alpha**-2, alpha**2]),
-        },
-    ),
-}

@@ -36,21 +36,9 @@ class PlayerControl:
 
 
 def player_data(name: str, controls: Sequence[PlayerControl], drawings: Iterable[Drawing], precision: str) -> str:
-    """Return the script that defines the figures of a player.
+    """Return the script that defines a set of figures; the last control changes fastest.
 
-    Args:
-        name: of the set of figures.
-        controls: of the player.
-        drawings: a figure and a sentence for each combination of stops; those of the last control change fastest.
-        precision: of arrays with one dimension, "f4" or "f8".
-
-    Raises:
-        ValueError: if the number of figures is not the number of combinations.
-
-    >>> control = PlayerControl("slope", ["0", "1"], 0)
-    >>> drawings = [({"data": [{"y": [0, slope]}], "layout": {}}, f"It ends at {slope}.") for slope in (0, 1)]
-    >>> print(player_data("line", [control], drawings, "f4"))
-    (globalThis.samvizFigures ??= {})["line"] = {"parts":[],"figures":[{"data":[{"y":[0,0]}],"layout":{}},...
+    `precision`, "f4" or "f8", is that of arrays with one dimension.
     """
     parts: dict[str, int] = {}
     figures, sentences = [], []
@@ -69,19 +57,9 @@ def player_data(name: str, controls: Sequence[PlayerControl], drawings: Iterable
 def player_html(
     name: str, controls: Sequence[PlayerControl], description: str, still: str, height: int, *, zoom: bool = False
 ) -> str:
-    """Return the controls and the place of a player's figures, for a page that has the script `player_js()`.
+    """Return the controls and the place of a set of figures, for a page that has the script `player_js()`.
 
-    Args:
-        name: of the set of figures in `player_data`.
-        controls: as in `player_data`; only their starts may differ.
-        description: what the figures show, for readers who cannot see them.
-        still: HTML of a picture that is shown until the figures are drawn.
-        height: of the figures in pixels.
-        zoom: whether figures can be zoomed, with plotly's toolbar, and a single control can be played.
-
-    >>> control = PlayerControl("slope", ["0", "1"], 0)
-    >>> 'type="range" max="1" value="0"' in player_html("line", [control], "a line", "", 300)
-    True
+    `still` is HTML that is shown until a figure is drawn. With `zoom` figures can be zoomed, and one slider can play.
     """
     play = '<button type="button">▶ Play</button>' if zoom and len(controls) == 1 else ""
     return (
@@ -94,20 +72,12 @@ def player_html(
 
 
 def player_js() -> str:
-    """Return the script of all players; it loads `plotly.min.js` and `figures/NAME.js` from its own folder if needed.
-
-    >>> "recolour" in player_js()
-    True
-    """
+    """Return the script of all players; it loads `plotly.min.js` and `figures/NAME.js` from its folder if needed."""
     return f"(() => {{\n{recolour_js()}\n{PLAYER_JS}}})();\n"
 
 
 def encoded(node: Any, precision: str = "f8") -> Any:
-    """Return plotly JSON without numpy values: arrays in base64, two-dimensional ones in "f4"; null for NaN.
-
-    >>> encoded({"y": np.array([1.0, np.nan])})  # short arrays become lists, because a range has to be a list
-    {'y': [1.0, None]}
-    """
+    """Return plotly JSON without numpy values: arrays in base64, two-dimensional ones in "f4"; null for NaN."""
     if isinstance(node, dict):
         return {key: encoded(value, precision) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -117,7 +87,7 @@ def encoded(node: Any, precision: str = "f8") -> Any:
     if not isinstance(node, np.ndarray):
         return None if isinstance(node, float) and not isfinite(node) else node
     if node.ndim not in (1, 2) or node.size < 4 or node.dtype.kind not in "iuf":
-        return encoded(node.tolist(), precision)
+        return encoded(node.tolist(), precision)  # also because the range of an axis has to be a list
     dtype, shape = (precision, {}) if node.ndim == 1 else ("f4", {"shape": "{}, {}".format(*node.shape)})
     return {"dtype": dtype, "bdata": base64.b64encode(node.astype(f"<{dtype}").tobytes()).decode(), **shape}
 

@@ -24,14 +24,13 @@ def retake(
 ) -> Iterator[int | None]:
     """Take the steps of a run in a new session, with its changes of settings, and measure at the given steps.
 
-    Yields the step after each measurement and after a divergence, which ends the run; if `live`, also None between
-    pieces of about 5 ms.
+    Yields the step after each measurement and after a divergence, which ends the run, and None between other pieces of
+    work; if `live`, a piece takes about 5 ms.
     """
     settings = dict(changes)
     for end in sorted({*steps, *settings}):
         for _ in session.advance(end - session.run.steps, live=live):
-            if live:
-                yield None
+            yield None
         if end in steps and end > 0 and not session.stopped:
             session.measure()
         if end in steps or session.stopped:

@@ -53,24 +53,24 @@ class Shared:
 
 
 def share_text(session: Session, problem: Problem) -> str:
-    """Return the text of a session's run on a problem, given in its original precision.
-
-    >>> text = share_text(Session(valley(), Settings("sam", 0.01, 0.1), 0, None), valley())
-    >>> text[:8], read(text).problem_call, read(text).seed
-    ('samviz1:', ['valley', False], 0)
-    """
+    """Return the text of a session's run on a problem, given in its original precision."""
     run, x0 = session.run, session.x0
+    if (call := problem_call(problem)) is None:
+        raise ValueError(
+            f"{problem.name} cannot be shared as text; expected an mlp(...) on a data set of samviz, valley() or a "
+            f"quadratic(...) of at most {MAX_NUMBERS} numbers: {REMEDY}"
+        )
     if x0 is not None and len(x0) > MAX_NUMBERS:
         raise ValueError(f"x0 has {len(x0)} numbers; a text can hold at most {MAX_NUMBERS}: {REMEDY}")
     values = [  # the arguments of `_checked` after the version, without their names, which would lengthen the text
-        problem_call(problem),
+        call,
         _dtype_name(session.problem.dtype),
         run.seed,
         None if x0 is None else x0.tolist(),
         [[step, s.rule, s.lr, s.rho, s.batch_size] for step, s in run.changes],
         int(run.diverged_at[0]) + 1 if run.diverged_at[0] >= 0 else run.steps,
         digest(run.x)[:8],
-        _platform(session),
+        f"{run.engine} {run.x.device.type}",  # rounding may depend on them
     ]
     packed = zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 9)
     text = f"{FORMAT}:{__version__}:{b64encode(packed).decode().rstrip('=')}"
@@ -92,18 +92,20 @@ def read(text: str) -> Shared:
             f"reads {FORMAT}: pip install -U samviz"
         )
     try:
-        return _checked(version[:20], *_unpacked(body))
+        if len(body) > MAX_TEXT:
+            raise ValueError(f"it has {len(body):,} letters; expected at most {MAX_TEXT:,}")
+        unzip = zlib.decompressobj()
+        content = unzip.decompress(b64decode(body + "=" * (-len(body) % 4), validate=True), MAX_JSON)
+        if not unzip.eof or unzip.unused_data:
+            raise ValueError("it is cut short, or too long")
+        return _checked(version[:20], *json.loads(content))
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, zlib.error) as error:
         raise ValueError(f"text contains no run ({error}); copy all of it, from '{FORMAT}:' to its end") from error
 
 
 def check_same_problem(shared: Shared, text: str, problem: Problem, dtype: torch.dtype) -> None:
     """Raise an error with the call that makes the right lab, unless a lab has the problem of a shared run."""
-    try:
-        same = shared.problem_call == problem_call(problem) and shared.dtype == _dtype_name(dtype)
-    except ValueError:  # the lab's problem cannot be shared, so it is not that of a text
-        same = False
-    if not same:
+    if (shared.problem_call, shared.dtype) != (problem_call(problem), _dtype_name(dtype)):
         name, *arguments = shared.problem_call
         raise ValueError(
             f"text is for {name}({', '.join(map(repr, arguments))}) in {shared.dtype}, this lab is for {problem.name} "
@@ -126,18 +128,15 @@ def replayed(session: Session, shared: Shared) -> Generator[Progress, None, Sess
     if digest(again.run.x)[:8] != shared.end:
         again.notice = (
             f"The same settings led to a different iterate: the text is from samviz {shared.origin}, this is samviz "
-            f"{__version__} {_platform(again)}. Only the same version, engine and processor give the same bits."
+            f"{__version__} {again.run.engine} {problem.device.type}. Runs are bit-for-bit identical "
+            "only with the same version, engine and processor."
         )
     yield from again.follow(session)
     return again
 
 
-def problem_call(problem: Problem) -> list[Any]:
-    """Return the name of the function in samviz.problems that makes a problem, and its arguments as plain values.
-
-    >>> problem_call(mlp([1, 24, 24, 1], data="sine"))
-    ['mlp', [1, 24, 24, 1], 'tanh', 'sine', 'mse']
-    """
+def problem_call(problem: Problem) -> list[Any] | None:
+    """Return the function in samviz.problems that makes a problem, and its arguments; None if they are not short."""
     if type(problem) is MLP and problem.data_name in DATASETS and problem.loss_name in LOSSES:
         return ["mlp", list(problem.widths), problem.activation, problem.data_name, problem.loss_name]
     if type(problem) is Valley:
@@ -147,10 +146,7 @@ def problem_call(problem: Problem) -> list[Any]:
         numbers = matrix.diagonal() if matrix.ndim == 2 and bool((matrix == matrix.diagonal().diag()).all()) else matrix
         if numbers.numel() <= MAX_NUMBERS:
             return ["quadratic", numbers.tolist()]
-    raise ValueError(
-        f"{problem.name} cannot be shared as text; expected an mlp(...) on a data set of samviz, valley() or a "
-        f"quadratic(...) of at most {MAX_NUMBERS} numbers: {REMEDY}"
-    )
+    return None
 
 
 def _make_problem(call: Any) -> Problem:
@@ -166,17 +162,6 @@ def _make_problem(call: Any) -> Problem:
         case ["valley", bool() as mean]:
             return valley(mean)
     raise ValueError(f"problem is {str(call)[:60]}; expected mlp, valley or quadratic with up to {MAX_NUMBERS} numbers")
-
-
-def _unpacked(body: str) -> Any:
-    """Return the JSON of a text."""
-    if len(body) > MAX_TEXT:
-        raise ValueError(f"it has {len(body):,} letters; expected at most {MAX_TEXT:,}")
-    unzip = zlib.decompressobj()
-    content = unzip.decompress(b64decode(body + "=" * (-len(body) % 4), validate=True), MAX_JSON)
-    if not unzip.eof or unzip.unused_data:
-        raise ValueError("it is cut short, or too long")
-    return json.loads(content)
 
 
 def _checked(
@@ -204,8 +189,3 @@ def _checked(
 def _dtype_name(dtype: torch.dtype) -> str:
     """Return "float64" or "float32"."""
     return str(dtype).removeprefix("torch.")
-
-
-def _platform(session: Session) -> str:
-    """Return the engine and the device type, on which rounding may depend."""
-    return f"{session.run.engine} {session.problem.device.type}"
