@@ -10,14 +10,12 @@ from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.landscape import heights, slice_figure
 from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.seeds import seeds_figure
-from samviz.figures.sharpness import Surroundings, sharpness_figure
 
 __all__ = [
     "POINTS",
     "Directions",
     "Frame",
     "Paths",
-    "Surroundings",
     "alignment_figure",
     "claim_figure",
     "density_figure",
@@ -29,6 +27,5 @@ __all__ = [
     "probe_figure",
     "save",
     "seeds_figure",
-    "sharpness_figure",
     "slice_figure",
 ]

@@ -43,7 +43,7 @@ def test_a_drag_turns_the_ascent_arrow(panel):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("bent: not quadratic", "minimum"), ("valley: minima along a line", "foot")]
+    ("kind", "text"), [("bent: not quadratic", "minimum"), ("valley: minima along a line", "minimizer Φ")]
 )
 def test_the_bowls(panel, kind, text):
     panel.page.get_by_label("bowl", exact=True).select_option(kind)
