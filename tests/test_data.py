@@ -1,15 +1,18 @@
-"""The stored data sets are what they claim to be, and can be made again from the code below."""
+"""The data sets are what they claim to be, can be generated again by the code below, and are drawn as images."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
-from samviz.problems import data
+from samviz.problems import data, images
 
 
 def _generate(name):
-    """Make a data set anew, in the types it is stored with. `python tests/test_data.py` writes the package's files."""
+    """Generate a data set in the types in which it is stored. `python tests/test_data.py` writes the package's files."""
     if name == "sine":
         features = np.linspace(-1, 1, 20)[:, None]
         return features, np.sin(3 * features)
@@ -23,33 +26,21 @@ def _generate(name):
     return digits.data.astype(np.uint8), digits.target.astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", data.DATASETS)
-def test_is_what_the_generator_makes(name):
-    features, targets = data.load(name)
-    made_features, made_targets = _generate(name)
-    scale = 16 if name == "digits" else 1
-    np.testing.assert_allclose(features, made_features / scale, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(targets, made_targets, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize(
-    ("name", "shape", "target_shape", "target_type", "classes"),
-    [
-        ("sine", (20, 1), (20, 1), np.float64, None),
-        ("spirals", (100, 2), (100,), np.int64, 2),
-        ("digits", (1797, 64), (1797,), np.int64, 10),
-    ],
+    ("name", "shape", "targets_shape", "classes"),
+    [("sine", (20, 1), (20, 1), None), ("spirals", (100, 2), (100,), 2), ("digits", (1797, 64), (1797,), 10)],
 )
-def test_shapes_types_and_ranges(name, shape, target_shape, target_type, classes):
+def test_a_data_set_is_the_generated_one(name, shape, targets_shape, classes):
     features, targets = data.load(name)
-    assert features.shape == shape
-    assert features.dtype == np.float64
-    assert features.min() >= (0 if name == "digits" else -1)
-    assert features.max() <= 1
-    assert targets.shape == target_shape
-    assert targets.dtype == target_type
-    if classes is not None:
-        assert np.unique(targets).tolist() == list(range(classes))
+    expected, expected_targets = _generate(name)
+    np.testing.assert_allclose(features, expected / (16 if name == "digits" else 1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(targets, expected_targets, rtol=0, atol=1e-12)
+    assert (features.shape, targets.shape, features.dtype) == (shape, targets_shape, np.float64)
+    assert targets.dtype == (np.int64 if classes else np.float64)
+    assert (0 if name == "digits" else -1) <= features.min() <= features.max() <= 1
+    assert classes is None or np.unique(targets).tolist() == list(range(classes))
+    features[:] = 7
+    assert data.load(name)[0].max() <= 1  # each call returns a copy
 
 
 def test_spirals_cannot_be_separated_by_a_line():
@@ -59,15 +50,58 @@ def test_spirals_cannot_be_separated_by_a_line():
     assert np.mean((design @ weights > 0) == labels) < 0.75
 
 
-def test_each_load_is_a_copy_of_its_own():
-    first, _ = data.load("sine")
-    first[:] = 7
-    assert data.load("sine")[0].max() <= 1
-
-
 def test_the_files_are_small():
     files = [Path(data.__file__).with_name(f"{name}.npz") for name in data.DATASETS]
     assert sum(path.stat().st_size for path in files) < 150_000
+
+
+# images
+
+
+class CIFAR10:
+    """Stands for torchvision's class: bytes (n, height, width, channels), each image of one colour, and labels."""
+
+    def __init__(self, root, train, download):
+        assert download
+        self.targets = list(range(5)) if train else list(range(5, 8))
+        self.data = np.uint8(self.targets)[:, None, None, None] * np.array([1, 10, 30], np.uint8)
+
+
+def test_digits_are_those_of_scikit_learn_and_each_is_drawn_once():
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    (inputs, labels), (others, other_labels) = images("digits", train=1000, seed=3)
+    drawn = torch.cat([inputs, others]).view(-1, 64).numpy() * 16
+    found = sorted(map(tuple, np.column_stack([drawn, torch.cat([labels, other_labels])])))
+    assert found == sorted(map(tuple, np.column_stack([digits.data, digits.target])))
+    assert (inputs.dtype, inputs.shape) == (torch.float32, (1000, 1, 8, 8))
+
+
+def test_the_draw_depends_on_the_seed():
+    first, again, other = (images(train=50, test=20, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first[0][0], again[0][0])
+    assert not torch.equal(first[0][0], other[0][0])
+    assert len(first[1][1]) == 20
+
+
+def test_cifar10_has_its_channels_first_and_values_from_0_to_1(monkeypatch, tmp_path):
+    module, datasets = ModuleType("torchvision"), ModuleType("torchvision.datasets")
+    datasets.CIFAR10 = CIFAR10
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", datasets)
+    (inputs, labels), (_, other_labels) = images("cifar10", train=6, root=tmp_path / "here")
+    assert inputs.shape == (6, 3, 1, 1)
+    assert torch.equal(inputs[:, :, 0, 0], labels[:, None] * torch.tensor([1.0, 10.0, 30.0]) / 255)
+    assert sorted([*labels.tolist(), *other_labels.tolist()]) == list(range(8))
+    assert (tmp_path / "here").is_dir()
+
+
+def test_missing_torchvision_and_too_many_images_are_refused_with_a_remedy(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(ImportError, match="pip install torchvision, or choose 'digits'"):
+        images("cifar10", root=tmp_path)
+    with pytest.raises(ValueError, match="test is 798; expected 1 to 797 images"):
+        images(train=1000, test=798)
 
 
 if __name__ == "__main__":

@@ -87,22 +87,6 @@ def test_the_slope_of_softplus_is_the_logistic_function(z):
     assert gradient[0, 0].item() == pytest.approx(output * expit(z), rel=1e-8)
 
 
-def test_a_network_of_one_neuron_by_hand():
-    problem = mlp([1, 1, 1], "tanh", ([[2.0], [0.0]], [1.0, 0.0]))
-    w, b, u, c = 0.5, 0.1, -1.5, 0.2
-    x = torch.tensor([[w, b, u, c]], dtype=torch.float64)
-    outputs = u * np.tanh(w * np.array([2.0, 0.0]) + b) + c
-    by_hand = (outputs - [1.0, 0.0]) ** 2 / 2
-    np.testing.assert_allclose(problem.sample_losses(x)[0], by_hand, rtol=1e-14)
-    assert problem.loss(x).item() == pytest.approx(by_hand.mean(), rel=1e-14)
-
-
-@pytest.mark.parametrize(("widths", "dim"), [([1, 24, 24, 1], 673), ([3, 5, 4, 2], 54), ([1, 1], 2)])
-def test_the_number_of_parameters(widths, dim):
-    inputs = np.ones((4, widths[0]))
-    assert mlp(widths, data=(inputs, np.ones((4, widths[-1])))).dim == dim
-
-
 @pytest.mark.parametrize(
     ("widths", "data", "loss", "samples"),
     [
@@ -127,38 +111,28 @@ def test_the_data_sets(widths, data, loss, samples):
     assert problem.gradient(x)[0].item() == pytest.approx(problem.loss(x).item(), rel=1e-12)
 
 
-def test_targets_of_one_column_may_be_flat():
-    x = np.linspace(-1, 1, 5)[:, None]
-    flat, column = mlp([1, 2, 1], data=(x, x[:, 0] ** 2)), mlp([1, 2, 1], data=(x, x**2))
-    assert torch.equal(flat.gradient(start(flat))[1], column.gradient(start(column))[1])
+ROWS = np.linspace(-1, 1, 6)
+LABELLED = np.array([-1, 1, 1, -1, 1, -1])
 
 
-def test_inputs_of_one_number_may_be_flat():
-    x = np.linspace(-1, 1, 5)
-    flat, column = mlp([1, 2, 1], data=(x, x**2)), mlp([1, 2, 1], data=(x[:, None], x**2))
-    assert torch.equal(flat.gradient(start(flat))[1], column.gradient(start(column))[1])
+@pytest.mark.parametrize(
+    ("data", "same"),
+    [
+        ((ROWS[:, None], ROWS**2), (ROWS[:, None], ROWS[:, None] ** 2)),
+        ((ROWS, ROWS**2), (ROWS[:, None], ROWS**2)),
+        ((ROWS.reshape(1, 2, 3), [1.0]), (ROWS[None], [1.0])),
+        ((ROWS, LABELLED), (ROWS, LABELLED.astype(float))),  # labels of ±1 must not become −3 and 1
+    ],
+    ids=["flat targets", "flat inputs", "images", "labels of ±1"],
+)
+def test_data_may_have_several_forms(data, same):
+    first, second = (mlp([6 if len(each[1]) == 1 else 1, 2, 1], data=each) for each in (data, same))
+    assert torch.equal(first.gradient(start(first))[1], second.gradient(start(second))[1])
 
 
-def test_images_are_flattened():
-    images = np.random.default_rng(0).normal(size=(4, 2, 3))
-    problem = mlp([6, 2, 1], data=(images, np.ones(4)))
-    same = mlp([6, 2, 1], data=(images.reshape(4, 6), np.ones(4)))
-    assert torch.equal(problem.loss(start(problem)), same.loss(start(same)))
-
-
-def test_labels_may_be_plus_and_minus_one():
-    """±1 is how a regression on two classes is usually written: it must not become −3 and 1."""
-    x = np.array([[0.3], [-0.2], [1.0]])
-    integers, floats = (mlp([1, 2, 1], data=(x, np.array([-1, 1, 1], dtype=kind))) for kind in (np.int64, np.float64))
-    np.testing.assert_array_equal(integers.targets, floats.targets)
-
-
-def test_ones_own_loss():
-    def absolute(outputs, targets):
-        return (outputs - targets[:, None]).abs().sum(1)
-
+def test_the_loss_may_be_a_users_function():
     x, y = some_data("mse", outputs=1)
-    problem = mlp([3, 4, 1], "tanh", (x, y[:, 0]), absolute)
+    problem = mlp([3, 4, 1], "tanh", (x, y[:, 0]), lambda outputs, targets: (outputs - targets[:, None]).abs().sum(1))
     point = start(problem)
     module = twin([3, 4, 1], "tanh", point[0])
     errors = (module(torch.from_numpy(x)) - torch.from_numpy(y)).abs()
@@ -286,24 +260,26 @@ def test_a_problem_does_not_follow_its_module():
 # what a network computes, as a picture
 
 
-def test_the_picture_of_a_curve():
-    problem = mlp([1, 4, 1], "tanh", "sine")
+def picture_of(widths, data, loss="mse"):
+    """The picture of a network at its starting point, and the same network as a plain module."""
+    problem = mlp(widths, "tanh", data, loss)
     x = start(problem, runs=2)
-    curve = problem.picture(x)
-    expected = twin([1, 4, 1], "tanh", x[0])(torch.from_numpy(curve.inputs)[:, None])[:, 0]
-    np.testing.assert_allclose(curve.outputs, expected.detach(), rtol=1e-12)
+    return problem.picture(x), twin(widths, "tanh", x[0])
+
+
+def test_the_picture_of_a_curve():
+    curve, module = picture_of([1, 4, 1], "sine")
+    np.testing.assert_allclose(
+        curve.outputs, module(torch.from_numpy(curve.inputs)[:, None])[:, 0].detach(), rtol=1e-12
+    )
     np.testing.assert_allclose(curve.data_targets, np.sin(3 * curve.data_inputs), atol=1e-12)
-    assert curve.inputs[0] < -1
-    assert curve.inputs[-1] > 1
+    assert curve.inputs[0] < -1 < 1 < curve.inputs[-1]
 
 
 @pytest.mark.parametrize(("outputs", "loss"), [(1, "mse"), (2, "cross_entropy"), (2, "mse")])
 def test_the_picture_of_two_classes(outputs, loss):
-    problem = mlp([2, 4, outputs], "tanh", "spirals", loss)
-    x = start(problem)
-    regions = problem.picture(x)
-    point = torch.tensor([[regions.axis1[3], regions.axis2[30]]])
-    answer = twin([2, 4, outputs], "tanh", x[0])(point)[0].detach()
+    regions, module = picture_of([2, 4, outputs], "spirals", loss)
+    answer = module(torch.tensor([[regions.axis1[3], regions.axis2[30]]]))[0].detach()
     score = answer[0] if outputs == 1 else answer[1] - answer[0]
     assert regions.score.shape == (41, 41)
     assert regions.score[30, 3] == pytest.approx(score.item(), rel=1e-10)
@@ -311,23 +287,16 @@ def test_the_picture_of_two_classes(outputs, loss):
     np.testing.assert_allclose(regions.points, load("spirals")[0])
 
 
-def test_the_picture_of_many_classes():
-    problem = mlp([64, 5, 10], "tanh", "digits", "cross_entropy")
-    x = start(problem)
+def test_the_pictures_of_many_classes_and_of_any_regression():
     images, labels = load("digits")
-    guess = twin([64, 5, 10], "tanh", x[0])(torch.from_numpy(images)).argmax(1).numpy()
-    expected = [np.mean(guess[labels == c] == c) for c in range(10)]
-    np.testing.assert_allclose(problem.picture(x).accuracy, expected, rtol=1e-12)
-
-
-def test_the_picture_of_any_regression():
+    classes, module = picture_of([64, 5, 10], "digits", "cross_entropy")
+    guess = module(torch.from_numpy(images)).argmax(1).numpy()
+    np.testing.assert_allclose(classes.accuracy, [np.mean(guess[labels == c] == c) for c in range(10)], rtol=1e-12)
     inputs, targets = some_data("mse")
-    problem = mlp([3, 4, 2], "tanh", (inputs, targets))
-    x = start(problem)
-    picture = problem.picture(x)
-    np.testing.assert_allclose(picture.targets, targets.ravel())
-    expected = twin([3, 4, 2], "tanh", x[0])(torch.from_numpy(inputs)).detach().numpy().ravel()
-    np.testing.assert_allclose(picture.predictions, expected, rtol=1e-12)
+    residuals, module = picture_of([3, 4, 2], (inputs, targets))
+    np.testing.assert_allclose(residuals.targets, targets.ravel())
+    outputs = module(torch.from_numpy(inputs)).detach().numpy().ravel()
+    np.testing.assert_allclose(residuals.predictions, outputs, rtol=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

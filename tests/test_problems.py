@@ -54,22 +54,13 @@ def test_a_quadratic_is_half_x_a_x(seed, dim, runs):
     np.testing.assert_allclose(problem.hvp(torch.from_numpy(x))(torch.from_numpy(v)), v @ a, rtol=1e-12, atol=1e-12)
 
 
-def test_a_spectrum_means_a_diagonal_matrix():
-    problem = quadratic([3.0, 1.5, -1.0])
-    np.testing.assert_array_equal(problem.hessian(torch.zeros(1, 3))[0], np.diag([3.0, 1.5, -1.0]))
-    assert (problem.dim, problem.samples, problem.dtype) == (3, 0, torch.float64)
-
-
-@pytest.mark.parametrize("spectrum", [(2, 1), np.float32([2, 1]), torch.tensor([2.0, 1.0]), [[2, 0], [0, 1]]])
-def test_a_spectrum_may_be_any_array(spectrum):
-    np.testing.assert_array_equal(quadratic(spectrum).hessian(torch.zeros(1, 2))[0], np.diag([2.0, 1.0]))
-
-
-def test_a_quadratic_owns_its_numbers():
-    spectrum = np.array([2.0, 1.0])
+@pytest.mark.parametrize("spectrum", [(2, 1), np.array([2.0, 1.0]), torch.tensor([2.0, 1.0]), [[2, 0], [0, 1]]])
+def test_a_spectrum_may_be_any_array_and_is_copied(spectrum):
     problem = quadratic(spectrum)
-    spectrum[0] = 100
-    assert problem.hessian(torch.zeros(1, 2))[0, 0, 0] == 2
+    if not isinstance(spectrum, tuple):
+        spectrum[0] = 100
+    np.testing.assert_array_equal(problem.hessian(torch.zeros(1, 2))[0], np.diag([2.0, 1.0]))
+    assert (problem.dim, problem.samples, problem.dtype) == (2, 0, torch.float64)
 
 
 def test_a_matrix_symmetric_up_to_rounding_gives_one_gradient_and_one_hessian():
@@ -301,10 +292,10 @@ def test_a_batchs_hessian_is_the_slope_of_its_gradient(problem, batch):
 
 
 def problems():
-    """Problems of every class, each with its samples; the compiled networks and those that torch computes."""
+    """Problems of every class, computed by compiled code, by formulas, and by autograd."""
     yield quadratic(np.stack([symmetric(seed, 3) for seed in range(4)]))
     yield valley()
-    for activation in ("tanh", "gelu"):  # backpropagation written out, and autograd
+    for activation in ("tanh", "gelu"):  # closed form and autograd
         yield mlp([1, 4, 1], activation)
     yield mlp([1, 3, 1]).to("cpu", torch.float32)
     yield from_module(nn.Sequential(nn.Linear(1, 3), nn.Dropout(0.1), nn.Linear(3, 1)), "sine")
@@ -313,107 +304,83 @@ def problems():
 
 
 PROBLEMS = list(problems())
-NAMES = [f"{type(problem).__name__}-{index}" for index, problem in enumerate(PROBLEMS)]
-of_each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
-OF_X = ("loss", "gradient", "hvp", "hessian", "noisy_gradient", "sample_losses", "outputs", "picture")
+of_each_problem = pytest.mark.parametrize(
+    "problem", PROBLEMS, ids=[f"{type(problem).__name__}-{i}" for i, problem in enumerate(PROBLEMS)]
+)
 
 
-def call(problem, method, x, batch=None):
-    """One method of a problem, whose other arguments fit 2 runs."""
-    others = {
-        "picture": (),
-        "outputs": (getattr(problem, "inputs", None),),
-        "noisy_gradient": (batch, torch.zeros(2, problem.samples, 1, dtype=problem.dtype)),
-    }
-    return getattr(problem, method)(x, *others.get(method, (batch,)))
+def methods(problem, x, batch=None):
+    """The methods of a problem, each with all of its arguments."""
+    calls = dict.fromkeys(("loss", "gradient", "hvp", "hessian", "sample_losses"), (x, batch))
+    if problem.square_targets:
+        used = problem.samples if batch is None else 1
+        calls["noisy_gradient"] = x, batch, torch.zeros(2, used, 1, dtype=problem.dtype)
+    if batch is None and not isinstance(problem, Attached):
+        calls |= {"picture": (x,), "outputs": (x, getattr(problem, "inputs", None))}
+    return [(getattr(problem, name), args) for name, args in calls.items() if hasattr(problem, name)]
 
 
-def methods(problem, names=OF_X):
-    """The methods that a problem has."""
-    absent = set() if problem.square_targets else {"noisy_gradient"}
-    absent |= {"picture"} if isinstance(problem, Attached) else set()
-    return [name for name in names if hasattr(problem, name) and name not in absent]
+def refused(problem, kind, message, x, batch=None):
+    for method, args in methods(problem, x, batch):
+        with pytest.raises(kind, match=message):
+            method(*args)
 
 
 @of_each_problem
 def test_parameters_of_another_shape_are_refused(problem):
     d = problem.dim
-    for method in methods(problem):
-        call(problem, method, torch.zeros(2, d, dtype=problem.dtype))
-        for shape in ((d,), (2, d - 1), (2, d + 1), (2, 1), (0, d), (2, d, 1)):
-            with pytest.raises(ValueError, match=rf"x has shape \({shape[0]},.*\); expected a tensor \(runs, {d}\)"):
-                call(problem, method, torch.zeros(shape, dtype=problem.dtype))
-        with pytest.raises(TypeError, match=rf"(?s)x is .*; expected a tensor \(runs, {d}\)"):
-            call(problem, method, np.zeros((2, d)))
+    for method, args in methods(problem, torch.zeros(2, d, dtype=problem.dtype)):
+        method(*args)
+    for shape in ((d,), (2, d - 1), (2, d + 1), (2, 1), (0, d), (2, d, 1)):
+        message = rf"x has shape \({shape[0]},.*\); expected a tensor \(runs, {d}\)"
+        refused(problem, ValueError, message, torch.zeros(shape, dtype=problem.dtype))
+    refused(problem, TypeError, rf"(?s)x is .*; expected a tensor \(runs, {d}\)", np.zeros((2, d)))
 
 
 @of_each_problem
 def test_batches_that_do_not_fit_are_refused(problem):
     x, n = torch.zeros(2, problem.dim, dtype=problem.dtype), problem.samples
-    given = ("loss", "gradient", "hvp", "hessian", "sample_losses", "noisy_gradient")
-    for method in methods(problem, given):
-        if not n:
-            with pytest.raises(ValueError, match="batch is given"):
-                call(problem, method, x, torch.zeros(2, 1, dtype=torch.int64))
-            continue
-        for shape in ((2, 0), (1, 1), (3, 1), (2,), (2, 1, 1)):
-            with pytest.raises(ValueError, match=rf"batch has shape \({shape[0]}.*\); expected a tensor \(2, b\)"):
-                call(problem, method, x, torch.zeros(shape, dtype=torch.int64))
-        for index in (-1, n, 2**62):
-            with pytest.raises(IndexError, match=f"expected sample indices, 0 to {n - 1}"):
-                call(problem, method, x, torch.tensor([[0, 0], [0, index]]))
-        for dtype in (torch.float64, torch.int32, torch.bool):
-            with pytest.raises(TypeError, match=r"expected sample indices of torch\.int64"):
-                call(problem, method, x, torch.zeros(2, 1, dtype=dtype))
+    if not n:
+        refused(problem, ValueError, "batch is given", x, torch.zeros(2, 1, dtype=torch.int64))
+        return
+    for shape in ((2, 0), (1, 1), (3, 1), (2,), (2, 1, 1)):
+        message = rf"batch has shape \({shape[0]}.*\); expected a tensor \(2, b\)"
+        refused(problem, ValueError, message, x, torch.zeros(shape, dtype=torch.int64))
+    for index in (-1, n, 2**62):
+        message = f"expected sample indices, 0 to {n - 1}"
+        refused(problem, IndexError, message, x, torch.tensor([[0, 0], [0, index]]))
+    for dtype in (torch.float64, torch.int32, torch.bool):
+        message = r"expected sample indices of torch\.int64"
+        refused(problem, TypeError, message, x, torch.zeros(2, 1, dtype=dtype))
 
 
 @of_each_problem
-def test_vectors_of_another_shape_are_refused(problem):
+def test_vectors_planes_noise_and_inputs_of_another_shape_are_refused(problem):
     d = problem.dim
-    product = problem.hvp(torch.zeros(2, d, dtype=problem.dtype))
+    x, origin, directions = (torch.zeros(*shape, d, dtype=problem.dtype) for shape in ((2,), (), (2,)))
+    product, on_plane = problem.hvp(x), problem.slice(origin, directions)
     for k in (0, 3):
         assert product(torch.zeros(2, k, d, dtype=problem.dtype)).shape == (2, k, d)
-    for shape in ((2, 3, 1), (2, 3, d + 1), (1, 3, d), (3, 3, d), (2, d), (d,)):
-        with pytest.raises(ValueError, match=rf"v has shape \({shape[0]},.*\); expected a tensor \(2, k, {d}\)"):
-            product(torch.zeros(shape, dtype=problem.dtype))
-
-
-@pytest.mark.parametrize("problem", [problem for problem in PROBLEMS if problem.square_targets], ids=repr)
-def test_noise_of_another_shape_is_refused(problem):
-    x, batch = torch.zeros(2, problem.dim, dtype=problem.dtype), torch.zeros(2, 2, dtype=torch.int64)
-    problem.noisy_gradient(x, batch, torch.zeros(2, 2, 1, dtype=problem.dtype))
-    for shape in ((2, 1, 1), (1, 2, 1), (2, 2, 2), (2, 2), (4,)):
-        with pytest.raises(ValueError, match=r"noise has shape .*; expected a tensor \(2, 2, 1\)"):
-            problem.noisy_gradient(x, batch, torch.zeros(shape, dtype=problem.dtype))
+    assert on_plane(torch.zeros(3, 2, dtype=problem.dtype)).shape == (3,)
+    tries = [("v", f"2, k, {d}", product, ((2, 3, 1), (2, 3, d + 1), (1, 3, d), (3, 3, d), (2, d), (d,)))]
+    tries += [("origin", f"{d},", lambda bad: problem.slice(bad, directions), ((d - 1,), (1, d), (d + 1,)))]
+    shapes = ((1, d), (2, d - 1), (2, d + 1), (4, d), (d,))
+    tries += [("directions", f"2, {d}", lambda bad: problem.slice(origin, bad), shapes)]
+    tries += [("points", "points, 2", on_plane, ((3, 1), (3, 3), (2,), (0, 2)))]
+    if problem.square_targets:
+        batch, shapes = torch.zeros(2, 2, dtype=torch.int64), ((2, 1, 1), (1, 2, 1), (2, 2, 2), (2, 2), (4,))
+        tries += [("noise", "2, 2, 1", lambda bad: problem.noisy_gradient(x, batch, bad), shapes)]
+    if n := problem.samples * hasattr(problem, "inputs"):
+        assert problem.outputs(x, problem.inputs.expand(2, -1, -1)).shape == (2, n, 1)
+        shapes = ((n,), (1, n, 1), (1, 1, n, 1), (0, 1))
+        tries += [("inputs", "(2, )?n, (any|1)", lambda bad: problem.outputs(x, bad), shapes)]
+    for name, expected, method, shapes in tries:
+        for shape in shapes:
+            with pytest.raises(ValueError, match=rf"{name} has shape .*; expected a tensor \({expected}\)"):
+                method(torch.zeros(shape, dtype=problem.dtype))
 
 
 def test_noise_on_labels_is_refused():
     problem = mlp([2, 2], data="spirals", loss="cross_entropy")
     with pytest.raises(NotImplementedError, match="has no square loss"):
         problem.noisy_gradient(problem.initial()[None], None, torch.zeros(1, problem.samples, 2).double())
-
-
-@of_each_problem
-def test_planes_of_another_shape_are_refused(problem):
-    d = problem.dim
-    origin, directions = torch.zeros(d, dtype=problem.dtype), torch.ones(2, d, dtype=problem.dtype)
-    on_plane = problem.slice(origin, directions)
-    assert on_plane(torch.zeros(3, 2, dtype=problem.dtype)).shape == (3,)
-    for bad in (origin[1:], origin[None], origin[:1]):
-        with pytest.raises(ValueError, match=rf"origin has shape .*; expected a tensor \({d},\)"):
-            problem.slice(bad, directions)
-    for bad in (directions[:1], directions[:, 1:], directions[:, :1], directions.repeat(2, 1), directions[0]):
-        with pytest.raises(ValueError, match=rf"directions has shape .*; expected a tensor \(2, {d}\)"):
-            problem.slice(origin, bad)
-    for shape in ((3, 1), (3, 3), (2,), (0, 2)):
-        with pytest.raises(ValueError, match=r"points has shape .*; expected a tensor \(points, 2\)"):
-            on_plane(torch.zeros(shape, dtype=problem.dtype))
-
-
-@pytest.mark.parametrize("problem", [problem for problem in PROBLEMS if hasattr(problem, "inputs")], ids=NAMES[2:-1])
-def test_inputs_of_another_shape_are_refused(problem):
-    x = torch.zeros(2, problem.dim, dtype=problem.dtype)
-    assert problem.outputs(x, problem.inputs.expand(2, -1, -1)).shape == (2, problem.samples, 1)
-    for bad in (problem.inputs[:, 0], problem.inputs[None], problem.inputs[None, None], problem.inputs[:0]):
-        with pytest.raises(ValueError, match=r"inputs has shape .*; expected a tensor \((2, )?n, (any|1)\)"):
-            problem.outputs(x, bad)
