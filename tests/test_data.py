@@ -12,7 +12,7 @@ from samviz.problems import data, images
 
 
 def _generate(name):
-    """Generate a data set in the types in which it is stored. `python tests/test_data.py` writes the package's files."""
+    """Generate a data set in its stored types. `python tests/test_data.py` writes the package's files."""
     if name == "sine":
         features = np.linspace(-1, 1, 20)[:, None]
         return features, np.sin(3 * features)
