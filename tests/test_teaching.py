@@ -41,7 +41,7 @@ def test_a_plan_fills_its_time_with_sections_and_exercises_that_exist(heading, m
 
 
 def test_each_misconception_is_a_wrong_option():
-    table = rows("Misconceptions, and what dispels them")
+    table = rows("Misconceptions, and what corrects them")
     assert len({cells[2] for cells in table}) == len(table) >= len(QUIZZES)
     assert {cells[2].strip("`").split()[0] for cells in table} == {*QUIZZES}
     for _, where, option in table:
