@@ -12,7 +12,8 @@ import torch
 from benchmarks.report import readable
 from benchmarks.timing import alternate, fresh
 from samviz.dynamics import Run
-from samviz.figures.style import BLUE, VERMILION, axis, layout, note, title
+from samviz.figures.drawing import add_axes, line, new_layout, note
+from samviz.figures.style import BLUE, VERMILION
 from samviz.geometry import top_eigenpairs
 from samviz.problems import MLP, mlp
 
@@ -87,23 +88,19 @@ def draw(costs: Costs, path: Path) -> None:
 
 
 def figure(costs: Costs) -> dict[str, Any]:
-    """The picture as plotly's data and layout: one panel each, both engines in it, their names at the lines' ends."""
-    data, axes, notes = [], {}, []
+    """Draw one panel for each quantity, with a line for each engine."""
+    traces, layout = [], new_layout(620)
     for number, (panel, (text, detail, name)) in enumerate(PANELS.items(), 1):
-        across, up = PLACES[panel]
-        x, y = f"x{number}", f"y{number}"
-        named = {"text": name, "font": {"size": 12}, "standoff": 6}
         first, *_, last = (math.log10(at) for at, _ in costs[panel]["series"]["torch"])
-        room = [first - 0.05 * (last - first), last + 0.25 * (last - first)]  # for the names
         few = panel == "k"
-        counts = {"tickvals": PAIRS} if few else {"dtick": 1}
         times = TIMES if few else TIMES[::3]
-        axes[f"xaxis{number}"] = axis(across, y, type="log", range=room, title=named, **counts)
-        axes[f"yaxis{number}"] = axis(up, x, type="log", tickvals=times, ticktext=[*map(readable, times)])
-        notes.append(title(text, detail, across[0], up[1]))
+        x = {"type": "log", "label": name, "standoff": 6, **({"tickvals": PAIRS} if few else {"dtick": 1})}
+        x["range"] = [first - 0.05 * (last - first), last + 0.25 * (last - first)]  # leaves space for the names
+        y = {"type": "log", "tickvals": times, "ticktext": [*map(readable, times)]}
+        axes = add_axes(layout, number, *PLACES[panel], (text, detail), x=x, y=y)
         for engine, points in costs[panel]["series"].items():
-            xs, ys = zip(*points)
-            place = {"xaxis": x, "yaxis": y, "mode": "lines+markers", "marker": {"color": COLORS[engine]}}
-            data.append({"type": "scatter", "x": xs, "y": ys, **place})
-            notes.append(note(engine, math.log10(xs[-1]), math.log10(ys[-1]), x, y, COLORS[engine], xshift=6))
-    return {"data": data, "layout": layout(620, annotations=notes, **axes)}
+            (xs, ys), color = zip(*points), COLORS[engine]
+            traces.append(line(xs, ys, engine, color, mode="lines+markers") | axes)
+            end = math.log10(xs[-1]), math.log10(ys[-1])
+            layout["annotations"].append(note(engine, *end, axes["xaxis"], axes["yaxis"], color, xshift=6))
+    return {"data": traces, "layout": layout}
