@@ -146,7 +146,7 @@ def test_lines_are_drawn_over_each_other_with_their_names():
     drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
     for name, height in (("steep", 2.0), ("flat", 0.5)):
         np.testing.assert_allclose(trace(drawn, f"{name} along to the first point")["y"], [height, 0, height])
-    assert [note["text"] for note in drawn["layout"]["annotations"][1:]] == ["<b>steep</b>", "<b>flat</b>"]
+    assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]
 
 
 def test_a_models_slice_says_what_it_leaves_out():

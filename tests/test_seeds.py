@@ -42,7 +42,7 @@ def test_the_end_has_a_whisker_and_is_told_to_the_digits_that_it_leaves(three):
     traces, _ = drawn({"SGD": three}, "loss")
     end = traces["SGD end", "y"]
     assert (end["y"].tolist(), end["error_y"]["array"][0]) == ([2.0], pytest.approx(1 / np.sqrt(3)))
-    assert traces["SGD label", "y"]["text"] == ["SGD 2.0 ± 0.6"]
+    assert traces["labels", "y"]["text"] == [" SGD 2.0 ± 0.6"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_end_has_a_whisker_and_is_told_to_the_digits_that_it_leaves(three):
 )
 def test_digits_follow_the_error(ends, words):
     traces, _ = drawn({"SGD": [made([end], steps=[9]) for end in ends]}, "loss")
-    assert traces["SGD label", "y"]["text"] == [f"SGD {words}"]
+    assert traces["labels", "y"]["text"] == [f" SGD {words}"]
 
 
 def test_of_eigenvalues_the_largest_is_drawn():
@@ -75,7 +75,7 @@ def test_a_step_that_one_seed_lacks_is_left_out():
 def test_what_was_never_measured_by_all_says_so():
     runs = [made([1.0, np.nan], steps=(1, 2)), made([np.nan, 1.0], steps=(1, 2))]
     traces, _ = drawn({"SGD": runs}, "loss")
-    assert traces["SGD label", "y"]["text"] == ["SGD: not measured in all"]
+    assert traces["labels", "y"]["text"] == [" SGD: not measured in all"]
     assert len(traces["SGD end", "y"]["y"]) == 0
 
 
@@ -96,7 +96,7 @@ def test_labels_at_the_same_height_are_kept_apart_and_inside(three):
     names = ("SGD", "SAM", "small m", "ASAM")
     traces, layout = drawn(dict.fromkeys(names, three), "loss")
     low, high = layout["yaxis"]["range"]
-    heights = sorted(traces[f"{name} label", "y"]["y"][0] for name in names)
+    heights = sorted(traces["labels", "y"]["y"])
     assert np.diff(heights).min() > 0.1 * (high - low)
     assert low <= heights[0]
     assert heights[-1] <= high

@@ -131,7 +131,7 @@ def test_every_colour_in_the_code_has_a_dark_counterpart():
 
 
 def test_the_controls_and_the_pages_have_the_palette_of_the_figures():
-    css = (PACKAGE / "lab" / "view.css").read_text(encoding="utf-8").lower()
+    css = (PACKAGE / "lab" / "widget.css").read_text(encoding="utf-8").lower()
     for name, colour in (("accent", style.BLUE), ("ink", style.INK), ("soft", style.GREY)):
         assert f"--{name}: {colour.lower()}" in css, name
     assert f"font: 14px/1.4 {style.FONT.lower()};" in css

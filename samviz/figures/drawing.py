@@ -152,7 +152,7 @@ def axis_values(positions: Any, axis: Layout) -> Any:
     return 10.0 ** np.asarray(positions) if axis.get("type") == "log" else np.asarray(positions)
 
 
-def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1) -> Trace:
+def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1, **font: Any) -> Trace:
     """Write labels to the right of the ends of curves, at least `distance` apart, a fraction of the axis.
 
     A label whose point lies outside the axis gets its value and an arrow.
@@ -165,7 +165,7 @@ def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: floa
         texts.append(f" {words} = {value:.3g} {arrow}" if arrow else f" {words}")
         heights.append(float(np.clip((position - low) / (high - low), 0.05, 0.95)))
     y = axis_values(low + (high - low) * np.array(spread(heights, distance, 0.05)), yaxis)
-    return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels])
+    return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels], **font)
 
 
 def change_marks(steps: Any, texts: Sequence[str], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from samviz.problems.picture import Picture
 
 Array = NDArray[np.float64]
+Drawn = tuple[list[Trace], tuple[str, str], Layout, Layout]  # traces, heading, and properties of both axes
 
 
 @dataclass(frozen=True)
@@ -77,22 +78,17 @@ def figure(plain: dict[str, Any]) -> go.Figure:
     return go.Figure(plain)
 
 
-class Drawn(NamedTuple):
-    """A picture of the parameters, without its place."""
-
-    traces: list[Trace]
-    heading: tuple[str, str]
-    x: Layout
-    y: Layout
-
-
 def _picture(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
     """Add axes 5 with the function, the decision regions, or whatever the parameters mean; return the traces."""
-    kind = type(frame.picture).__name__
-    empty = Drawn([], ("", ""), {"visible": False}, {"visible": False})
-    drawn = PICTURES[kind](frame.picture, frame) if kind in PICTURES else empty
-    axes = add_axes(layout, 5, column, row, drawn.heading, x=drawn.x, y={"nticks": 6} | drawn.y)
-    return [trace | axes for trace in drawn.traces]
+    draw_picture = PICTURES.get(type(frame.picture).__name__, _nothing)
+    traces, heading, x, y = draw_picture(frame.picture, frame)
+    axes = add_axes(layout, 5, column, row, heading, x=x, y={"nticks": 6} | y)
+    return [trace | axes for trace in traces]
+
+
+def _nothing(picture: Any, frame: Any) -> Drawn:
+    """Draw nothing for a problem without a picture."""
+    return [], ("", ""), {"visible": False}, {"visible": False}
 
 
 def _curve(picture: Any, frame: Any) -> Drawn:
@@ -106,7 +102,7 @@ def _curve(picture: Any, frame: Any) -> Drawn:
     low, high = picture.data_targets.min(), picture.data_targets.max()
     margin = 0.2 * ((high - low) or 1.0)
     x, y = {"range": [picture.inputs[0], picture.inputs[-1]]}, {"range": [low - margin, high + margin]}
-    return Drawn(traces, ("what the network computes", "now, and dotted at the start"), x, y)
+    return traces, ("what the network computes", "now, and dotted at the start"), x, y
 
 
 def _regions(picture: Any, frame: Any) -> Drawn:
@@ -120,7 +116,7 @@ def _regions(picture: Any, frame: Any) -> Drawn:
         points = picture.points[picture.labels == label]
         traces.append(marks(points[:, 0], points[:, 1], f"class {label}", color, 6, symbol, edge=("white", 0.8)))
     x, y = ({"range": [axis[0], axis[-1]]} for axis in (picture.axis1, picture.axis2))
-    return Drawn(traces, ("what the network computes", "○ class 0, ◇ class 1"), x, y)
+    return traces, ("what the network computes", "○ class 0, ◇ class 1"), x, y
 
 
 def _classes(picture: Any, frame: Any) -> Drawn:
@@ -130,16 +126,14 @@ def _classes(picture: Any, frame: Any) -> Drawn:
     bars = {"type": "bar", "x": classes, "y": picture.accuracy, "marker": {"color": BLUE}} | words
     detail = f"share of each class right · mean {picture.accuracy.mean():.1%}"
     y = {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
-    return Drawn([bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y)
+    return [bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y
 
 
 def _residuals(picture: Any, frame: Any) -> Drawn:
     """Draw predictions against targets."""
     ends = np.array([picture.targets.min(), picture.targets.max()], float)
     traces = [line(ends, ends, "perfect", GREY), marks(picture.targets, picture.predictions, "predictions", INK, 6)]
-    return Drawn(
-        traces, ("predictions", "against targets; the line is perfect"), {"label": "target"}, {"label": "prediction"}
-    )
+    return traces, ("predictions", "against targets; the line is perfect"), {"label": "target"}, {"label": "prediction"}
 
 
 def _coordinates(picture: Any, frame: Any) -> Drawn:
@@ -147,7 +141,7 @@ def _coordinates(picture: Any, frame: Any) -> Drawn:
     names = [f"v{i}" for i in range(1, len(picture.distance) + 1)]
     bars = {"type": "bar", "x": names, "y": np.maximum(picture.distance, 1e-12), "marker": {"color": BLUE}}
     y = {"type": "log", "exponentformat": "power", "range": [-9, 1]}
-    return Drawn([bars], ("distance from the minimum", "along each eigenvector"), {"type": "category"}, y)
+    return [bars], ("distance from the minimum", "along each eigenvector"), {"type": "category"}, y
 
 
 def _floor(picture: Any, frame: Any) -> Drawn:
@@ -166,7 +160,7 @@ def _floor(picture: Any, frame: Any) -> Drawn:
         marks(picture.point[:1], picture.point[1:], "iterate", VERMILION, 14, edge=("white", 2)),
     ]
     span = {"range": [-0.03, 1.03]}
-    return Drawn(traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span)
+    return traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span
 
 
 PICTURES = {

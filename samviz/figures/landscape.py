@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from samviz.figures import drawing as draw
 from samviz.figures.drawing import Interval, Layout, Trace
-from samviz.figures.style import BLUE, GREEN, HALO, INK, ORANGE, VERMILION
+from samviz.figures.style import BLUE, GREEN, HALO, ORANGE, VERMILION
 
 if TYPE_CHECKING:
     from samviz.figures.lab import Frame
@@ -77,7 +77,7 @@ def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
     >>> from samviz.problems import quadratic
     >>> bowl = landscape(quadratic([2.0, 1.0]), torch.zeros(2), resolution=3)
     >>> [trace["name"] for trace in slice_figure({"bowl": bowl})["data"]]
-    ['bowl slice', 'bowl path', 'bowl here', 'bowl along d₁']
+    ['bowl slice', 'bowl path', 'bowl here', 'bowl along d₁', 'names']
     """
     from samviz.checks import check_type
     from samviz.geometry import Landscape
@@ -117,10 +117,6 @@ def _first_direction(layout: Layout, named: Mapping[str, Landscape], column: Int
     span = [min(float(trace["x"][0]) for trace in traces), max(float(trace["x"][-1]) for trace in traces)]
     x = {"range": span, "label": labels.pop() if len(labels) == 1 else "d₁"}
     y = {"range": [low - 0.04 * height, high + 0.04 * height], "nticks": 6, "exponentformat": "power"}
-    draw.add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
-    places = draw.spread([float(trace["y"][-1]) for trace in traces], 0.07 * height, low)
-    for name, trace, place in zip(named, traces, places):
-        font = {"size": 12, "color": trace["line"]["color"], "shadow": HALO}
-        end = draw.note(f"<b>{name}</b>", float(trace["x"][-1]), place, "x", "y", INK, xshift=5, font=font)
-        layout["annotations"].append(end)
-    return traces
+    axes = draw.add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
+    ends = [(trace["x"][-1], trace["y"][-1], f"<b>{n}</b>", trace["line"]["color"]) for n, trace in zip(named, traces)]
+    return [trace | axes for trace in (*traces, draw.end_labels(ends, y, "names", 0.07, shadow=HALO))]

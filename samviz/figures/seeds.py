@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samviz.figures.drawing import Trace, add_axes, band, line, marks, new_layout, split, spread, text
+from samviz.figures.drawing import Layout, Trace, add_axes, band, end_labels, line, marks, new_layout, split
 from samviz.figures.style import BLUE, GREEN, ORANGE, PLUM, VERMILION
 
 if TYPE_CHECKING:
@@ -44,15 +44,13 @@ def seeds_figure(records: Mapping[str, Sequence[History]], columns: Sequence[str
     >>> run = History()
     >>> run.append({"step": 10, "loss": 0.5})
     >>> [trace["name"] for trace in seeds_figure({"SGD": [run, run]}, ["loss"])["data"]]
-    ['SGD band', 'SGD', 'SGD end', 'SGD label']
+    ['SGD band', 'SGD', 'SGD end', 'labels']
     """
     from samviz.checks import check_type
     from samviz.dynamics import History
 
-    if not isinstance(records, Mapping) or isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise TypeError(
-            f"records is {records!r:.99} and columns {columns!r:.99}; expected a mapping, and a list of names"
-        )
+    check_type("records", records, Mapping, "a mapping from methods to records")
+    check_type("columns", columns, (list, tuple), "a list of names")
     if not 1 <= len(records) <= len(COLORS) or not columns:
         raise ValueError(
             f"records: {len(records)} methods and {len(columns)} columns; expected 1 to {len(COLORS)}, 1 or more"
@@ -72,16 +70,15 @@ def seeds_figure(records: Mapping[str, Sequence[History]], columns: Sequence[str
     x = {"label": "step", "range": [0, STRETCH * steps[-1]], "tickvals": steps[:: -(-len(steps) // TICKS)]}
     traces: list[Trace] = []
     for i, column in enumerate(columns):
-        drawn, low, high = _panel(records, column, float(steps[-1]))
+        drawn, y = _panel(records, column, float(steps[-1]))
         heading = HEADINGS.get(column, (column.replace("_", " "), ""))
-        y = {"range": [low, high], "nticks": 6}
         axes = add_axes(layout, i + 1, split([1, 1], gap=0.07)[i % 2], rows[i // 2], heading, x=x, y=y)
         traces += [trace | axes | {"hoverinfo": "skip"} for trace in drawn]
     return {"data": traces, "layout": layout}
 
 
-def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -> tuple[list[Trace], float, float]:
-    """Return the traces of one column, and the range of its vertical axis."""
+def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -> tuple[list[Trace], Layout]:
+    """Return the traces of one column, and its vertical axis."""
     curves = []  # steps, means and standard errors of each method
     for runs in records.values():
         values = np.stack([np.asarray(run[column], float).reshape(len(run), -1)[:, 0] for run in runs])
@@ -91,8 +88,8 @@ def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -
     bounds = np.concatenate([mean + side * error for _, mean, error in curves for side in (-1, 1)])
     low, high = (float(bounds.min()), float(bounds.max())) if len(bounds) else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.1
-    heights = spread([min([*mean[-1:], high]) for _, mean, _ in curves], 0.118 * (high - low + margin), low)
-    traces: list[Trace] = []
+    yaxis = {"range": [low - margin, high + margin], "nticks": 6}
+    traces, labels = [], []
     for i, (name, (step, mean, error), color) in enumerate(zip(records, curves, COLORS)):
         whisker = {"type": "data", "array": error[-1:], "color": color, "thickness": 1.5, "width": 3}
         at = np.full(len(step[-1:]), (1.04 + 0.04 * i) * last)
@@ -101,9 +98,9 @@ def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -
             band(step, mean - error, mean + error, f"{name} band", color),
             line(step, mean, name, color),
             marks(at, mean[-1:], f"{name} end", color, 8, SYMBOLS[i], error_y=whisker),
-            text([(1.07 + 0.04 * len(records)) * last], [heights[i]], [words], f"{name} label", color),
         ]
-    return traces, low - margin, high + margin
+        labels.append(((1.07 + 0.04 * len(records)) * last, float(mean[-1]) if len(step) else high, words, color))
+    return [*traces, end_labels(labels, yaxis, "labels", 0.112)], yaxis
 
 
 def _with_error(mean: float, error: float) -> str:

@@ -19,7 +19,7 @@ TEXT_COLORS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # of lines that
 HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind text that stands on lines
 BLUES = list(zip((0, 0.2, 0.4, 0.6, 0.8, 1), ("#08306b", "#1c64ab", "#4f9bcb", "#9ac8e1", "#cfe1f2", "#f4f9fd")))
 PALE = list(zip((0, 0.25, 0.5, 1), ("#a9c8e3", "#c9dded", "#dfebf5", "#fbfdff")))  # dark lines are visible on it
-FONT = "system-ui, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif"  # as in view.css
+FONT = "system-ui, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif"  # as in widget.css
 
 DARK_PAPER = "#14191f"
 DEEP = ("#2a669f", "#265b8e", "#214b74", "#1c3a58", "#18293b", "#151d26")  # as BLUES: fades into the background
