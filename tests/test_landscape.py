@@ -1,4 +1,4 @@
-"""Planes, projections and slices, against the loss itself, numpy's SVD and hand-made numbers."""
+"""Planes, projections and slices agree with the loss itself, numpy's SVD and numbers computed by hand."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from samviz.geometry import (
     slices,
     top_eigenpairs,
 )
-from samviz.problems import from_module, mlp, quadratic, valley
+from samviz.problems import mlp, quadratic, valley
 
 
 def tensor(*rows):
@@ -29,16 +29,12 @@ def network():
     return mlp([2, 3, 1], "tanh", "spirals")
 
 
-def plane(origin, first, second, kind="random"):
-    return Plane(kind, tensor(*origin), tensor(first, second), ("a", "b"))
-
-
 # slices
 
 
 @pytest.mark.parametrize("problem", [network(), valley(), quadratic([3.0, 1.0, -1.0])], ids=repr)
 @pytest.mark.parametrize("kind", ["hessian", "random"])
-def test_each_value_is_the_loss_of_its_point(problem, kind):
+def test_each_value_is_the_loss_at_its_point(problem, kind):
     x = problem.initial(1)
     where = {"hessian": hessian_plane, "random": random_plane}[kind](problem, x)
     slice_ = landscape(problem, where, radius=0.7, resolution=5)
@@ -53,7 +49,7 @@ def test_each_value_is_the_loss_of_its_point(problem, kind):
 
 
 @pytest.mark.parametrize("count", [2, 1], ids=["plane", "line"])
-def test_a_slice_may_lie_beside_the_origin(count):
+def test_a_slice_need_not_contain_the_origin(count):
     problem, x, directions = valley(), tensor(0.6, 0.9, 0.1, 0.2), tensor([0.0, 1.0, 0.0, 0.5], [1.0, 0.0, 0.3, 0.0])
     where = Plane("through", x, directions[:count], ("a", "b")[:count])
     slice_ = landscape(problem, where, radius=0.2, resolution=3, center=(0.5, -1.0)[:count])
@@ -66,28 +62,28 @@ def test_a_slice_may_lie_beside_the_origin(count):
         assert loss == pytest.approx(by_hand)
 
 
-def test_a_point_means_the_plane_of_its_top_eigenvectors():
+def test_a_point_stands_for_the_plane_of_its_top_eigenvectors():
     """On diag(1, 5, 3) around 0 the loss is ½(5a² + 3b²), whatever the eigenvectors' signs."""
     slice_ = landscape(quadratic([1.0, 5.0, 3.0]), torch.zeros(3), radius=2.0, resolution=3)
     np.testing.assert_allclose(slice_.loss, [[16, 6, 16], [10, 0, 10], [16, 6, 16]], atol=1e-12)
     assert slice_.plane.labels == ("v₁", "v₂")
 
 
-def test_pieces_make_the_whole(monkeypatch):
+def test_slices_in_parts_give_the_same_landscape(monkeypatch):
     problem = network()
     where = random_plane(problem, problem.initial(0))
-    whole = landscape(problem, where, resolution=9)
+    at_once = landscape(problem, where, resolution=9)
     monkeypatch.setattr("samviz.problems.problem.CHUNK", 4 * 10 * problem.samples * 8)  # ten points at a time
     steps = list(slices(problem, where, radius=1.0, resolution=9))
     assert [s[1] is None for s in steps] == [True] * 8 + [False]
     np.testing.assert_allclose([s[0] for s in steps], np.arange(1, 10) / 9)
-    np.testing.assert_allclose(steps[-1][1].loss, whole.loss, rtol=1e-13)
+    np.testing.assert_allclose(steps[-1][1].loss, at_once.loss, rtol=1e-13)
 
 
 # planes
 
 
-def test_the_hessian_plane_is_that_of_the_top_two():
+def test_the_hessian_plane_contains_the_top_two_eigenvectors():
     problem = network()
     x = problem.initial(3)
     vectors = np.linalg.eigh(problem.hessian(x[None])[0].numpy())[1].T[::-1][:2]
@@ -109,35 +105,13 @@ def test_random_directions_have_the_lengths_of_the_filters():
             assert direction[part].norm().item() == pytest.approx(x[part].norm().item(), rel=1e-12)
         assert torch.equal(direction[[6, 7, 8, 12]], torch.zeros(4).double())
     ratio = directions[0, :2] / directions[1, :2]
-    assert abs(ratio[0] - ratio[1]) > 1e-3  # two directions, not one
-
-
-def test_filters_of_a_convolution_are_its_output_channels():
-    torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten())
-    problem = from_module(module, (np.ones((2, 1, 3, 3)), np.ones((2, 2))))
-    x = problem.initial()
-    direction = random_plane(problem, x).directions[0]
-    for part in (slice(0, 9), slice(9, 18)):
-        assert direction[part].norm().item() == pytest.approx(x[part].norm().item(), rel=1e-12)
-    assert torch.equal(direction[18:], torch.zeros(6).double())  # two biases, and the normalization's scale and shift
-
-
-def test_without_filters_a_direction_has_the_length_of_the_point():
-    x = tensor(3.0, 0.0, 4.0)
-    directions = random_plane(quadratic([1.0, 2.0, 3.0]), x).directions
-    np.testing.assert_allclose(directions.norm(dim=1), [5, 5])
-
-
-def test_random_directions_follow_the_seed():
-    problem = network()
-    first, again, other = (random_plane(problem, problem.initial(0), seed=s).directions for s in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert abs(ratio[0] - ratio[1]) > 1e-3  # the two directions differ
+    x = tensor(3.0, 0.0, 4.0)  # without filters a direction has the length of the point
+    np.testing.assert_allclose(random_plane(quadratic([1.0, 2.0, 3.0]), x).directions.norm(dim=1), [5, 5])
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (3, 30), (200, 2)])
-def test_the_pca_plane_is_that_of_numpys_svd(shape):
+def test_the_pca_plane_agrees_with_numpys_svd(shape):
     positions = np.random.default_rng(0).normal(size=shape) * np.arange(1, shape[1] + 1)
     found = pca_plane(torch.from_numpy(positions))
     _, strengths, components = np.linalg.svd(positions - positions.mean(0), full_matrices=False)
@@ -147,63 +121,38 @@ def test_the_pca_plane_is_that_of_numpys_svd(shape):
     np.testing.assert_array_equal(found.origin, positions[-1])
 
 
-def test_a_trajectory_in_a_plane_loses_nothing():
-    turn = torch.linspace(0, 6, 30, dtype=torch.float64)
-    e, f = tensor(0.6, 0.8, 0.0, 0.0), tensor(0.0, 0.0, 0.8, -0.6)
-    positions = 5 + turn[:, None] * turn.cos()[:, None] * e + turn[:, None] * turn.sin()[:, None] * f
-    found = pca_plane(positions)
-    coordinates, lost = found.project(positions)
-    assert lost.max() < 1e-9
-    np.testing.assert_allclose(found.origin + torch.from_numpy(coordinates) @ found.directions, positions, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    "positions",
-    [
-        pytest.param(torch.randn(2, 5, dtype=torch.float64), id="two points"),
-        pytest.param(torch.ones(9, 5, dtype=torch.float64), id="one point, nine times"),
-        pytest.param(torch.arange(9.0, dtype=torch.float64)[:, None] * torch.ones(5).double(), id="a line"),
-    ],
-)
-def test_too_few_points_for_a_plane(positions):
+@pytest.mark.parametrize("positions", [torch.eye(5)[:2], torch.ones(9, 5), torch.arange(9.0)[:, None] * torch.ones(5)])
+def test_points_that_span_no_plane_are_refused(positions):
     with pytest.raises(ValueError, match=f"positions holds {len(positions)} points that span no plane"):
-        pca_plane(positions)
+        pca_plane(positions.double())
+    with pytest.raises(ValueError, match="expected 1 to 1"):
+        landscape(quadratic([1.0]), torch.zeros(1))
 
 
 # projection
 
 
-def test_projection_by_hand():
-    """The plane of e₁ and e₂ through (1, 1, 1); from there the second point is (3, 4, 12) away."""
-    where = plane((1, 1, 1), (1, 0, 0), (0, 1, 0))
-    coordinates, lost = where.project(tensor([2.0, 3.0, 1.0], [4.0, 5.0, 13.0], [1.0, 1.0, 1.0], [1.0, 1.0, 8.0]))
-    np.testing.assert_allclose(coordinates, [[1, 2], [3, 4], [0, 0], [0, 0]], atol=1e-14)
-    np.testing.assert_allclose(lost, [0, 12 / 13, 0, 1], atol=1e-14)
-
-
-def test_projection_on_directions_that_are_not_orthogonal():
-    """Along (2, 0, 0) and (1, 1, 0) the point (5, 3, 4) is 1·(2, 0, 0) + 3·(1, 1, 0), and 4 above the plane."""
-    where = plane((0, 0, 0), (2, 0, 0), (1, 1, 0))
-    coordinates, lost = where.project(tensor([5.0, 3.0, 4.0]))
-    np.testing.assert_allclose(coordinates, [[1, 3]], atol=1e-13)
-    np.testing.assert_allclose(lost, [4 / np.sqrt(50)], atol=1e-13)
-
-
-def test_projection_on_a_random_plane_is_numpys_least_squares():
-    problem = network()
-    where = random_plane(problem, problem.initial(0))
-    positions = torch.randn(6, problem.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    coordinates, lost = where.project(positions)
-    offset = (positions - where.origin).numpy()
-    expected, squares, _, _ = np.linalg.lstsq(where.directions.numpy().T, offset.T)
-    np.testing.assert_allclose(coordinates, expected.T, rtol=1e-9)
-    np.testing.assert_allclose(lost, np.sqrt(squares) / np.linalg.norm(offset, axis=1), rtol=1e-9)
+@pytest.mark.parametrize(
+    ("origin", "first", "second", "point", "coordinates", "lost"),
+    [
+        ((1, 1, 1), (1, 0, 0), (0, 1, 0), (2, 3, 1), (1, 2), 0),
+        ((1, 1, 1), (1, 0, 0), (0, 1, 0), (4, 5, 13), (3, 4), 12 / 13),
+        ((1, 1, 1), (1, 0, 0), (0, 1, 0), (1, 1, 1), (0, 0), 0),
+        ((1, 1, 1), (1, 0, 0), (0, 1, 0), (1, 1, 8), (0, 0), 1),
+        ((0, 0, 0), (2, 0, 0), (1, 1, 0), (5, 3, 4), (1, 3), 4 / np.sqrt(50)),  # directions that are not orthogonal
+    ],
+)
+def test_projection_by_hand(origin, first, second, point, coordinates, lost):
+    origin, first, second, point = (tensor(*map(float, v)) for v in (origin, first, second, point))
+    found = Plane("random", origin, torch.stack((first, second)), ("a", "b")).project(point[None])
+    np.testing.assert_allclose(found[0], [coordinates], atol=1e-13)
+    np.testing.assert_allclose(found[1], [lost], atol=1e-13)
 
 
 # precision and a run's own trail
 
 
-def test_a_trail_in_single_precision_is_seen_in_either():
+def test_a_trail_in_single_precision_is_accepted_in_both_precisions():
     problem = network()
     run = Run(problem, lr=0.1, rho=0.05, device="cpu", dtype=torch.float32, trail=8)
     run.step(8)
@@ -214,12 +163,7 @@ def test_a_trail_in_single_precision_is_seen_in_either():
             assert where.project(trail)[0].shape == (8, 2)
 
 
-def test_a_single_parameter_has_no_plane():
-    with pytest.raises(ValueError, match="expected 1 to 1"):
-        landscape(quadratic([1.0]), torch.zeros(1))
-
-
-def test_a_device_without_float64_shows_the_same_landscape():
+def test_a_device_without_float64_gives_the_same_landscape():
     network = mlp([1, 4, 1])
     x = network.initial()
     plane = random_plane(network, x)

@@ -1,4 +1,4 @@
-"""The landscape of one's own model against loading the interpolated state and evaluating it plainly."""
+"""The landscape of a torch model agrees with loading each interpolated state and evaluating it with torch."""
 
 from copy import deepcopy
 
@@ -25,7 +25,7 @@ def network(seed=0, norm=True):
 
 
 def trained(model, steps=12):
-    """The model after some steps of gradient descent, and the states that it passed."""
+    """Return the model after some steps of gradient descent, and the states along the way."""
     optimizer, states = torch.optim.SGD(model.parameters(), lr=0.3), []
     model.train()
     for _ in range(steps):
@@ -42,7 +42,7 @@ def run():
 
 
 def evaluated(model, state, recompute=False):
-    """The loss with a state loaded, by plain torch."""
+    """Return the loss with a state loaded, by torch alone."""
     model = deepcopy(model)
     model.load_state_dict(state)
     if recompute:
@@ -53,7 +53,7 @@ def evaluated(model, state, recompute=False):
 
 
 def moved(model, plane, coordinates):
-    """The model's state at a point of the plane; buffers are the model's."""
+    """Return the model's state at a point of the plane; buffers are the model's."""
     vector = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
     for coordinate, direction in zip(coordinates, plane.directions):
         vector = vector + coordinate * direction
@@ -62,7 +62,7 @@ def moved(model, plane, coordinates):
     return twin.state_dict()
 
 
-def bits(model):
+def tensors_of(model):
     everything = [*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()]
     return [tensor.detach().clone() for tensor in everything], [m.training for m in model.modules()]
 
@@ -73,38 +73,33 @@ def bits(model):
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_line_is_linear_interpolation_of_the_states(run, recompute):
     model, states = run
-    seen = landscape_of(model, LOSS, DATA, directions=states[0], recompute=recompute, resolution=5, batch_size=8)
-    np.testing.assert_allclose(seen.axis1, [-0.2, 0.15, 0.5, 0.85, 1.2])  # a fifth beyond both ends
-    assert seen.loss.shape == (1, 5)
+    result = landscape_of(model, LOSS, DATA, directions=states[0], recompute=recompute, resolution=5, batch_size=8)
+    np.testing.assert_allclose(result.axis1, [-0.2, 0.15, 0.5, 0.85, 1.2])  # a fifth beyond both ends
+    assert result.loss.shape == (1, 5)
     here = model.state_dict()
-    for alpha, loss in zip(seen.axis1, seen.loss[0]):
+    for alpha, loss in zip(result.axis1, result.loss[0]):
         between = {name: torch.lerp(here[name], states[0][name], float(alpha)) for name, _ in model.named_parameters()}
         assert loss == pytest.approx(evaluated(model, here | between, recompute), rel=1e-9)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("directions", ["random", "hessian", "pca", "two"])
-def test_every_point_of_a_plane_is_the_loss_there(run, directions):
+def test_every_value_on_a_plane_is_the_loss_at_its_point(run, directions, recompute):
+    """Recomputed statistics are those of update_bn."""
     model, states = run
     given = [states[0], states[6]] if directions == "two" else directions
-    seen = landscape_of(model, LOSS, DATA, directions=given, checkpoints=states[::4], resolution=3)
-    assert seen.loss.shape == (3, 3)
-    for row, b in enumerate(seen.axis2):
-        for column, a in enumerate(seen.axis1):
-            wanted = evaluated(model, moved(model, seen.plane, (a, b)))
-            assert seen.loss[row, column] == pytest.approx(wanted, rel=1e-9)
-
-
-def test_statistics_taken_anew_are_those_of_update_bn(run):
-    model, states = run
-    still, anew = (
-        landscape_of(model, LOSS, DATA, checkpoints=states[:2], recompute=on, resolution=3, batch_size=8, radius=1)
-        for on in (False, True)
-    )
-    wanted = evaluated(model, moved(model, anew.plane, (anew.axis1[0], anew.axis2[2])), recompute=True)
-    assert anew.loss[2, 0] == pytest.approx(wanted, rel=1e-9)
-    assert abs(anew.loss - still.loss).max() > 1e-3
-    for state, loss in zip(states[:2], anew.trajectory.loss):
-        assert loss == pytest.approx(evaluated(model, state, recompute=True), rel=1e-9)
+    options = {"directions": given, "checkpoints": states[::4], "resolution": 3, "batch_size": 8}
+    result = landscape_of(model, LOSS, DATA, **options, recompute=recompute)
+    assert result.loss.shape == (3, 3)
+    for row, b in enumerate(result.axis2):
+        for column, a in enumerate(result.axis1):
+            wanted = evaluated(model, moved(model, result.plane, (a, b)), recompute)
+            assert result.loss[row, column] == pytest.approx(wanted, rel=1e-9)
+    for state, loss in zip(states[::4], result.trajectory.loss):
+        assert loss == pytest.approx(evaluated(model, state, recompute), rel=1e-9)
+    if directions == "hessian":  # is always taken without recomputing
+        other = landscape_of(model, LOSS, DATA, **options).plane
+        assert torch.equal(result.plane.directions, other.directions)
 
 
 # directions
@@ -115,26 +110,22 @@ def test_random_directions_have_the_lengths_of_the_filters(run):
     plane = landscape_of(model, LOSS, DATA, resolution=2, seed=3).plane
     parts = [p.numel() for p in model.parameters()]
     for direction in plane.directions:
-        for own, part in zip(model.parameters(), direction.split(parts)):
-            if own.ndim > 1:
-                lengths = part.view_as(own).flatten(1).norm(dim=1), own.detach().flatten(1).norm(dim=1)
+        for vector_of, part in zip(model.parameters(), direction.split(parts)):
+            if vector_of.ndim > 1:
+                lengths = part.view_as(vector_of).flatten(1).norm(dim=1), vector_of.detach().flatten(1).norm(dim=1)
                 torch.testing.assert_close(*lengths)
             else:
                 assert not part.any()
     other = landscape_of(model, LOSS, DATA, resolution=2, seed=4).plane
     assert not torch.equal(other.directions, plane.directions)
+    plain = landscape_of(model, LOSS, DATA, resolution=2, normalization="none").plane
+    torch.testing.assert_close(plain.directions.norm(dim=1), torch.ones(2, dtype=torch.float64))
+    assert plain.directions[:, -3:].all()  # the biases move
 
 
-def test_without_normalization_they_have_length_one_and_move_the_biases(run):
+def test_the_hessian_directions_come_with_their_eigenpairs(run):
     model, _ = run
-    plane = landscape_of(model, LOSS, DATA, resolution=2, normalization="none").plane
-    torch.testing.assert_close(plane.directions.norm(dim=1), torch.ones(2, dtype=torch.float64))
-    assert plane.directions[:, -3:].all()
-
-
-def test_the_hessians_directions_come_with_their_evidence(run):
-    model, _ = run
-    seen = landscape_of(model, LOSS, DATA, directions="hessian", resolution=3)
+    result = landscape_of(model, LOSS, DATA, directions="hessian", resolution=3)
 
     def loss(vector):
         parts = vector.split([p.numel() for p in model.parameters()])
@@ -143,35 +134,30 @@ def test_the_hessians_directions_come_with_their_evidence(run):
 
     hessian = torch.autograd.functional.hessian(loss, torch.nn.utils.parameters_to_vector(model.parameters()))
     values, vectors = np.linalg.eigh(hessian.numpy())
-    np.testing.assert_allclose(seen.plane.pairs.values[0], values[:-3:-1], rtol=1e-8)
-    assert seen.plane.pairs.converged.all()
-    np.testing.assert_allclose(np.abs(np.sum(seen.plane.directions.numpy() * vectors.T[:-3:-1], 1)), 1, atol=1e-8)
-    assert values[-1] * seen.axis1[-1] ** 2 / 2 == pytest.approx(1)  # the quadratic has risen by one
+    np.testing.assert_allclose(result.plane.pairs.values[0], values[:-3:-1], rtol=1e-8)
+    assert result.plane.pairs.converged.all()
+    np.testing.assert_allclose(np.abs(np.sum(result.plane.directions.numpy() * vectors.T[:-3:-1], 1)), 1, atol=1e-8)
+    assert values[-1] * result.axis1[-1] ** 2 / 2 == pytest.approx(1)  # the quadratic has risen by one
+    linear, data = nn.Linear(1, 2, bias=False).double(), (torch.ones(2, 1), torch.ones(2, 2))
+    saddle = landscape_of(linear, lambda out, y: -(out**2).mean(), data, directions="hessian", resolution=3)
+    assert saddle.axis1[-1] == 1
 
 
-def test_with_statistics_taken_anew_the_hessian_is_still_that_without(run):
-    model, _ = run
-    still, anew = (
-        landscape_of(model, LOSS, DATA, directions="hessian", recompute=on, resolution=3).plane for on in (False, True)
-    )
-    assert torch.equal(still.directions, anew.directions)
-
-
-def test_three_points_make_a_plane_in_which_angles_are_true(run):
+def test_the_plane_through_three_points_preserves_angles(run):
     model, states = run
-    seen = landscape_of(
+    result = landscape_of(
         model, LOSS, DATA, directions=[states[0], states[6]], checkpoints=[states[0], states[6]], resolution=3
     )
-    places = np.stack([own(model, state) for state in (states[0], states[6], model.state_dict())])
+    places = np.stack([vector_of(model, state) for state in (states[0], states[6], model.state_dict())])
     scale = np.linalg.norm(places[0] - places[2])
-    np.testing.assert_allclose(seen.trajectory.coordinates[[0, 2]], [[1, 0], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(result.trajectory.coordinates[[0, 2]], [[1, 0], [0, 0]], atol=1e-9)
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        on_plane = np.linalg.norm(seen.trajectory.coordinates[i] - seen.trajectory.coordinates[j])
+        on_plane = np.linalg.norm(result.trajectory.coordinates[i] - result.trajectory.coordinates[j])
         assert on_plane * scale == pytest.approx(np.linalg.norm(places[i] - places[j]), rel=1e-9)
-    np.testing.assert_allclose(seen.trajectory.lost, 0, atol=1e-7)
+    np.testing.assert_allclose(result.trajectory.lost, 0, atol=1e-7)
 
 
-def own(model, state):
+def vector_of(model, state):
     return np.concatenate([state[name].numpy().ravel() for name, _ in model.named_parameters()])
 
 
@@ -180,54 +166,48 @@ def own(model, state):
 
 @pytest.mark.parametrize("line", [False, True])
 @pytest.mark.parametrize("directions", ["pca", "random", "hessian"])
-def test_a_trajectory_is_projected_by_least_squares_and_says_what_is_lost(run, directions, line):
+def test_a_trajectory_is_projected_by_least_squares(run, directions, line):
     model, states = run
-    seen = landscape_of(model, LOSS, DATA, directions=directions, checkpoints=states, line=line, resolution=2)
-    positions = np.stack([own(model, state) for state in [*states, model.state_dict()]])
+    result = landscape_of(model, LOSS, DATA, directions=directions, checkpoints=states, line=line, resolution=2)
+    positions = np.stack([vector_of(model, state) for state in [*states, model.state_dict()]])
     offset = positions - positions[-1]
-    basis = seen.plane.directions.numpy()
+    basis = result.plane.directions.numpy()
     assert len(basis) == (1 if line else 2)
-    assert seen.loss.shape == ((1, 2) if line else (2, 2))
+    assert result.loss.shape == ((1, 2) if line else (2, 2))
     found = np.linalg.lstsq(basis.T, offset.T)[0].T
-    np.testing.assert_allclose(seen.trajectory.coordinates, found, atol=1e-9)
+    np.testing.assert_allclose(result.trajectory.coordinates, found, atol=1e-9)
     distance = np.linalg.norm(offset, axis=1)
     lost = np.linalg.norm(offset - found @ basis, axis=1) / np.where(distance > 0, distance, 1)
-    np.testing.assert_allclose(seen.trajectory.lost, lost, atol=1e-9)
+    np.testing.assert_allclose(result.trajectory.lost, lost, atol=1e-9)
     for k in (0, 5, len(states)):
         state = [*states, model.state_dict()][k]
-        assert seen.trajectory.loss[k] == pytest.approx(evaluated(model, state), rel=1e-9)  # with its own statistics
-        below = moved(model, seen.plane, found[k])
-        assert seen.trajectory.shown[k] == pytest.approx(evaluated(model, below), rel=1e-9)
-    assert (seen.axis1[0] <= found[:, 0]).all()
-    assert (found[:, 0] <= seen.axis1[-1]).all()
+        assert result.trajectory.loss[k] == pytest.approx(
+            evaluated(model, state), rel=1e-9
+        )  # with its own statistics
+        below = moved(model, result.plane, found[k])
+        assert result.trajectory.shown[k] == pytest.approx(evaluated(model, below), rel=1e-9)
+    assert (result.axis1[0] <= found[:, 0]).all()
+    assert (found[:, 0] <= result.axis1[-1]).all()
 
 
-def test_the_plane_of_pca_is_that_of_numpys_svd(run):
-    model, states = run
-    seen = landscape_of(model, LOSS, DATA, directions="pca", checkpoints=states, resolution=2)
-    positions = np.stack([own(model, state) for state in [*states, model.state_dict()]])
-    components = np.linalg.svd(positions - positions.mean(0), full_matrices=False)[2]
-    np.testing.assert_allclose(np.abs(np.sum(seen.plane.directions.numpy() * components[:2], 1)), 1, atol=1e-9)
-
-
-def test_files_are_read_and_so_are_states_of_a_wrapped_model(run, tmp_path):
+def test_checkpoints_may_be_files_or_states_of_a_wrapped_model(run, tmp_path):
     model, states = run
     torch.save(states[0], tmp_path / "first.pt")
     wrapped = {f"module._orig_mod.{name}": value for name, value in states[1].items()}
     given = [tmp_path / "first.pt", wrapped]
-    seen, plain = (
+    result, plain = (
         landscape_of(model, LOSS, DATA, directions="pca", checkpoints=c, resolution=2) for c in (given, states[:2])
     )
     for name in ("coordinates", "lost", "loss", "shown"):
-        assert np.array_equal(getattr(seen.trajectory, name), getattr(plain.trajectory, name))
+        assert np.array_equal(getattr(result.trajectory, name), getattr(plain.trajectory, name))
 
 
 def test_only_the_named_parameters_vary(run):
     model, states = run
     names = ["4.*"]
-    seen = landscape_of(model, LOSS, DATA, directions=states[0], names=names, radius=1, resolution=3)
+    result = landscape_of(model, LOSS, DATA, directions=states[0], names=names, radius=1, resolution=3)
     state = model.state_dict() | {name: states[0][name] for name in ("4.weight", "4.bias")}
-    assert seen.loss[0, 2] == pytest.approx(evaluated(model, state), rel=1e-9)
+    assert result.loss[0, 2] == pytest.approx(evaluated(model, state), rel=1e-9)
 
 
 # the model
@@ -237,40 +217,32 @@ def test_only_the_named_parameters_vary(run):
 def test_the_model_is_left_bit_for_bit(options):
     model, states = trained(network(1), steps=3)
     model.train()
-    before, generator = bits(model), torch.get_rng_state()
+    before, generator = tensors_of(model), torch.get_rng_state()
     loader = DataLoader(TensorDataset(INPUTS.double(), LABELS), batch_size=8, shuffle=True)
     landscape_of(model, LOSS, loader, checkpoints=states, resolution=2, **options)
-    after = bits(model)
+    after = tensors_of(model)
     assert before[1] == after[1]
     assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_a_model_in_single_precision_is_seen_in_it():
+def test_a_model_in_single_precision_agrees_with_double():
     model, states = trained(network(2))
     single = deepcopy(model).float()
     given = [{k: v.float() if v.is_floating_point() else v for k, v in s.items()} for s in states]
     options = {"directions": "pca", "resolution": 3, "radius": 0.2}
     exact = landscape_of(model, LOSS, DATA, checkpoints=states, **options)
-    seen = landscape_of(single, LOSS, DATA, checkpoints=given, **options)
-    assert seen.plane.origin.dtype == torch.float32
-    assert seen.loss[1, 1] == pytest.approx(exact.loss[1, 1], rel=1e-5)
-    np.testing.assert_allclose(seen.trajectory.loss, exact.trajectory.loss, rtol=1e-4)
+    result = landscape_of(single, LOSS, DATA, checkpoints=given, **options)
+    assert result.plane.origin.dtype == torch.float32
+    assert result.loss[1, 1] == pytest.approx(exact.loss[1, 1], rel=1e-5)
+    np.testing.assert_allclose(result.trajectory.loss, exact.trajectory.loss, rtol=1e-4)
 
 
-def test_a_function_of_a_saddle_has_a_reach():
-    model = nn.Linear(1, 2, bias=False).double()
-    seen = landscape_of(
-        model, lambda out, y: -(out**2).mean(), (torch.ones(2, 1), torch.ones(2, 2)), directions="hessian", resolution=3
-    )
-    assert seen.axis1[-1] == 1
-
-
-# what is said when something is wrong
+# errors
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"directions": "pca"}, r"checkpoints holds 0; expected 2 or more beside the model"),
         ({"directions": "pca", "checkpoints": ["first"]}, r"checkpoints holds 1; expected 2 or more"),
@@ -286,7 +258,7 @@ def test_a_function_of_a_saddle_has_a_reach():
         ({"checkpoints": ["buffers"]}, r"checkpoints\[0\] does not fit: .*running_mean"),
     ],
 )
-def test_what_is_wrong_is_named(run, options, words):
+def test_errors_name_the_argument(run, options, message):
     model, states = run
     named = {
         "first": states[0],
@@ -302,5 +274,5 @@ def test_what_is_wrong_is_named(run, options, words):
             return [of(one) for one in value]
         return named.get(value, value) if isinstance(value, str) else value
 
-    with pytest.raises((ValueError, TypeError), match=words):
+    with pytest.raises((ValueError, TypeError), match=message):
         landscape_of(model, LOSS, DATA, **{"resolution": 2} | {name: of(value) for name, value in options.items()})

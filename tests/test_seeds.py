@@ -1,4 +1,4 @@
-"""Several seeds in one picture: what is drawn are means and standard errors over all of them, and nothing else."""
+"""The figure of several seeds shows means and standard errors over the seeds."""
 
 import numpy as np
 import pytest
@@ -9,15 +9,15 @@ from samviz.figures import figure, seeds_figure
 STEPS = (100, 200, 300)
 
 
-def made(values, column="loss", steps=STEPS):
-    """A record of one column."""
+def history_of(values, column="loss", steps=STEPS):
+    """Return a history of one column."""
     record = History()
     for step, value in zip(steps, values):
         record.append({"step": step, column: value})
     return record
 
 
-def drawn(records, *columns):
+def draw(records, *columns):
     plain = seeds_figure(records, columns)
     figure(plain)  # plotly accepts it
     return {(trace["name"], trace["yaxis"]): trace for trace in plain["data"]}, plain["layout"]
@@ -25,21 +25,17 @@ def drawn(records, *columns):
 
 @pytest.fixture
 def three():
-    return [made(values) for values in ((3.0, 2.0, 1.0), (4.0, 2.0, 3.0), (8.0, 2.0, 2.0))]
+    return [history_of(values) for values in ((3.0, 2.0, 1.0), (4.0, 2.0, 3.0), (8.0, 2.0, 2.0))]
 
 
 def test_a_curve_is_the_mean_and_its_band_one_standard_error(three):
-    traces, _ = drawn({"SGD": three}, "loss")
+    traces, _ = draw({"SGD": three}, "loss")
     assert traces["SGD", "y"]["y"].tolist() == [5.0, 2.0, 2.0]
-    error = np.sqrt((4 + 1 + 9) / 2) / np.sqrt(3)  # at the first step, by hand
+    error = np.sqrt((4 + 1 + 9) / 2) / np.sqrt(3)  # at the first step
     band = traces["SGD band", "y"]
     assert band["y"][0] == pytest.approx(5 + error)
     assert band["y"][-1] == pytest.approx(5 - error)
     assert band["x"].tolist() == [100, 200, 300, 300, 200, 100]
-
-
-def test_the_end_has_a_whisker_and_is_told_to_the_digits_that_it_leaves(three):
-    traces, _ = drawn({"SGD": three}, "loss")
     end = traces["SGD end", "y"]
     assert (end["y"].tolist(), end["error_y"]["array"][0]) == ([2.0], pytest.approx(1 / np.sqrt(3)))
     assert traces["labels", "y"]["text"] == [" SGD 2.0 ± 0.6"]
@@ -55,26 +51,23 @@ def test_the_end_has_a_whisker_and_is_told_to_the_digits_that_it_leaves(three):
     ],
 )
 def test_digits_follow_the_error(ends, words):
-    traces, _ = drawn({"SGD": [made([end], steps=[9]) for end in ends]}, "loss")
+    traces, _ = draw({"SGD": [history_of([end], steps=[9]) for end in ends]}, "loss")
     assert traces["labels", "y"]["text"] == [f" SGD {words}"]
 
 
 def test_of_eigenvalues_the_largest_is_drawn():
-    runs = [made([[5.0, 1.0], [4.0, 1.0]], "eigenvalues", steps=(1, 2)) for _ in range(2)]
-    traces, layout = drawn({"SAM": runs}, "eigenvalues")
+    runs = [history_of([[5.0, 1.0], [4.0, 1.0]], "eigenvalues", steps=(1, 2)) for _ in range(2)]
+    traces, layout = draw({"SAM": runs}, "eigenvalues")
     assert traces["SAM", "y"]["y"].tolist() == [5.0, 4.0]
     assert "λ₁" in layout["annotations"][0]["text"]
 
 
-def test_a_step_that_one_seed_lacks_is_left_out():
-    traces, _ = drawn({"SAM": [made([1.0, 2.0, 3.0]), made([1.0, np.nan, 5.0])]}, "loss")
+def test_steps_that_one_seed_lacks_are_omitted():
+    traces, _ = draw({"SAM": [history_of([1.0, 2.0, 3.0]), history_of([1.0, np.nan, 5.0])]}, "loss")
     assert traces["SAM", "y"]["x"].tolist() == [100, 300]
     assert traces["SAM", "y"]["y"].tolist() == [1.0, 4.0]
-
-
-def test_what_was_never_measured_by_all_says_so():
-    runs = [made([1.0, np.nan], steps=(1, 2)), made([np.nan, 1.0], steps=(1, 2))]
-    traces, _ = drawn({"SGD": runs}, "loss")
+    runs = [history_of(values, steps=(1, 2)) for values in ([1.0, np.nan], [np.nan, 1.0])]
+    traces, _ = draw({"SGD": runs}, "loss")
     assert traces["labels", "y"]["text"] == [" SGD: not measured in all"]
     assert len(traces["SGD end", "y"]["y"]) == 0
 
@@ -82,7 +75,7 @@ def test_what_was_never_measured_by_all_says_so():
 def test_every_column_has_a_panel_and_panels_do_not_overlap(three):
     for record in three:
         record.rows = [row | {"a": 1.0, "b": 2.0} for row in record.rows]
-    traces, layout = drawn({"SGD": three, "SAM": three}, "loss", "a", "b")
+    traces, layout = draw({"SGD": three, "SAM": three}, "loss", "a", "b")
     assert {axis for _, axis in traces} == {"y", "y2", "y3"}
     upper, right, lower = (layout[f"yaxis{key}"]["domain"] for key in ("", "2", "3"))
     assert upper == right
@@ -92,9 +85,9 @@ def test_every_column_has_a_panel_and_panels_do_not_overlap(three):
     assert layout["xaxis"]["domain"][1] < layout["xaxis2"]["domain"][0]
 
 
-def test_labels_at_the_same_height_are_kept_apart_and_inside(three):
+def test_labels_at_the_same_height_do_not_overlap(three):
     names = ("SGD", "SAM", "small m", "ASAM")
-    traces, layout = drawn(dict.fromkeys(names, three), "loss")
+    traces, layout = draw(dict.fromkeys(names, three), "loss")
     low, high = layout["yaxis"]["range"]
     heights = sorted(traces["labels", "y"]["y"])
     assert np.diff(heights).min() > 0.1 * (high - low)
@@ -105,4 +98,4 @@ def test_labels_at_the_same_height_are_kept_apart_and_inside(three):
 
 def test_records_of_different_steps_are_refused():
     with pytest.raises(ValueError, match="the same steps"):
-        seeds_figure({"SGD": [made([1.0]), made([1.0], steps=[7])]}, ["loss"])
+        seeds_figure({"SGD": [history_of([1.0]), history_of([1.0], steps=[7])]}, ["loss"])
