@@ -181,9 +181,7 @@ def test_a_trajectory_is_projected_by_least_squares(run, directions, line):
     np.testing.assert_allclose(result.trajectory.lost, lost, atol=1e-9)
     for k in (0, 5, len(states)):
         state = [*states, model.state_dict()][k]
-        assert result.trajectory.loss[k] == pytest.approx(
-            evaluated(model, state), rel=1e-9
-        )  # with its own statistics
+        assert result.trajectory.loss[k] == pytest.approx(evaluated(model, state), rel=1e-9)  # with its own statistics
         below = moved(model, result.plane, found[k])
         assert result.trajectory.shown[k] == pytest.approx(evaluated(model, below), rel=1e-9)
     assert (result.axis1[0] <= found[:, 0]).all()

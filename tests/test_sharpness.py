@@ -223,7 +223,9 @@ def test_a_maximization_returns_the_best_of_several_starts():
 
 def test_a_maximization_with_too_few_gradients_reports_it(network):
     problem, x = network
-    full, *short = (maximize_on_sphere(problem, x[None], 0.01, starts(1, 673)[:, 0], gain=1e-9, most=n) for n in (1000, 1, 2, 4))
+    full, *short = (
+        maximize_on_sphere(problem, x[None], 0.01, starts(1, 673)[:, 0], gain=1e-9, most=n) for n in (1000, 1, 2, 4)
+    )
     assert full.gain.item() <= 1e-9
     assert full.residual.item() < 1e-6
     for most, end in zip((1, 2, 4), short):
