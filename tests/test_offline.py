@@ -1,22 +1,21 @@
-"""Nothing leaves the machine: samviz opens no connection, whatever of it is run."""
+"""samviz opens no connection to another host."""
 
 import pytest
 from fresh import python
 
 pytestmark = pytest.mark.slow
 
-CLOSED = """
+NO_CONNECTIONS = """
 import sys
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-def closed(event, arguments):
+def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
-        place = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
-        host = place[0] if isinstance(place, tuple) else place
-        if host not in LOOPBACK:
+        address = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
+        if (address[0] if isinstance(address, tuple) else address) not in LOOPBACK:
             raise PermissionError(f"{event} {arguments}")
-sys.addaudithook(closed)
+sys.addaudithook(refuse)
 """
-RUNS = {
+USES = {
     "every module": """
 import importlib, pkgutil, samviz
 for found in pkgutil.walk_packages(samviz.__path__, "samviz."):
@@ -33,28 +32,18 @@ with tempfile.TemporaryDirectory() as folder:
     lab.export(f"{folder}/run.html", frames=3)
 cycle_panel().static()
 """,
-    "claims": """
-from samviz.verify import run_claims
-assert run_claims(["two_cycle"], quick=True) == 0
-""",
-    "the doctor": """
-from samviz.doctor import doctor
-doctor()
-""",
+    "claims": "from samviz.verify import run_claims\nassert run_claims(['two_cycle'], quick=True) == 0",
+    "the doctor": "from samviz.doctor import doctor\ndoctor()",
 }
 
 
-def closed(code):
-    return python("-c", CLOSED + code, env={"OMP_NUM_THREADS": "1"})
-
-
-@pytest.mark.parametrize("what", RUNS)
-def test_opens_no_connection(what):
-    """Slow: each case imports the package and runs it in an interpreter of its own."""
-    result = closed(RUNS[what])
+@pytest.mark.parametrize("use", USES)
+def test_no_connection_is_opened(use):
+    """Slow: each case imports the package in a new interpreter."""
+    result = python("-c", NO_CONNECTIONS + USES[use], env={"OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_would_see_one():
-    result = closed("import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)")
-    assert "PermissionError" in result.stderr
+def test_a_connection_would_be_detected():
+    code = "import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)"
+    assert "PermissionError" in python("-c", NO_CONNECTIONS + code).stderr

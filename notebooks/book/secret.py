@@ -58,9 +58,9 @@ def trajectory(rule: str) -> dict[str, list[float]]:
     eased = np.floor(steps) + (1 - np.cos(np.pi * (steps % 1))) / 2  # a swing from each iterate to the next
     across, along = (np.interp(eased, np.arange(len(x)), x[:, i]) for i in (2, 1))
     drawn = projected(across, along)
-    ahead = np.where(gradient[:, 2] < 0, -1, 1)
+    sign = np.where(gradient[:, 2] < 0, -1, 1)
     rest = np.linalg.norm(gradient[:, [0, 1, 3]], axis=1) * np.sign(gradient[:, 3])
-    angle = np.degrees(np.arctan2(ahead * rest, np.abs(gradient[:, 2])))
+    angle = np.degrees(np.arctan2(sign * rest, np.abs(gradient[:, 2])))
     return {
         "x": np.round(drawn[0], 1).tolist(),
         "y": np.round(drawn[1], 1).tolist(),
