@@ -9,7 +9,6 @@ import pickle
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,8 +24,8 @@ from test_files import Malicious
 
 from samviz import __version__
 from samviz.lab import Lab
-from samviz.lab.share import MAX_STEPS, problem_call, read
-from samviz.problems import from_module, load, mlp, quadratic, valley
+from samviz.lab.share import MAX_STEPS, read
+from samviz.problems import Problem, from_module, load, mlp, quadratic, valley
 
 SINE = mlp([1, 24, 24, 1], data="sine")
 SMALL = mlp([1, 3, 1], data="sine")  # 10 parameters, few enough for a start in the text
@@ -52,67 +51,33 @@ def state(lab: Lab) -> list[Any]:
     return [bits, str(run.x.dtype), run.steps, run.seed, str(run.settings), str(run.changes), bool(lab.session.stopped)]
 
 
-def steered() -> Lab:
-    lab = Lab(SINE, device="cpu").run(60)
-    lab.set(rho=0.005)
-    lab.run(70)
-    lab.set(batch_size=3)
-    return lab.run(45)
-
-
-def reset() -> Lab:
-    lab = steered()
-    lab.preset("1-SAM")
-    lab.reset()
-    return lab.run(33)
-
-
-def reseeded() -> Lab:
-    lab = Lab(SMALL, lr=0.05, rho=0.1, batch_size=2, device="cpu").run(20)
-    lab.set(seed=5)
-    lab.reset()
-    return lab.run(130)
-
-
-def noisy() -> Lab:
-    lab = Lab(SMALL, rule="label_noise", lr=0.05, rho=0.3, x0=START, seed=2**40, device="cpu").run(50)
-    lab.set(rule="random")
-    return lab.run(50)
-
-
-def diverged() -> Lab:
-    lab = Lab(SINE, device="cpu").run(30)
-    lab.set(lr=5.0)
-    lab.run(1000)
-    assert lab.session.stopped
-    lab.set(lr=0.01)  # for the next run
+def use(lab: Lab, *uses: tuple[str, Any]) -> Lab:
+    """Use a lab: ("run", steps), ("preset", name), ("reset", None), or a control and its value."""
+    for name, value in uses:
+        if name == "reset":
+            lab.reset()
+        elif name in ("run", "preset"):
+            getattr(lab, name)(value)
+        else:
+            lab.set(**{name: value})
     return lab
 
 
-def changed_until_divergence() -> Lab:
-    """Change settings after the last step whose loss was within bounds, so that the run is rolled back beyond them."""
-    lab = Lab(valley(), rule="gd", lr=1.0, x0=[1.0, 1.0, 0.1, 0.1], device="cpu")
-    while not lab.session.stopped:
-        lab.run(1)
-        lab.set(lr=1.0 + 0.001 * (lab.session.run.steps + 1))
-    return lab
-
-
+STEERED = ("run", 60), ("rho", 0.005), ("run", 70), ("batch_size", 3), ("run", 45)
 MATRICES = [[[2.0, 0.3], [0.3, 1.0]], [[1.0, 0.1], [0.1, 0.7]], [[0.4, 0.0], [0.0, 1.0]]]
-RUNS: dict[str, Callable[[], Lab]] = {
-    "steered": steered,
-    "reset": reset,
-    "reseeded": reseeded,
-    "noisy": noisy,
-    "diverged": diverged,
-    "changed until divergence": changed_until_divergence,
-    "no step": lambda: Lab(valley(), lr=0.01, device="cpu"),
-    "mean": lambda: Lab(valley(mean=True), lr=0.01, rho=0.1, batch_size=1, device="cpu").run(5000),
-    "float32": lambda: Lab(SMALL, lr=0.05, rho=0.1, x0=START, dtype=torch.float32, device="cpu").run(75),
-    "spectrum": lambda: Lab(quadratic([3.0, 1.5, 1.0]), lr=0.1, rho=0.05, device="cpu").run(99),
-    "matrices": lambda: Lab(quadratic(MATRICES), lr=0.1, rho=0.05, batch_size=1, dtype=torch.float32, device="cpu").run(
-        99
-    ),
+NOISE = {"rule": "label_noise", "rho": 0.3, "x0": START, "seed": 2**40}
+FLOAT32 = {"dtype": torch.float32, "rho": 0.1}
+# By name: the problem, options of the lab, and what is done with it.
+RUNS: dict[str, tuple[Problem, dict[str, Any], list[tuple[str, Any]]]] = {
+    "reset": (SINE, {}, [*STEERED, ("preset", "1-SAM"), ("reset", None), ("run", 33)]),
+    "new seed": (SMALL, {"rho": 0.1, "batch_size": 2}, [("run", 20), ("seed", 5), ("reset", None), ("run", 130)]),
+    "noise": (SMALL, NOISE, [("run", 50), ("rule", "random"), ("run", 50)]),
+    "diverged": (SINE, {}, [("run", 30), ("lr", 5.0), ("run", 1000), ("lr", 0.01)]),
+    "no step": (valley(), {}, []),
+    "mean": (valley(mean=True), {"lr": 0.01, "rho": 0.1, "batch_size": 1}, [("run", 5000)]),
+    "float32": (SMALL, FLOAT32 | {"x0": START}, [("run", 75)]),
+    "spectrum": (quadratic([3.0, 1.5, 1.0]), {"rho": 0.05}, [("run", 99)]),
+    "matrices": (quadratic(MATRICES), FLOAT32 | {"batch_size": 1}, [("run", 99)]),
 }
 FRESH = """
 import json, sys
@@ -122,11 +87,30 @@ print(json.dumps([[*state(lab := Lab.from_share(text)), lab.view.alert[:20]] for
 """
 
 
+def lab_on(problem: Problem, **options: Any) -> Lab:
+    return Lab(problem, **{"lr": 0.05, "device": "cpu"} | options)
+
+
+def steered() -> Lab:
+    return use(lab_on(SINE), *STEERED)
+
+
+def changed_until_divergence() -> Lab:
+    """Change settings after the last step whose loss was within bounds, so that the run is rolled back beyond them."""
+    lab = lab_on(valley(), rule="gd", lr=1.0, x0=[1.0, 1.0, 0.1, 0.1])
+    while not lab.session.stopped:
+        use(lab, ("run", 1), ("lr", 1.0 + 0.001 * (lab.session.run.steps + 2)))
+    return lab
+
+
 @pytest.mark.slow
 def test_the_same_bits_in_a_fresh_process() -> None:
     """Slow: another interpreter makes the same runs."""
-    labs = {name: make() for name, make in RUNS.items()}
-    ran = python("-c", FRESH, input=json.dumps([lab.share() for lab in labs.values()]), cwd=ROOT / "tests")
+    labs = {name: use(lab_on(problem, **options), *uses) for name, (problem, options, uses) in RUNS.items()}
+    labs["changed until divergence"] = changed_until_divergence()
+    assert [name for name, lab in labs.items() if lab.session.stopped] == ["diverged", "changed until divergence"]
+    texts = json.dumps([lab.share() for lab in labs.values()])
+    ran = python("-c", FRESH, input=texts, cwd=ROOT / "tests")
     assert ran.returncode == 0, ran.stderr
     for (name, lab), there in zip(labs.items(), json.loads(ran.stdout), strict=True):
         assert there == [*state(lab), "The run diverged at " if lab.session.stopped else ""], name
@@ -157,14 +141,7 @@ CONTROLS = st.one_of(
 @given(st.lists(CONTROLS, max_size=12))
 @example([("run", 3), ("lr", 100.0), ("run", 70), ("lr", 0.01), ("rho", 0.5), ("run", 5)])
 def test_after_any_use_of_the_controls_the_text_gives_the_same_bits(uses: list[tuple[str, Any]]) -> None:
-    lab = Lab(SMALL, x0=START, device="cpu")
-    for name, value in uses:
-        if name == "reset":
-            lab.reset()
-        elif name in ("run", "preset"):
-            getattr(lab, name)(value)
-        else:
-            lab.set(**{name: value})
+    lab = use(Lab(SMALL, x0=START, device="cpu"), *uses)
     again = Lab.from_share(lab.share())
     assert state(lab) == state(again)
     assert again.values["seed"] == again.session.run.seed
@@ -211,56 +188,44 @@ def test_a_text_of_another_format_names_the_version_that_it_needs() -> None:
 
 
 GOOD = [["mlp", [1, 3, 1], "tanh", "sine", "mse"], "float64", 0, None, [[0, "sam", 0.1, 0.0, None]], 10, "0", "x"]
-DEEP = b"[" * 100_000
+CALL, DTYPE, SEED, X0, SETTINGS, STEPS = range(6)  # the places of its values
+CRAFTED: list[tuple[Any, Any, str]] = [  # a place and its value there, or None and the entire content; the error
+    (STEPS, 10**15, "expected 0 to 10,000,000 steps"),
+    (STEPS, -1, "expected 0 to"),
+    (STEPS, True, "expected an integer"),
+    (CALL, ["mlp", [1, 10**9, 1], "tanh", "sine", "mse"], "widths is 1000000000"),
+    (CALL, ["mlp", [1, *[300] * 900, 1], "tanh", "sine", "mse"], "at most 100,000 parameters"),
+    (CALL, ["mlp", [1, 3, 1], "tanh", "../../../etc/passwd", "mse"], "contains no run"),
+    (CALL, ["mlp", [1, 3, 1], "tanh", "sine", "eval"], "loss is 'eval'"),
+    (CALL, ["eval", "__import__('os').system('true')"], "expected mlp, valley or quadratic"),
+    (CALL, ["quadratic", [1.0] * 65], "with up to 64 numbers"),
+    (CALL, ["quadratic", ["a", "b"]], "spectrum is"),
+    (SEED, 2**62 + 1, "below 2"),
+    (X0, [0.0] * 11, "x0 has shape"),
+    (X0, ["a"] * 10, "expected real numbers"),
+    (SETTINGS, [[0, "sam", 0.1, 0.0, 10**12]], "batch_size is 1000000000000"),
+    (SETTINGS, [[0, "exec", 0.1, 0.0, None]], "rule is 'exec'"),
+    (SETTINGS, [[0, "sam", 10**400, 0.0, None]], "contains no run"),
+    (SETTINGS, [[0, "sam", float("nan"), 0.0, None]], "lr is nan"),
+    (SETTINGS, [[0, "sam", [0.1], 0.0, None]], "expected a number each"),
+    (SETTINGS, [], "contains no run"),
+    (SETTINGS, [[0, "sam", 0.1, 0, None], [11, "gd", 0.1, 0, None]], "later ones up to 10"),
+    (SETTINGS, [[0, "gd", 1, 0, None], [5, "gd", 2, 0, None], [3, "gd", 1, 0, None]], "change at"),
+    (DTYPE, "object", "dtype is 'object'"),
+    *((None, content, "contains no run") for content in (b'{"problem": 1}', b"7", b"[]", b"\xff\xfe", [*GOOD, 1])),
+    *((None, symbol * 100_000, "contains no run") for symbol in (b"[", b"9")),
+    (None, b" " * 40_000_000, "cut short, or too long"),
+    (None, pickle.dumps(Malicious(), 0), "contains no run"),
+]
 
 
-def change(place: int, value: Any) -> list[Any]:
-    return [value if i == place else old for i, old in enumerate(GOOD)]
-
-
-def with_settings(*rows: list[Any]) -> list[Any]:
-    return change(4, list(rows))
-
-
-CRAFTED: dict[str, tuple[bytes | list[Any], str]] = {
-    "steps": (change(5, 10**15), "expected 0 to 10,000,000 steps"),
-    "negative steps": (change(5, -1), "expected 0 to"),
-    "true steps": (change(5, True), "expected an integer"),
-    "a huge layer": (change(0, ["mlp", [1, 10**9, 1], "tanh", "sine", "mse"]), "widths is 1000000000"),
-    "many layers": (change(0, ["mlp", [1, *[300] * 900, 1], "tanh", "sine", "mse"]), "at most 100,000 parameters"),
-    "another file": (change(0, ["mlp", [1, 3, 1], "tanh", "../../../etc/passwd", "mse"]), "contains no run"),
-    "another function": (change(0, ["eval", "__import__('os').system('true')"]), "expected mlp, valley or quadratic"),
-    "a module": (change(0, ["os.system", "true"]), "expected mlp, valley or quadratic"),
-    "a large quadratic": (change(0, ["quadratic", [1.0] * 65]), "with up to 64 numbers"),
-    "a quadratic of words": (change(0, ["quadratic", ["a", "b"]]), "spectrum is"),
-    "loss": (change(0, ["mlp", [1, 3, 1], "tanh", "sine", "eval"]), "loss is 'eval'"),
-    "seed": (change(2, 2**62 + 1), "below 2"),
-    "x0": (change(3, [0.0] * 11), "x0 has shape"),
-    "x0 of words": (change(3, ["a"] * 10), "expected real numbers"),
-    "batch size": (with_settings([0, "sam", 0.1, 0.0, 10**12]), "batch_size is 1000000000000"),
-    "rule": (with_settings([0, "exec", 0.1, 0.0, None]), "rule is 'exec'"),
-    "lr": (with_settings([0, "sam", 10**400, 0.0, None]), "contains no run"),
-    "NaN": (with_settings([0, "sam", float("nan"), 0.0, None]), "lr is nan"),
-    "several lr": (with_settings([0, "sam", [0.1], 0.0, None]), "expected a number each"),
-    "no settings": (with_settings(), "contains no run"),
-    "late settings": (with_settings([0, "sam", 0.1, 0, None], [11, "gd", 0.1, 0, None]), "later ones up to 10"),
-    "unordered": (with_settings([0, "gd", 1, 0, None], [5, "gd", 2, 0, None], [3, "gd", 1, 0, None]), "change at"),
-    "dtype": (change(1, "object"), "dtype is 'object'"),
-    "an object": (b'{"problem": 1}', "contains no run"),
-    "a number": (b"7", "contains no run"),
-    "too few": (b"[]", "contains no run"),
-    "too many": ([*GOOD, 1], "contains no run"),
-    "depth": (DEEP, "contains no run"),
-    "digits": (b"9" * 100_000, "contains no run"),
-    "a bomb": (b" " * 40_000_000, "cut short, or too long"),
-    "no text": (b"\xff\xfe", "contains no run"),
-}
-
-
-@pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_text_is_refused_quickly_and_with_little_memory(name: str) -> None:
-    content, message = CRAFTED[name]
-    text = packed(content)
+@pytest.mark.parametrize("row", range(len(CRAFTED)))
+def test_a_crafted_text_is_refused_quickly_and_with_little_memory(
+    row: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, value, message = CRAFTED[row]
+    monkeypatch.chdir(tmp_path)
+    text = packed(value if place is None else [value if i == place else old for i, old in enumerate(GOOD)])
     assert read(packed(GOOD)).steps == 10
     tracemalloc.start()
     began = time.monotonic()
@@ -271,50 +236,36 @@ def test_a_crafted_text_is_refused_quickly_and_with_little_memory(name: str) -> 
     finally:
         tracemalloc.stop()
     assert time.monotonic() - began < 20
+    assert list(tmp_path.iterdir()) == []  # a file would have been created if the pickle were loaded
 
 
-def test_a_pickle_or_a_long_text_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    bad = pickle.dumps(Malicious(), 0)
-    for text in (packed(bad), f"samviz1:{__version__}:{base64.b64encode(bad).decode()}"):
-        with pytest.raises(ValueError, match="contains no run"):
-            read(text)
-    assert list(tmp_path.iterdir()) == []
-    pickle.loads(bad)
-    assert [file.name for file in tmp_path.iterdir()] == ["planted"]  # the pickle does evaluate code
-    with pytest.raises(ValueError, match="letters; expected at most"):
-        read(f"samviz1:{__version__}:{'A' * 100_000}")
+def half(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return ((outputs - targets) ** 2).mean(1) / 2
 
 
-def unshareable() -> dict[str, Lab]:
-    data = load("sine")
-
-    def half(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return ((outputs - targets) ** 2).mean(1) / 2
-
-    module = from_module(torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)), data)
-    return {
-        "module": Lab(module, lr=0.1, x0=np.zeros(7), device="cpu"),
-        "data": Lab(mlp([1, 2, 1], data=data), lr=0.1, x0=np.zeros(7), device="cpu"),
-        "loss": Lab(mlp([1, 2, 1], data="sine", loss=half), lr=0.1, x0=np.zeros(7), device="cpu"),
-        "quadratic": Lab(quadratic(np.ones(65)), lr=0.1, device="cpu"),
-        "start": Lab(SINE, lr=0.1, x0=SINE.initial(3), device="cpu"),
-    }
+MODULE = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+UNSHAREABLE = [
+    (from_module(MODULE, load("sine")), np.zeros(7), "cannot be shared as text; "),
+    (mlp([1, 2, 1], data=load("sine")), np.zeros(7), "cannot be shared as text; "),
+    (mlp([1, 2, 1], data="sine", loss=half), np.zeros(7), "cannot be shared as text; "),
+    (quadratic(np.ones(65)), None, "cannot be shared as text; "),
+    (SINE, SINE.initial(3), "x0 has 673 numbers; a text can hold at most 64"),
+]
 
 
-def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy() -> None:
-    labs = unshareable()
-    for name, lab in labs.items():
-        reason = "x0 has 673 numbers; a text can hold at most 64" if name == "start" else "cannot be shared as text; "
-        with pytest.raises(ValueError, match=rf"{reason}.*lab\.export"):
-            lab.share()
-        press(lab, "share")
-        assert "lab.export" in lab.view.alert
-        assert lab.view.shared == ""
-        assert lab.run(2).session.run.steps == 2
-    text = Lab(valley(), lr=0.01, device="cpu").share()
+@pytest.mark.parametrize(("problem", "x0", "reason"), UNSHAREABLE)
+def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy(
+    problem: Problem, x0: Any, reason: str
+) -> None:
+    lab = lab_on(problem, x0=x0)
+    with pytest.raises(ValueError, match=rf"{reason}.*lab\.export"):
+        lab.share()
+    press(lab, "share")
+    assert "lab.export" in lab.view.alert
+    assert lab.view.shared == ""
+    assert lab.run(2).session.run.steps == 2
     with pytest.raises(ValueError, match=r"text is for valley\(False\) in float64, this lab is .*Lab\.from_share"):
-        labs["module"].load(text)
+        lab.load(lab_on(valley(), lr=0.01).share())
 
 
 def test_a_run_that_is_too_long_to_replay_is_not_shared() -> None:
@@ -372,12 +323,6 @@ def test_a_text_that_cannot_be_loaded_changes_nothing(paste: str) -> None:
     assert lab.session.run.x is x
     assert len(lab.history) == rows
     assert lab.run(1).session.run.steps == 31
-
-
-def test_a_problem_is_described_by_its_call() -> None:
-    assert problem_call(SINE) == ["mlp", [1, 24, 24, 1], "tanh", "sine", "mse"]
-    assert problem_call(quadratic([[2.0, 1.0], [1.0, 2.0]])) == ["quadratic", [[2.0, 1.0], [1.0, 2.0]]]
-    assert problem_call(quadratic([2.0, -1.0])) == ["quadratic", [2.0, -1.0]]
 
 
 in_kernel = partial(stories.in_kernel, seconds=120)
