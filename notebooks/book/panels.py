@@ -10,7 +10,8 @@ from typing import Any
 from samviz import panels
 from samviz.dynamics import gradient_descent_minimum
 from samviz.figures.player import Drawing, PlayerControl
-from samviz.lab import Choice, Lab, Panel, Slider, words
+from samviz.lab import Choice, Lab, Panel, Slider
+from samviz.lab.status import advice, phase
 from samviz.problems import Problem, load, mlp
 
 PANEL = re.compile(r"^\w+ = (\w+_panel)\(\)$", re.MULTILINE)
@@ -30,8 +31,8 @@ def lab_panel(problem: Problem, radii: list[float], sizes: list[int], stops: lis
         lab = latest[setting]
         session = lab.run(steps - lab.session.run.steps).session
         now, samples = session.now(), problem.samples
-        told = f"{words.phase(now, samples, session.falling())}. {words.look(now, samples)}"
-        return lab.figure, f"Step {steps:,}: {session.stopped or told}"
+        status = f"{phase(now, samples, session.falling())}. {advice(now, samples)}"
+        return lab.figure, f"Step {steps:,}: {session.stopped or status}"
 
     return Panel(
         draw,

@@ -59,7 +59,12 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
     from IPython.core.getipython import get_ipython
     from IPython.display import HTML, display
 
-    trouble = _let_colab_load_widgets()
+    trouble = ""
+    if on_colab():  # which shows only its own widgets until it is asked to load others
+        try:
+            import_module("google.colab.output").enable_custom_widget_manager()
+        except Exception as error:  # Colab may raise anything, and a picture must be shown all the same
+            trouble = f"Colab was asked to load widgets and answered {type(error).__name__}: {error}."
     display(view)
     if not is_interactive():
         display(static())  # a separate output: in the widget's output it would not survive a reopening
@@ -73,16 +78,6 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
         task = loop.create_task(_show_picture_meanwhile(view, static, output, shell, trouble))
         _waiting.add(task)
         task.add_done_callback(_waiting.discard)
-
-
-def _let_colab_load_widgets() -> str:
-    """Ask Colab to load widgets other than its own; return what went wrong, for the reader."""
-    if on_colab():
-        try:
-            import_module("google.colab.output").enable_custom_widget_manager()
-        except Exception as error:  # Colab may raise anything, and a picture must be shown all the same
-            return f"Colab was asked to load widgets and answered {type(error).__name__}: {error}."
-    return ""
 
 
 async def _show_picture_meanwhile(view: Any, static: Callable[[], Any], output: Any, shell: Any, trouble: str) -> None:

@@ -1,5 +1,5 @@
-// What every widget with a graph shares: plotly.js, frames, makers of controls, the graph. The kernel's half is wire.py.
-// A widget's own file follows in the same module and holds its only export.
+// What all widgets share: plotly.js, frames, controls, the graph. The kernel's half is widget.py.
+// A widget's own file follows in the same module, with its only export.
 
 const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
 const CONFIG = {
@@ -9,7 +9,7 @@ const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolo
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
 const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
-const page = Math.random().toString(36).slice(2); // each widget loads this module of its own: ids need more than a count
+const page = Math.random().toString(36).slice(2); // each widget loads its own copy of this module, so a count alone would repeat ids
 let nodes = 0;
 const nextId = () => `samviz-${page}-${nodes++}`;
 
@@ -18,7 +18,7 @@ const library = (window.samvizPlotly ??= {});
 
 async function load(gzip) {
   const source = await new Response(new Blob([gzip]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  const wrapped = [ // a `module` of its own: neither a page's AMD `define` nor another plotly on it is used or replaced
+  const wrapped = [ // in a module: the page's AMD `define` and another plotly on it are neither used nor replaced
     "const before = window.Plotly, module = { exports: {} }, exports = module.exports, define = undefined;",
     source,
     "window.Plotly = before; export default module.exports.Plotly ?? module.exports;",
@@ -28,19 +28,19 @@ async function load(gzip) {
 }
 
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
-function createStore() {
+function createStore(model) {
   const graphs = new Set();
-  let model, last, drawn, acked, greeted = 0, busy = false, held = false, broken = false, arrays = new Map();
-  const greet = () => { // the answer is the whole figure
-    greeted = performance.now();
+  let last, drawn, acked, saidHelloAt = -Infinity, busy = false, paused = false, broken = false, arrays = new Map();
+  const sayHello = () => { // the kernel answers with the entire figure
+    if (performance.now() - saidHelloAt < 3000) return;
+    saidHelloAt = performance.now();
     model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
   };
-  const greetAgain = () => { if (performance.now() - greeted > 3000) greet(); };
 
-  const walk = (node, array) => // a copy of the tree in which references stand as the arrays that `array` gives
-    Array.isArray(node) ? node.map((child) => walk(child, array))
+  const resolve = (node, array) => // a copy of the tree with `array(key)` instead of each reference
+    Array.isArray(node) ? node.map((child) => resolve(child, array))
       : node?.$ ? array(node.$)
-        : node && typeof node === "object" ? Object.fromEntries(Object.entries(node).map(([k, v]) => [k, walk(v, array)]))
+        : node && typeof node === "object" ? Object.fromEntries(Object.entries(node).map(([k, v]) => [k, resolve(v, array)]))
           : node;
 
   function unpack([key, type, shape], { buffer, byteOffset, byteLength }) {
@@ -52,15 +52,15 @@ function createStore() {
   function receive(message, buffers) {
     if (message.plotly) {
       library[model.get("_plotly")] ??= load(buffers[0]);
-    } else if (message.repeat) { // there is a newer picture, and no answer to those before
+    } else if (message.repeat) { // there is a newer figure, and the last frames are not acknowledged
       if (message.repeat === acked) model.send({ ack: acked });
-      else if (broken || message.repeat !== last?.seq) greetAgain();
+      else if (broken || message.repeat !== last?.seq) sayHello();
     } else if (message.seq) {
       message.arrays.forEach((header, i) => unpack(header, buffers[i]));
       const used = new Map();
-      walk(message.figure, (key) => used.set(key, arrays.get(key)));
-      if ([...used.values()].includes(undefined)) { // begun before this page was, or some were lost with a broken connection
-        greetAgain();
+      resolve(message.figure, (key) => used.set(key, arrays.get(key)));
+      if ([...used.values()].includes(undefined)) { // sent before this page existed, or lost with a broken connection
+        sayHello();
         return;
       }
       [arrays, last] = [used, message];
@@ -68,19 +68,19 @@ function createStore() {
     pump();
   }
 
-  async function pump() { // draw the newest frame in every view and acknowledge it; those that came meanwhile are skipped
-    if (busy || held || !graphs.size || !last || !library[model.get("_plotly")]) return;
+  async function pump() { // draw the newest frame in every view and acknowledge it; skip those in between
+    if (busy || paused || !graphs.size || !last || !library[model.get("_plotly")]) return;
     busy = true;
     try {
       const Plotly = await library[model.get("_plotly")];
       if (!drawn) await new Promise((then) => (window.requestIdleCallback ?? setTimeout)(then, { timeout: 1500 })); // anywidget gives each widget of the page 2 s to begin
-      while (last !== drawn && graphs.size && !held) {
+      while (last !== drawn && graphs.size && !paused) {
         const { seq, figure } = (drawn = last);
-        const free = (axis) => !figure.layout[axis.replace(/^./, "$&axis")]?.range; // it follows its points
+        const free = (axis) => !figure.layout[axis.replace(/^./, "$&axis")]?.range; // it is fitted to the points
         const move = ({ x, y, text, ...trace }) => (trace.type !== "scatter" ? { x, y, text, ...trace }
           : { ...trace, x: free(trace.xaxis ?? "x") && x, y: free(trace.yaxis ?? "y") && y });
-        const still = JSON.stringify([figure.data.map(move), figure.layout]); // all but where lines, points and words stand
-        await Promise.all([...graphs].map((graph) => graph.draw(Plotly, walk(figure, (key) => arrays.get(key)), still)));
+        const fixed = JSON.stringify([figure.data.map(move), figure.layout]); // all but the positions of lines, points and texts
+        await Promise.all([...graphs].map((graph) => graph.draw(Plotly, resolve(figure, (key) => arrays.get(key)), fixed)));
         await new Promise(requestAnimationFrame);
         broken = false;
         if (seq !== acked) model.send({ ack: (acked = seq) });
@@ -95,15 +95,12 @@ function createStore() {
   }
 
   const redraw = () => { drawn = null; pump(); };
+  model.on("msg:custom", receive);
+  sayHello();
   return {
     redraw,
-    hold(still) { held = still; pump(); }, // the picture freezes at the click on Pause, which so is heard at once
+    hold(isPaused) { paused = isPaused; pump(); }, // stop drawing as soon as Pause is clicked, so that the click is handled at once
     join(graph) { graphs.add(graph); redraw(); return () => graphs.delete(graph); },
-    open(m) {
-      model = m;
-      model.on("msg:custom", receive);
-      greet();
-    },
   };
 }
 
@@ -160,14 +157,7 @@ function createParts({ model }, what, changed = () => {}) {
         model.set("values", { ...get("values"), [name]: next });
         sendSoon();
       },
-      follow(update) {
-        let last;
-        follow("values", () => {
-          const before = last;
-          last = String(value());
-          if (last !== before) update();
-        });
-      },
+      follow: (update) => follow("values", update),
     };
   };
   const confirm = ({ confirmed, values }) => { // what the kernel has accepted from any page, or has kept instead
@@ -186,23 +176,7 @@ function createParts({ model }, what, changed = () => {}) {
     return make("span", { className: "samviz-field" }, make("label", { htmlFor: control.id, textContent: text }), control, ...more);
   };
   const button = (text, onclick) => make("button", { type: "button", textContent: text, onclick });
-  const checkbox = (cell, text) => {
-    const box = make("input", { type: "checkbox", onchange: () => cell.set(box.checked) });
-    cell.follow(() => { box.checked = cell.get(); });
-    return make("span", { className: "samviz-field" }, make("label", {}, box, text));
-  };
-  const choice = (cell, text, options) => { // options: [[value, label], ...]
-    const option = ([value, label]) => make("option", { value, textContent: label });
-    const read = () => (typeof cell.get() === "number" ? Number(select.value) : select.value);
-    const select = make("select", { onchange: () => cell.set(read()) }, ...options.map(option));
-    cell.follow(() => {
-      const value = String(cell.get());
-      if (![...select.options].some((known) => known.value === value)) select.append(option([value, value]));
-      select.value = value;
-    });
-    return field(text, select);
-  };
-  const typed = (cell, { low = -Infinity, high = Infinity, integer = false, show = String, ...rest }) => { // kept to the digit
+  const typed = (cell, { low = -Infinity, high = Infinity, integer = false, show = String, ...rest }) => { // stored with every digit
     const read = () => Number(input.value.replace("(full)", "").trim() || NaN);
     const bad = () => !(read() >= low && read() <= high && Number.isFinite(read())) || (integer && !Number.isInteger(read()));
     const range = Number.isFinite(high - low) ? ` from ${low} to ${high}` : "";
@@ -210,38 +184,51 @@ function createParts({ model }, what, changed = () => {}) {
       input.toggleAttribute("aria-invalid", wrong) && input.setAttribute("aria-invalid", "true");
       input.title = wrong ? `Type a ${integer ? "whole " : ""}number${range}.` : "";
     };
-    const keep = () => { if (!bad()) cell.set(read()); }; // at Enter or on leaving, so that 0.05 is not also 0 and 0.0
+    const accept = () => { if (!bad()) cell.set(read()); }; // at Enter or on leaving, so that 0.05 is not also 0 and 0.0
     const restore = () => { input.value = show(cell.get()); mark(false); };
     const input = make("input", {
       type: "text", inputMode: integer ? "numeric" : "decimal", autocomplete: "off", spellcheck: false, className: "samviz-typed",
-      oninput: () => mark(bad()), onchange: keep, onkeydown: ({ key }) => { if (key === "Enter") keep(); }, onblur: restore, ...rest,
+      oninput: () => mark(bad()), onchange: accept, onkeydown: ({ key }) => { if (key === "Enter") accept(); }, onblur: restore, ...rest,
     });
     cell.follow(() => { if (document.activeElement !== input || read() !== cell.get()) restore(); });
     return input;
   };
-  const slider = (cell, text, stops, limits) => { // a range over its stops, and beside it the number itself
-    const range = make("input", { type: "range", max: stops.length - 1, oninput: () => cell.set(stops[range.value]) });
-    const ratios = stops[0] >= 0; // the thumb stands on the stop that is nearest by ratio, or where there is none, by difference
-    const far = (a, b) => (a === b ? 0 : !ratios ? Math.abs(a - b) : a > 0 && b > 0 ? Math.abs(Math.log(a / b)) : Infinity);
-    cell.follow(() => {
-      const value = cell.get();
-      const nearest = stops.reduce((best, stop, i) => (far(stop, value) < far(stops[best], value) ? i : best), 0);
-      if (stops[range.value] !== value) range.value = nearest;
-      range.setAttribute("aria-valuetext", (limits.show ?? String)(value));
-    });
-    return field(text, range, typed(cell, { ...limits, ariaLabel: `${text}, typed` }));
-  };
-  const fullBatch = (n) => (value) => (value === n ? `${value} (full)` : String(value));
   const coordinate = (point, i) => ({
     ...point, get: () => point.get()[i], set: (value) => point.set(point.get().map((old, k) => (k === i ? value : old))),
   });
-  const makers = { // of a control that the kernel declares
-    slider: ({ name, label, stops, ...rest }) => slider(cell(name), label, stops, rest),
-    batchslider: (spec) => makers.slider({ ...spec, show: fullBatch(spec.high) }),
+  const makers = { // of the controls that the kernel declares
+    slider({ name, label, stops, kind, ...limits }) { // a range over its stops, and next to it the number itself
+      const { get: value, set, follow: each } = cell(name);
+      const range = make("input", { type: "range", max: stops.length - 1, oninput: () => set(stops[range.value]) });
+      const ratios = stops[0] >= 0; // the thumb is at the stop that is nearest by ratio, or else by difference
+      const far = (a, b) => (a === b ? 0 : !ratios ? Math.abs(a - b) : a > 0 && b > 0 ? Math.abs(Math.log(a / b)) : Infinity);
+      each(() => {
+        const nearest = stops.reduce((best, stop, i) => (far(stop, value()) < far(stops[best], value()) ? i : best), 0);
+        if (stops[range.value] !== value()) range.value = nearest;
+        range.setAttribute("aria-valuetext", (limits.show ?? String)(value()));
+      });
+      return field(label, range, typed(cell(name), { ...limits, ariaLabel: `${label}, typed` }));
+    },
+    batchslider: (spec) => makers.slider({ ...spec, show: (value) => (value === spec.high ? `${value} (full)` : String(value)) }),
     numberfield: ({ name, label, low, high, integer }) => field(label, typed(cell(name), { low, high, integer })),
-    numberlist: ({ name, label, stops }) => choice(cell(name), label, stops.map((stop) => [stop, stop])),
-    choice: ({ name, label, options }) => choice(cell(name), label, options),
-    switch: ({ name, label }) => checkbox(cell(name), label),
+    numberlist: ({ name, label, stops }) => makers.choice({ name, label, options: stops.map((stop) => [stop, stop]) }),
+    choice({ name, label, options }) { // options: [[value, label], ...]
+      const { get: value, set, follow: each } = cell(name);
+      const option = ([content, text]) => make("option", { value: content, textContent: text });
+      const read = () => (typeof value() === "number" ? Number(select.value) : select.value);
+      const select = make("select", { onchange: () => set(read()) }, ...options.map(option));
+      each(() => {
+        if (![...select.options].some((known) => known.value === String(value()))) select.append(option([value(), value()]));
+        select.value = value();
+      });
+      return field(label, select);
+    },
+    switch({ name, label }) {
+      const { get: value, set, follow: each } = cell(name);
+      const box = make("input", { type: "checkbox", onchange: () => set(box.checked) });
+      each(() => { box.checked = value(); });
+      return make("span", { className: "samviz-field" }, make("label", {}, box, label));
+    },
     button: ({ name, label }) => button(label, () => cell(name).set(cell(name).get() + 1)),
     point: ({ name }) => make("span", { className: "samviz-field" },
       ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
@@ -272,21 +259,21 @@ function createParts({ model }, what, changed = () => {}) {
 
 // ---------------------------------------------------------------- the graph of one view
 const ACCELERATE = "Turn on its hardware acceleration, or open the page in another browser.";
-let deepens;
-const webgl = () => { // asked once, and given back: a page has few contexts
-  const context = deepens === undefined && document.createElement("canvas").getContext("webgl");
-  deepens ??= Boolean(context);
+let hasWebgl;
+const webgl = () => { // tested once, and the context is released, because a page has few
+  const context = hasWebgl === undefined && document.createElement("canvas").getContext("webgl");
+  hasWebgl ??= Boolean(context);
   if (context) context.getExtension("WEBGL_lose_context")?.loseContext();
-  return deepens;
+  return hasWebgl;
 };
 
-// Gives the box in which the graph lies, and scrolls where there is little room. `caption` is the element that describes
+// Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
 // the picture; `placed` is called when axes or points may have moved.
 function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
   let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
-  const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // view.css knows which pages are
+  const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // widget.css tests for dark pages
   const painted = ({ data, layout }) => {
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
     return dark ? recolour(ground) : ground;
@@ -302,21 +289,21 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
     return (configs[deep] ??= { ...CONFIG, modeBarButtons: [["toImage", ...moves, home]] });
   };
   undo.push(store.join({
-    async draw(Plotly, figure, still) {
-      if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it when it is not
+    async draw(Plotly, figure, fixed) {
+      if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
       if (dark !== isDark()) [dark, shown] = [!dark, null];
       const { data, layout } = painted(figure);
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
-      const moved = shown === still && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
+      const moved = shown === fixed && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
       [shown, width] = [null, graph.clientWidth];
-      if (moved) { // axes and labels stay, at half the price
+      if (moved) { // keep axes and labels, which takes half the time
         const moves = data.map(({ type, x, y, text }) => (type !== "scatter" ? {} : text ? { x, y, text } : { x, y }));
         await Plotly.animate(graph, { data: moves, traces: data.map((_, i) => i) }, MOVE);
       } else {
         const deep = Object.keys(layout).some((key) => key.startsWith("scene")) || data.some(({ type }) => DEEP.has(type));
         if (deep && !webgl()) throw Object.assign(new Error("this browser offers no WebGL"), { remedy: ACCELERATE });
         await Plotly.react(graph, data, { ...layout, uirevision: zooms, width }, configure(Plotly, deep));
-        graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or a move takes the landscape off
+        graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or an animation removes the landscape
         graph.querySelectorAll("button").forEach(shield);
         if (!purge) {
           graph.on("plotly_doubleclick", unzoom);
@@ -324,7 +311,7 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
         }
         purge = () => Plotly.purge(graph);
       }
-      shown = still;
+      shown = fixed;
       placed();
       if (failed) [failed, alert.textContent] = [false, get("alert")];
     },
@@ -342,9 +329,9 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
 }
 
 const widget = (createView) => () => {
-  const store = createStore();
+  let store;
   return {
-    initialize({ model }) { store.open(model); },
+    initialize({ model }) { store = createStore(model); },
     render: (context) => createView(context, store),
   };
 };

@@ -8,7 +8,7 @@ function createLab(context, store) {
   const act = (action, value = null) => send({ action, value });
 
   // A kernel that was killed sends nothing. If none arrives while the lab plays, ask; without an answer, say so.
-  let heardAt = performance.now(), askedAt = 0, silent = false;
+  let receivedAt = performance.now(), askedAt = 0, silent = false;
   const running = () => get("playing") && !silent;
   const setSilent = (is) => {
     silent = is;
@@ -16,20 +16,20 @@ function createLab(context, store) {
     showPlay();
     status.show();
   };
-  const hear = () => {
-    [heardAt, askedAt] = [performance.now(), 0];
+  const receive = () => {
+    [receivedAt, askedAt] = [performance.now(), 0];
     if (silent) setSilent(false);
   };
   const watch = setInterval(() => {
     const now = performance.now();
-    if (!running() || now - heardAt < KERNEL_TIMEOUT_MS) return;
+    if (!running() || now - receivedAt < KERNEL_TIMEOUT_MS) return;
     if (!askedAt) {
       askedAt = now;
       sendValues(); // which the kernel confirms even if there are none
     } else if (now - askedAt > KERNEL_TIMEOUT_MS) setSilent(true);
   }, 1000);
-  context.model.on("msg:custom", hear);
-  undo.push(() => context.model.off("msg:custom", hear), () => clearInterval(watch));
+  context.model.on("msg:custom", receive);
+  undo.push(() => context.model.off("msg:custom", receive), () => clearInterval(watch));
 
   // buttons
   const play = make("button", { type: "button", className: "samviz-play", onclick: () => {
@@ -64,7 +64,7 @@ function createLab(context, store) {
     if (sharing.hidden || !text.value) return;
     text.focus();
     text.select();
-    navigator.clipboard?.writeText(text.value).then(() => { copied.textContent = "copied"; }, () => {}); // not every page may
+    navigator.clipboard?.writeText(text.value).then(() => { copied.textContent = "copied"; }, () => {}); // some pages may not
   });
 
   // status and progress
@@ -81,7 +81,7 @@ function createLab(context, store) {
   others.splice(-1, 0, button("Re-centre", () => act("recenter"))); // before the ghost
   context.el.append(make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
     row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), field("preset", preset),
-      make("div", { className: "samviz-words" }, progress, status.shown, status.spoken)),
+      make("div", { className: "samviz-state" }, progress, status.shown, status.spoken)),
     ...sliders, row(...others, share, sharing), alert, createGraph(store, parts, { caption: status.shown })));
   return () => undo.forEach((undone) => undone());
 }

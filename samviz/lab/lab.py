@@ -23,6 +23,7 @@ from samviz.lab.panel import Panel
 from samviz.lab.record import run_page
 from samviz.lab.session import Progress, Session, planes_of
 from samviz.lab.share import Shared, check_same_problem, read, replayed, share_text
+from samviz.lab.status import status_text
 from samviz.lab.widget import PlotWidget, script
 from samviz.problems import Problem
 from samviz.problems.device import placed
@@ -217,7 +218,7 @@ class Lab(Panel):
     def step(self) -> None:
         """Take one step and measure."""
         self.view.playing = False
-        self.scheduler.begin(self._step())
+        self.scheduler.begin(self._frames(1))
 
     def reset(self) -> None:
         """Start again from the start with the settings of the controls; the present run becomes the ghost."""
@@ -334,9 +335,6 @@ class Lab(Panel):
         self.session.choose_plane(self.values["plane"])
         yield from self.session.look()
 
-    def _step(self) -> Iterator[Progress]:
-        yield from self.session.frame(0 if self.session.stopped else 1)
-
     def _frames(self, n: int) -> Iterator[Progress]:
         while n and not self.session.stopped:
             steps = min(n, self.values["steps_per_frame"])
@@ -371,7 +369,7 @@ class Lab(Panel):
             view.playing = view.playing and not session.stopped
 
     def _draw(self, can_acknowledge: bool) -> None:
-        self.sentence = self.session.status_text(self.view.playing)
+        self.sentence = status_text(self.session, self.view.playing)
         if self.values["seed"] != self.session.run.seed:
             self.sentence += f" Seed {self.values['seed']} starts at Reset."
         self.figure = self.session.figure(self.values["compare"])

@@ -3,7 +3,7 @@
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const neat = (axis, pixel) => { // the value under a pixel, with no more digits than a pixel can tell
+const valueAt = (axis, pixel) => { // the value under a pixel, rounded to the width of a pixel
   const value = axis.p2d(clamp(pixel, 0, axis._length));
   const step = Math.abs(axis.p2d(clamp(pixel, 0, axis._length - 1) + 1) - axis.p2d(clamp(pixel, 0, axis._length - 1)));
   return Number(value.toFixed(clamp(Math.ceil(-Math.log10(step)), 0, 12)));
@@ -12,7 +12,7 @@ const neat = (axis, pixel) => { // the value under a pixel, with no more digits 
 // A round handle over the marker of a trace: dragged with a pointer, moved with arrow keys.
 function createHandle(graph, name, cell, hint) {
   const axes = () => [graph._fullLayout?.xaxis, graph._fullLayout?.yaxis];
-  let at = [0, 0], grip = null; // where it is, in pixels; and how far from the pointer, while it is dragged
+  let at = [0, 0], offset = null; // its position and, while it is dragged, its offset from the pointer, in pixels
   const put = (pixels) => {
     at = pixels;
     const [x, y] = axes();
@@ -22,18 +22,18 @@ function createHandle(graph, name, cell, hint) {
   const move = (pixels) => {
     const bounded = axes().map((axis, i) => clamp(pixels[i], 0, axis._length));
     put(bounded);
-    cell.set(axes().map((axis, i) => neat(axis, bounded[i])));
+    cell.set(axes().map((axis, i) => valueAt(axis, bounded[i])));
   };
   const handle = make("button", {
     type: "button", className: "samviz-handle", ariaLabel: `point ${name}`, hidden: true,
     onpointerdown(event) {
       if (event.button) return;
-      grip = [at[0] - event.clientX, at[1] - event.clientY];
+      offset = [at[0] - event.clientX, at[1] - event.clientY];
       handle.setPointerCapture(event.pointerId);
     },
-    onpointermove: ({ clientX, clientY }) => { if (grip) move([clientX + grip[0], clientY + grip[1]]); },
+    onpointermove: ({ clientX, clientY }) => { if (offset) move([clientX + offset[0], clientY + offset[1]]); },
     onlostpointercapture() {
-      grip = null;
+      offset = null;
       place();
     },
     onkeydown(event) {
@@ -48,8 +48,8 @@ function createHandle(graph, name, cell, hint) {
   });
   handle.setAttribute("aria-roledescription", "draggable point");
   handle.setAttribute("aria-describedby", hint.id);
-  const place = () => { // over the marker that is drawn, which `draw` may have put elsewhere than it was dragged
-    if (grip) return;
+  const place = () => { // over the drawn marker, which `draw` may have moved
+    if (offset) return;
     const trace = graph.data?.find((drawn) => drawn.name === name);
     const [x, y] = axes();
     if (x && y && trace?.x?.length) put([x.d2p(trace.x[0]), y.d2p(trace.y[0])]);

@@ -13,7 +13,7 @@ import traitlets as t
 
 from samviz.course import QUIZZES, Quiz, note
 from samviz.lab.display import is_interactive
-from samviz.lab.widget import HERE, Widget, script
+from samviz.lab.widget import Widget, script
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,6 @@ class QuizWidget(Widget):
     """The widget of a quiz; its only value is `answers`."""
 
     _esm = script("quiz.js")
-    _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("widget.css", "quiz.css"))
-
     name = t.Unicode(help="of the quiz").tag(sync=True)
     questions = t.List(t.Dict(), help="text, and options with letter, text, right and verdict").tag(sync=True)
 

@@ -13,8 +13,8 @@ from samviz import __version__
 from samviz.checks import check_int
 from samviz.dynamics import RULES, Settings
 from samviz.figures.export import page
-from samviz.lab import words
 from samviz.lab.session import Session
+from samviz.lab.status import phase
 
 STRIDES = 1, 2, 3, 4, 5, 6, 8  # and these times a power of ten
 
@@ -69,8 +69,8 @@ def run_page(session: Session, frames: int) -> str:
     for step in tqdm(taken, "replaying the run", len(stops), leave=False, delay=1):
         for _ in again.slice(now=np.inf):
             pass
-        phase = words.phase(again.now(), samples, again.falling())
-        drawings.append((again.figure(compare=False), f"Step {step:,}: {phase}."))
+        part = phase(again.now(), samples, again.falling())
+        drawings.append((again.figure(compare=False), f"Step {step:,}: {part}."))
         labels.append(f"step {step:,}")
     title = f"{RULES[run.settings.rule].label} on {session.problem.name}"
     settings = [
@@ -91,7 +91,7 @@ def run_page(session: Session, frames: int) -> str:
         title,
         drawings,
         labels,
-        before=f"<h1>{escape(title)}</h1><p>{run.steps:,} steps from seed {run.seed}: {escape(phase)}.</p>"
+        before=f"<h1>{escape(title)}</h1><p>{run.steps:,} steps from seed {run.seed}: {escape(part)}.</p>"
         f'<p class="fails">{escape(session.stopped)}</p>',
         after=f"{_table([('from step', 'rule', 'η', 'ρ', 'batch size'), *settings])}{_table(list(ends))}"
         f"<p><small>{escape(origin)}</small></p>",

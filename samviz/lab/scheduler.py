@@ -43,20 +43,16 @@ class Scheduler:
     def __init__(
         self,
         *,
-        next_work: Callable[[], Iterator[object] | None] = lambda: None,
+        next_work: Callable[[], Iterator[object] | None],
         draw: Callable[[bool], None],
         ready: Callable[[], bool],
         fail: Callable[[BaseException], None],
-        report: Callable[[Any], None] = lambda progress: None,
+        report: Callable[[Any], None],
     ) -> None:
-        """Start with nothing to do.
+        """Take the functions that return the next work, draw, tell whether the browser is ready, and show an error.
 
-        Args:
-            next_work: returns the work that follows, or None.
-            draw: draws the picture that is due; its argument is whether the kernel can receive an acknowledgement.
-            ready: returns whether the browser can take another frame.
-            fail: handles an exception in the work, which stops it.
-            report: called with what each piece of work yields, and with None at the end of the work.
+        The argument of `draw` is whether the kernel can receive an acknowledgement. `report` is called with what each
+        piece of work yields, and with None at the end of the work.
         """
         self.next_work, self.draw, self.ready, self.fail, self.report = next_work, draw, ready, fail, report
         try:

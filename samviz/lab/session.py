@@ -18,7 +18,6 @@ from torch import Tensor
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
-from samviz.lab import words
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
@@ -305,26 +304,12 @@ class Session:
         batch_size = settings.batch_size or self.problem.samples
         return self.run.history.rows[-1] | settings.row() | {"batch_size": batch_size}
 
-    def status_text(self, playing: bool) -> str:
-        """Return the line under the controls: the step, the engine, the phase, and what to watch."""
-        run, precision = self.run, str(self.problem.dtype).removeprefix("torch.")
-        return words.status(
-            self.now(),
-            self.problem.samples,
-            step=run.steps,
-            speed=self._update_speed(),
-            place=f"{self.problem.device.type.upper()} {precision}, {run.engine}",
-            playing=playing,
-            stopped=bool(self.stopped),
-            falling=self.falling(),
-        )
-
     def falling(self) -> bool:
         """Return whether the loss fell by a fifth over the last twenty measurements."""
         losses = [row["loss"] for row in self.run.history.rows[-20:]]
         return len(losses) == 20 and sum(losses[10:]) < 0.8 * sum(losses[:10])
 
-    def _update_speed(self) -> float:
+    def update_speed(self) -> float:
         """Return the steps per second since about half a second ago."""
         now, steps = perf_counter(), self.run.steps
         if now - self._speed_at > 0.5:
