@@ -26,18 +26,18 @@ import samviz
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PLACES = (
+FOLDERS = [os.environ.get(folder, "") for folder in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")]
+PATHS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    *(
-        os.path.join(os.environ.get(folder, ""), r"Google\Chrome\Application\chrome.exe")
-        for folder in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
-    ),
+    *(os.path.join(folder, r"Google\Chrome\Application\chrome.exe") for folder in FOLDERS),
 )
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 REMEDY = "install Chromium or Google Chrome (Debian: apt install chromium), or: python -m playwright install chromium"
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+# A kernel imports the samviz that is under test.
+PYTHONPATH = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.alone)
 
 
-def without(reason: str) -> NoReturn:
+def skip_or_fail(reason: str) -> NoReturn:
     """Skip, or fail where a browser is required."""
     give_up = pytest.fail if os.environ.get("SAMVIZ_REQUIRE_BROWSER") == "1" else pytest.skip
     give_up(f"no browser test: {reason}")
@@ -63,23 +63,23 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        without("the package playwright is not installed; run: pip install playwright")
-    found = next(filter(None, (*map(shutil.which, NAMES), *filter(os.path.isfile, PLACES))), None)
+        skip_or_fail("the package playwright is not installed; run: pip install playwright")
+    found = next(filter(None, (*map(shutil.which, NAMES), *filter(os.path.isfile, PATHS))), None)
     with sync_playwright() as playwright:
         path = found or playwright.chromium.executable_path
         if not os.path.exists(path):
-            without(f"neither Chromium nor Chrome was found; {REMEDY}")
+            skip_or_fail(f"neither Chromium nor Chrome was found; {REMEDY}")
         try:
             chromium = playwright.chromium.launch(executable_path=path, args=FLAGS, chromium_sandbox=not AS_ROOT)
         except Error as error:
-            without(f"{path} did not start ({error.message.splitlines()[0]}); {REMEDY}")
+            skip_or_fail(f"{path} did not start ({error.message.splitlines()[0]}); {REMEDY}")
         yield chromium
         chromium.close()
 
 
 @dataclass
 class Server:
-    """A running Jupyter server: where it is, where its files lie, and its REST interface."""
+    """A running Jupyter server: its address, its folders, and its REST interface."""
 
     url: str
     token: str
@@ -120,9 +120,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     homes = {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
-    # the kernel imports the samviz that is under test
-    same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": same}
+    environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": PYTHONPATH}
     with served(command, home / "server.log", lambda: server.rest("status"), 60, env=environment, cwd=home):
         yield server
 
@@ -148,16 +146,33 @@ class Notebook:
     client: tuple[str, Any] | None = None  # a kernel's id, and the client that asks it
 
     def command(self, name: str) -> None:
-        """Carry out a command of JupyterLab's or Notebook's menus, to its end."""
+        """Execute a command of JupyterLab's or Notebook's menus, to its end."""
         self.page.evaluate("async (name) => { await window.jupyterapp.commands.execute(name) }", name)
 
     def wait_idle(self, seconds: float = 60) -> None:
-        """Wait until the kernel is idle and connected: what is sent earlier is dropped without a word."""
+        """Wait until the kernel is idle and connected: what is sent earlier is silently dropped."""
         idle = """() => {
             const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
             return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
         }"""
         self.page.wait_for_function(idle, timeout=seconds * 1e3)
+
+    def run_one_by_one(self) -> None:
+        """Run the cells one after another, and draw each graph before the next cell runs.
+
+        anywidget gives each widget two seconds to begin, some of which the drawing of earlier widgets takes.
+        """
+        cells = "[...window.jupyterapp.shell.currentWidget.content.model.cells]"
+        drawn = f"""() => {{
+            const outputs = {cells}.flatMap((cell) => cell.outputs?.toJSON() ?? []);
+            const widgets = outputs.filter(({{ data }}) => data?.['application/vnd.jupyter.widget-view+json']);
+            return document.querySelectorAll('.samviz-card').length === widgets.length
+                && [...document.querySelectorAll('.samviz-graph')].every((graph) => graph.data);
+        }}"""
+        self.command("notebook:move-cursor-up")
+        for _ in range(self.page.evaluate(f"{cells}.length")):
+            self.command("notebook:run-cell-and-select-next")
+            self.page.wait_for_function(drawn, timeout=60_000)
 
     def run_all(self, seconds: float = 120) -> None:
         """Run every cell, wait for the end, and fail if one of them failed."""
@@ -180,10 +195,23 @@ class Notebook:
         self.page.reload()
         self.wait_idle()
 
+    def kernel_id(self) -> str:
+        """Return the id of the notebook's kernel."""
+        return str(next(s for s in self.server.rest("sessions") if s["path"] == self.name)["kernel"]["id"])
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel through the server."""
+        self.server.rest(f"kernels/{self.kernel_id()}/interrupt", "POST")
+
+    def restart(self) -> None:
+        """Restart the kernel."""
+        session = "window.jupyterapp.shell.currentWidget.sessionContext"
+        self.page.evaluate(f"async () => {{ await {session}.session.kernel.restart() }}")
+
     def kernel(self, expression: str, seconds: float = 20) -> Any:
-        """Evaluate an expression in the kernel, beside the page, and give its value (of Python's literal types)."""
-        ask = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
-        reply = self._connected().execute_interactive("", timeout=seconds, **ask)
+        """Evaluate an expression in the kernel and return its value (of Python's literal types)."""
+        request = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
+        reply = self._connected().execute_interactive("", timeout=seconds, **request)
         answer = reply["content"]["user_expressions"]["it"]
         assert answer["status"] == "ok", answer
         return ast.literal_eval(answer["data"]["text/plain"])
@@ -192,7 +220,7 @@ class Notebook:
         """A client of the present kernel; one for many questions, or the sockets run out."""
         from jupyter_client.blocking.client import BlockingKernelClient
 
-        kernel = next(s for s in self.server.rest("sessions") if s["path"] == self.name)["kernel"]["id"]
+        kernel = self.kernel_id()
         if self.client is None or self.client[0] != kernel:
             self.disconnect()
             client = BlockingKernelClient()
@@ -208,7 +236,7 @@ class Notebook:
             self.client = None
 
     def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 20) -> Any:
-        """Evaluate in the kernel until the value is as wanted; give it."""
+        """Evaluate in the kernel until the value is as wanted; return it."""
         deadline = time.monotonic() + seconds
         while not wanted(value := self.kernel(expression)):
             assert time.monotonic() < deadline, f"{expression} is still {value!r} after {seconds} s"
@@ -228,7 +256,7 @@ class Notebook:
 
 @contextmanager
 def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..., Notebook]]:
-    """Give what opens notebooks; close their pages and shut their kernels down in the end."""
+    """Yield a function that opens notebooks; close their pages and shut their kernels down in the end."""
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
     opened: list[Notebook] = []
 
@@ -261,7 +289,7 @@ def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..
 
 @pytest.fixture
 def open_notebook(browser: Any, server: Server, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
-    """Give `open_notebook(name, cells=None, app="lab")`, which opens a notebook for this test alone.
+    """Yield `open_notebook(name, cells=None, app="lab")`, which opens a notebook for this test alone.
 
     With cells, a notebook of that name is written first. `app` is "lab" or "notebook" (Notebook 7).
     """
@@ -273,6 +301,6 @@ def open_notebook(browser: Any, server: Server, tmp_path: Path) -> Iterator[Call
 def keep_notebook(
     browser: Any, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Notebook]]:
-    """Give the same, for a notebook that stays open through a module; its name must be its own."""
+    """Yield the same function for notebooks that stay open through a module, with names that no other module uses."""
     with opener(browser, server, tmp_path_factory.mktemp("pictures")) as open_notebook:
         yield open_notebook

@@ -1,4 +1,4 @@
-"""What tests of panels and labs in a notebook share: open, type, drag, look at a curve, read the sentence, wait."""
+"""Functions that tests of panels and labs in a notebook share: type, drag, read a curve, read the sentence, wait."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def lab_in(notebook: Any, number: int = 0) -> Any:
     lab.locator(".samviz-graph .main-svg").first.wait_for()
     lab.scroll_into_view_if_needed()
     return lab
+
+
+def press(card: Any, name: str) -> None:
+    """Click a button within an element."""
+    card.get_by_role("button", name=name, exact=True).click()
 
 
 def typed(notebook: Any, label: str, value: str) -> None:

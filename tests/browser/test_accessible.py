@@ -37,10 +37,7 @@ def themed(notebook: Any, name: str) -> None:
 def kept(keep_notebook: Any) -> Any:
     """A lab and two panels on one page, drawn."""
     notebook = keep_notebook("accessible.ipynb", list(CELLS.values()))
-    notebook.command("notebook:move-cursor-up")
-    for number in range(len(CELLS)):  # one after another: anywidget gives each widget 2 s to begin
-        notebook.command("notebook:run-cell-and-select-next")
-        wait(notebook, f"{GRAPH.format(number)}?.layout")
+    notebook.run_one_by_one()
     return notebook
 
 

@@ -15,7 +15,7 @@ import samviz.panels
 
 from .conftest import Notebook
 from .pages import violations
-from .panels import GRAPH, curve, dragged, settled, wait, without_errors
+from .panels import GRAPH, curve, dragged, press, settled, wait, without_errors
 
 PANELS = {  # what a cell calls each panel, what makes it, and settings that take less time than its first ones
     "sharpness": ("sharpness_panel", ""),
@@ -126,7 +126,7 @@ MOVES: dict[str, list[Move]] = {
         Move("slider", "η (λ₁ = 2)", "End", "lr", 1.1, "There is no cycle"),
         Move("slider", "η (λ₁ = 2)", "Home", "lr", 0.02, "ηλ₁ = 0.04."),
         Move("slider", "ρ radius", "End", "rho", 1, "predicted 0.02041"),
-        Move("combobox", "rule", "gradient descent", "rule", "gd", "on its way to 0"),
+        Move("combobox", "rule", "gradient descent", "rule", "gd", "converges to 0"),
     ],
     "ablation": [  # first with few methods, for each takes its time
         Move("checkbox", "exact L_Max", False, "worst", False),
@@ -187,19 +187,13 @@ def page(keep_notebook: Callable[..., Notebook]) -> Notebook:
     """The notebook, run; every graph shows its first picture."""
     notebook = keep_notebook("page.ipynb", CELLS)
     notebook.page.evaluate(LISTEN)
-    notebook.command("notebook:move-cursor-up")
-    shown = 0
-    for cell in CELLS:  # one after another: anywidget gives each widget 2 s to begin, of which drawing takes its part
-        notebook.command("notebook:run-cell-and-select-next")
-        if cell.endswith(tuple(f"\n{name}" for name in GRAPHS)):
-            shown += 1
-            wait(notebook, f"{GRAPH.format(shown - 1)}?.data")
+    notebook.run_one_by_one()
     drawn(notebook)
     return notebook
 
 
 @pytest.fixture(autouse=True)
-def nothing_goes_wrong(page: Notebook) -> Iterator[None]:
+def no_errors(page: Notebook) -> Iterator[None]:
     """No test leaves an error in the page or an alert."""
     with without_errors(page):
         yield
@@ -222,10 +216,6 @@ def lab(page: Notebook) -> Iterator[Any]:
 
 def card(notebook: Notebook, name: str) -> Any:
     return notebook.page.locator(".samviz-card").nth([*GRAPHS, "quiz"].index(name))
-
-
-def press(card: Any, name: str) -> None:
-    card.get_by_role("button", name=name, exact=True).click()
 
 
 def drawn(notebook: Notebook) -> None:
