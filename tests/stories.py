@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import wraps
 from typing import Any
 
 
 def in_kernel(story: Callable[[], Coroutine[Any, Any, None]], seconds: float = 60) -> None:
     """Run a story on an asyncio loop, as a cell in a kernel does."""
     asyncio.run(asyncio.wait_for(story(), seconds))
+
+
+def kernel_test(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a coroutine as a test, on an asyncio loop."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        in_kernel(lambda: test(*args, **kwargs))
+
+    return run
 
 
 def press(lab: Any, name: str, value: Any = None) -> None:

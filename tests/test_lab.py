@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 import stories
 import torch
 from no_float64 import NoFloat64
-from stories import in_kernel, move, press
+from stories import kernel_test, move, press
 
 from samviz.dynamics import RULES, Rule
 from samviz.figures import figure
@@ -146,27 +146,8 @@ def test_the_reason_of_a_divergence_depends_on_the_rule() -> None:
     assert "> 2" not in lab.view.alert
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"lr": -1.0}, "lr is -1.0; expected a learning rate above 0"),
-        ({"rho": -0.1}, "rho is -0.1; expected a perturbation radius of 0 or more"),
-        ({"batch_size": 21}, "batch_size is 21; expected 1 to 20"),
-        ({"rule": "adam"}, "rule is 'adam'; expected one of gd, sam, usam"),
-        ({"x0": [1.0, 2.0]}, r"x0 has shape \(2,\); expected \(673,\)"),
-        ({"steps_per_frame": 0}, "steps_per_frame is 0; expected 1 or more"),
-        ({"seed": -1}, "seed is -1; expected"),
-    ],
-)
-def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        sine_lab(**arguments)
-
-
 def test_a_bad_call_is_refused_with_what_was_expected() -> None:
     lab = bowl_lab()
-    with pytest.raises(ValueError, match=r"preset is 'x'; expected one of gradient descent, SAM, small"):
-        lab.preset("x")
     with pytest.raises(RuntimeError, match=r"lab\.run\(n\)"):
         lab.play()
     with pytest.raises(ValueError, match=r"lr is 0\.0; expected a number from 1e-09 to 100"):
@@ -365,10 +346,8 @@ def test_the_status_says_which_phase_it_is_and_what_to_watch(change: dict[str, A
 
 def test_label_noise_is_offered_for_a_square_loss() -> None:
     assert list(sine_lab().controls["rule"].options) == list(RULES)  # type: ignore[union-attr]
-    lab = bowl_lab()
     with pytest.raises(ValueError, match="rule is 'label_noise'; expected one of 'gd', 'sam'"):
-        lab.set(rule="label_noise")
-    assert list(lab.controls["rule"].options) == [rule for rule in RULES if rule != "label_noise"]  # type: ignore[union-attr]
+        bowl_lab().set(rule="label_noise")
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -393,58 +372,47 @@ def test_a_registered_rule_is_shown_by_its_key(monkeypatch: pytest.MonkeyPatch) 
 # in a kernel
 
 
-def test_play_pause_and_step_on_a_loop() -> None:
-    async def story() -> None:
-        lab = sine_lab()
-        press(lab, "play")
-        await until(lambda: lab.session.run.steps >= 50)
-        assert lab.view.playing
-        press(lab, "pause")
-        await at_rest(lab)
-        steps = lab.session.run.steps
-        assert lab.history["step"][-1] == steps  # the picture shows the present iterate
-        assert f"step {steps:,} · paused" in lab.view.sentence
-        press(lab, "step")
-        await until(lambda: lab.session.run.steps == steps + 1)
-        assert not lab.view.playing
-
-    in_kernel(story)
-
-
-def test_controls_may_change_on_any_thread_while_two_labs_run() -> None:
-    async def story() -> None:
-        lab, other = sine_lab(rho=0.0), bowl_lab()
-        run = lab.session.run
-        lab.play()
-        other.play()
-        for number, rho in enumerate((0.001, 0.002, 0.004), start=1):
-            steps = run.steps
-            thread = threading.Thread(target=lambda rho=rho: move(lab, rho=rho))
-            thread.start()
-            await until(lambda n=number, s=steps: len(run.changes) == n + 1 and run.steps > s + 50)
-            thread.join()
-        await until(lambda: other.session.run.steps >= 200)
-        lab.pause()
-        other.pause()
-        assert [settings.rho for _, settings in run.changes] == [0.0, 0.001, 0.002, 0.004]
-        assert lab.session.run is run
-
-    in_kernel(story)
+@kernel_test
+async def test_play_pause_step_and_reset_on_a_loop() -> None:
+    lab = sine_lab()
+    press(lab, "play")
+    await until(lambda: lab.session.run.steps >= 50)
+    assert lab.view.playing
+    press(lab, "pause")
+    await at_rest(lab)
+    steps = lab.session.run.steps
+    assert lab.history["step"][-1] == steps  # the picture shows the present iterate
+    assert f"step {steps:,} · paused" in lab.view.sentence
+    press(lab, "step")
+    await until(lambda: lab.session.run.steps == steps + 1)
+    assert not lab.view.playing
+    lab.play()
+    old = lab.session.run
+    await until(lambda: old.steps >= steps + 50)
+    press(lab, "reset")
+    await until(lambda: lab.session.run is not old)
+    steps = old.steps
+    await asyncio.sleep(0.1)
+    assert (old.steps, lab.session.run.steps) == (steps, 0)  # no work on the previous run continues
 
 
-def test_reset_ends_the_work_on_the_previous_run() -> None:
-    async def story() -> None:
-        lab = sine_lab()
-        lab.play()
-        await until(lambda: lab.session.run.steps >= 50)
-        old = lab.session.run
-        press(lab, "reset")
-        await until(lambda: lab.session.run is not old)
-        steps = old.steps
-        await asyncio.sleep(0.1)
-        assert (old.steps, lab.session.run.steps) == (steps, 0)
-
-    in_kernel(story)
+@kernel_test
+async def test_controls_may_change_on_any_thread_while_two_labs_run() -> None:
+    lab, other = sine_lab(rho=0.0), bowl_lab()
+    run = lab.session.run
+    lab.play()
+    other.play()
+    for number, rho in enumerate((0.001, 0.002, 0.004), start=1):
+        steps = run.steps
+        thread = threading.Thread(target=lambda rho=rho: move(lab, rho=rho))
+        thread.start()
+        await until(lambda n=number, s=steps: len(run.changes) == n + 1 and run.steps > s + 50)
+        thread.join()
+    await until(lambda: other.session.run.steps >= 200)
+    lab.pause()
+    other.pause()
+    assert [settings.rho for _, settings in run.changes] == [0.0, 0.001, 0.002, 0.004]
+    assert lab.session.run is run
 
 
 Effect = tuple[Callable[[Lab], object], Callable[[Lab], object]]
@@ -463,142 +431,133 @@ ACTIONS: dict[str, Effect] = {  # what happens while a Reset is in progress, and
 
 @pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize("seed", [0, 1], ids=["same start", "another start"])
-def test_a_reset_is_completed_whatever_is_pressed_at_whichever_moment(
+@kernel_test
+async def test_a_reset_is_completed_whatever_is_pressed_at_whichever_moment(
     name: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pieces of work are done one at a time, with a picture after each, and the action after the k-th."""
     monkeypatch.setattr("samviz.problems.Problem.at_once", 400)  # a slice of five pieces
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
 
-    async def story() -> None:
-        act, effect = ACTIONS[name]
-        lab = Lab(quadratic([3.0, 2.0, 1.0]), rho=0.01, lr=0.05, device="cpu")
-        scheduler = lab.scheduler
-        scheduler.wake = lambda: None  # type: ignore[method-assign]
+    act, effect = ACTIONS[name]
+    lab = Lab(quadratic([3.0, 2.0, 1.0]), rho=0.01, lr=0.05, device="cpu")
+    scheduler = lab.scheduler
+    scheduler.wake = lambda: None  # type: ignore[method-assign]
 
-        async def advance() -> bool:
-            await asyncio.sleep(0)  # what was posted
-            scheduler.drawn_at, scheduler.due = -np.inf, True
-            return scheduler._advance() and bool(scheduler.required or scheduler.work)
+    async def advance() -> bool:
+        await asyncio.sleep(0)  # what was posted
+        scheduler.drawn_at, scheduler.due = -np.inf, True
+        return scheduler._advance() and bool(scheduler.required or scheduler.work)
 
-        moment, completed = 0, False
-        while not completed:
-            lab.set(rho=0.01, plane="hessian", compare=False, seed=0)
-            lab.play()
-            for _ in range(3):
-                await advance()
-            old = lab.session.run
-            lab.set(seed=seed)
-            press(lab, "reset")
-            for _ in range(moment):
-                await advance()
-            completed = lab.session.run is not old
-            act(lab)
-            while await advance() or lab.session.run is old:
-                if lab.view.playing and lab.session.run is not old:
-                    break
-            assert effect(lab), moment
-            assert lab.session.run.seed == seed
-            assert lab.session.run.steps <= 1 or lab.view.playing
-            assert lab.view.alert == ""
-            press(lab, "pause")
-            while await advance():
-                pass
-            moment += 1
-        assert moment > 5
-
-    in_kernel(story)
-
-
-def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
-    async def story() -> None:
-        lab = sine_lab()
-
-        def broken(n: int = 1) -> None:
-            raise ZeroDivisionError("on purpose")
-
-        lab.session.run.step = broken  # type: ignore[method-assign]
+    moment, completed = 0, False
+    while not completed:
+        lab.set(rho=0.01, plane="hessian", compare=False, seed=0)
         lab.play()
-        await until(lambda: bool(lab.view.alert))
-        assert "ZeroDivisionError: on purpose" in lab.view.alert
-        assert not lab.view.playing
-        lab.reset()
-        await at_rest(lab)
+        for _ in range(3):
+            await advance()
+        old = lab.session.run
+        lab.set(seed=seed)
+        press(lab, "reset")
+        for _ in range(moment):
+            await advance()
+        completed = lab.session.run is not old
+        act(lab)
+        while await advance() or lab.session.run is old:
+            if lab.view.playing and lab.session.run is not old:
+                break
+        assert effect(lab), moment
+        assert lab.session.run.seed == seed
+        assert lab.session.run.steps <= 1 or lab.view.playing
         assert lab.view.alert == ""
-        lab.play()
-        await until(lambda: lab.session.run.steps >= 50)
-        lab.pause()
+        press(lab, "pause")
+        while await advance():
+            pass
+        moment += 1
+    assert moment > 5
 
-    in_kernel(story)
+
+@kernel_test
+async def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> None:
+    lab = sine_lab()
+
+    def broken(n: int = 1) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    lab.session.run.step = broken  # type: ignore[method-assign]
+    lab.play()
+    await until(lambda: bool(lab.view.alert))
+    assert "ZeroDivisionError: on purpose" in lab.view.alert
+    assert not lab.view.playing
+    lab.reset()
+    await at_rest(lab)
+    assert lab.view.alert == ""
+    lab.play()
+    await until(lambda: lab.session.run.steps >= 50)
+    lab.pause()
+
+
+@pytest.fixture
+def ignored_interrupts() -> Iterator[None]:
+    """Ignore SIGINT, as a kernel does between cells."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself SIGINT there")
-def test_an_interrupt_pauses_playing_labs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between cells a kernel ignores SIGINT; a lab handles it while it plays."""
-
-    async def story() -> None:
-        labs = [bowl_lab() for _ in range(2)]
-        for lab in labs:
-            lab.play()
-        await until(lambda: all(lab.session.run.steps >= 50 for lab in labs))
-        os.kill(os.getpid(), signal.SIGINT)
-        for lab in labs:
-            await at_rest(lab)
-            assert lab.view.alert == "Interrupted; press Play to continue."
-            assert not lab.view.playing
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        steps = labs[0].session.run.steps
-        labs[0].play()
-        await until(lambda: labs[0].session.run.steps >= steps + 50)
-        labs[0].pause()
-        await at_rest(labs[0])
-        assert labs[0].view.alert == ""
-
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        in_kernel(story)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_another_handler_of_interrupts_is_left_alone() -> None:
-    async def story() -> None:
-        lab = bowl_lab()
-        handler = signal.getsignal(signal.SIGINT)
+@pytest.mark.usefixtures("ignored_interrupts")
+@kernel_test
+async def test_an_interrupt_pauses_playing_labs() -> None:
+    labs = [bowl_lab() for _ in range(2)]
+    for lab in labs:
         lab.play()
-        await until(lambda: lab.session.run.steps >= 50)
-        assert signal.getsignal(signal.SIGINT) is handler
-        lab.pause()
-
-    in_kernel(story)
-
-
-def test_a_divergence_while_playing_stops_the_loop() -> None:
-    async def story() -> None:
-        lab = sine_lab()
-        lab.play()
-        lab.set(lr=5.0)
-        await until(lambda: "diverged at step" in lab.view.alert)
+    await until(lambda: all(lab.session.run.steps >= 50 for lab in labs))
+    os.kill(os.getpid(), signal.SIGINT)
+    for lab in labs:
         await at_rest(lab)
-        lab.play()
+        assert lab.view.alert == "Interrupted; press Play to continue."
         assert not lab.view.playing
-        assert "press Reset" in lab.view.alert
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    steps = labs[0].session.run.steps
+    labs[0].play()
+    await until(lambda: labs[0].session.run.steps >= steps + 50)
+    labs[0].pause()
+    await at_rest(labs[0])
+    assert labs[0].view.alert == ""
 
-    in_kernel(story)
+
+@kernel_test
+async def test_another_handler_of_interrupts_is_left_alone() -> None:
+    lab = bowl_lab()
+    handler = signal.getsignal(signal.SIGINT)
+    lab.play()
+    await until(lambda: lab.session.run.steps >= 50)
+    assert signal.getsignal(signal.SIGINT) is handler
+    lab.pause()
 
 
-def test_without_acknowledgements_one_frame_a_second_is_drawn() -> None:
-    async def story() -> None:
-        lab = bowl_lab()
-        shown: list[float] = []
-        lab.view.show = lambda figure, can_acknowledge: shown.append(time.monotonic())  # type: ignore[method-assign]
-        lab.scheduler.ready = lambda: False
-        lab.play()
-        await asyncio.sleep(2.3)
-        lab.pause()
-        assert 1 <= len(shown) <= 4
+@kernel_test
+async def test_a_divergence_while_playing_stops_the_loop() -> None:
+    lab = sine_lab()
+    lab.play()
+    lab.set(lr=5.0)
+    await until(lambda: "diverged at step" in lab.view.alert)
+    await at_rest(lab)
+    lab.play()
+    assert not lab.view.playing
+    assert "press Reset" in lab.view.alert
 
-    in_kernel(story)
+
+@kernel_test
+async def test_without_acknowledgements_one_frame_a_second_is_drawn() -> None:
+    lab = bowl_lab()
+    shown: list[float] = []
+    lab.view.show = lambda figure, can_acknowledge: shown.append(time.monotonic())  # type: ignore[method-assign]
+    lab.scheduler.ready = lambda: False
+    lab.play()
+    await asyncio.sleep(2.3)
+    lab.pause()
+    assert 1 <= len(shown) <= 4
 
 
 # without a front end

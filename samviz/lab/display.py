@@ -55,7 +55,7 @@ def static_picture(plain: dict[str, Any], alt: str) -> Any:
 
 
 def display_widget(view: Any, static: Callable[[], Any]) -> None:
-    """Show a widget, and what `static` returns as well if nobody can click or no widget comes up."""
+    """Show a widget, and what `static` returns as well without a front end or if no widget comes up."""
     from IPython.core.getipython import get_ipython
     from IPython.display import HTML, display
 

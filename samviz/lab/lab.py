@@ -129,8 +129,8 @@ class Lab(Panel):
         settings, n, seed = self.session.run.settings.row(), self.problem.samples, self.session.run.seed
         square = bool(self.problem.square_targets)
         rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
-        rates = [settings["lr"], *(preset["lr"] for preset in self.presets.values())]
         rho, lr = settings["rho"], settings["lr"]
+        rates = [lr, *(preset["lr"] for preset in self.presets.values())]
         controls: dict[str, Control] = {
             "rho": Slider("ρ radius", rho, [0.0, *decades(-3, 0)], high=max(100.0, rho)),
             "lr": Slider("η learning rate", lr, decades(-4, 1), low=min(1e-9, *rates), high=max(100.0, *rates)),
@@ -205,8 +205,7 @@ class Lab(Panel):
         if self.scheduler.loop is None:
             raise RuntimeError("play needs a running kernel; in a script use lab.run(n)")
         if self.session.stopped and not self.scheduler.required:
-            self.view.alert = self.session.stop_text
-            return
+            return  # the alert says why
         self.view.playing, self.view.alert = True, ""
         self.scheduler.wake()
 
@@ -296,7 +295,7 @@ class Lab(Panel):
     # how controls reach the run
 
     def _act(self, name: Any, value: Any) -> None:
-        """Do what a button, a preset or a pasted text asks for."""
+        """Handle a button, a preset or a pasted text."""
         try:
             if name in ("preset", "load"):
                 getattr(self, name)(value)
@@ -387,17 +386,14 @@ class Lab(Panel):
 
 def presets(problem: Problem, sharpness: float) -> dict[str, dict[str, Any]]:
     """Return the values of the controls by the name of a preset: ηλ₁ is near 0.75, and near 1.5 at SAM's edge."""
-    n = problem.samples
-    batch = {"batch_size": n} if n > 1 else {}
-    sam = {"rule": "sam", "lr": nice(0.75 / max(sharpness, 1e-6))} | batch
+    slow, fast = (nice(rate / max(sharpness, 1e-6)) for rate in (0.75, 1.5))
+    sam = {"rule": "sam", "lr": slow} | ({"batch_size": problem.samples} if problem.samples > 1 else {})
     named = {
         "gradient descent": sam | {"rho": 0.0},  # SAM at ρ = 0, so that raising ρ shows what SAM does
         THEOREM: sam | {"rho": 0.005},
-        "SAM, large ρ (its edge)": sam | {"rho": 0.02, "lr": nice(1.5 / max(sharpness, 1e-6))},
+        "SAM, large ρ (its edge)": sam | {"rho": 0.02, "lr": fast},
     }
-    if n > 1:
-        named["1-SAM"] = sam | {"rho": 0.1, "batch_size": 1}
-    return named
+    return named | ({"1-SAM": sam | {"rho": 0.1, "batch_size": 1}} if problem.samples > 1 else {})
 
 
 def suitable_steps_per_frame(problem: Problem) -> int:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 MAX_FRAMES_PER_S = 15  # a browser that draws all the time handles clicks late
-REPLY_TIMEOUT_S = 1.0  # draw for a browser that has not answered for so long: `show` then asks whether it is there
+REPLY_TIMEOUT_S = 1.0  # draw for a browser that has not answered for so long; `show` then requests an answer
 
 _running: set[Scheduler] = set()
 
@@ -21,11 +21,10 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle_interrupts(handle: bool) -> None:
-    """Handle SIGINT if nobody else does, or ignore it again.
+    """Handle SIGINT, or ignore it again, unless another handler is installed.
 
     Between cells ipykernel ignores SIGINT. While it handles a cell or a message it has its own handler, and afterwards
-    restores the previous one. Therefore this is called before each piece of work. The handler that remains after the
-    last piece is at worst `_interrupt`, which then does nothing.
+    restores the previous one, so this is called before each piece of work.
     """
     before, after = (signal.SIG_IGN, _interrupt) if handle else (_interrupt, signal.SIG_IGN)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is before:
@@ -49,10 +48,10 @@ class Scheduler:
         fail: Callable[[BaseException], None],
         report: Callable[[Any], None],
     ) -> None:
-        """Take the functions that return the next work, draw, tell whether the browser is ready, and show an error.
+        """Use these functions to get the next work, to draw, to see whether the browser is ready, and to show errors.
 
-        The argument of `draw` is whether the kernel can receive an acknowledgement. `report` is called with what each
-        piece of work yields, and with None at the end of the work.
+        `draw` gets whether the kernel can receive an acknowledgement, and `report` what each piece of work yields, and
+        None at its end.
         """
         self.next_work, self.draw, self.ready, self.fail, self.report = next_work, draw, ready, fail, report
         try:

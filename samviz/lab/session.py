@@ -46,15 +46,12 @@ class Session:
 
     Attributes:
         run: the present run.
-        start: where it began, (dim,).
-        x0: where every run begins, (dim,); None for a gradient-descent minimum.
-        plane: the kind of plane that is sliced, a key of `PLANES`.
-        landscape: the slice of the loss.
+        start, x0: where it began, (dim,), and where every run begins, None for a gradient-descent minimum.
+        plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
         ghost: the history of the previous run, or None.
         stopped: why the run cannot continue; empty while it can.
         estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
         notice: what the learner should know about the last work; empty for nothing.
-        speed: recent steps per second, 0 while unknown.
     """
 
     landscape: Landscape
@@ -133,7 +130,7 @@ class Session:
                 self.run.step(n)
             except Diverged:
                 self.stopped = self.run.why_diverged()
-                self.notice = self.stop_text
+                self.notice = f"{self.stopped} The history is kept; lower η and press Reset."
                 return
             self._step_cost = max(perf_counter() - began, 1e-9) / n  # a coarse clock may not have ticked
             steps -= n
@@ -142,11 +139,6 @@ class Session:
                 self.estimates.append({"step": self.run.steps, "curvature": curvature})
                 _limit_rows(self.estimates)
             yield None
-
-    @property
-    def stop_text(self) -> str:
-        """Why the run stopped, and what to do."""
-        return f"{self.stopped} The history is kept; lower η and press Reset."
 
     def look(self, now: float | None = None, *, live: bool = False) -> Iterator[Progress]:
         """Measure the present iterate if that has not been done, and slice the loss if the slice is out of date."""

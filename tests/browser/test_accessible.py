@@ -13,7 +13,7 @@ from samviz.figures.export import page as page_of
 from samviz.figures.style import DARK_PAPER
 
 from .pages import offline, violations
-from .panels import GRAPH, wait
+from .panels import GRAPH, settled, wait
 
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
@@ -83,37 +83,30 @@ def test_words_in_the_pictures_stand_out_from_the_ground(notebook: Any, theme: s
         assert contrast >= 4.5, (theme, text)
 
 
-def test_the_picture_follows_the_page_and_back(notebook: Any) -> None:
-    themed(notebook, "JupyterLab Light")  # which waits for the pictures
-    themed(notebook, "JupyterLab Dark")
-    card = notebook.page.locator(CARD).first
-    assert card.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 25, 31)"
+def card_ground(notebook: Any) -> str:
+    """The background colour of the first card."""
+    return notebook.page.locator(CARD).first.evaluate("node => getComputedStyle(node).backgroundColor")
+
+
+def test_cards_follow_the_page_and_not_the_system(notebook: Any) -> None:
+    """The pages of VS Code and Colab cannot be opened here, but the marks that they put on a page can be set."""
+    page = notebook.page
+    themed(notebook, "JupyterLab Dark")  # which waits for the figures
+    assert card_ground(notebook) == "rgb(20, 25, 31)"
     themed(notebook, "JupyterLab Light")
-
-
-def test_a_white_page_stays_white_where_the_system_is_dark(notebook: Any) -> None:
-    notebook.page.emulate_media(color_scheme="dark")
-    notebook.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    ground = notebook.page.locator(CARD).first.evaluate("node => getComputedStyle(node).backgroundColor")
-    notebook.page.emulate_media(color_scheme="light")
-    assert ground == "rgb(255, 255, 255)"
-
-
-@pytest.mark.parametrize(
-    ("put", "take"),
-    [
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert card_ground(notebook) == "rgb(255, 255, 255)"
+    page.emulate_media(color_scheme="light")
+    paper = f"{GRAPH.format(0)}.layout.paper_bgcolor"
+    for mark, unmark in (
         ("body.classList.add('vscode-dark')", "body.classList.remove('vscode-dark')"),
         ("documentElement.setAttribute('theme', 'dark')", "documentElement.removeAttribute('theme')"),
-    ],
-    ids=["VS Code", "Colab"],
-)
-def test_dark_hosts_other_than_jupyter_are_known(notebook: Any, put: str, take: str) -> None:
-    """They cannot be run here; what they put on their pages can."""
-    paper = "() => document.querySelector('.samviz-graph').layout.paper_bgcolor"
-    notebook.page.evaluate(f"document.{put}")
-    notebook.page.wait_for_function(f"() => ({paper})() === '#14191f'")
-    notebook.page.evaluate(f"document.{take}")
-    notebook.page.wait_for_function(f"() => ({paper})() === 'white'")
+    ):
+        page.evaluate(f"document.{mark}")
+        wait(notebook, f"{paper} === '{DARK_PAPER}'")
+        page.evaluate(f"document.{unmark}")
+        wait(notebook, f"{paper} === 'white'")
 
 
 FOCUSABLE = """card => [...card.querySelectorAll('button, input, select, a[href], [tabindex="0"]')]
@@ -153,27 +146,28 @@ def test_tab_reaches_every_control_in_order_and_leaves(notebook: Any, number: in
     assert [look for look in looks if look["size"] < 24] == []
 
 
-def test_each_control_says_its_name_and_the_figure_what_it_shows(notebook: Any) -> None:
+def description(card: Any) -> str:
+    """The text that describes the figure of a card."""
+    text = "node => document.getElementById(node.getAttribute('aria-describedby'))?.textContent"
+    return card.locator(".samviz-graph").evaluate(text) or ""
+
+
+def test_each_control_has_a_name_and_each_figure_a_description_that_changes_with_it(notebook: Any) -> None:
     for number in range(len(CELLS)):
         card = notebook.page.locator(CARD).nth(number)
         tree = card.aria_snapshot()
         assert not re.search(r"^\s*- (button|textbox|slider|combobox|checkbox)(:| \[|$)", tree, re.M), tree
-        figure = card.locator(".samviz-graph")
-        assert figure.get_attribute("aria-label")
-        words = "node => document.getElementById(node.getAttribute('aria-describedby'))?.textContent"
-        assert re.search(r"step 200|steps|ρ", figure.evaluate(words) or ""), number
-
-
-def test_the_words_about_a_picture_change_with_it(notebook: Any) -> None:
-    figure = notebook.page.get_by_role("figure").nth(1)
-    words = "node => document.getElementById(node.getAttribute('aria-describedby')).textContent"
-    before = figure.evaluate(words)
+        assert card.locator(".samviz-graph").get_attribute("aria-label")
+        assert re.search(r"step 200|steps|ρ", description(card)), number
+    card = notebook.page.locator(CARD).nth(1)
+    before = description(card)
     notebook.page.get_by_role("slider", name="η (λ₁ = 2)", exact=True).press("ArrowLeft")
-    notebook.until("panel.scheduler.idle and panel.view._seq == panel.view._ack", seconds=60)
-    after = figure.evaluate(words)
-    assert after != before
-    spoken = notebook.page.locator(CARD).nth(1).get_by_role("status")
-    spoken.filter(has_text=after).wait_for()
+    settled(notebook)
+    assert description(card) != before
+    card.get_by_role("status").filter(has_text=description(card)).wait_for()
+    titles = notebook.page.locator(".modebar-btn").evaluate_all("nodes => nodes.map(node => node.dataset.title)")
+    assert {title.lower() for title in titles} == {"download plot as a png", "zoom", "pan", "reset axes"}
+    assert notebook.page.locator(".modebar-btn--logo, a[href*='plotly']").count() == 0
 
 
 def test_the_status_is_not_chatty_while_it_plays(notebook: Any) -> None:
@@ -249,18 +243,6 @@ def test_nothing_fades_where_less_motion_is_wanted(notebook: Any) -> None:
     notebook.page.emulate_media(reduced_motion="no-preference")
 
 
-def titles(page: Any) -> set[str]:
-    """What plotly's buttons are called."""
-    names = page.locator(".modebar-btn").evaluate_all("nodes => nodes.map(node => node.dataset.title)")
-    return {name.lower() for name in names}
-
-
-def test_no_button_sends_the_picture_anywhere(notebook: Any) -> None:
-    assert titles(notebook.page) == {"download plot as a png", "zoom", "pan", "reset axes"}
-    logos = notebook.page.locator(".modebar-btn--logo, a[href*='plotly']")
-    assert logos.count() == 0
-
-
 @pytest.fixture
 def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page with three pictures that play, in a system of the theme that the test asks for."""
@@ -303,7 +285,8 @@ def test_an_exported_page_is_dark_where_the_system_is(exported: Any) -> None:
 
 @pytest.mark.parametrize("exported", ["light"], indirect=True)
 def test_an_exported_page_speaks_at_the_end_and_uploads_nothing(exported: Any) -> None:
-    assert not any("share" in title or "cloud" in title or "studio" in title for title in titles(exported))
+    titles = exported.locator(".modebar-btn").evaluate_all("nodes => nodes.map(node => node.dataset.title)")
+    assert not re.search("share|cloud|studio", " ".join(titles), re.IGNORECASE)
     output = exported.locator("output")
     assert output.get_attribute("aria-live") == "off"
     exported.get_by_role("slider", name="picture").press("Home")

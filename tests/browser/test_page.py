@@ -118,7 +118,7 @@ MOVES: dict[str, list[Move]] = {
         Move("slider", "ρ radius", "Home", "rho", 0.01, "at ρ = 0.01 "),
         Move("slider", "distance to Γ, ×", "Home", "left", 0.001, "worst 1.07"),
         Move("slider", "λ₁/λ₂", "End", "ratio", 10, "(0.100)"),
-        Move("combobox", "bowl", "valley: minima along a line", "bowl", "valley", "foot"),
+        Move("combobox", "bowl", "valley: minima along a line", "bowl", "valley", "minimizer Φ(x)"),
         Move("combobox", "bowl", "bent: not quadratic", "bowl", "bent", "minimum"),
     ],
     "cycle": [
@@ -138,7 +138,7 @@ MOVES: dict[str, list[Move]] = {
         Move("combobox", "contours of", "trace", "shown", "trace", None),
         Move("checkbox", "exact L_Avg", True, "average", True, "exact L_Avg: trace"),
         Move("checkbox", "SAM", False, "sam", False, "exact L_Avg: trace"),
-        Move("checkbox", "exact L_Avg", False, "average", False, "Gradient descent stays where it came down."),
+        Move("checkbox", "exact L_Avg", False, "average", False, "Gradient descent does not move along the floor."),
         Move("checkbox", "gradient descent", False, "gd", False, "Choose a method."),
         Move("checkbox", "SAM", True, "sam", True, "SAM: λ₁"),
     ],
@@ -146,7 +146,7 @@ MOVES: dict[str, list[Move]] = {
     "flow": [
         Move("slider", "η learning rate", "ArrowLeft", "lr", 0.027, "t = 148,"),
         Move("slider", "ρ radius", "ArrowLeft", "rho", 0.45, "t = 183,"),
-        Move("combobox", "method", "1-SAM: Eq. 18, trace", "kind", "average", "Eq. 18 says (0.7"),
+        Move("combobox", "method", "1-SAM: Eq. 18, trace", "kind", "average", "Eq. 18 predicts (0.7"),
     ],
     "batches": [
         Move("slider", "ρ radius", "End", "rho", 0.2, "Step 1600, τ = ηρ²t = 1.28."),
@@ -455,7 +455,7 @@ def test_a_training_is_watched_steered_and_stopped(page: Notebook) -> None:
     wait(page, f"{graph}.data.find(trace => trace.name === 'λ₁')?.x.length > 3")
     found.get_by_role("slider", name="ρ radius", exact=True).press("ArrowRight")
     page.until("optimizer.param_groups[0]['rho']", lambda rho: rho == 0.055)
-    wait(page, f"{graph}.layout.annotations.some(note => note.text.trim().endsWith('0.05 → 0.055'))")
+    wait(page, f"{graph}.data.some(trace => [trace.text].flat().join().includes('0.05 → 0.055'))")
     press(found, "Stop")
     sentence.filter(has_text="Stopped").wait_for()
     assert not page.kernel("watch.training")

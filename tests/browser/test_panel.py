@@ -158,7 +158,7 @@ def test_a_zoom_moves_the_handle_and_remains_until_a_double_click(panel):
     x, _ = point(panel)
     area = panel.page.locator(".samviz-graph .nsewdrag").first
     box = area.bounding_box()
-    drag(panel, (box["x"] + box["width"] / 2, box["y"] + 20), (box["x"] + 0.75 * box["width"], box["y"] + 300), steps=5)
+    drag(panel, (box["x"] + box["width"] / 2, box["y"] + 20), (box["x"] + box["width"] - 60, box["y"] + 300), steps=5)
     wait(panel, f"{GRAPH_0}.layout.xaxis.range[0] > -0.5")
     middle = "document.querySelector('.samviz-handle').getBoundingClientRect().x + 20"
     wait(panel, f"Math.abs({middle} - {x}) > 5")

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Notebook
-from .panels import lab_in, typed
+from .panels import lab_in, press, typed
 
-RESETS = 20
 CELLS = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
     "lab = Lab(mlp([64, 16, 10], data='digits'), rho=0.05)\nlab",  # whose landscape takes long to slice
@@ -22,11 +21,11 @@ def test_resets_while_it_plays_and_a_slider_moves(open_notebook: Callable[..., N
     notebook = open_notebook("resets.ipynb", CELLS)
     notebook.run_all()
     lab = lab_in(notebook)
-    for number in range(RESETS):
-        lab.get_by_role("button", name="Play", exact=True).click()
-        notebook.until("lab.session.run.steps", lambda steps: steps > 0, seconds=60)
+    for number in range(20):
+        press(lab, "Play")
+        notebook.until("lab.session.run.steps > 0", seconds=60)
         old = notebook.kernel("id(lab.session.run)")
-        lab.get_by_role("button", name="Reset", exact=True).click()
+        press(lab, "Reset")
         notebook.page.wait_for_timeout(50 * number)  # from at once to nearly a second later
         radius = 0.05 + 0.001 * (number + 1)
         typed(notebook, "ρ radius", f"{radius:g}")

@@ -1,4 +1,4 @@
-"""A kernel that stops answering while the lab plays: the page does not claim that it plays on."""
+"""A kernel that stops answering while the lab plays: the page does not claim that it still plays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ CELLS = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), rho=0.01)\nlab",
 ]
-STEPS = "lab.session.run.steps"
 
 
-def test_a_playing_lab_tells_an_interrupted_a_silent_and_a_lost_kernel(open_notebook: Callable[..., Notebook]) -> None:
+def test_a_playing_lab_shows_that_its_kernel_is_interrupted_silent_or_lost(
+    open_notebook: Callable[..., Notebook],
+) -> None:
     """Takes long because the page waits for eight seconds before it calls a kernel silent, here twice."""
     notebook = open_notebook("silence.ipynb", CELLS)
     notebook.run_all()
@@ -25,15 +26,12 @@ def test_a_playing_lab_tells_an_interrupted_a_silent_and_a_lost_kernel(open_note
     play, pause = (lab.get_by_role("button", name=name, exact=True) for name in ("Play", "Pause"))
 
     play.click()
-    notebook.until(STEPS, lambda steps: steps > 50, seconds=60)
+    notebook.until("lab.session.run.steps > 50", seconds=60)
     notebook.page.wait_for_timeout(500)  # the click's own message is over: no cell and no message is being handled
-    kernel = next(s for s in notebook.server.rest("sessions") if s["path"] == notebook.name)["kernel"]["id"]
-    notebook.server.rest(f"kernels/{kernel}/interrupt", "POST")
+    notebook.interrupt()
     alert.filter(has_text="Interrupted; press Play to continue.").wait_for()
     play.click()
     pause.wait_for()
-    steps = notebook.kernel(STEPS)
-    notebook.until(STEPS, lambda later: later > steps, seconds=60)
     status.filter(has_text="steps/s").wait_for()
 
     process = notebook.kernel("__import__('os').getpid()")
@@ -46,7 +44,7 @@ def test_a_playing_lab_tells_an_interrupted_a_silent_and_a_lost_kernel(open_note
         os.kill(process, signal.SIGCONT)
     pause.wait_for()
     status.filter(has_text="steps/s").wait_for()
-    assert alert.inner_text() != "The kernel does not answer."
+    assert "does not answer" not in alert.inner_text()
 
     os.kill(process, signal.SIGKILL)
     play.wait_for(timeout=60_000)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .panels import GRAPH, wait
+from .panels import GRAPH, press, wait
 
 SECONDS = float(os.environ.get("SAMVIZ_SOAK_SECONDS", "60"))
 WARM = min(60.0, SECONDS / 3)  # when the measuring begins
@@ -45,11 +45,10 @@ FAILED = re.compile(r"\w*(Error|Exception)|Interrupted|The picture cannot|The ke
 SLIDERS = "ρ radius", "η learning rate", "batch size"
 TEXTS = "0", "0.005", "0.02", "0.1", "1", "3", "7", "abc", "-1", "1e9", ""
 KEYS = "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"
-BUTTONS = "Step", "Reset", "Re-centre"
 
 
 class Monkey:
-    """Makes moves at random, as a learner might, and notes what it sees."""
+    """Makes random moves, as a learner might, and records the alerts that it reads."""
 
     def __init__(self, notebook: Notebook, seed: int) -> None:
         self.page, self.random = notebook.page, Random(seed)
@@ -58,19 +57,17 @@ class Monkey:
         self.alerts: set[str] = set()
 
     def move(self) -> None:
-        """One move in one of the labs; first what an alert asks for."""
-        lab, random = self.random.choice(self.labs), self.random
+        """Make one move in one of the labs; first what an alert asks for."""
+        lab = self.random.choice(self.labs)
         alert = lab.locator(".samviz-alert").inner_text()
-        if alert:
-            self.alerts.add(alert)
+        self.alerts |= {alert} - {""}
         if "press Reset" in alert:
             self.moves["reset after divergence"] += 1
             lab.get_by_label("preset").select_option(index=1)
-            lab.get_by_role("button", name="Reset", exact=True).click()
+            press(lab, "Reset")
             lab.locator(".samviz-play").click()
             return
-        names = ["keys", "drag", "drag", "typed", "typed", "choice", "button", "play", "ghost", "scroll"]
-        name = random.choice(names)
+        name = self.random.choice(["keys", "drag", "drag", "typed", "typed", "choice", "click", "click", "scroll"])
         self.moves[name] += 1
         getattr(self, name)(lab)
 
@@ -82,35 +79,29 @@ class Monkey:
 
     def drag(self, lab: Any) -> None:
         slider = lab.get_by_role("slider", name=self.random.choice(SLIDERS), exact=True)
-        slider.evaluate("node => node.scrollIntoView({ block: 'center' })")  # which waits for nothing to stand still
+        slider.evaluate("node => node.scrollIntoView({ block: 'center' })")  # does not wait for the page to rest
         box = slider.bounding_box()
-        x, y = box["x"], box["y"] + box["height"] / 2
-        start, end = (x + box["width"] * self.random.uniform(0.05, 0.85) for _ in range(2))
+        y = box["y"] + box["height"] / 2
+        start, end = (box["x"] + box["width"] * self.random.uniform(0.05, 0.85) for _ in range(2))
         self.page.mouse.move(start, y)
         self.page.mouse.down()
         self.page.mouse.move(end, y, steps=self.random.randint(3, 30))
         self.page.mouse.up()
 
     def typed(self, lab: Any) -> None:
-        name = self.random.choice([*(f"{slider}, typed" for slider in SLIDERS), "seed"])
-        field = lab.get_by_label(name, exact=True)
+        field = lab.get_by_label(self.random.choice([*(f"{slider}, typed" for slider in SLIDERS), "seed"]), exact=True)
         field.fill(self.random.choice(TEXTS))
         field.press(self.random.choice(["Enter", "Tab"]))
 
     def choice(self, lab: Any) -> None:
         select = lab.get_by_label(self.random.choice(["rule", "plane", "preset", "steps per frame"]), exact=True)
-        count = select.locator("option:not([disabled])").count()
-        first = select.locator("option[disabled]").count()
-        select.select_option(index=first + self.random.randrange(count))
+        options = select.locator("option:not([disabled])").evaluate_all("nodes => nodes.map(option => option.value)")
+        select.select_option(self.random.choice(options))
 
-    def button(self, lab: Any) -> None:
-        lab.get_by_role("button", name=self.random.choice(BUTTONS), exact=True).click()
-
-    def play(self, lab: Any) -> None:
-        lab.locator(".samviz-play").click()
-
-    def ghost(self, lab: Any) -> None:
-        lab.get_by_label("ghost of the last run").click()
+    def click(self, lab: Any) -> None:
+        ghost = lab.get_by_label("ghost of the last run")
+        buttons = [lab.get_by_role("button", name=name, exact=True) for name in ("Step", "Reset", "Re-centre")]
+        self.random.choice([*buttons, ghost, lab.locator(".samviz-play")]).click()
 
     def scroll(self, lab: Any) -> None:
         self.page.locator(".jp-Cell").first.evaluate("node => node.scrollIntoView()")  # the labs leave the view
@@ -119,7 +110,7 @@ class Monkey:
 
 
 class Watch:
-    """Measures the kernel and the page as they go."""
+    """Measures the kernel and the page."""
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook, self.began = notebook, monotonic()
@@ -132,31 +123,21 @@ class Watch:
         return monotonic() - self.began
 
     def sample(self) -> None:
-        """What must not grow: the kernel's memory and threads, the page's heap, nodes and listeners."""
+        """Measure what must not grow: the kernel's memory and threads, the page's heap, nodes and listeners."""
         self.cdp.send("HeapProfiler.collectGarbage")
         page = {metric["name"]: metric["value"] for metric in self.cdp.send("Performance.getMetrics")["metrics"]}
         rss, python, threads, frames, steps = self.notebook.kernel(SAMPLE, 60)
-        self.samples.append(
-            {
-                "at": self.seconds(),
-                "kernel RSS, MB": rss / 1e6,
-                "JS heap, MB": page["JSHeapUsedSize"] / 1e6,
-                "DOM nodes": page["Nodes"],
-                "event listeners": page["JSEventListeners"],
-                "threads of Python": python,
-                "threads": threads,
-                "frames": sum(frames),
-                "steps": sum(steps),
-            }
-        )
+        numbers = {"at": self.seconds(), "frames": sum(frames), "steps": sum(steps)}
+        numbers |= {"kernel RSS, MB": rss / 1e6, "JS heap, MB": page["JSHeapUsedSize"] / 1e6}
+        numbers |= {"DOM nodes": page["Nodes"], "event listeners": page["JSEventListeners"]}
+        self.samples.append(numbers | {"threads of Python": python, "threads": threads})
         print({name: round(value, 1) for name, value in self.samples[-1].items()}, flush=True)
 
     def ends(self, name: str) -> tuple[float, float]:
-        """The medians of the first and of the last quarter of what was measured: a single sample says little."""
+        """Return the medians of the first and of the last quarter of the samples: a single sample varies."""
         measured = [sample[name] for sample in self.samples if sample["at"] >= WARM]
         quarter = max(1, len(measured) // 4)
-        early, late = measured[:quarter], measured[-quarter:]
-        return median(early), median(late)
+        return median(measured[:quarter]), median(measured[-quarter:])
 
 
 def try_everything(notebook: Notebook, monkey: Monkey) -> None:
@@ -171,24 +152,20 @@ def try_everything(notebook: Notebook, monkey: Monkey) -> None:
 
 
 def answers(notebook: Notebook, number: int) -> None:
-    """A lab resets, plays, and shows the mark of a slider that moves."""
+    """A lab resets, plays, and marks the move of a slider."""
     lab, name = notebook.page.locator(".samviz-lab").nth(number), NAMES[number]
     if notebook.kernel(f"{name}.view.playing"):
-        lab.get_by_role("button", name="Pause", exact=True).click()
+        press(lab, "Pause")
     lab.get_by_role("button", name="Play", exact=True).wait_for()
-    lab.get_by_label("rule", exact=True).select_option("sam")
-    for control, value in (("η learning rate", "0.05"), ("ρ radius", "0.01")):
-        field = lab.get_by_label(f"{control}, typed")
-        field.fill(value)
-        field.press("Enter")
-    lab.get_by_role("button", name="Reset", exact=True).click()
-    notebook.until(f"{name}.session.run.steps", lambda steps: steps == 0, seconds=60)
-    lab.get_by_role("button", name="Play", exact=True).click()
-    notebook.until(f"{name}.session.run.steps", lambda steps: steps > 20, seconds=60)
+    notebook.kernel(f"{name}.set(rule='sam', lr=0.05, rho=0.01)")
+    press(lab, "Reset")
+    notebook.until(f"{name}.session.run.steps == 0", seconds=60)
+    press(lab, "Play")
+    notebook.until(f"{name}.session.run.steps > 20", seconds=60)
     lab.get_by_role("slider", name="ρ radius", exact=True).press("ArrowRight")
     marks = f"{GRAPH.format(number)}.data.find(trace => trace.name === 'changes').text"
     wait(notebook, f"{marks}.some(text => text.includes('0.01 → 0.011'))")
-    lab.get_by_role("button", name="Pause", exact=True).click()
+    press(lab, "Pause")
     lab.locator(".samviz-status").filter(has_text="paused").wait_for()
     notebook.until(f"{name}.view._seq == {name}.view._ack", seconds=60)
 

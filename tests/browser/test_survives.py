@@ -1,7 +1,4 @@
-"""What befalls a kernel, a page and the line between them: a playing lab and a panel go on, or say what to do.
-
-A reload, an interrupt and a restart of a lab alone are in test_lab.py; views of a lost kernel in test_view.py.
-"""
+"""Faults of a kernel, a page and their connection: a playing lab and a panel continue, or show what to do."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from . import panels
 from .conftest import Notebook, Server, opener
 from .panels import GRAPH, says, typed, wait
 
@@ -34,59 +32,53 @@ def draw(values):
 GONE = "The kernel of this lab is gone: run its cell again."
 RADIUS = "ρ radius"
 STEPS = "lab.session.run.steps"
+DRAWN = f"{GRAPH.format(0)}?.data?.length > 3 && {GRAPH.format(1)}?.data?.length === 1"
+LAST_STEP = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'loss').x.at(-1)"
+
+
+def press(notebook: Notebook, name: str) -> None:
+    """Press a button of the lab."""
+    panels.press(notebook.page.locator(".samviz-lab"), name)
 
 
 def playing(notebook: Notebook) -> Notebook:
     """Run the notebook and start its lab."""
     notebook.run_all()
-    wait(notebook, f"{GRAPH.format(0)}?.data?.length > 3 && {GRAPH.format(1)}?.data?.length === 1")
+    wait(notebook, DRAWN)
     press(notebook, "Play")
-    notebook.until(STEPS, lambda steps: steps > 20, seconds=60)
+    notebook.until(f"{STEPS} > 20", seconds=60)
     return notebook
 
 
-def press(notebook: Notebook, name: str) -> None:
-    """Press a button of the lab."""
-    notebook.page.locator(".samviz-lab").get_by_role("button", name=name, exact=True).click()
-
-
-def drawn_step(notebook: Notebook) -> float:
-    """The last step in the lab's picture."""
-    return notebook.page.evaluate(f"() => {GRAPH.format(0)}.data.find(trace => trace.name === 'loss').x.at(-1)")
-
-
 def shows(notebook: Notebook, radius: float) -> None:
-    """Wait until the lab's picture marks that the radius was changed to this one."""
+    """Wait until the lab's figure marks a change to this radius."""
     mark = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'changes').text.some(t => t.includes('→ {radius}'))"
     wait(notebook, mark)
 
 
-def stands(notebook: Notebook, radius: float) -> None:
-    """Wait until the lab's field holds this radius."""
+def has_value(notebook: Notebook, radius: float) -> None:
+    """Wait until the lab's field has this radius."""
     wait(notebook, f"document.querySelector('[aria-label=\"{RADIUS}, typed\"]').value === '{radius}'")
 
 
-def goes_on(notebook: Notebook) -> None:
+def continues(notebook: Notebook) -> None:
     """Wait until the playing lab has drawn later steps than it shows now."""
-    before = drawn_step(notebook)
-    wait(notebook, f"{GRAPH.format(0)}.data.find(trace => trace.name === 'loss').x.at(-1) > {before + 20}")
+    wait(notebook, f"{LAST_STEP} > {notebook.page.evaluate(f'() => {LAST_STEP}') + 20}")
 
 
 def answers(notebook: Notebook, radius: float = 0.0234) -> None:
-    """Lab and panel do what a learner asks, and nothing complains."""
-    goes_on(notebook)
+    """Lab and panel respond to their controls, without an alert or an error."""
+    continues(notebook)
     typed(notebook, RADIUS, str(radius))
     shows(notebook, radius)
     press(notebook, "Pause")
     notebook.page.locator(".samviz-lab .samviz-status").filter(has_text="paused").wait_for()
     press(notebook, "Play")
-    goes_on(notebook)
+    continues(notebook)
     slider = notebook.page.get_by_role("slider", name="slope", exact=True)
-    slider.focus()
-    notebook.page.keyboard.press("End")
-    says(notebook, "It ends at 9.")
-    notebook.page.keyboard.press("ArrowLeft")
-    says(notebook, "It ends at 8.")
+    for key, value in (("End", 9), ("ArrowLeft", 8)):
+        slider.press(key)
+        says(notebook, f"It ends at {value}.")
     assert "".join(notebook.page.locator(".samviz-alert").all_inner_texts()) == ""
     assert notebook.errors == []
 
@@ -98,17 +90,17 @@ def kept(keep_notebook: Callable[..., Notebook]) -> Notebook:
 
 @pytest.fixture
 def lab(kept: Notebook) -> Notebook:
-    """A lab that plays and a panel, in a notebook that is run anew for each test."""
+    """A lab that plays and a panel, in a notebook that is run again for each test."""
     return playing(kept)
 
 
-def kernel_of(notebook: Notebook) -> int:
-    """The number of the kernel's process."""
+def process_id(notebook: Notebook) -> int:
+    """The id of the kernel's process."""
     return notebook.kernel("__import__('os').getpid()")
 
 
-def test_interrupts_do_not_end_it(lab: Notebook) -> None:
-    for n in range(8):  # while the learner moves a control: that is when a kernel heeds an interrupt
+def test_interrupts_pause_the_lab_at_most(lab: Notebook) -> None:
+    for n in range(8):  # while the learner moves a control: that is when a kernel handles an interrupt
         typed(lab, RADIUS, str(0.01 + 0.001 * n))
         lab.command("kernelmenu:interrupt")
         lab.page.wait_for_timeout(50)
@@ -119,35 +111,27 @@ def test_interrupts_do_not_end_it(lab: Notebook) -> None:
     answers(lab)
 
 
-def test_a_restarted_kernel_is_said_and_its_cell_brings_it_back(lab: Notebook) -> None:
-    lab.page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.restartKernel() }")
+@pytest.mark.parametrize("killed", [False, True], ids=["restarted", "killed"])
+def test_a_lost_kernel_is_reported_and_running_the_cells_restores_it(lab: Notebook, killed: bool) -> None:
+    if killed:
+        os.kill(process_id(lab), signal.SIGKILL)
+        dialog = lab.page.get_by_role("dialog").filter(has_text="Kernel Restarting")
+        dialog.wait_for(timeout=60_000)
+        dialog.get_by_role("button", name="Ok").click()
+    else:
+        lab.restart()
     lab.wait_idle()
     lab.page.locator(".samviz-play").click()  # it says Play once the page has noticed the silence
     lab.page.locator(".samviz-lab .samviz-alert").filter(has_text=GONE).wait_for()
     lab.page.get_by_role("slider", name="slope", exact=True).press("End")
-    gone = lab.page.locator(".samviz-panel .samviz-alert").filter(has_text="run its cell again")
-    gone.wait_for()
+    lab.page.locator(".samviz-panel .samviz-alert").filter(has_text="run its cell again").wait_for()
     playing(lab)
     assert lab.page.locator(".samviz-card").count() == 2
     answers(lab)
 
 
-def test_a_killed_kernel_is_said_and_its_cell_brings_it_back(lab: Notebook) -> None:
-    os.kill(kernel_of(lab), signal.SIGKILL)
-    dialog = lab.page.get_by_role("dialog").filter(has_text="Kernel Restarting")
-    dialog.wait_for(timeout=60_000)
-    dialog.get_by_role("button", name="Ok").click()
-    lab.wait_idle()
-    lab.page.locator(".samviz-play").click()  # it says Play once the page has noticed the silence
-    lab.page.locator(".samviz-lab .samviz-alert").filter(has_text=GONE).wait_for()
-    playing(lab)
-    answers(lab)
-
-
-def test_two_tabs_show_one_lab_and_when_all_were_closed_another_finds_it(
-    open_notebook: Callable[..., Notebook],
-) -> None:
-    """Takes long because the page is opened three times, and nobody looks for 4 s."""
+def test_two_tabs_show_one_lab_which_continues_without_any(open_notebook: Callable[..., Notebook]) -> None:
+    """Takes long because the page is opened three times, and is closed for 4 s."""
     first = playing(open_notebook("tabs.ipynb", CELLS))
     first.command("docmanager:save")
     second = open_notebook("tabs.ipynb")
@@ -158,31 +142,31 @@ def test_two_tabs_show_one_lab_and_when_all_were_closed_another_finds_it(
         shows(one, radius)
         other.page.bring_to_front()
         shows(other, radius)
-        stands(other, radius)
-        goes_on(other)
+        has_value(other, radius)
+        continues(other)
     first.page.close()
     answers(second)
 
     second.page.close()
     frames, steps = second.kernel(clock := f"(lab.view._seq, {STEPS})")
-    threading.Event().wait(4)  # nobody looks
+    threading.Event().wait(4)  # no page is open
     later, more = second.kernel(clock)
-    assert more > steps + 20  # the run goes on
-    assert later - frames <= 2  # and waits for somebody with its frames
+    assert more > steps + 20  # the run continues
+    assert later - frames <= 2  # and its frames wait for a page
     third = open_notebook("tabs.ipynb")
-    wait(third, f"{GRAPH.format(0)}?.data?.length > 3 && {GRAPH.format(1)}?.data?.length === 1")
+    wait(third, DRAWN)
     assert third.page.locator(".samviz-graph .contourlayer, .samviz-graph .heatmaplayer").count()
     third.page.get_by_role("button", name="Pause", exact=True).wait_for()
-    assert drawn_step(third) >= more
+    assert third.page.evaluate(f"() => {LAST_STEP}") >= more
     answers(third, 0.0567)
 
 
-class Line:
-    """A relay between browser and server that can be cut."""
+class Relay:
+    """A relay between browser and server that can be cut, or lose what is sent."""
 
     def __init__(self, port: int) -> None:
-        self.to, self.whole, self.lossy = port, True, False
-        self.pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.server_port, self.connected, self.lossy = port, True, False
+        self.sockets: list[socket.socket] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -193,31 +177,30 @@ class Line:
                 near, _ = self.listener.accept()
             except OSError:
                 return  # closed
-            if not self.whole:
+            if not self.connected:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self.to))
-            self.pairs.append((near, far))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self.relay, args=(one, other), daemon=True).start()
+            far = socket.create_connection(("127.0.0.1", self.server_port))
+            self.sockets += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self.relay, args=(source, target), daemon=True).start()
 
-    def relay(self, one: socket.socket, other: socket.socket) -> None:
+    def relay(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):  # cut
-            while data := one.recv(1 << 16):
+            while data := source.recv(1 << 16):
                 if not self.lossy:
-                    other.sendall(data)
-        for end in (one, other):
+                    target.sendall(data)
+        for end in (source, target):
             close(end)
 
     def cut(self) -> None:
-        """End every connection and take no new one."""
-        self.whole = False
-        while self.pairs:
-            for end in self.pairs.pop():
-                close(end)
+        """End every connection and accept no new one."""
+        self.connected = False
+        while self.sockets:
+            close(self.sockets.pop())
 
-    def mend(self) -> None:
-        self.whole, self.lossy = True, False
+    def restore(self) -> None:
+        self.connected, self.lossy = True, False
 
 
 def close(end: socket.socket) -> None:
@@ -228,45 +211,44 @@ def close(end: socket.socket) -> None:
 
 
 @contextmanager
-def line(server: Server) -> Iterator[tuple[Line, Server]]:
-    """A line to the server, and the server as it looks from its near end."""
-    line = Line(int(server.url.rpartition(":")[2]))
+def relayed(server: Server) -> Iterator[tuple[Relay, Server]]:
+    """A relay to the server, and the server with the relay's address."""
+    relay = Relay(int(server.url.rpartition(":")[2]))
     try:
-        yield line, replace(server, url=f"http://127.0.0.1:{line.port}")
+        yield relay, replace(server, url=f"http://127.0.0.1:{relay.port}")
     finally:
-        line.listener.close()
+        relay.listener.close()
 
 
-def dismiss(notebook: Notebook) -> None:
-    """Close JupyterLab's own words about the connection, which keep the keyboard to themselves."""
+def dismiss_dialogs(notebook: Notebook) -> None:
+    """Close JupyterLab's dialogs about the connection, which take the keyboard."""
     while (dialog := notebook.page.locator(".jp-Dialog")).count():
         dialog.last.locator("button").last.click()
         notebook.page.wait_for_timeout(200)
 
 
 @pytest.mark.parametrize("lossy", [False, True], ids=["cut", "silent and then cut"])
-def test_a_cut_line_is_mended(browser: Any, server: Server, tmp_path: Path, lossy: bool) -> None:
+def test_values_arrive_after_a_broken_connection(browser: Any, server: Server, tmp_path: Path, lossy: bool) -> None:
     """Takes long because JupyterLab waits longer before each attempt to connect again."""
-    with line(server) as (wire, near), opener(browser, near, tmp_path) as open_notebook:
+    with relayed(server) as (relay, near), opener(browser, near, tmp_path) as open_notebook:
         lab = playing(open_notebook(f"line{lossy:d}.ipynb", CELLS))
-        lab.server = server  # questions to the kernel go another way
-        if lossy:  # as when a laptop's network has gone: what either side sends is lost without a word
-            wire.lossy = True
+        lab.server = server  # the test talks to the kernel without the relay
+        if lossy:  # as when a laptop's network is gone: whatever either side sends is lost
+            relay.lossy = True
             typed(lab, RADIUS, "0.0111")
-            assert lab.kernel("lab.view.set_trait('plane', 'random')") is None
-            lab.until("lab.session.landscape.plane.kind", lambda kind: kind == "random")
+            assert lab.kernel("lab.set(plane='random')") is None
+            lab.until("lab.session.landscape.plane.kind == 'random'")
             lab.page.wait_for_timeout(1500)
-        wire.cut()
-        connected = (
-            "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.connectionStatus === 'connected'"
-        )
+        relay.cut()
+        session = "window.jupyterapp.shell.currentWidget.sessionContext.session"
+        connected = f"{session}.kernel.connectionStatus === 'connected'"
         wait(lab, f"!({connected})")
-        dismiss(lab)
+        dismiss_dialogs(lab)
         typed(lab, RADIUS, "0.0222")
         lab.page.wait_for_timeout(2000)
-        wire.mend()
+        relay.restore()
         wait(lab, connected, seconds=90)
-        lab.until("lab.session.run.settings.rho", lambda rho: rho == 0.0222, seconds=60)
-        stands(lab, 0.0222)
-        dismiss(lab)
+        lab.until("lab.session.run.settings.rho == 0.0222", seconds=60)
+        has_value(lab, 0.0222)
+        dismiss_dialogs(lab)
         answers(lab)

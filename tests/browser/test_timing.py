@@ -12,10 +12,44 @@ import pytest
 from .conftest import Notebook
 from .panels import GRAPH, SINE, lab_in, wait
 from .test_panel import PANEL, point
-from .test_survives import CELLS, answers, kernel_of, playing, press
+from .test_survives import CELLS, answers, playing, press, process_id
 
 pytestmark = pytest.mark.alone
 PLAIN = PANEL.replace("ρ radius", "radius")  # only the lab has a slider of that name
+CLOCK = "__import__('time').monotonic()"
+MEASURE = """() => {
+  const once = (changed) => new Promise((done) => { // how many ms it takes until something has changed
+    const began = performance.now();
+    const look = () => changed() || performance.now() - began > 5000
+      ? done(performance.now() - began) : requestAnimationFrame(look);
+    look();
+  });
+  const slider = document.querySelector('input[type=range]'), button = document.querySelector('.samviz-play');
+  const marks = () => [...document.querySelector('.samviz-graph').querySelectorAll('.textpoint')]
+    .map((t) => t.textContent).filter((t) => t.includes('→')).join();
+  window.change = (stop) => {
+    const before = marks();
+    slider.value = stop;
+    slider.dispatchEvent(new Event('input', { bubbles: true }));
+    return once(() => marks() !== before);
+  };
+  window.pause = () => {
+    const before = button.textContent;
+    button.click();
+    return once(() => button.textContent !== before);
+  };
+}"""
+FOLLOW = """() => {
+  window.late = [];
+  const graph = document.querySelectorAll('.samviz-graph')[2];
+  document.addEventListener('pointermove', ({ clientX, timeStamp }) => {
+    const wanted = clientX - graph.getBoundingClientRect().x - graph._fullLayout.xaxis._offset;
+    const look = () => Math.abs(graph._fullLayout.xaxis.d2p(graph.data[2].x[0]) - wanted) < 1.5
+      ? window.late.push(performance.now() - timeStamp)
+      : performance.now() - timeStamp < 3000 && requestAnimationFrame(look);
+    requestAnimationFrame(look);
+  }, true);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -23,46 +57,35 @@ def notebook(keep_notebook: Callable[..., Notebook]) -> Notebook:
     """A lab, and two panels."""
     notebook = keep_notebook("timing.ipynb", [CELLS[0], SINE[1], CELLS[2].replace("panel", "slope"), PLAIN, "panel"])
     notebook.run_all()
-    wait(notebook, f"{GRAPH.format(2)}?.data?.length === 3")
+    wait(notebook, f"{GRAPH.format(2)}?.data?.length === 4")
     return notebook
 
 
-def test_responsiveness_is_measured(notebook: Notebook, record_property: Callable[[str, object], None]) -> None:
-    """Prints frames per second, slider to changed picture and pause, in ms; bounds only against a collapse.
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[dict[str, float]], None]:
+    """Print numbers, and record them with the test's result."""
+
+    def report(numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            record_property(name, f"{value:.0f}")
+            print(f"{name}: {value:.0f}")
+
+    return report
+
+
+def test_responsiveness_is_measured(notebook: Notebook, report: Callable[[dict[str, float]], None]) -> None:
+    """Print frames per second, slider to changed picture and pause, in ms; the bounds only detect a collapse.
 
     Takes 35 s because it measures over 6 s, 40 slider moves and 10 pauses.
     """
-    lab, page = lab_in(notebook), notebook.page
-    lab.get_by_role("button", name="Play", exact=True).click()
+    page = notebook.page
+    lab_in(notebook).get_by_role("button", name="Play", exact=True).click()
     page.wait_for_timeout(3000)
-    clock = "(lab.view._ack, lab.session.run.steps, __import__('time').monotonic())"
+    clock = f"(lab.view._ack, lab.session.run.steps, {CLOCK})"
     f0, s0, t0 = notebook.kernel(clock)
     page.wait_for_timeout(6000)
     f1, s1, t1 = notebook.kernel(clock)
-    page.evaluate(
-        """() => {
-          window.slider = document.querySelector('input[type=range]');
-          window.change = (stop) => new Promise((done) => {
-            const graph = document.querySelector('.samviz-graph'), began = performance.now();
-            const words = () => [...graph.querySelectorAll('.textpoint')].map((t) => t.textContent);
-            const told = () => words().filter((t) => t.includes('→')).join();
-            const before = told();
-            slider.value = stop;
-            slider.dispatchEvent(new Event('input', { bubbles: true }));
-            const look = () => told() !== before || performance.now() - began > 5000
-              ? done(performance.now() - began) : requestAnimationFrame(look);
-            look();
-          });
-          window.pause = () => new Promise((done) => {
-            const button = document.querySelector('.samviz-play'), began = performance.now();
-            const before = button.textContent;
-            button.click();
-            const look = () => button.textContent !== before || performance.now() - began > 5000
-              ? done(performance.now() - began) : requestAnimationFrame(look);
-            look();
-          });
-        }"""
-    )
+    page.evaluate(MEASURE)
     slides, pauses = [], []
     for stop in range(1, 41):
         slides.append(page.evaluate("(stop) => change(stop)", stop))
@@ -72,7 +95,7 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
         page.wait_for_timeout(300)
         page.evaluate("() => pause()")
         page.wait_for_timeout(500)
-    figures = {
+    numbers = {
         "frames/s": (f1 - f0) / (t1 - t0),
         "steps/s": (s1 - s0) / (t1 - t0),
         "slider to picture, median ms": np.median(slides),
@@ -81,12 +104,10 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
         "pause, p95 ms": np.percentile(pauses, 95),
         "kernel RSS, MB": notebook.kernel("__import__('psutil').Process().memory_info().rss / 1e6"),
     }
-    for name, value in figures.items():
-        record_property(name, f"{value:.0f}")
-        print(f"{name}: {value:.0f}")
-    assert figures["frames/s"] > 2
-    assert figures["slider to picture, p95 ms"] < 2000
-    assert figures["pause, p95 ms"] < 2000
+    report(numbers)
+    assert numbers["frames/s"] > 2
+    assert numbers["slider to picture, p95 ms"] < 2000
+    assert numbers["pause, p95 ms"] < 2000
     assert not notebook.errors
     press(notebook, "Pause")
 
@@ -94,62 +115,47 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
 def test_a_sleep_leaves_no_queue(notebook: Notebook) -> None:
     """Takes long because the kernel sleeps for 10 s."""
     lab = playing(notebook)
-    kernel = kernel_of(lab)
+    kernel = process_id(lab)
     os.kill(kernel, signal.SIGSTOP)
     try:
         lab.page.wait_for_timeout(10_000)
     finally:
         os.kill(kernel, signal.SIGCONT)
-    clock = "(lab.view._seq, __import__('time').monotonic())"
-    first, begun = lab.kernel(clock)
+    first, began = lab.kernel(f"(lab.view._seq, {CLOCK})")
     lab.page.wait_for_timeout(1000)
-    last, ended = lab.kernel(clock)
-    assert last - first <= 16 * (ended - begun) + 1  # not more than ever: nothing has piled up
+    last, ended = lab.kernel(f"(lab.view._seq, {CLOCK})")
+    assert last - first <= 16 * (ended - began) + 1  # not more than ever: nothing was queued
     lab.page.wait_for_timeout(1000)
-    words = lab.page.locator(".samviz-lab .samviz-status").inner_text().split(" · ")
-    assert float(words[1].removesuffix(" steps/s").replace(",", "")) > 20
+    status = lab.page.locator(".samviz-lab .samviz-status").inner_text().split(" · ")
+    assert float(status[1].removesuffix(" steps/s").replace(",", "")) > 20
     answers(lab)
     press(lab, "Pause")
 
 
-def test_the_marker_follows_a_drag_at_once(notebook: Notebook, record_property: Callable[[str, object], None]) -> None:
-    wait(notebook, f"{GRAPH.format(2)}?.data?.length === 3")
+def test_the_marker_follows_a_drag_at_once(notebook: Notebook, report: Callable[[dict[str, float]], None]) -> None:
+    wait(notebook, f"{GRAPH.format(2)}?.data?.length === 4")
     notebook.page.locator(".samviz-panel").nth(1).scroll_into_view_if_needed()
     x, y = point(notebook)
     notebook.page.mouse.move(x, y)
     notebook.page.mouse.down()
-    notebook.page.evaluate(
-        """() => {
-          window.late = [];
-          const graph = document.querySelectorAll('.samviz-graph')[2];
-          document.addEventListener('pointermove', ({ clientX, timeStamp }) => {
-            const wanted = clientX - graph.getBoundingClientRect().x - graph._fullLayout.xaxis._offset;
-            const look = () => Math.abs(graph._fullLayout.xaxis.d2p(graph.data[2].x[0]) - wanted) < 1.5
-              ? window.late.push(performance.now() - timeStamp)
-              : performance.now() - timeStamp < 3000 && requestAnimationFrame(look);
-            requestAnimationFrame(look);
-          }, true);
-        }"""
-    )
+    notebook.page.evaluate(FOLLOW)
     for k in range(1, 31):
         notebook.page.mouse.move(x - 8 * k, y)
         notebook.page.wait_for_timeout(100)
     notebook.page.wait_for_timeout(500)
     late = notebook.page.evaluate("window.late")
-    frames, begun = notebook.kernel("(panel.view._ack, __import__('time').monotonic())")
+    frames, began = notebook.kernel(f"(panel.view._ack, {CLOCK})")
     for k in range(150):  # faster than it can be drawn
         notebook.page.mouse.move(x - 240 + 2 * k, y)
         notebook.page.wait_for_timeout(10)
-    drawn, ended = notebook.kernel("(panel.view._ack, __import__('time').monotonic())")
+    drawn, ended = notebook.kernel(f"(panel.view._ack, {CLOCK})")
     notebook.page.mouse.up()
-    figures = {
+    numbers = {
         "drag to marker, median ms": np.median(late),
         "drag to marker, p95 ms": np.percentile(late, 95),
-        "frames/s while dragged": (drawn - frames) / (ended - begun),
+        "frames/s while dragged": (drawn - frames) / (ended - began),
     }
-    for name, value in figures.items():
-        record_property(name, f"{value:.0f}")
-        print(f"{name}: {value:.0f}")
+    report(numbers)
     assert len(late) > 20
-    assert figures["drag to marker, median ms"] < 500
-    assert figures["frames/s while dragged"] > 3
+    assert numbers["drag to marker, median ms"] < 500
+    assert numbers["frames/s while dragged"] > 3
