@@ -14,7 +14,7 @@ from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, decades, quiz
 from samviz.panels import slice_panel
 
 SLIDER = {"label": "ρ", "value": 0.1, "stops": [0.0, 0.1, 1.0]}
-OTHERS = ("alignment", "lab", "paths")  # figures whose argument is made by a panel
+OTHERS = ("lab",)  # figures whose argument is made by a panel
 SHARED = Lab(FLAT, lr=0.1, rho=0.1, device="cpu").run(3).share()
 NO_SHARE = (None, 3, 1.5, b"samviz1:", ["text"], "", "unknown", "samviz1:1")
 
@@ -137,5 +137,5 @@ FIGURES: dict[str, Case] = {
 }
 FIGURES |= {
     f"figures.{name}_figure": Case(getattr(figures, f"{name}_figure"), None, {argument: bad.OBJECT})
-    for name, argument in zip(OTHERS, ("found", "frame", "paths"))
+    for name, argument in zip(OTHERS, ("frame",))
 }

@@ -25,7 +25,7 @@ PRIMITIVES |= {"compiled", "curvatures", "eigenvalues", "to", "points", "initial
 # Results: the library fills them, a reader reads them.
 MADE = {"Alignment", "Eigenpairs", "Landscape", "NormalSpace", "Plane", "Regularizer", "Sharpness", "SpectralDensity"}
 MADE |= {"Trace", "Trajectory", "FlowLimit", "LimitingFlow", "Sweep", "Check", "Claim", "Curve", "Finding", "Plot"}
-MADE |= {"Verdict", "Directions", "Frame", "Paths"}
+MADE |= {"Verdict", "Frame"}
 OTHERWISE = {
     "problems.Network": "abstract: mlp and from_module are how one is made",
     "problems.MLP": "mlp",

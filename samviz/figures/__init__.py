@@ -1,6 +1,5 @@
 """What is drawn: plain results in, plotly figures out."""
 
-from samviz.figures.batches import Paths, paths_figure
 from samviz.figures.claim import claim_figure
 from samviz.figures.density import density_figure
 from samviz.figures.export import save
@@ -8,22 +7,17 @@ from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.history import POINTS, probe_figure
 from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.landscape import heights, slice_figure
-from samviz.figures.minibatch import Directions, alignment_figure
 from samviz.figures.seeds import seeds_figure
 
 __all__ = [
     "POINTS",
-    "Directions",
     "Frame",
-    "Paths",
-    "alignment_figure",
     "claim_figure",
     "density_figure",
     "figure",
     "heatmap_figure",
     "heights",
     "lab_figure",
-    "paths_figure",
     "probe_figure",
     "save",
     "seeds_figure",

@@ -1,10 +1,9 @@
-"""The panel of Example 5.8: between one sample and all, a batch's gradient need not point along its v₁."""
+"""Example 5.8: between one sample and all samples, the gradient of a batch need not be aligned with the batch's v₁."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from math import lcm
 from typing import Any
 
 import numpy as np
@@ -12,142 +11,169 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.dynamics.rules import sam
+from samviz.dynamics import Run
 from samviz.dynamics.sampling import BLOCK, batch_indices
-from samviz.figures.minibatch import Directions, alignment_figure
-from samviz.geometry import alignment
+from samviz.figures.drawing import Layout, Trace, add_axes, line, marks, new_layout, text
+from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab.controls import Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import Quadratic, quadratic
-from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
 # Example 5.8: samples λ_k a_k a_kᵀ in the plane, each with a top eigenspace of its own
 ANGLES, SPECTRUM = (0, 30, 55, 80, 105, 130), (4.0, 3.0, 2.0, 2.0, 2.0, 2.0)  # degrees, eigenvalues
 SIZES = tuple(range(1, len(ANGLES) + 1))
-SETTLING, SEEN, PIECE = 200, 400, 50  # steps: before the first that is shown, shown, and taken at once
+SETTLING, SHOWN, STEPS_AT_ONCE = 200, 400, 50  # steps before the first that is shown, shown, and taken at once
+FIRST_ANGLE = -25  # degrees at which the axis of the directions begins
 
 
-@cache
-def draws() -> Tensor:
-    """Sample indices (steps, sizes, 60): the batch of every step for every batch size, each sample repeated equally."""
-    n, steps = len(SIZES), SETTLING + SEEN
-    width = lcm(*SIZES)
-    blocks = range(-(-steps // BLOCK))
-    rows = [
-        np.concatenate([batch_indices(0, b, size, n) for b in blocks])[:steps].repeat(width // size, 1)
-        for size in SIZES
-    ]
-    return torch.from_numpy(np.stack(rows, 1))
+def quadratic_samples(ratio: float = 0.0) -> Quadratic:
+    """Return the mean of six samples λ_k(a aᵀ + ratio·b bᵀ) with b orthogonal to a; ratio = 0 gives rank one.
 
-
-class Walk:
-    """Runs of SAM on the samples of Example 5.8, one for every batch size, taken together and in pieces."""
-
-    def __init__(self, lr: float, rho: float, share: float) -> None:
-        """Start a radius away from the minimum."""
-        self.problem = samples(share)
-        self.lr, self.rho = lr, rho
-        self.x = rho * torch.tensor([1.0, 0.7], dtype=torch.float64).expand(len(SIZES), -1)
-        self.trail: list[Tensor] = []
-
-    def advance(self) -> bool:
-        """Take some steps; False when all are taken."""
-        done = len(self.trail)
-        with one_thread(self.problem):
-            for batch in draws()[done : done + PIECE]:
-                self.trail.append(self.x)
-                self.x = sam(self.problem, self.x, batch, self.lr, self.rho).x
-        return len(self.trail) < SETTLING + SEEN
-
-    def directions(self) -> tuple[Array, Array, Array]:
-        """Degrees of v₁ and of ∇L_B, and |cos| between them, at each step shown so far, (sizes, steps)."""
-        x = torch.stack(self.trail[SETTLING:], 1)  # (sizes, steps, 2)
-        batch = draws()[SETTLING : len(self.trail)].transpose(0, 1)
-        points, chosen = x.reshape(-1, 2), batch.reshape(-1, batch.shape[2])
-        slope = self.problem.gradient(points, chosen)[1]
-        top = torch.linalg.eigh(self.problem.hessian(points, chosen)).eigenvectors[:, :, 1]
-        cosines = alignment(self.problem, points, batch=chosen, gradient=slope).cos_v1
-        degrees = [torch.rad2deg(torch.atan2(v[:, 1], v[:, 0])).view(x.shape[:2]).numpy() for v in (top, slope)]
-        return degrees[0], degrees[1], cosines.view(x.shape[:2]).numpy()
-
-
-@lru_cache(8)
-def walk(lr: float, rho: float, share: float) -> Walk:
-    """The walk for these settings, as far as it has been taken."""
-    return Walk(lr, rho, share)
-
-
-def samples(share: float = 0.0) -> Quadratic:
-    """Six samples in the plane, λ_k(a aᵀ + share·b bᵀ) with b orthogonal to a; share = 0 makes them of rank one.
-
-    Args:
-        share: λ₂/λ₁ of each sample, 0 to 1.
-
-    Returns:
-        The mean of the quadratics.
-
-    >>> samples().hessian(torch.zeros(1, 2), torch.tensor([[0]]))[0]
+    >>> quadratic_samples().hessian(torch.zeros(1, 2), torch.tensor([[0]]))[0]
     tensor([[4., 0.],
             [0., 0.]], dtype=torch.float64)
     """
     turn = np.deg2rad(ANGLES)
     a, b = np.stack((np.cos(turn), np.sin(turn)), 1), np.stack((-np.sin(turn), np.cos(turn)), 1)
-    parts = a[:, :, None] * a[:, None, :] + share * b[:, :, None] * b[:, None, :]
+    parts = a[:, :, None] * a[:, None, :] + ratio * b[:, :, None] * b[:, None, :]
     return quadratic(np.array(SPECTRUM)[:, None, None] * parts)
 
 
-def draw_alignment(values: dict[str, Any]) -> Iterator[Drawing]:
-    """The pictures and sentences of `alignment_panel`, as the runs go on."""
-    size, lr, rho, share = (values[name] for name in ("size", "lr", "rho", "share"))
-    going = walk(lr, rho, share)
-    more = True
-    while more:
-        more = len(going.trail) < SETTLING + SEEN and going.advance()
-        if len(going.trail) > SETTLING or not more:
-            found = Directions(size, ANGLES, *going.directions())
-            yield alignment_figure(found), _told_alignment(found, share)
-        else:
-            nothing = np.zeros((3, len(SIZES), 0))
-            yield alignment_figure(Directions(size, ANGLES, *nothing)), "On the way to the minimum."
+@cache
+def batches(size: int) -> Tensor:
+    """Return the sample indices that a run with seed 0 draws, (steps, size)."""
+    blocks = range(-(-(SETTLING + SHOWN) // BLOCK))
+    return torch.from_numpy(np.concatenate([batch_indices(0, block, size, len(SIZES)) for block in blocks]))
 
 
-def _told_alignment(found: Directions, share: float) -> str:
-    """What this batch size has come to, beside what the paper says of it."""
-    cosines = found.cosines[found.size - 1]
-    n = len(SIZES)
-    least = f"{cosines.mean():.3f} in the mean, {cosines.min():.3f} at least"
-    begin = f"Batch size {found.size} of {n}: |cos(∇L_B, v₁)| is {least}."
-    if found.size == n:
-        return f"{begin} One fixed matrix: Theorem 4.8 says 1."
-    if found.size == 1:
-        if share == 0:
-            return f"{begin} Each sample has rank one: Lemma 5.5 says exactly 1."
-        return f"{begin} The samples have a second eigenvalue: without rank one no lemma, and no alignment for free."
-    return f"{begin} Neither rank one nor one fixed matrix. It is the same at every ρ: x/ρ moves by a rule without ρ."
+class BatchRuns:
+    """Runs of SAM on the samples of Example 5.8, one for every batch size, and the directions along them."""
+
+    def __init__(self, lr: float, rho: float, ratio: float) -> None:
+        """Start at a distance of about ρ from the minimum."""
+        self.problem = quadratic_samples(ratio)
+        x0, keep = rho * torch.tensor([1.0, 0.7], dtype=torch.float64), SETTLING + SHOWN + 1
+        self.runs = [Run(self.problem, "sam", lr, rho, size, x0, device="cpu", trail=keep) for size in SIZES]
+
+    @property
+    def steps(self) -> int:
+        """The steps that all runs have taken."""
+        return self.runs[-1].steps
+
+    def iterates(self, size: int) -> Tensor:
+        """Return the iterates of a batch size, (steps + 1, 2)."""
+        return torch.cat(list(self.runs[size - 1].trail))
+
+    def directions(self) -> tuple[Array, ...]:
+        """Return the degrees of v₁ and ∇L_B and |cos| between them at each step that is shown, (sizes, steps) each."""
+        rows = []
+        for size in SIZES:
+            x, batch = self.iterates(size)[SETTLING:-1], batches(size)[SETTLING : self.steps]
+            gradient = self.problem.gradient(x, batch)[1]
+            top = torch.linalg.eigh(self.problem.hessian(x, batch)).eigenvectors[:, :, 1]
+            cosine = (gradient * top).sum(1).abs() / gradient.norm(dim=1)
+            degrees = [torch.rad2deg(torch.atan2(v[:, 1], v[:, 0])) for v in (top, gradient)]
+            rows.append(torch.stack((*degrees, cosine)).numpy())
+        return tuple(np.stack(rows, 1))
+
+
+batch_runs = lru_cache(8)(BatchRuns)
 
 
 def alignment_panel() -> Panel:
-    """Where a batch's gradient points, live: its angle from the batch's v₁ over a run, for every batch size.
+    """Show the angle between a batch's gradient and the batch's v₁ over a run, for every batch size.
 
     Returns:
-        A panel; leave it as the last line of a cell.
+        The panel; leave it as the last line of a cell.
 
     Source: Example 5.8, Lemma 5.5, Theorem 4.8.
 
     >>> panel = alignment_panel()
     >>> panel.set(size=1)
     >>> panel.sentence
-    'Batch size 1 of 6: |cos(∇L_B, v₁)| is 1.000 in the mean, 1.000 at least. Each sample has rank one: ...
+    'Batch size 1 of 6: the mean of |cos(∇L_B, v₁)| is 1.000, and its minimum is 1.000. Each sample has rank one: ...
     """
     return Panel(
         draw_alignment,
         {
             "size": Slider("batch size", 3, SIZES, integer=True, book=SIZES),
             "rho": Slider("ρ radius", 0.1, decades(-6, 0), book=[1e-6, 1e-3, 0.1, 1.0]),
-            "lr": Slider("η", 0.1, stops=[0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3]),
+            "lr": Slider("η", 0.1, [0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3]),
             "share": Slider("λ₂/λ₁ of a sample", 0.0, [k / 20 for k in range(19)], book=[0.0, 0.5]),
         },
         description="The angle from the top eigenvector of a batch's Hessian to the batch's gradient over a run of "
         "SAM, and their cosine for every batch size",
     )
+
+
+def draw_alignment(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the figure and its caption while the runs go on."""
+    size, ratio = values["size"], values["share"]
+    runs, unfinished = batch_runs(values["lr"], values["rho"], ratio), True
+    while unfinished:
+        for run in runs.runs if runs.steps < SETTLING + SHOWN else ():
+            run.step(STEPS_AT_ONCE)
+        unfinished = runs.steps < SETTLING + SHOWN
+        top, gradient, cosine = runs.directions() if runs.steps > SETTLING else np.zeros((3, len(SIZES), 0))
+        layout = new_layout(440)
+        traces = angle_traces(layout, top[size - 1], gradient[size - 1], size) + cosine_traces(layout, cosine, size)
+        yield {"data": traces, "layout": layout}, describe(cosine[size - 1], size, ratio)
+
+
+def angle_traces(layout: Layout, top: Array, gradient: Array, size: int) -> list[Trace]:
+    """Draw the angle from v₁ to ∇L_B against the direction of v₁, at every step of one batch size."""
+    range_, ticks = [FIRST_ANGLE, FIRST_ANGLE + 180], range(0, 181, 30)
+    label = "direction of v₁ of ∇²L<sub>B</sub> (grey ticks: of the single samples)"
+    x_axis = {"label": label, "range": range_, "tickvals": [*ticks], "ticktext": [f"{t}°" for t in ticks]}
+    y_axis: Layout = {"label": "from v₁ to ∇L<sub>B</sub>", "standoff": 0, "range": [-96, 96]}
+    y_axis |= {"tickvals": [-90, -45, 0, 45, 90], "ticktext": ["−90°", "−45°", "0°", "45°", "90°"]}
+    heading = "angle from v₁ to ∇L<sub>B</sub>", f"at every step, batch size {size}"
+    axes = add_axes(layout, 1, (0.0, 0.46), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
+    x = (top - FIRST_ANGLE) % 180 + FIRST_ANGLE  # directions have no sign
+    y = (gradient - top + 90) % 180 - 90
+    samples = np.repeat(np.array(ANGLES, float), 3), np.tile([-96.0, -84.0, np.nan], len(ANGLES))
+    traces = [
+        line(range_, [0, 0], "aligned", BLUE, 1.5),
+        line(*samples, "samples", GREY, 3),
+        marks(x, y, "steps", VERMILION, 7),
+    ]
+    traces[-1]["marker"]["opacity"] = 0.45
+    return [trace | axes for trace in traces]
+
+
+def cosine_traces(layout: Layout, cosines: Array, size: int) -> list[Trace]:
+    """Draw the cosines of every batch size as a strip of points, with their means."""
+    x_axis = {"label": "batch size", "tickvals": [*SIZES], "range": [0.4, len(SIZES) + 0.6], "showgrid": False}
+    y_axis = {"range": [-0.03, 1.14], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
+    heading = "|cos(∇L<sub>B</sub>, v₁)|", "at every step, and its mean"
+    axes = add_axes(layout, 2, (0.56, 1.0), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
+    offset = 0.28 * (2 * ((np.arange(cosines.shape[1]) * 0.6180339887) % 1) - 1)  # evenly spread over a strip
+    traces = []
+    for each, cosine in zip(SIZES, cosines):
+        color, opacity = (VERMILION, 0.5) if each == size else (GREY, 0.3)
+        traces.append(marks(each + offset, cosine, f"strip {each}", color, 4))
+        traces[-1]["marker"]["opacity"] = opacity
+    if cosines.shape[1]:
+        x, mean = np.array(SIZES, float), cosines.mean(1)
+        bar = {"symbol": "line-ew", "size": 34, "line": {"color": INK, "width": 3}}
+        colors = [VERMILION if each == size else INK for each in SIZES]
+        words = [f"<b>{value:.3f}</b>" for value in mean]
+        traces.append(marks(x, mean, "means", INK, marker=bar))
+        traces.append(text(x, np.full(len(x), 1.075), words, "mean names", colors, "middle center"))
+    return [trace | axes for trace in traces]
+
+
+def describe(cosine: Array, size: int, ratio: float) -> str:
+    """Compare the alignment of one batch size with what the paper proves."""
+    if not len(cosine):
+        return "The runs approach the minimum."
+    result = f"Batch size {size} of {len(SIZES)}: the mean of |cos(∇L_B, v₁)| is {cosine.mean():.3f}"
+    result += f", and its minimum is {cosine.min():.3f}."
+    if size == len(SIZES):
+        return f"{result} All batches have the same Hessian: Theorem 4.8 predicts 1."
+    if size == 1 and ratio == 0:
+        return f"{result} Each sample has rank one: Lemma 5.5 predicts exactly 1."
+    if size == 1:
+        return f"{result} The samples have a second eigenvalue, so Lemma 5.5, which assumes rank one, does not apply."
+    return f"{result} The batches have neither rank one nor one Hessian. x scales with ρ, so ρ changes nothing here."

@@ -45,10 +45,10 @@ def test_the_alignment_panel_follows_the_batch_size(panel):
     slider = second.get_by_role("slider", name="batch size", exact=True)
     slider.focus()
     panel.page.keyboard.press("Home")
-    says(panel, "Batch size 1 of 6: |cos(∇L_B, v₁)| is 1.000 in the mean, 1.000 at least.", 1)
+    says(panel, "Batch size 1 of 6: the mean of |cos(∇L_B, v₁)| is 1.000, and its minimum is 1.000.", 1)
     wait(panel, f"Math.max(...{GRAPH.format(1)}.data.find(t => t.name === 'steps').y.map(Math.abs)) < 1e-3")
     panel.page.keyboard.press("ArrowRight")
-    says(panel, "Batch size 2 of 6: |cos(∇L_B, v₁)| is 0.889 in the mean", 1)
+    says(panel, "Batch size 2 of 6: the mean of |cos(∇L_B, v₁)| is 0.889", 1)
     wait(panel, f"Math.max(...{GRAPH.format(1)}.data.find(t => t.name === 'steps').y.map(Math.abs)) > 45")
 
 
@@ -58,13 +58,13 @@ def test_its_radius_changes_nothing_and_a_second_eigenvalue_does(panel):
     panel.page.keyboard.press("Home")
     assert panel.until("panel2.values['rho']", lambda rho: rho != 0.1) == 1e-6
     settled(panel, "panel2")
-    says(panel, "is 0.889 in the mean", 1)
+    says(panel, "the mean of |cos(∇L_B, v₁)| is 0.889", 1)
     panel.page.get_by_role("slider", name="batch size", exact=True).last.focus()
     panel.page.keyboard.press("Home")
     second.get_by_role("slider", name="λ₂/λ₁ of a sample", exact=True).focus()
     for _ in range(6):
         panel.page.keyboard.press("ArrowRight")
-    says(panel, "without rank one no lemma", 1)
+    says(panel, "does not apply", 1)
     settled(panel, "panel2")
     panel.screenshot("batches_alignment", ".samviz-panel >> nth=1")
 

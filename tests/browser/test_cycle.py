@@ -48,7 +48,7 @@ def test_a_drag_moves_the_start(panel):
 def test_gradient_descent(panel):
     typed(panel, "λ₂/λ₁", "0.9")
     panel.page.get_by_label("rule", exact=True).select_option("gradient descent")
-    says(panel, "on its way to 0")
+    says(panel, "gradient descent converges to 0")
     settled(panel)
     assert curve(panel, "cos gd")[-1] < 0.01
     panel.screenshot("cycle_gd", ".samviz-panel")

@@ -13,7 +13,7 @@ def test_its_first_picture(panel):
     settled(panel)
     told = sentence(panel)
     assert told.startswith("t = 4,444, τ = ηρ²t = 1.00. Phase II began at step ")
-    assert "At ρ = 0.1 that falls like η^1.0" in told
+    assert "At ρ = 0.1 this distance scales like η^1.0" in told
     panel.screenshot("flow_first", ".samviz-panel")
 
 
@@ -29,7 +29,7 @@ def test_a_slider_starts_anew_and_leaves_a_diamond(panel):
 
 def test_one_sample_a_step(panel):
     panel.page.get_by_label("method").select_option("1-SAM: Eq. 18, trace")
-    says(panel, "Eq. 18 says (0.7")
+    says(panel, "Eq. 18 predicts (0.7")
     settled(panel)
     assert curve(panel, "flow of x₁")[-1] == pytest.approx(0.8, abs=0.01)
     panel.screenshot("flow_one", ".samviz-panel")

@@ -109,7 +109,7 @@ FIRST = {  # of the first picture's sentence
     "sides": "t = 1,000 steps",
     "flow": "t = 133, τ = ηρ²t = 1.00. Phase II began at step ",
     "batches": "Step 1600, τ = ηρ²t = 0.72. One sample: trace 10.68, predicted 10.66",
-    "directions": "Batch size 3 of 6: |cos(∇L_B, v₁)| is 0.8",
+    "directions": "Batch size 3 of 6: the mean of |cos(∇L_B, v₁)| is 0.8",
     "landscapes": "SAM’s minimum looks flatter",
     "sweep": "Step 10 with all 40 a step. At the start λ₁ was 5.97",
 }
@@ -155,9 +155,9 @@ MOVES: dict[str, list[Move]] = {
         Move("combobox", "problem", "network, 5 samples", "problem", "network", "Step 400, τ = ηρ²t = 0.08."),
     ],
     "directions": [
-        Move("slider", "batch size", "Home", "size", 1, "Lemma 5.5 says exactly 1."),
-        Move("slider", "ρ radius", "Home", "rho", 1e-6, "Lemma 5.5 says exactly 1.", redraws=False),
-        Move("slider", "λ₂/λ₁ of a sample", "End", "share", 0.9, "without rank one no lemma"),
+        Move("slider", "batch size", "Home", "size", 1, "Lemma 5.5 predicts exactly 1."),
+        Move("slider", "ρ radius", "Home", "rho", 1e-6, "Lemma 5.5 predicts exactly 1.", redraws=False),
+        Move("slider", "λ₂/λ₁ of a sample", "End", "share", 0.9, "does not apply"),
         Move("slider", "η", "End", "lr", 0.3),
     ],
     "landscapes": [
