@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba import cfunc, njit, types
 
-from samviz.kernels import Floats, Ints, Kernel, Kernels, drop_stale
+from samviz.kernels import Floats, Ints, Kernel, drop_stale
 
 _FLOATS, _INTS = types.float64[::1], types.int64[::1]
 # floats, ints, x (dim,), batch (b,) or empty for all samples, noise on the targets or empty, out (dim,), workspace
@@ -205,7 +205,11 @@ def _is_finite(x: Floats) -> bool:
 def advance(
     rule: Kernel,
     gd_at_zero_rho: bool,
-    kernels: Kernels,
+    gradient: Kernel,
+    product: Kernel,
+    floats: Floats,
+    ints: Ints,
+    workspace: int,
     n: int,
     x: Floats,
     before: Floats,
@@ -224,7 +228,11 @@ def advance(
     Args:
         rule: the compiled rule.
         gd_at_zero_rho: whether the rule is gradient descent where ρ = 0.
-        kernels: the problem, with the kernel of its Hessian-vector product or `no_product`.
+        gradient: the problem's kernel.
+        product: the problem's kernel, or `no_product`.
+        floats: the problem's.
+        ints: the problem's.
+        workspace: length of the workspace that the gradient needs.
         n: steps.
         x: (runs, dim), the iterates, changed in place.
         before: (runs, dim), the previous iterates, changed in place.
@@ -239,30 +247,27 @@ def advance(
         curvature: (runs,), filled with u·(direction − ∇L(x))/ρ of the last step, u = ∇L(x)/‖∇L(x)‖.
     """
     runs, dim = x.shape
-    g, workspace = np.empty(dim), np.empty(kernels.workspace)
+    g, new, work = np.empty(dim), np.empty(dim), np.empty(workspace)
     for run in range(runs):
         for t in range(n):
             if diverged_at[run] == RUNNING:
-                p = StepInput(
-                    kernels.gradient,
-                    kernels.product,
-                    kernels.floats,
-                    kernels.ints,
-                    batches[run, t],
-                    noise[run, t],
-                    workspace,
-                )
-                loss = p.gradient(p.floats, p.ints, x[run], p.batch, p.noise[:0], g, workspace)
+                p = StepInput(gradient, product, floats, ints, batches[run, t], noise[run, t], work)
+                loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
                 direction = g if gd_at_zero_rho and rho[run] == 0 else rule(p, x[run], g, rho[run])
-                new = x[run] - lr[run] * direction
+                for i in range(dim):
+                    new[i] = x[run, i] - lr[run] * direction[i]
                 if not loss <= bound[run]:
                     diverged_at[run], rolled_back[run] = t, 1
-                    x[run] = before[run]
+                    for i in range(dim):
+                        x[run, i] = before[run, i]
                 elif not _is_finite(new):
                     diverged_at[run] = t
                 else:
-                    before[run], x[run] = x[run], new
+                    for i in range(dim):
+                        before[run, i], x[run, i] = x[run, i], new[i]
                     if t == n - 1:
                         curvature[run] = dot(unit(g), direction - g) / rho[run]
-            if t >= n - len(path):
-                path[t - (n - len(path)), run] = x[run]
+            place = t - (n - len(path))
+            if place >= 0:
+                for i in range(dim):
+                    path[place, run, i] = x[run, i]

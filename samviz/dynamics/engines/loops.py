@@ -128,7 +128,7 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     advance(
         compiled_rule(rule.direction),
         rule.gd_at_zero_rho,
-        kernels._replace(product=kernels.product() if needs_product else no_product()),
+        *kernels._replace(product=kernels.product() if needs_product else no_product()),
         n,
         x,
         before,
