@@ -316,7 +316,6 @@ def test_a_resumed_history_holds_numpy_values_as_before():
     [
         ("steps", -5, r"state\['steps'\] is -5; expected 0 or more steps"),
         ("steps", 2.5, r"state\['steps'\] is 2\.5; expected an integer"),
-        ("seed", -1, r"state\['seed'\] is -1"),
         ("seeds", (0, 1), r"state\['seeds'\] has 2 values for 1 runs"),
         ("seeds", (-1,), r"state\['seeds'\] is -1"),
         ("width", -1, r"state\['width'\] is -1"),

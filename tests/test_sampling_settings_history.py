@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from samviz.dynamics import History, Settings, sampling
-from samviz.dynamics.sampling import BLOCK, NUMBERS, _kept, batch_indices, normals
+from samviz.dynamics.sampling import BLOCK, NUMBERS, _cached_normals, batch_indices, normals
 from samviz.problems import mlp, quadratic, valley
 
 
@@ -128,7 +128,7 @@ def test_noise_is_standard_normal_and_differs_from_step_to_step(count):
 def test_the_noise_of_a_step_depends_on_its_arguments_alone(count):
     forwards = [normals(7, step, count).copy() for step in range(70)]
     normals(8, 0, count)
-    _kept.cache_clear()
+    _cached_normals.cache_clear()
     backwards = [normals(7, step, count) for step in reversed(range(70))][::-1]
     np.testing.assert_array_equal(forwards, backwards)
 

@@ -1,4 +1,4 @@
-"""All that is measured at one iterate, for a row of a run's history."""
+"""Measure loss, sharpness, trace and alignment at one iterate, for a row of a run's history."""
 
 from __future__ import annotations
 
@@ -10,32 +10,21 @@ from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
-# A residual of tol·max(gap, ⅔|λ|) leaves an eigenvalue an error of residual²/gap: where the gap is wide tol²·gap, and
-# never more than ⅔tol·|λ|; along runs it stays below |λ|/1000 in 99 of 100 steps. Vectors with a gap above ⅔λ are true
-# to an angle of 0.01, and so is each cosine with them; where the gap is small the top eigenspace is looked at.
+# A residual of tol·max(gap, ⅔|λ|) bounds the error of an eigenvalue by residual²/gap: by tol²·gap if the gap is large,
+# and always by ⅔tol·|λ|; along runs it stays below |λ|/1000 in 99 of 100 steps. Eigenvectors with a gap above ⅔λ have
+# an angular error of at most 0.01, and so has each cosine with them; for small gaps the top eigenspace is used.
 TRACKING = 1e-2
-MOST = 10  # eigenpairs that are computed, at most, to see where the top eigenspace ends
-TRACE_PRODUCTS = 24  # Hessian-vector products of a trace estimate, when the dense Hessian is too large
+MAX_PAIRS = 10  # eigenpairs that are computed at most, to find the end of the top eigenspace
+TRACE_PRODUCTS = 24  # Hessian-vector products of a trace estimate, if the dense Hessian is too large
 
 
 def measurement(
     problem: Problem, x: Tensor, k: int, *, trace: bool, start: Tensor | None, width: int
 ) -> tuple[dict[str, Tensor], Tensor, int]:
-    """Loss, sharpness, trace and alignment at one iterate of every run.
+    """Return the measured columns by name, each (runs,) or (runs, k), and `start` and `width` for the next measurement.
 
-    Args:
-        problem: what is minimized.
-        x: (runs, dim), the iterates.
-        k: top eigenvalues to give, at most dim of them.
-        trace: False leaves the trace out (NaN).
-        start: (runs, m, dim), from the last measurement; None starts cold.
-        width: how many eigenpairs the top eigenspace needed last time; 0 for the first.
-
-    Returns:
-        The columns by name, each (runs,) or (runs, k); and start and width for the next measurement.
-
-    Raises:
-        ValueError: when k is below 1.
+    `start` (runs, m, dim) are initial vectors, and `width` is the number of eigenpairs that the top eigenspace needed
+    in the last measurement; None and 0 for the first. Without `trace` the trace is NaN.
     """
     k = check_int("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     with one_thread(problem):
@@ -45,13 +34,13 @@ def measurement(
             pairs = top_eigenpairs(problem, x, min(max(k, width), dim), start=start, tol=TRACKING)
             start = pairs.start
             aligned = alignment(problem, x, gradient=gradient, eigenpairs=pairs)
-            held = int(aligned.multiplicity.max())
+            multiplicity = int(aligned.multiplicity.max())
             computed = pairs.values.shape[1]
-            ends = held < computed or not bool(aligned.closing.any())
-            if ends or computed >= min(max(k, MOST), dim):
+            complete = multiplicity < computed or not bool(aligned.closing.any())
+            if complete or computed >= min(max(k, MAX_PAIRS), dim):
                 break
-            width = min(held + 3, max(k, MOST))  # the top eigenspace goes on: look further
-        width = min(width, held + 3)
+            width = min(multiplicity + 3, max(k, MAX_PAIRS))  # the top eigenspace is larger: compute more
+        width = min(width, multiplicity + 3)
         nan = torch.full_like(loss, torch.nan)
         value, error = nan, nan
         if trace:

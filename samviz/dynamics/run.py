@@ -1,4 +1,4 @@
-"""A run: a rule applied to a problem again and again, measured on request, steered between steps."""
+"""A run: steps of a rule on a problem, with measurements, and settings that may change between steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from samviz.problems import Problem
 from samviz.problems.device import one_thread, placed
 
 SEED = "an integer of 0 or more, below 2⁶²"
-BLOWN_UP = 1e6  # a loss this many times the first one (or 1, the larger) has diverged
+DIVERGED_LOSS = 1e6  # times the first loss, or times 1 if that is larger
 
 
 class Diverged(RuntimeError):
@@ -35,8 +35,8 @@ class Diverged(RuntimeError):
 class Run:
     """SAM, or another rule, on a problem: one parameter vector or many at once.
 
-    `step` moves, `measure` adds a row to `history`; every number of a row belongs to one iterate. Settings may
-    be replaced between steps. The samples and the noise of a step depend on (seed, step) alone, so a run is
+    `step` takes steps, and `measure` adds a row to `history`; all numbers of a row belong to the same iterate. Settings
+    may be replaced between steps. The samples and the noise of a step depend only on (seed, step), so a run is
     repeatable bit for bit on one device, however its steps are grouped.
     """
 
@@ -56,22 +56,22 @@ class Run:
         """Prepare a run at step 0.
 
         Args:
-            problem: what is minimized.
+            problem: the loss that is minimized.
             rule: a name in `RULES`.
             lr: learning rate η > 0, a number or one per run (runs,).
             rho: perturbation radius ρ ≥ 0, a number or one per run (runs,), in units of ‖x‖; for "asam" in units of
                 |x|, for "label_noise" the noise's standard deviation in units of the targets.
             batch_size: samples per step, 1 to n; None is the full batch.
-            x0: (dim,) or (runs, dim), the start; None asks the problem.
-            seed: non-negative int, of the start, the samples and the noise: run r draws with seed + r; or one per
-                run (runs,), of which the first is the start's.
-            device: "auto" is CUDA when it is there, else the CPU; or a torch device.
+            x0: (dim,) or (runs, dim), the start; None is the problem's initial point.
+            seed: non-negative int for the start, the samples and the noise: run r draws with seed + r; or one per
+                run (runs,), the first of which is also that of the start.
+            device: "auto" is CUDA if it is available, else the CPU; or a torch device.
             dtype: float64 (default) or float32 (default on MPS, which has no float64).
             trail: how many of the latest iterates `trail` keeps.
 
         Raises:
-            ValueError: when an argument is out of range or does not fit, named with what was expected.
-            TypeError: when a number is not a number.
+            ValueError: if an argument is out of range or does not fit; the message names it and what was expected.
+            TypeError: if a number is not a number.
 
         >>> from samviz.problems import quadratic
         >>> run = Run(quadratic([3.0, 1.0]), rule="sam", lr=0.1, rho=0.05, x0=[1.0, 1.0], device="cpu")
@@ -79,30 +79,28 @@ class Run:
         >>> print(f"{run.x.norm():.4f}")  # Theorem 4.8: ηρλ₁/(2 − ηλ₁)
         0.0088
         """
-        where, precision = placed(device, dtype)
         check_type("problem", problem, Problem, "one from samviz.problems")
-        trail = check_int("trail", trail, "0 or more iterates", 0)
-        self.problem = problem.to(where, precision)
-        each = seed if isinstance(seed, tuple | list) else (seed,)
-        seeds = tuple(check_int("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in each)
+        self.problem = problem.to(*placed(device, dtype))
+        several = isinstance(seed, tuple | list)
+        seeds = tuple(check_int("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in (seed if several else [seed]))  # type: ignore[union-attr]
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
         self.single = np.ndim(start) == 1
-        if each is seed and len(seeds) != len(self.x):
+        if several and len(seeds) != len(self.x):
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
-        self.seeds = seeds if each is seed else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
-        self._before = self.x  # the iterate before, to go back to from one whose loss is out of bounds
+        self.seeds = seeds if several else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
+        self._before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
         self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem)  # type: ignore[arg-type]
         self.steps = 0
         self.history = History()
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
-        self.trail: deque[Tensor] = deque([self.x], maxlen=trail)
+        self.trail: deque[Tensor] = deque([self.x], maxlen=check_int("trail", trail, "0 or more iterates", 0))
         self._curvature: Callable[[], Tensor] = lambda: self.x.new_full((len(self.x),), torch.nan)
-        self._bound = BLOWN_UP * self.problem.loss(self.x).detach().clamp_min(1)
-        self._warm: Tensor | None = None  # where the next eigenpairs start
-        self._width = 0  # how many of them the top eigenspace needed last time
+        self._bound = DIVERGED_LOSS * self.problem.loss(self.x).detach().clamp_min(1)
+        self._warm: Tensor | None = None  # initial vectors of the next eigenpairs
+        self._width = 0  # number of eigenpairs that the top eigenspace needed in the last measurement
 
     @property
     def settings(self) -> Settings:
@@ -123,7 +121,7 @@ class Run:
 
     @property
     def curvature(self) -> Tensor:
-        """uᵀ∇²L u (runs,) along the gradient of SAM's last step, from its two gradients: free, and off by O(ρ)."""
+        """uᵀ∇²L u (runs,) along the gradient of SAM's last step: its two gradients give it for free, off by O(ρ)."""
         return self._curvature()
 
     @property
@@ -139,30 +137,30 @@ class Run:
     def set(self, **changes: Any) -> None:
         """Change some settings from the next step on: `run.set(rho=0.1, lr=0.05)`."""
         if unknown := changes.keys() - self._settings.row().keys():
-            raise TypeError(f"{min(unknown)} is no setting; expected some of {', '.join(self._settings.row())}")
+            raise TypeError(f"{min(unknown)} is not a setting; expected some of {', '.join(self._settings.row())}")
         self.settings = replace(self._settings, **changes)
 
     def prepare(self) -> None:
-        """Get ready to step and to measure: the first time on a machine the compiled engine takes some seconds."""
+        """Compile the code for steps and measurements, which takes seconds for the first time on a machine."""
         s = self._settings
-        twin = Run(self.problem, s.rule, s.lr, s.rho, s.batch_size, self.x, 0, self.x.device, self.x.dtype)
+        run = Run(self.problem, s.rule, s.lr, s.rho, s.batch_size, self.x, 0, self.x.device, self.x.dtype)
         with suppress(Diverged):
-            twin.step()
+            run.step()
         self.problem.hvp(self.x)(self.x[:, None])
         self.problem.slice(self.x[0], self.x[[0, 0]])(self.x.new_zeros(1, 2))
 
     def step(self, n: int = 1) -> None:
         """Take n steps.
 
-        A run whose loss turns non-finite or a million times its first stays at its last good iterate, and
-        `diverged_at` tells the step.
+        A run whose loss becomes non-finite or a million times its first stays at its last good iterate, and
+        `diverged_at` is the step.
 
         Args:
             n: number of steps, 0 or more.
 
         Raises:
-            Diverged: when every run has diverged; history and iterate are kept.
-            ValueError: when n is negative.
+            Diverged: if every run has diverged; history and iterate are kept.
+            ValueError: if n is negative.
         """
         n = check_int("n", n, "0 or more steps", 0)
         while n:
@@ -202,8 +200,8 @@ class Run:
         return Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
 
     def why_diverged(self, r: int = 0) -> str:
-        """Which run, where, and the bound that was broken, in one sentence or two."""
-        r = check_int("r", r, f"0 to {len(self.x) - 1}, which run", 0, len(self.x) - 1)
+        """Return one or two sentences on the step at which run r diverged, and on the bound that ηλ₁ exceeded."""
+        r = check_int("r", r, f"0 to {len(self.x) - 1}, a run", 0, len(self.x) - 1)
         lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
@@ -219,14 +217,14 @@ class Run:
         return f"{text} ηλ₁ was {lr * top:.3g} at step {when}."
 
     def measure(self, k: int = 3, trace: bool = True) -> dict[str, Any]:
-        """Measure the present iterate and add the row to `history`.
+        """Measure the current iterate and add the row to `history`.
 
-        Above 500 parameters the eigenpairs start from those of the last measurement, and in every fiftieth row from
+        Above 500 parameters the eigenpairs start from those of the last measurement, but in every fiftieth row from
         random vectors.
 
         Args:
-            k: top eigenvalues in the row, at most dim of them; up to ten are computed while all of them lie within
-                5 % of λ₁, so that the alignment sees the whole top eigenspace.
+            k: number of top eigenvalues in the row, at most dim; up to ten are computed while all of them lie within
+                5 % of λ₁, so that the alignment uses the whole top eigenspace.
             trace: False leaves the trace out (NaN), which is much cheaper above 500 parameters.
 
         Returns:
@@ -246,15 +244,14 @@ class Run:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: tensors on the CPU, plain numbers, strings, lists and dictionaries.
+        """Return all that a run needs to continue bit for bit: CPU tensors, numbers, strings, lists and dictionaries.
 
-        What `torch.save` writes of it, `torch.load` reads with `weights_only=True`.
+        After `torch.save`, `torch.load` reads the state with `weights_only=True`.
         """
         return {
             "x": self.x.cpu().clone(),
             "before": self._before.cpu().clone(),
             "steps": self.steps,
-            "seed": self.seed,
             "seeds": self.seeds,
             "single": self.single,
             "settings": self._settings.row(),
@@ -268,19 +265,19 @@ class Run:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state.
+        """Return to a saved state.
 
         Args:
             state: from `state_dict` of a run on the same problem.
 
         Raises:
-            ValueError: when the state's parameters do not fit the problem, or a number is out of range; the run is left
-                as it was.
-            TypeError: when it is no such state.
+            ValueError: if the state's parameters do not fit the problem, or a number is out of range; the run does not
+                change.
+            TypeError: if it is no such state.
         """
         if not isinstance(state, Mapping) or (lost := self.state_dict().keys() - state.keys()):
             lacks = f"lacks {', '.join(sorted(lost))}" if isinstance(state, Mapping) else f"is {state!r:.200}"
-            raise TypeError(f"state {lacks}; expected what state_dict() of a run on the same problem gave")
+            raise TypeError(f"state {lacks}; expected the state_dict() of a run on the same problem")
         x = self.problem.points(state["x"], "state['x']").clone()
         settings = Settings(**state["settings"]).fit(len(x), self.problem)
         seeds = tuple(check_int("state['seeds']", seed, SEED, 0, 2**62) for seed in state["seeds"])
@@ -293,34 +290,38 @@ class Run:
         def tensor(array: ArrayLike | Tensor) -> Tensor:
             return torch.as_tensor(array, device=x.device, dtype=x.dtype).clone()
 
-        read: dict[str, Any] = {  # all of it before any is taken over
+        def at_least_0(name: str, value: Any, expected: str) -> int:
+            return check_int(f"state['{name}']", value, expected, 0)
+
+        history = History()
+        history.rows = [{name: _array(value) for name, value in dict(row).items()} for row in state["history"]]
+        attributes: dict[str, Any] = {  # computed before any attribute is set, so that an error changes nothing
             "x": x,
-            "steps": check_int("state['steps']", state["steps"], "0 or more steps", 0),
-            "seed": check_int("state['seed']", state["seed"], SEED, 0, 2**62),
+            "steps": at_least_0("steps", state["steps"], "0 or more steps"),
+            "seed": seeds[0] if seeds else 0,
             "seeds": seeds,
             "single": check_bool("state['single']", state["single"]),
             "_settings": settings,
             "changes": [
-                (check_int("state['changes']", step, "each at a step of 0 or more", 0), Settings(**row))
+                (at_least_0("changes", step, "each at a step of 0 or more"), Settings(**row))
                 for step, row in state["changes"]
             ],
             "diverged_at": diverged_at,
             "_before": tensor(state["before"]),
             "_bound": tensor(state["bound"]),
             "_warm": None if state["warm"] is None else tensor(state["warm"]),
-            "_width": check_int("state['width']", state["width"], "0 or more eigenvectors", 0),
+            "_width": at_least_0("width", state["width"], "0 or more eigenvectors"),
             "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),
-            "history": History(),
+            "history": history,
         }
-        read["history"].rows = [{name: _array(value) for name, value in dict(row).items()} for row in state["history"]]
-        vars(self).update(read)
+        vars(self).update(attributes)
 
 
 def _tensor(value: Any) -> Any:
-    """A value of a history row for `torch.save`: numpy's arrays and numbers as tensors, others as they are."""
+    """Convert numpy's arrays and numbers to tensors, for `torch.save`."""
     return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _array(value: Any) -> Any:
-    """The numpy array or number that `_tensor` made a tensor of."""
+    """Convert a tensor of `_tensor` back to the numpy array or number."""
     return value.cpu().numpy().copy()[()] if isinstance(value, Tensor) else value

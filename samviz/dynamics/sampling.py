@@ -1,4 +1,7 @@
-"""What chance gives a step: a pure function of (seed, step), so that a run resumes without a generator's state."""
+"""Draw the mini-batch indices and the noise of each step from (seed, step), so that a run resumes without a generator.
+
+The generators are counter-based (Philox): a draw depends on its arguments alone.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 64  # steps drawn at once
-CACHE_BYTES = 2**25  # size of the cached blocks of one batch size, at most, unless one block alone is larger
-NUMBERS = 4096  # normal numbers kept for later steps, at most
-NOISE = 2**62  # tells the keys of noise from those of batches, which are their sizes; numpy takes larger ones as floats
+CACHE_BYTES = 2**25  # limit of the cached blocks of one batch size, unless one block is larger
+NUMBERS = 4096  # limit of the normal numbers drawn at once for later steps
+NOISE = 2**62  # added to the keys of noise; the keys of batches are batch sizes, and numpy rounds keys above 2⁶³
 
 
 def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
-    """Sample indices for the steps block·64 … block·64 + 63 of a run.
+    """Draw the sample indices (64, b) of the steps 64·block, …, 64·block + 63 of a run; do not write to them.
 
-    Every step draws its batch afresh, uniformly, without replacement inside the batch and independently of all
-    other steps. Philox is counter-based: the draw depends on the arguments alone.
-
-    Args:
-        seed: non-negative int, the run's.
-        block: index of the block of 64 steps.
-        batch_size: b, 1 to n.
-        samples: n.
-
-    Returns:
-        int64 (64, b), not to be written to.
-
-    Source: Eq. 17 for b = 1.
+    Each batch is uniform, without replacement, and independent of all other batches. Source: Eq. 17 for b = 1.
 
     >>> batch_indices(0, block=0, batch_size=2, samples=5).shape
     (64, 2)
@@ -40,8 +31,8 @@ def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArr
 @lru_cache(maxsize=2)  # two runs with different batch sizes may alternate
 def _block_cache(batch_size: int) -> Callable[[int, int, int, int], NDArray[np.int64]]:
     """Return the function that draws a block, with a cache whose size in bytes is limited."""
-    most = CACHE_BYTES // (BLOCK * batch_size * np.dtype(np.int64).itemsize)
-    return lru_cache(maxsize=max(1, min(256, most)))(_drawn_block)
+    blocks = CACHE_BYTES // (BLOCK * batch_size * np.dtype(np.int64).itemsize)
+    return lru_cache(maxsize=max(1, min(256, blocks)))(_drawn_block)
 
 
 def _drawn_block(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
@@ -54,29 +45,21 @@ def _drawn_block(seed: int, block: int, batch_size: int, samples: int) -> NDArra
 
 
 def normals(seed: int, step: int, count: int) -> NDArray[np.float64]:
-    """Standard normal numbers for one step of a run, independent of those of all other steps.
-
-    Args:
-        seed: non-negative int, the run's.
-        step: number of the step.
-        count: how many.
-
-    Returns:
-        float64 (count,), not to be written to.
+    """Draw the standard normal numbers (count,) of one step of a run; do not write to them.
 
     >>> normals(0, step=100, count=3).shape
     (3,)
     """
     steps = max(1, min(BLOCK, NUMBERS // count))
     block, row = divmod(step, steps)
-    numbers: NDArray[np.float64] = (_kept if steps > 1 else _drawn)(seed, block, steps, count)[row]
+    numbers: NDArray[np.float64] = (_cached_normals if steps > 1 else _drawn_normals)(seed, block, steps, count)[row]
     return numbers
 
 
-def _drawn(seed: int, block: int, steps: int, count: int) -> NDArray[np.float64]:
-    """The numbers of several steps, (steps, count): making a generator costs as much as a thousand of them."""
+def _drawn_normals(seed: int, block: int, steps: int, count: int) -> NDArray[np.float64]:
+    """Draw (steps, count) numbers at once: building a generator takes as long as drawing a thousand numbers."""
     generator = np.random.Generator(np.random.Philox(key=[seed, NOISE + count], counter=[0, 0, 0, block]))
     return generator.standard_normal((steps, count))
 
 
-_kept = lru_cache(maxsize=1024)(_drawn)  # 32 MB at most
+_cached_normals = lru_cache(maxsize=1024)(_drawn_normals)  # 32 MB at most

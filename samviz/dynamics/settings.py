@@ -1,4 +1,4 @@
-"""The knobs of a run: rule, learning rate, perturbation radius, batch size; checked, frozen, comparable."""
+"""The settings of a run: rule, learning rate, perturbation radius and batch size."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Settings:
     """What may be changed between two steps of a run.
 
     Raises:
-        ValueError: when a value is out of its range, named with the range.
-        TypeError: when a value is not a number.
+        ValueError: if a value is out of its range; the message states the range.
+        TypeError: if a value is not a number.
 
     >>> Settings("sam", lr=0.1, rho=0.05)
     Settings(rule='sam', lr=0.1, rho=0.05, batch_size=None)
@@ -49,23 +49,20 @@ class Settings:
             object.__setattr__(self, "batch_size", int(size))
 
     def fit(self, runs: int, problem: Problem) -> Settings:
-        """The same settings, checked against a run: one value or one per run, a batch and a loss that exist.
+        """Check the settings against a run, and return them with a batch size of n replaced by None.
 
         Args:
             runs: number of runs.
-            problem: what is minimized.
-
-        Returns:
-            The settings, with a batch size of n written as None.
+            problem: the loss that is minimized.
 
         Raises:
-            ValueError: when they do not fit.
+            ValueError: if they do not fit.
         """
         check_type("problem", problem, Problem, "one from samviz.problems")
         for name in ("lr", "rho"):
-            given = len(_tuple(getattr(self, name)))
-            if given not in (1, runs):
-                raise ValueError(f"{name} has {given} values for {runs} runs; expected one, or one per run")
+            count = len(_tuple(getattr(self, name)))
+            if count not in (1, runs):
+                raise ValueError(f"{name} has {count} values for {runs} runs; expected one, or one per run")
         if RULES[self.rule].square_loss and not problem.square_targets:
             raise ValueError(
                 f"rule is {self.rule!r}, which needs a square loss; {problem.name} has none: "
@@ -75,18 +72,18 @@ class Settings:
             return self
         samples = problem.samples
         if samples == 0:
-            raise ValueError(f"batch_size is {self.batch_size} but this loss is no mean over samples; expected None")
+            raise ValueError(f"batch_size is {self.batch_size} but this loss is not a mean over samples; expected None")
         if not 1 <= self.batch_size <= samples:
             raise ValueError(f"batch_size is {self.batch_size}; expected 1 to {samples}, the number of samples")
         return replace(self, batch_size=None) if self.batch_size == samples else self
 
     def row(self) -> dict[str, Any]:
-        """The settings as a history row stores them."""
+        """Return the settings as a row of the history contains them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def per_run(value: float | tuple[float, ...], like: Tensor) -> float | Tensor:
-    """One number, or one per run as a column (runs, 1) that multiplies (runs, dim)."""
+    """Return one number, or one per run as a column (runs, 1) that multiplies (runs, dim)."""
     return torch.tensor(value, dtype=like.dtype, device=like.device)[:, None] if isinstance(value, tuple) else value
 
 
@@ -95,7 +92,7 @@ def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _numbers(name: str, value: object) -> float | tuple[float, ...]:
-    """A finite float, or a tuple of them."""
+    """Return a finite float, or a tuple of them."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | list | tuple) and np.ndim(value) == 1:
