@@ -93,7 +93,7 @@ class History:
         return {column: self[column] for column in self.columns}
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with one row per measurement; a column of several numbers is split into name_0, name_1 and so on.
+        """Return a table of all rows; a column of several numbers is split into name_0, name_1 and so on.
 
         Raises:
             ImportError: if pandas is not installed; the message names the remedy.
