@@ -13,7 +13,7 @@ import torch
 from bad_figures import FIGURES, SLIDER
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import in_kernel, until
+from kernel_loop import in_kernel, until
 from test_bad_input_random import FEW
 
 from samviz.dynamics import Settings

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import kernel_loop
 import numpy as np
 import pytest
-import stories
 import torch
+from kernel_loop import kernel_test, move, press
 from no_float64 import NoFloat64
-from stories import kernel_test, move, press
 
 from samviz.dynamics import RULES, Rule
 from samviz.figures import figure
@@ -31,7 +31,7 @@ from samviz.problems import Problem, load, mlp, quadratic, valley
 SINE = mlp([1, 24, 24, 1], data="sine")
 BOWL = quadratic([3.0, 1.0])
 
-until = partial(stories.until, seconds=20)
+until = partial(kernel_loop.until, seconds=20)
 
 
 def sine_lab(**arguments: Any) -> Lab:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import kernel_loop
 import numpy as np
 import pytest
-import stories
-from stories import kernel_test, move
+from kernel_loop import kernel_test, move
 
 from samviz.lab import Button, Choice, Panel, Slider, Switch, decades
 from samviz.lab.controls import spec
@@ -25,7 +25,7 @@ CONTROLS = {
     "again": Button("Draw again"),
 }
 
-until = partial(stories.until, seconds=10)
+until = partial(kernel_loop.until, seconds=10)
 
 
 def line(y: float) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import ModuleType
 
 import jupytext
+import kernel_loop
 import nbformat
 import plotly.graph_objects as go
 import pytest
-import stories
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML, Image
+from kernel_loop import in_kernel
 from packaging.requirements import Requirement
 from packaging.version import Version
-from stories import in_kernel
 
 from samviz.lab import display
 
@@ -152,7 +152,7 @@ def a_picture():
     return go.Figure({"data": [{"y": [1, 2]}], "layout": {"title": {"text": "the picture itself"}}})
 
 
-until = partial(stories.until, seconds=30)
+until = partial(kernel_loop.until, seconds=30)
 
 
 def test_colab_is_told_to_load_widgets_before_the_first_is_shown(colab, screen, monkeypatch):

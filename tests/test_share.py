@@ -12,14 +12,14 @@ import zlib
 from functools import partial
 from typing import Any
 
+import kernel_loop
 import numpy as np
 import pytest
-import stories
 import torch
 from fresh import ROOT, python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from stories import press
+from kernel_loop import press
 from test_files import Malicious
 
 from samviz import __version__
@@ -325,8 +325,8 @@ def test_a_text_that_cannot_be_loaded_changes_nothing(paste: str) -> None:
     assert lab.run(1).session.run.steps == 31
 
 
-in_kernel = partial(stories.in_kernel, seconds=120)
-until = partial(stories.until, seconds=60)
+in_kernel = partial(kernel_loop.in_kernel, seconds=120)
+until = partial(kernel_loop.until, seconds=60)
 
 
 def test_a_long_replay_leaves_the_kernel_responsive_and_can_be_cancelled() -> None:

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from kernel_loop import in_kernel, until
 from pictures import names, trace
-from stories import in_kernel, until
 
 from samviz.dynamics import History
 from samviz.figures import figure
