@@ -343,14 +343,6 @@ def test_citations_are_of_the_paper(path):
     assert list(citation_faults(path.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize("room", ["problems", "geometry", "dynamics", "optim", "probe"])
-def test_no_public_name_is_left_out(room):
-    texts = [path.read_text(encoding="utf-8") for path in PAGES]
-    spans = [span for text in texts for span in CODE.findall(prose(text))]
-    code = " ".join([*spans, *(fence[2] for text in texts for fence in FENCE.finditer(text))])
-    assert {*import_module(f"samviz.{room}").__all__} - {*re.findall(r"\w+", code)} == set()
-
-
 def entries():
     parts = re.split(r"^### (.+)\n", read("glossary"), flags=re.M)[1:]
     return list(zip(parts[::2], parts[1::2]))

@@ -135,7 +135,7 @@ def test_the_controls_and_the_pages_have_the_palette_of_the_figures():
     for name, colour in (("accent", style.BLUE), ("ink", style.INK), ("soft", style.GREY)):
         assert f"--{name}: {colour.lower()}" in css, name
     assert f"font: 14px/1.4 {style.FONT.lower()};" in css
-    page = (PACKAGE / "figures" / "export.py").read_text(encoding="utf-8").lower()
+    page = (PACKAGE / "figures" / "page.html").read_text(encoding="utf-8").lower()
     for colour in (style.BLUE, style.INK, DARK[style.INK], DARK_PAPER):
         assert colour.lower() in page
 
