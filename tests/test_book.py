@@ -1,4 +1,4 @@
-"""The book as it is built: links and headings hold, panels have their pictures, and the network is not asked."""
+"""The built book: links and headings are correct, panels have figures, and nothing is loaded from the network."""
 
 import json
 import math
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 class Page(HTMLParser):
-    """What the checks need of a page."""
+    """The elements, heading levels and prose of a page."""
 
     def __init__(self, path):
         super().__init__()
-        self.elements, self.headings, self.words = [], [], []
-        self.apart = 0  # how many elements deep in code, scripts or mathematics
+        self.elements, self.headings, self.prose = [], [], []
+        self.depth = 0  # of elements with code, scripts or mathematics
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -34,14 +34,14 @@ class Page(HTMLParser):
         self.elements.append((tag, attributes))
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
-        self.apart += tag in ("code", "pre", "script", "style") or "math" in attributes.get("class", "")
+        self.depth += tag in ("code", "pre", "script", "style") or "math" in attributes.get("class", "")
 
     def handle_endtag(self, tag):
-        self.apart -= tag in ("code", "pre", "script", "style")
+        self.depth -= tag in ("code", "pre", "script", "style")
 
     def handle_data(self, data):
-        if not self.apart:
-            self.words.append(data)
+        if not self.depth:
+            self.prose.append(data)
 
     def all(self, attribute):
         return [attributes[attribute] for _, attributes in self.elements if attributes.get(attribute)]
@@ -50,6 +50,13 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def pages(book):
     return {path: Page(path) for path in sorted(book.rglob("*.html"))}
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """The module that builds the book."""
+    monkeypatch.syspath_prepend(BUILD.parent)
+    return import_module("build")
 
 
 def test_every_notebook_and_page_is_there(book, pages):
@@ -80,11 +87,13 @@ def test_notebooks_and_api_entries_link_to_each_other(book, pages):
     assert "../api/geometry.html#samviz.geometry.hessian_trace" in pages[book / "pages/symbols.html"].all("href")
 
 
-def test_links_lead_somewhere(pages):
+def test_links_lead_to_existing_files_and_headings(pages):
     ids = {path: set(page.all("id")) for path, page in pages.items()}
     for path, page in pages.items():
         for link in (*page.all("href"), *page.all("src")):
             parts = urlsplit(link)
+            if "/blob/HEAD/" in link:  # in the repository
+                assert (ROOT / link.split("/blob/HEAD/")[1]).is_file(), link
             if parts.scheme:
                 assert parts.scheme in ("https", "data"), f"{path.name}: {link}"
                 continue
@@ -94,18 +103,14 @@ def test_links_lead_somewhere(pages):
                 assert unquote(parts.fragment) in ids[target], f"{path.name}: {link}"
 
 
-def test_links_into_the_sources_name_files_that_are_there(pages):
-    found = {link for page in pages.values() for link in page.all("href") if "/blob/HEAD/" in link}
-    for link in found:
-        assert (ROOT / link.split("/blob/HEAD/")[1]).is_file(), link
-
-
-def test_a_page_has_one_first_heading_and_leaves_no_level_out(book, pages):
+def test_headings_leave_no_level_out_pictures_have_a_text_and_mathematics_is_set(book, pages):
     for path, page in pages.items():
-        if path != book / "search.html":  # the theme's own, with a second one for the results
+        if path != book / "search.html":  # a page of the theme, with a second first heading for the results
             assert page.headings.count(1) == 1, path.name
             assert page.headings[0] == 1, path.name
             assert all(below <= above + 1 for above, below in zip(page.headings, page.headings[1:])), path.name
+        assert all(attributes.get("alt") for tag, attributes in page.elements if tag == "img"), path.name
+        assert not re.search(r"\$[^$\n]+\$", " ".join(page.prose)), path.name
 
 
 def test_nothing_is_loaded_from_elsewhere(book, pages):
@@ -122,59 +127,43 @@ def test_nothing_is_loaded_from_elsewhere(book, pages):
         assert not re.search(r"https?:|fetch\(|import\(", path.read_text(encoding="utf-8")), path.name
 
 
-def test_pictures_have_words_and_mathematics_is_set(pages):
-    for path, page in pages.items():
-        assert all(attributes.get("alt") for tag, attributes in page.elements if tag == "img"), path.name
-        assert not re.search(r"\$[^$\n]+\$", " ".join(page.words)), path.name
-
-
-def test_every_panel_has_a_picture_for_each_combination(book, pages, monkeypatch):
-    monkeypatch.syspath_prepend(BUILD.parent)
-    wanted = {(stem, lab) for stem, cells in __import__("panels").LAB_CELLS.items() for lab, _ in cells.values()}
+def test_every_panel_has_a_figure_for_each_combination_of_its_controls(book, pages, build):
+    expected = {(stem, lab) for stem, cells in build.LAB_CELLS.items() for lab, _ in cells.values()}
     for path in (ROOT / "notebooks").glob("[0-9]*.py"):
-        wanted |= {(path.stem, name) for name in re.findall(r"^\w+ = (\w+_panel)\(\)$", path.read_text("utf-8"), re.M)}
-    shown = {}
+        panels = re.findall(r"^\w+ = (\w+_panel)\(\)$", path.read_text("utf-8"), re.M)
+        expected |= {(path.stem, name) for name in panels}
+    shown, starts = {}, {}
     for path, page in pages.items():
-        controls = []
-        for _, attributes in page.elements:
+        for tag, attributes in page.elements:
             if name := attributes.get("data-player"):
                 controls = shown.setdefault((path.stem, name), [])
-            if stops := attributes.get("data-stops"):
-                controls.append(json.loads(stops))
-    assert wanted - shown.keys() == set(), "these panels have no sliders in the book"
-    assert len(wanted) > 10
+            if "data-stops" in attributes:
+                controls.append(json.loads(attributes["data-stops"]))
+            if "data-stops" in attributes and tag == "input":
+                starts.setdefault(path.stem, []).append(controls[-1][int(attributes["value"])])
+    assert expected - shown.keys() == set(), "these panels have no sliders in the book"
+    assert len(expected) > 10
     for (page, name), controls in shown.items():
         script = (book / f"_static/figures/{name}.js").read_text(encoding="utf-8")
         data = json.loads(script[script.index("] = ") + 4 : script.rindex(";")])
         assert len(data["figures"]) == len(data["sentences"]) == math.prod(map(len, controls)), (page, name)
         assert len(set(data["sentences"])) > 1, name
-        assert len({json.dumps(picture) for picture in data["figures"]}) > 1, name
+        assert len({json.dumps(figure) for figure in data["figures"]}) > 1, name
+    assert starts["05_one_sample_at_a_time"][:3] == ["0.1", "1", "600"]  # Lab(sine, lr=0.05, rho=0.1, batch_size=1)
+    assert starts["06_networks"][3] == "0.05"  # Lab(digits, rho=0.05)
 
 
-def test_the_figures_start_where_the_notebooks_do(pages):
-    stops = {}
-    for path, page in pages.items():
-        for tag, attributes in page.elements:
-            if tag == "input" and "data-stops" in attributes:
-                stops.setdefault(path.stem, []).append(json.loads(attributes["data-stops"])[int(attributes["value"])])
-    assert stops["05_one_sample_at_a_time"][:3] == ["0.1", "1", "600"]  # Lab(sine, lr=0.05, rho=0.1, batch_size=1)
-    assert stops["06_networks"][3] == "0.05"  # Lab(digits, rho=0.05)
-
-
-def test_the_size_is_bounded(book, monkeypatch):
+def test_the_size_is_bounded(book, build, monkeypatch):
     size = sum(path.stat().st_size for path in book.rglob("*") if path.is_file())
-    assert size <= LIMIT
-    monkeypatch.syspath_prepend(BUILD.parent)
-    module = __import__("build")
-    assert module.LIMIT == LIMIT
-    assert module.weighed(book) == size
-    monkeypatch.setattr(module, "LIMIT", size - 1)
+    assert size <= LIMIT == build.LIMIT
+    assert build.weighed(book) == size
+    monkeypatch.setattr(build, "LIMIT", size - 1)
     with pytest.raises(SystemExit, match="make fewer pictures"):
-        module.weighed(book)
+        build.weighed(book)
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"),
+    ("link", "expected"),
     [
         ("[`SAM(m=4)`](../../samviz/optim/sam.py)", "{py:obj}`SAM(m=4) <samviz.optim.SAM>`"),
         ("[a](../../samviz/optim/sam.py)", "[a](https://github.com/samviz/samviz/blob/HEAD/samviz/optim/sam.py)"),
@@ -183,6 +172,5 @@ def test_the_size_is_bounded(book, monkeypatch):
         ("[a](https://example.org/a.py) `x[0](y)`", "[a](https://example.org/a.py) `x[0](y)`"),
     ],
 )
-def test_links_are_turned_to_the_book(given, wanted, monkeypatch):
-    monkeypatch.syspath_prepend(BUILD.parent)
-    assert __import__("build").linked(given) == wanted
+def test_links_are_adapted_to_the_book(link, expected, build):
+    assert build.linked(link) == expected
