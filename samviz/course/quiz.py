@@ -30,9 +30,8 @@ class Question:
 
     def verdict(self, option: Option) -> str:
         """Return what is shown to a learner who has chosen an option."""
-        if option.right:
-            return f"✓ Right. {option.feedback}"
-        return f"✗ Not yet. {option.feedback} Look again at {self.section}."
+        end = "" if option.right else f" Look again at {self.section}."
+        return f"{'✓ Right.' if option.right else '✗ Not yet.'} {option.feedback}{end}"
 
 
 @dataclass(frozen=True)

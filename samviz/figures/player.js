@@ -1,7 +1,6 @@
 // Draws figures that were computed beforehand (player.py): controls choose one of them. `recolour` comes from dark.py.
 // Nothing moves before the button or a control is used, so prefers-reduced-motion needs no special case.
-const HERE = document.currentScript.src;
-const LOAD_MARGIN = "600px"; // distance from the window's edge at which loading begins
+const HERE = document.currentScript.src, LOAD_MARGIN = "600px"; // distance from the window's edge at which loading begins
 const PLAY_MS = 120, SPEAK_MS = 800; // between figures while playing; from the last change to the spoken sentence
 const scripts = new Map(); // script elements instead of fetch, which a page from the disk may not use
 const load = (path) => scripts.get(path) ?? scripts.set(path, new Promise((resolve, reject) => {
@@ -24,7 +23,7 @@ async function start(player) {
   const [controls, sentence, spoken, graph] = ["controls", "sentence", "spoken", "graph"]
     .map((part) => player.querySelector(`.samviz-${part}`));
   const inputs = [...controls.querySelectorAll("[data-stops]")], stops = inputs.map((input) => JSON.parse(input.dataset.stops));
-  const button = controls.querySelector("button"), [range] = inputs, name = player.dataset.player, zoom = "zoom" in player.dataset;
+  const [range] = inputs, button = controls.querySelector("button"), name = player.dataset.player, zoom = "zoom" in player.dataset;
   const config = { displayModeBar: zoom && "hover", displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: "reset" };
   if (!globalThis.samvizFigures?.[name]) await Promise.all([load("plotly.min.js"), load(`figures/${name}.js`)]);
   const { parts, figures, sentences } = globalThis.samvizFigures[name];

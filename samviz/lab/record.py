@@ -24,8 +24,7 @@ def retake(
 ) -> Iterator[int | None]:
     """Take the steps of a run in a new session, with its changes of settings, and measure at the given steps.
 
-    Yields the step after each measurement and after a divergence, which ends the run, and None between other pieces of
-    work; if `live`, a piece takes about 5 ms.
+    Yields the step after each measurement and after a divergence, which ends the run, and None after other work.
     """
     settings = dict(changes)
     for end in sorted({*steps, *settings}):

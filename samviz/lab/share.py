@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from samviz import __version__
-from samviz.checks import check_int
+from samviz.checks import check_int, check_type
 from samviz.dynamics import Settings
 from samviz.dynamics.checkpoint import digest
 from samviz.lab.record import retake, round_steps
@@ -64,7 +64,7 @@ def share_text(session: Session, problem: Problem) -> str:
         raise ValueError(f"x0 has {len(x0)} numbers; a text can hold at most {MAX_NUMBERS}: {REMEDY}")
     values = [  # the arguments of `_checked` after the version, without their names, which would lengthen the text
         call,
-        _dtype_name(session.problem.dtype),
+        str(run.x.dtype).removeprefix("torch."),
         run.seed,
         None if x0 is None else x0.tolist(),
         [[step, s.rule, s.lr, s.rho, s.batch_size] for step, s in run.changes],
@@ -80,8 +80,7 @@ def share_text(session: Session, problem: Problem) -> str:
 
 def read(text: str) -> Shared:
     """Return the run that a text describes, without computing it; spaces and line breaks are ignored."""
-    if not isinstance(text, str):
-        raise TypeError(f"text is {text!r}; expected the text that lab.share() returns")
+    check_type("text", text, str, "the text that lab.share() returns")
     head, _, rest = "".join(text.split()).partition(":")
     version, _, body = rest.partition(":")
     if not (head.startswith("samviz") and head[6:].isdecimal()) or not body:
@@ -105,11 +104,12 @@ def read(text: str) -> Shared:
 
 def check_same_problem(shared: Shared, text: str, problem: Problem, dtype: torch.dtype) -> None:
     """Raise an error with the call that makes the right lab, unless a lab has the problem of a shared run."""
-    if (shared.problem_call, shared.dtype) != (problem_call(problem), _dtype_name(dtype)):
+    precision = str(dtype).removeprefix("torch.")
+    if (shared.problem_call, shared.dtype) != (problem_call(problem), precision):
         name, *arguments = shared.problem_call
         raise ValueError(
             f"text is for {name}({', '.join(map(repr, arguments))}) in {shared.dtype}, this lab is for {problem.name} "
-            f'in {_dtype_name(dtype)}; run in a cell: Lab.from_share("{"".join(text.split())}")'
+            f'in {precision}; run in a cell: Lab.from_share("{"".join(text.split())}")'
         )
 
 
@@ -184,8 +184,3 @@ def _checked(
     if order[0] != 0 or order[-1] > steps or order != sorted(set(order)):
         raise ValueError(f"settings change at steps {str(order)[:60]}; expected 0 first, then later ones up to {steps}")
     return Shared(problem, call, dtype, seed, x0, changes, steps, str(end)[:8], f"{version} {str(platform)[:40]}")
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    """Return "float64" or "float32"."""
-    return str(dtype).removeprefix("torch.")
