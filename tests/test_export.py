@@ -59,17 +59,14 @@ def own(text: str) -> str:
     return "\n".join(part for part in re.split(r"(?=<script)|(?<=</script>)", text) if len(part) < 1_000_000)
 
 
-def test_a_title_cannot_break_its_page() -> None:
+def test_a_page_escapes_its_title_follows_the_color_scheme_and_uploads_nothing() -> None:
     title = 'L < 1 & "ρ" {c} <script>alert(1)</script>'
-    found = Elements(own(page(title, [(LINE, "")])))
-    assert found.texts.count(title) == 1
-    assert [a["aria-label"] for _, a in found.found if a.get("role") == "group"] == [title]
-
-
-def test_a_page_follows_the_color_scheme_of_the_system() -> None:
-    script = own(page("a", [(LINE, "")]))
-    assert script.count("function recolour(") == 1
-    assert all(dark in script for dark in DARK.values())
+    text = own(page(title, [(LINE, "")]))
+    assert Elements(text).texts.count(title) == 1
+    assert [a["aria-label"] for _, a in Elements(text).found if a.get("role") == "group"] == [title]
+    assert text.count("function recolour(") == 1
+    assert all(dark in text for dark in DARK.values())
+    assert "displaylogo: false, showSendToCloud: false" in text
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from samviz.figures.player import PlayerControl, player_data, player_html, player_js
+from samviz.figures.player import PlayerControl, player_data, player_html
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 SHAPES = st.one_of(st.tuples(st.integers(0, 12)), st.tuples(st.integers(1, 4), st.integers(1, 5)))
@@ -93,7 +93,7 @@ def test_a_missing_figure_is_an_error():
 
 
 class Elements(HTMLParser):
-    """The elements of a text, each with its attributes; and the text between them."""
+    """The elements of HTML with their attributes, and the text between them."""
 
     def __init__(self, text):
         super().__init__()
@@ -124,13 +124,7 @@ def test_the_html_has_labelled_controls_at_their_starts():
     assert ("img", {"src": "a.png", "alt": "b"}) in page.found
 
 
-@pytest.mark.parametrize(("count", "buttons"), [(0, 0), (1, 1), (2, 0)])
-def test_only_a_page_with_one_slider_can_be_played(count, buttons):
-    assert player_html("a", [control(3)] * count, "", "", 300, zoom=True).count("<button") == buttons
-    assert "<button" not in player_html("a", [control(3)] * count, "", "", 300)
-
-
-def test_the_script_contacts_no_host():
-    assert not re.search(r"https?:|fetch\(|import\(|XMLHttpRequest", player_js())
-    assert "showSendToCloud: false" in player_js()
-    assert "displaylogo: false" in player_js()
+def test_only_a_page_with_one_slider_can_be_played():
+    for count in range(3):
+        assert player_html("a", [control(3)] * count, "", "", 300, zoom=True).count("<button") == (count == 1)
+        assert "<button" not in player_html("a", [control(3)] * count, "", "", 300)

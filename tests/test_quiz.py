@@ -28,20 +28,17 @@ def cells(notebook, kind):
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
-def test_each_file_is_a_quiz_that_its_notebook_shows_once():
+def test_each_file_is_a_quiz_that_its_notebook_shows_once_and_each_notebook_ends_with_a_quiz():
     assert FILES.keys() == QUIZZES.keys()
     for name, data in FILES.items():
         assert data.keys() == {"notebook", "questions"}
         assert 3 <= len(data["questions"]) <= 5
         assert sum(f'quiz("{name}")' in source for source in cells(data["notebook"], "code")) == 1
-
-
-def test_each_notebook_ends_with_a_quiz_and_the_quizzes_are_in_the_order_of_the_notebooks():
-    notebooks = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
-    assert [quiz.notebook for quiz in QUIZZES.values()] == sorted(quiz.notebook for quiz in QUIZZES.values())
-    for notebook in notebooks:
-        name = re.search(r'\n\nquiz\("(\w+)"\)$', cells(notebook, "code")[-1])[1]
-        assert QUIZZES[name].notebook == notebook
+    notebooks = [quiz.notebook for quiz in QUIZZES.values()]
+    assert notebooks == sorted(notebooks)
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        name = re.search(r'\n\nquiz\("(\w+)"\)$', cells(path.stem, "code")[-1])[1]
+        assert QUIZZES[name].notebook == path.stem
 
 
 @of_each_question
@@ -68,9 +65,10 @@ def test_a_question_names_a_section_of_its_notebook_and_cites_what_supports_the_
 
 
 def test_no_text_occurs_twice_and_the_letter_of_the_right_option_cannot_be_guessed():
-    texts = [q["text"] for _, q in QUESTIONS] + [option["feedback"] for _, q in QUESTIONS for option in q["options"]]
+    options = [q["options"] for _, q in QUESTIONS]
+    texts = [q["text"] for _, q in QUESTIONS] + [option["feedback"] for each in options for option in each]
     assert len({*texts}) == len(texts)
-    places = [["right" in option for option in q["options"]].index(True) for _, q in QUESTIONS]
+    places = [["right" in option for option in each].index(True) for each in options]
     assert all(places.count(place) >= len(places) / 5 for place in range(3))
 
 
