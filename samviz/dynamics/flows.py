@@ -123,9 +123,6 @@ def limiting_flow(problem: Problem, x0: Tensor, kind: Kind = "worst", *, times: 
         kind: "worst" (λ₁, Eq. 7) or "average" (trace, Eq. 18).
         times: (times,), increasing, τ = ηρ²t ≥ 0.
 
-    Returns:
-        The flow at those times.
-
     Raises:
         ValueError: when kind is neither, times do not increase from 0 or later, or x0 does not fit the problem.
 

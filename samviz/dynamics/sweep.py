@@ -162,9 +162,6 @@ def sweep(
         device: as in `Run`.
         dtype: as in `Run`.
 
-    Returns:
-        The measurements, with one axis for each setting.
-
     Raises:
         ValueError: when an argument is out of range, `path` holds another sweep, or the problem cannot be pickled.
         TypeError: when an argument has the wrong type.

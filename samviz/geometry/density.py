@@ -131,10 +131,10 @@ def spectral_density(
 ) -> SpectralDensity:
     """Return the density of the eigenvalues of the full-batch Hessian.
 
-    Up to 500 parameters the Hessian is diagonalized densely. Above, stochastic Lanczos quadrature with full
-    reorthogonalization is used. A first random vector finds the outlying eigenvalues; each counts individually, without
-    a sampling error. The space orthogonal to their eigenvectors is sampled with more random vectors, the probes. This
-    takes (probes + 1)·steps Hessian-vector products on each run, and memory for little more than 2·steps vectors.
+    Up to 500 parameters the Hessian is diagonalized. Above, stochastic Lanczos quadrature with full reorthogonalization
+    takes (probes + 1)·steps Hessian-vector products on each run, and memory for little more than 2·steps vectors. A
+    first random vector finds the outlying eigenvalues, which have no sampling error. The space orthogonal to their
+    eigenvectors is sampled with more random vectors, the probes.
 
     Args:
         problem: whose Hessian.
@@ -148,12 +148,8 @@ def spectral_density(
             of the eigenvalues), or 1/500 of the whole range if that is more. Ranges include 0.
         seed: of the random vectors, which are the same for every run.
 
-    Returns:
-        The quadrature, and the density that it gives on a grid or at any points, with its standard error.
-
     Raises:
-        ValueError: when probes is below 1 or steps below 2, width is not positive, x does not fit the problem, or the
-            Hessian is not finite.
+        ValueError: when an argument is out of range, x does not fit the problem, or the Hessian is not finite.
 
     Source: Ubaru, Chen & Saad, Fast estimation of tr(f(A)) via stochastic Lanczos quadrature (2017).
 

@@ -89,9 +89,6 @@ def hessian_plane(problem: Problem, x: Tensor, *, vectors: Tensor | None = None)
         x: (dim,), the plane's origin.
         vectors: (2, dim), the eigenvectors if they are known.
 
-    Returns:
-        The plane.
-
     Raises:
         ValueError: when x is no point of the problem, or the vectors do not fit.
     """
@@ -113,9 +110,6 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
         seed: of the directions.
         normalization: "filter" scales each filter of a direction to the length of that filter of x, and sets biases to
             0; "none" scales each direction to length 1, as in the average-direction sharpness (Eq. 4).
-
-    Returns:
-        The plane.
 
     Raises:
         ValueError: when there is no such normalization.
@@ -167,9 +161,6 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
         first: (dim,), at (1, 0): between them lies the linear interpolation.
         second: (dim,), off that line. The second direction is orthogonal to the first and has the same length, so that
             angles are true. None gives the line.
-
-    Returns:
-        The plane.
 
     Raises:
         ValueError: when the points span no plane, or no line.
@@ -244,9 +235,6 @@ def landscape(
         radius: half the side of the square, in units of the plane's directions.
         resolution: points along each side, at least 2.
         center: (2,), or (1,) for a line: of the square, in coordinates of the plane.
-
-    Returns:
-        The loss on the grid.
 
     Raises:
         ValueError: when radius is not positive or resolution is below 2.

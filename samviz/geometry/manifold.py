@@ -77,7 +77,7 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
 
 
 def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
-    """Return ∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v.
+    """Return ∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v, (runs, k, dim).
 
     For a simple eigenvalue with unit eigenvector v it is ∇λ (first-order perturbation theory).
 
@@ -85,9 +85,6 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
         problem: whose loss; three times differentiable by autograd.
         x: (dim,) or (runs, dim), where.
         v: (runs, k, dim).
-
-    Returns:
-        (runs, k, dim).
 
     Raises:
         ValueError: when the shapes do not fit.

@@ -39,6 +39,9 @@ class Sharpness:
     exact: bool  # by a closed form
 
 
+Measure = Callable[[Problem, Tensor, float, Tensor | None], Sharpness]
+
+
 def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
     """Return the worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
 
@@ -51,9 +54,6 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
         x: (dim,) or (runs, dim), where.
         rho: perturbation radius ρ > 0, in units of ‖x‖.
         stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
-
-    Returns:
-        The sharpness, its direction and its evidence.
 
     Raises:
         ValueError: when rho is not positive or above 3e38, x does not fit, or a loss without samples is stochastic.
@@ -150,13 +150,7 @@ def _check_stochastic(problem: Problem, stochastic: bool) -> None:
         raise ValueError(f"stochastic is True but the loss of {problem.name} is no mean over samples; use False")
 
 
-def _sharpness(
-    measure: Callable[[Problem, Tensor, float, Tensor | None], Sharpness],
-    problem: Problem,
-    x: Tensor,
-    rho: float,
-    stochastic: bool,
-) -> Sharpness:
+def _sharpness(measure: Measure, problem: Problem, x: Tensor, rho: float, stochastic: bool) -> Sharpness:
     """Measure a sharpness of the mean loss, or of each sample's loss and take the mean."""
     problem, x = at_point(problem, x)
     rho = check_radius(rho)
@@ -241,7 +235,7 @@ class Regularizer:
 def limiting_regularizer(
     problem: Problem, x: Tensor, kind: Kind, stochastic: bool = False, *, rank_tol: float = RANK_TOL
 ) -> Regularizer:
-    """Return the limit S of R_ρ/ρ² as ρ → 0 at a minimizer x.
+    """Return the limit S of R_ρ/ρ² as ρ → 0 at a minimizer x, with its evidence.
 
     | kind | S, full batch | S, one sample at a time |
     |---|---|---|
@@ -257,9 +251,6 @@ def limiting_regularizer(
         kind: "worst", "ascent" or "average".
         stochastic: the limit of the mean over the samples of each sample's R_ρ.
         rank_tol: share of λ₁ above which an eigenvalue counts as non-zero.
-
-    Returns:
-        S with its evidence.
 
     Raises:
         ValueError: when kind is none of the three, x does not fit, or a loss without samples is stochastic.

@@ -47,9 +47,6 @@ def hessian_trace(
             take no products.
         seed: of the random signs; the same seed gives errors that vary smoothly along a run.
 
-    Returns:
-        The trace with its standard error.
-
     Raises:
         ValueError: when products is below 6, or x does not fit the problem.
 
