@@ -382,7 +382,7 @@ def test_a_link_to_nothing_is_found(text, fault):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("`samviz.geometry.hessian_trace` `samviz.geometry.trace.Trace` `Run.measure` `close=` `Trace(…)`", []),
+        ("`samviz.geometry.hessian_trace` `samviz.geometry.hessian.Trace` `Run.measure` `close=` `Trace(…)`", []),
         ("`samviz.geometry.nothing`", ["samviz.geometry.nothing"]),
         ("`Run.measured`", ["Run.measured"]),
         ("`hesian_trace(…)`", ["hesian_trace(…)"]),

@@ -8,9 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
-from scipy.optimize import fsolve
-from valley_by_hand import curvatures
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.problems import mlp, quadratic, valley
@@ -76,129 +73,6 @@ def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
             run = Run(quadratic([curvature]), "sam", lr=0.1, rho=0.05, x0=[grad_norm / curvature], device="cpu")
             run.step()
             assert (abs(run.x.item()) > grad_norm / curvature) is grows
-
-
-# the valley: L = F₁x₃² + F₂x₄², whose floor is Γ = {x₃ = x₄ = 0}
-
-
-def slopes(x):
-    """∇F₁ and ∇F₂."""
-    return np.array([2 * x[0], 12 * x[1]]), np.array([-8 * (1 - x[0]), -2 * (1 - x[1])])
-
-
-def overshoot(lr, curvature):
-    """Return the ratio of the drift to its limit η → 0.
-
-    On the 2-cycle the perturbed point lies not ρ but ρ + ηρλ/(2 − ηλ) = 2ρ/(2 − ηλ) from the floor, and the drift is
-    proportional to the square of this distance.
-    """
-    return (2 / (2 - lr * curvature)) ** 2
-
-
-def flow(start, tau, kind, scale=1.0, lr=0.0):
-    """−½∇λ₁ (Eq. 7) or −½∇Tr (Eq. 18) on Γ, λ₁ = 2sF₁ and Tr = 2s(F₁ + F₂), solved numerically."""
-
-    def velocity(_, x):
-        first, second = slopes(x)
-        drift = first * overshoot(lr, 2 * scale * curvatures(x)[0])
-        return -scale * (drift if kind == "worst" else first + second)
-
-    times = np.atleast_1d(tau)
-    return solve_ivp(velocity, (0, times[-1]), start, t_eval=times, rtol=1e-10, atol=1e-12).y.T
-
-
-@pytest.mark.parametrize("mean", [False, True])
-@pytest.mark.parametrize("kind", ["worst", "average"])
-def test_the_closed_form_of_the_flow_agrees_with_its_equation(kind, mean):
-    start, times = [0.9, 0.6], np.linspace(0, 1, 6)[1:]
-    point = torch.tensor([*start, 0.3, 0.3], dtype=torch.float64)
-    closed = valley(mean=mean).limiting_flow(point, torch.from_numpy(times), kind)
-    np.testing.assert_allclose(closed, flow(start, times, kind, scale=0.5 if mean else 1.0), atol=1e-8)
-
-
-@pytest.mark.parametrize("start", [torch.tensor([1, 1]), torch.tensor([1, 1, 0, 0])])
-def test_the_flow_accepts_integer_starts(start):
-    end = valley().limiting_flow(start, torch.tensor([50.0]), "average")
-    np.testing.assert_allclose(end[0], [0.8, 1 / 7], rtol=1e-6)
-
-
-def test_sam_tracks_its_flow_with_an_error_that_shrinks():
-    """Theorem 4.5, phase II: the error is O(η ln(1/ρ)), so it halves with η.
-
-    With the finite η in the equation (see `overshoot`) the error is O(ρ²), which is much smaller.
-    """
-    start, rho, tau = np.array([0.6, 0.9]), 0.2, np.array([0.1, 0.3, 0.5])
-    errors, remainders = [], []
-    for lr in (0.02, 0.01, 0.005):
-        curvature = 2 * curvatures(start)[0]
-        x0 = [*start, lr * rho * curvature / (2 - lr * curvature), 1e-3]  # on the 2-cycle: phase I is over
-        run = Run(valley(), "sam", lr, rho, x0=x0, device="cpu")
-        seen = []
-        for t in tau:
-            run.step(round(t / (lr * rho**2)) - run.steps)
-            seen.append(run.x[0, :2].numpy())
-        closed = start * np.exp(-np.outer(tau, [2, 12]))
-        errors.append(np.abs(seen - closed).max())
-        remainders.append(np.abs(seen - flow(start, tau, "worst", lr=lr)).max())
-    assert errors[0] < 0.15
-    assert errors[1] < 0.6 * errors[0]
-    assert errors[2] < 0.6 * errors[1]
-    assert max(remainders) < 0.005
-    assert remainders[0] < errors[0] / 10
-
-
-STARTS = np.array([[0.6, 0.9, 0.1, 0.1], [0.3, 0.2, 0.05, -0.1], [1.0, 1.0, 0.1, 0.1], [0.9, 0.1, -0.1, 0.02]])
-
-
-def test_full_batch_sam_ends_where_lambda_1_is_least():
-    """With η = 0.02, ρ = 0.2 and 10⁴ steps, τ = ηρ²t = 8: e⁻¹⁶ of the initial distance is left, or less for finite η.
-
-    The gradient points along x₃, on the 2-cycle of the curvature 2F₁ = 16.
-    """
-    run = Run(valley(), "sam", lr=0.02, rho=0.2, x0=STARTS, device="cpu")
-    run.step(10_000)
-    np.testing.assert_allclose(run.x[:, :2], 0, atol=1e-6)
-    np.testing.assert_allclose(run.x[:, 2].abs(), 0.02 * 0.2 * 16 / (2 - 0.02 * 16), rtol=1e-6)
-    np.testing.assert_allclose(run.x[:, 3], 0, atol=1e-9)
-
-
-@pytest.mark.parametrize("mean", [False, True])
-def test_sam_on_single_samples_ends_where_the_trace_is_least(mean):
-    """1-SAM tends to (0.8, 1/7), the least trace, with an error Õ(√η + ρ) (Theorem 5.4).
-
-    At finite η each sample's drift is stronger by its own `overshoot`, and more so the sharper one: the balance
-    0 = w₁∇F₁ + w₂∇F₂ moves towards (0, 0), to (0.68, 0.08) or (0.75, 0.11) at η = 0.02. Around it the iterates jump
-    with a deviation of 0.03 or less (measured), so that the mean of 24 runs knows it to 0.03/√24 = 0.006; four of
-    those, and 0.01 for the curvature of the balance over such jumps, are granted.
-    """
-    scale, rho, lrs = (0.5 if mean else 1.0), 0.2, (0.02, 0.01, 0.005)
-    x0 = np.tile([0.6, 0.4, 0.1, 0.1], (72, 1))
-    run = Run(valley(mean=mean), "sam", np.repeat(lrs, 24), rho, batch_size=1, x0=x0, device="cpu")
-    run.step(6000)  # τ = 1.2 at the smallest η: e⁻⁶ of the way is left on the mean, where the rates are least
-    ends = run.x[:, :2].numpy().reshape(3, 24, 2)
-    off = []
-    for lr, end in zip(lrs, ends):
-
-        def drift(x, lr=lr):
-            first, second = (
-                overshoot(lr, 4 * scale * f) * slope for f, slope in zip(curvatures(x), slopes(x))
-            )  # the sample's curvature is twice that of its term in the mean
-            return first + second
-
-        np.testing.assert_allclose(end.mean(0), fsolve(drift, [0.8, 1 / 7]), atol=0.035)
-        off.append(np.linalg.norm(end.mean(0) - [0.8, 1 / 7]))
-    assert off[0] > off[1] > off[2]
-    assert off[2] < 0.05
-
-
-def test_gradient_descent_stays_at_the_point_of_the_floor_that_it_reaches():
-    run = Run(valley(), "gd", lr=0.02, rho=0.2, x0=STARTS, device="cpu")
-    run.step(1000)
-    floor = run.x.clone()
-    run.step(2000)
-    np.testing.assert_allclose(floor[:, 2:], 0, atol=1e-15)
-    np.testing.assert_allclose(run.x, floor, atol=1e-15)
-    np.testing.assert_allclose(run.x[:, :2], STARTS[:, :2], atol=0.01)  # phase I moved it by O(‖(x₃, x₄)‖²)
 
 
 # the 1-24-24-1 network on the sine

@@ -4,11 +4,10 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from itertools import product
@@ -298,36 +297,6 @@ def test_a_different_problem_of_the_same_name_is_refused(tmp_path):
     sweep(mlp([1, 6, 1], data=(inputs.copy(), targets.copy()), loss=half), **args)
 
 
-KILLED = """
-import os, sys
-import samviz.dynamics.sweep
-module = sys.modules["samviz.dynamics.sweep"]
-module.ROW = 4
-inner, count = module.compute_row, []
-def counting(*row):
-    count.append(row)
-    if len(count) == 3:
-        os.kill(os.getpid(), 9)  # in the middle of a row
-    return inner(*row)
-module.compute_row = counting
-samviz.sweep(
-    samviz.mlp([1, 6, 1], activation="tanh", data="sine", loss="mse"), lr=[0.02, 0.05], rho=[0.0, 0.05, 0.1],
-    seeds=3, steps=40, progress=False, device="cpu", path=sys.argv[1],
-)
-"""
-
-
-@pytest.mark.slow
-@needs_kill
-def test_a_killed_process_resumes_with_the_next_row(tmp_path, computed):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.glob("row_*.npz"))) == 2
-    resumed = sweep(network(), **SMALL, path=tmp_path)
-    assert len(computed) == 3
-    assert_identical(resumed, sweep(network(), **SMALL))
-
-
 @pytest.mark.parametrize("threads", [0, 1])
 def test_an_interrupt_keeps_the_finished_rows(threads, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -407,30 +376,6 @@ def test_a_loss_that_cannot_be_pickled_is_refused_by_a_process_pool_only():
         pytest.raises(ValueError, match=r"cannot be sent to another process .*lambda.*at the top of a file"),
     ):
         sweep(problem, **SMALL, executor=executor)
-
-
-class FatalPool(ThreadPoolExecutor):
-    """An executor whose worker dies with the third row."""
-
-    count = 0
-
-    def submit(self, fn, /, *args, **kwargs):
-        self.count += 1
-        if self.count < 3:
-            return super().submit(fn, *args, **kwargs)
-        broken = Future()
-        broken.set_exception(BrokenProcessPool("a process was terminated abruptly"))
-        return broken
-
-
-def test_a_broken_pool_keeps_the_finished_rows(tmp_path, computed):
-    with FatalPool(1) as executor, pytest.raises(BrokenProcessPool) as caught:
-        sweep(network(), **SMALL, path=tmp_path, executor=executor)
-    files = len(list(tmp_path.glob("row_*.npz")))
-    assert bool(getattr(caught.value, "__notes__", [])) == bool(files)
-    computed.clear()
-    assert_identical(sweep(network(), **SMALL, path=tmp_path), sweep(network(), **SMALL))
-    assert len(computed) == 5 - files + 5
 
 
 def kill_after(folder, rows, pids):

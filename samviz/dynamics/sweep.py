@@ -90,10 +90,7 @@ class Sweep:
     def to_xarray(self) -> xarray.Dataset:
         """Return a Dataset over the five axes; eigenvalues and residuals also have the dimension eigenvalue, 1 to k.
 
-        For example `sweep.to_xarray().trace.mean("seed").sel(rho=0.1)`.
-
-        Raises:
-            ImportError: when xarray is not installed.
+        For example `sweep.to_xarray().trace.mean("seed").sel(rho=0.1)`. It needs xarray.
         """
         try:
             import xarray as xr
@@ -105,11 +102,7 @@ class Sweep:
         return xr.Dataset(data, coordinates, {"problem": self.problem, "steps": self.steps})
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the sweep as a table with one row per run, and columns eigenvalues_0, eigenvalues_1 and so on.
-
-        Raises:
-            ImportError: when pandas is not installed.
-        """
+        """Return a table with one row per run, and columns eigenvalues_0, eigenvalues_1 and so on; it needs pandas."""
         axes = np.meshgrid(*(np.array(getattr(self, axis)) for axis in AXES), indexing="ij")
         measured = {name: array.reshape(-1, *array.shape[len(AXES) :]) for name, array in self.arrays().items()}
         return table({axis: values.ravel() for axis, values in zip(AXES, axes)} | measured)

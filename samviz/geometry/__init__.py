@@ -3,6 +3,7 @@
 from samviz.geometry.alignment import Alignment, alignment
 from samviz.geometry.density import SpectralDensity, spectral_density
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
+from samviz.geometry.hessian import Trace, hessian_trace
 from samviz.geometry.landscape import (
     Landscape,
     Plane,
@@ -25,7 +26,6 @@ from samviz.geometry.sharpness import (
     limiting_regularizer,
     worst_direction_sharpness,
 )
-from samviz.geometry.trace import Trace, hessian_trace
 
 __all__ = [
     "Alignment",

@@ -12,9 +12,8 @@ from torch import Tensor
 from samviz.checks import check_bool, check_float, check_int, seeded_generator
 from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.geometry.eigenpairs import top_eigenpairs
-from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize
+from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize, hessian_trace
 from samviz.geometry.manifold import RANK_TOL, normal_space
-from samviz.geometry.trace import hessian_trace
 from samviz.problems import Problem, Quadratic
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
