@@ -71,7 +71,7 @@ def test_every_notebook_and_page_is_there(book, pages):
 
 def subpackages():
     """The subpackages that have public names."""
-    names = [found.name for found in pkgutil.iter_modules(samviz.__path__) if found.ispkg]
+    names = [found.name for found in pkgutil.iter_modules(samviz.__path__) if found.name != "__main__"]
     return [name for name in names if hasattr(import_module(f"samviz.{name}"), "__all__")]
 
 

@@ -32,8 +32,8 @@ The public names of each subpackage, from their docstrings. Each entry links to 
 
 @cache
 def subpackages() -> dict[str, list[str]]:
-    """Return the public names of each subpackage that has any."""
-    names = [found.name for found in pkgutil.iter_modules(samviz.__path__) if found.ispkg]
+    """Return the public names of each subpackage or module that has any."""
+    names = [found.name for found in pkgutil.iter_modules(samviz.__path__) if found.name != "__main__"]
     modules = {name: import_module(f"samviz.{name}") for name in names}
     return {name: module.__all__ for name, module in modules.items() if hasattr(module, "__all__")}
 

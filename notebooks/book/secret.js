@@ -1,9 +1,9 @@
-// The moving picture: gradient descent, then SAM, step by step through what samviz computed. Without motion it stands at its end.
+// The animation: gradient descent, then SAM, through the iterates that samviz has computed. Without motion it shows the end.
 (() => {
   const root = document.currentScript.closest(".secret"), runs = RUNS, SUB = PARTS;
   const find = (name) => root.querySelector(`[data-part="${name}"]`);
   const [button, captions] = [root.querySelector("button"), root.querySelectorAll("li")];
-  // which run, from step to step, seconds, seconds of rest after it; in the order of the captions
+  // the run, its first and last step, seconds of motion, seconds of rest; in the order of the captions
   const PHASES = [["gd", 0, 24, 5, 1.5], ["sam", 0, 22, 8, 0.5], ["sam", 22, runs.sam.sharpness.length - 1, 9, 5]];
   const LENGTH = PHASES.reduce((sum, phase) => sum + phase[3] + phase[4], 0);
   let at = LENGTH, playing = false, last = 0;
@@ -16,14 +16,14 @@
   function place(name, step) {
     const { x, y, sharpness, angle } = runs[name];
     const [a, b] = [mix(x, step * SUB), mix(y, step * SUB)];
-    const seen = Math.floor(step * SUB) + 1;
-    const points = (xs, ys, count) => xs.slice(0, count).map((v, i) => `${v},${ys[i]}`).join(" ");
+    const count = Math.floor(step * SUB) + 1;
+    const points = (xs, ys, n) => xs.slice(0, n).map((v, i) => `${v},${ys[i]}`).join(" ");
     find(`${name} ball`).setAttribute("transform", `translate(${a} ${b})`);
-    find(`${name} trail`).setAttribute("points", `${points(x, y, seen)} ${a},${b}`);
+    find(`${name} trail`).setAttribute("points", `${points(x, y, count)} ${a},${b}`);
     const { left, bottom, across, up } = PLOT;
     const on = (t) => `${left + t * across},${bottom - mix(sharpness, t) * up}`;
-    const whole = Array.from({ length: Math.floor(step) + 1 }, (_, t) => on(t));
-    find(`${name} line`).setAttribute("points", `${whole.join(" ")} ${on(step)}`);
+    const line = Array.from({ length: Math.floor(step) + 1 }, (_, t) => on(t));
+    find(`${name} line`).setAttribute("points", `${line.join(" ")} ${on(step)}`);
     const needle = find("needle"), turn = mix(angle, step);
     needle.setAttribute("transform", `rotate(${-turn})`);
     needle.setAttribute("class", `needle ${name}-line`);
@@ -35,11 +35,11 @@
   }
 
   function show() {
-    let phase = 0, gone = at;
-    while (phase < 2 && gone > PHASES[phase][3] + PHASES[phase][4]) gone -= PHASES[phase][3] + PHASES[phase++][4];
+    let phase = 0, elapsed = at;
+    while (phase < 2 && elapsed > PHASES[phase][3] + PHASES[phase][4]) elapsed -= PHASES[phase][3] + PHASES[phase++][4];
     const [name, from, to, seconds] = PHASES[phase];
     if (name === "sam") place("gd", runs.gd.sharpness.length - 1);
-    place(name, from + (to - from) * Math.min(1, gone / seconds));
+    place(name, from + (to - from) * Math.min(1, elapsed / seconds));
     for (const part of ["trail", "ball", "line"]) find(`sam ${part}`).style.display = name === "sam" ? "" : "none";
     root.dataset.phase = phase;
     captions.forEach((caption, i) => (i === phase ? caption.setAttribute("aria-current", "step") : caption.removeAttribute("aria-current")));
@@ -47,7 +47,7 @@
 
   function tick(now) {
     if (!playing) return;
-    at += Math.min(0.1, (now - last) / 1000); // a page that was hidden goes on where it was
+    at += Math.min(0.1, (now - last) / 1000); // after the page was hidden, continue where it stopped
     last = now;
     if (at > LENGTH) at = 0;
     show();

@@ -1,4 +1,4 @@
-"""The moving picture on the book's front page: why SAM goes where the valley is flat.
+"""The animation on the book's front page: why SAM moves to the flat part of a valley.
 
 `python secret.py picture secret.webp` writes it as a picture for the README, with Playwright and Pillow.
 """
@@ -21,11 +21,11 @@ from samviz.figures.style import DARK, DARK_PAPER
 from samviz.problems import valley
 
 HERE = Path(__file__).parent
-START = (0.0, 2.0, 0.35, 0.9)  # x₃ is across the valley and drawn; x₄ is the other steep direction
+START = (0.0, 2.0, 0.35, 0.9)  # x₃ is drawn, across the valley; x₄ is the second steep direction
 LR, RHO = 0.01, 0.4
 RULES, STEPS = ("gd", "sam"), 100
-RIM = 4.4  # loss up to which the walls are drawn
-FRAMES = 10  # a second, of the picture in a file, which plays at the same speed
+RIM = 4.4  # the walls are drawn up to this loss
+FRAMES = 10  # per second, of the animation in a file
 PARTS = 8  # points drawn from one step to the next
 PLOT = {"left": 468.0, "bottom": 356.0, "across": 1.65, "up": 1.3}  # pixels: per step, per unit of λ₁
 GROUNDS = {"light": "#ffffff", "dark": DARK_PAPER}
@@ -33,18 +33,18 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def sharpness(along: Array, x1: Array | float = 0.0) -> Array:
-    """λ₁ = 2F₁ on the floor."""
+    """Return λ₁ = 2F₁ on the valley floor."""
     return 2 * (x1**2 + 6 * along**2 + 8)
 
 
 def projected(across: Array, along: Array) -> tuple[Array, Array]:
-    """Where a point of the walls, L = ½λ₁x₃², is on the picture."""
+    """Return the place in the picture of a point on the walls, L = ½λ₁x₃²."""
     height = sharpness(along) / 2 * across**2
     return 206 + 246 * across + 14 * along, 356 - 78 * along - 31 * height
 
 
 def trajectory(rule: str) -> dict[str, list[float]]:
-    """A run in the paper's valley: its way on the picture, λ₁ below it, and the gradient's angle from v₁ in degrees."""
+    """Return a run in the paper's valley: its places in the picture, λ₁, and the angle between gradient and v₁ in degrees."""
     problem = valley()
     run = Run(problem, rule=rule, lr=LR, rho=RHO, x0=torch.tensor(START, dtype=torch.float64), device="cpu")
     points = [run.x[0].clone()]
@@ -55,7 +55,7 @@ def trajectory(rule: str) -> dict[str, list[float]]:
     gradient = problem.gradient(x)[1].numpy()
     x = x.numpy()
     steps = np.arange(0, len(x) - 1 + 1e-9, 1 / PARTS)
-    eased = np.floor(steps) + (1 - np.cos(np.pi * (steps % 1))) / 2  # a swing from each iterate to the next
+    eased = np.floor(steps) + (1 - np.cos(np.pi * (steps % 1))) / 2  # a smooth motion from each iterate to the next
     across, along = (np.interp(eased, np.arange(len(x)), x[:, i]) for i in (2, 1))
     drawn = projected(across, along)
     sign = np.where(gradient[:, 2] < 0, -1, 1)
@@ -74,7 +74,7 @@ def points(x: Any, y: Any) -> str:
 
 
 def walls() -> str:
-    """The valley as bands from its sharp end, behind, to its flat one: deeper in colour where it is sharper."""
+    """Draw the valley as bands from its sharp end, at the back, to its flat end; sharper parts have a deeper colour."""
     along = np.linspace(2.2, -0.1, 15)
     curves = []
     for s in along:
@@ -92,7 +92,7 @@ def walls() -> str:
 
 
 def secret() -> str:
-    """The picture as HTML that needs nothing else: computed here, drawn and moved by a small script in it.
+    """Return the animation as HTML without dependencies; its script draws runs that are computed here.
 
     Returns:
         A fragment: a figure with an SVG, three captions, a button, its style and its script.
@@ -117,7 +117,7 @@ def secret() -> str:
 
 
 def still(runs: dict[str, dict[str, list[float]]]) -> dict[str, str]:
-    """What the picture shows without a script: both runs at their ends."""
+    """Return what is shown without a script: the ends of both runs."""
     parts = {}
     for rule, run in runs.items():
         x, y = run["x"], run["y"]
@@ -129,7 +129,7 @@ def still(runs: dict[str, dict[str, list[float]]]) -> dict[str, str]:
 
 
 def picture(file: Path, theme: str = "light") -> None:
-    """Write the picture as an animated WebP, frame by frame as a browser draws it.
+    """Write the animation as a WebP file, frame by frame as a browser draws it.
 
     Args:
         file: where; ends in .webp.
@@ -150,7 +150,7 @@ def picture(file: Path, theme: str = "light") -> None:
         for i in range(count):
             page.evaluate(f"document.querySelector('.secret').seek({i / FRAMES})")
             shot = page.locator("body").screenshot()
-            if shots and shot == shots[-1]:  # it rests
+            if shots and shot == shots[-1]:  # nothing moves
                 durations[-1] += round(1000 / FRAMES)
             else:
                 shots.append(shot)

@@ -143,9 +143,9 @@ def problem_call(problem: Problem) -> list[Any] | None:
         return ["valley", problem.scale == 0.5]
     if type(problem) is Quadratic:
         matrix = problem.matrices[0] if len(problem.matrices) == 1 else problem.matrices
-        numbers = matrix.diagonal() if matrix.ndim == 2 and bool((matrix == matrix.diagonal().diag()).all()) else matrix
-        if numbers.numel() <= MAX_NUMBERS:
-            return ["quadratic", numbers.tolist()]
+        entries = matrix.diagonal() if matrix.ndim == 2 and bool((matrix == matrix.diagonal().diag()).all()) else matrix
+        if entries.numel() <= MAX_NUMBERS:
+            return ["quadratic", entries.tolist()]
     return None
 
 
