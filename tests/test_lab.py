@@ -24,7 +24,7 @@ from samviz.dynamics import RULES, Rule
 from samviz.figures import figure
 from samviz.lab import Lab
 from samviz.lab.lab import nice, suitable_steps_per_frame
-from samviz.lab.record import run_page
+from samviz.lab.share import run_page
 from samviz.lab.status import advice, phase
 from samviz.problems import Problem, load, mlp, quadratic, valley
 

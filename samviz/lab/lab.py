@@ -20,9 +20,8 @@ from samviz.files import write
 from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, decades
 from samviz.lab.display import is_interactive
 from samviz.lab.panel import Panel
-from samviz.lab.record import run_page
 from samviz.lab.session import Progress, Session, planes_of
-from samviz.lab.share import Shared, check_same_problem, read, replayed, share_text
+from samviz.lab.share import Shared, check_same_problem, read, replayed, run_page, share_text
 from samviz.lab.status import status_text
 from samviz.lab.widget import PlotWidget, script
 from samviz.problems import Problem
