@@ -23,36 +23,27 @@ TREES = st.recursive(
 )
 
 
-def decoded(node):
-    """Return plotly JSON with its arrays as lists, whether they are numpy arrays or base64 as plotly.js reads it."""
+def plain(node, parts=()):
+    """Return a figure without references to parts and with lists for arrays, which plotly.js reads as base64."""
     if isinstance(node, np.ndarray):
         return node.tolist()
     if isinstance(node, list):
-        return [decoded(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    if "bdata" in node:
-        flat = np.frombuffer(base64.b64decode(node["bdata"]), np.dtype("<" + node["dtype"]))
-        return flat.reshape([int(n) for n in node["shape"].split(",")] if "shape" in node else -1).tolist()
-    return {key: decoded(value) for key, value in node.items()}
-
-
-def assembled(node, parts):
-    """Return a figure with its references to parts replaced, as player.js does."""
-    if isinstance(node, list):
-        return [assembled(each, parts) for each in node]
+        return [plain(each, parts) for each in node]
     if not isinstance(node, dict):
         return node
     if set(node) == {"$"}:
-        return assembled(parts[node["$"]], parts)
-    return {key: assembled(value, parts) for key, value in node.items()}
+        return plain(parts[node["$"]], parts)
+    if "bdata" in node:
+        flat = np.frombuffer(base64.b64decode(node["bdata"]), np.dtype("<" + node["dtype"]))
+        return flat.reshape([int(n) for n in node["shape"].split(",")] if "shape" in node else -1).tolist()
+    return {key: plain(value, parts) for key, value in node.items()}
 
 
 def figures_in(text, name="page"):
     """Return the figures and the sentences that a script or a page defines."""
     prefix = f'(globalThis.samvizFigures ??= {{}})["{name}"] = '
     data, _ = json.JSONDecoder().raw_decode(text, text.index(prefix) + len(prefix))
-    return [decoded(assembled(figure, data["parts"])) for figure in data["figures"]], data["sentences"]
+    return [plain(figure, data["parts"]) for figure in data["figures"]], data["sentences"]
 
 
 def control(count):
@@ -63,7 +54,7 @@ def control(count):
 @given(st.lists(st.fixed_dictionaries({"data": st.lists(TREES, max_size=3), "layout": TREES}), min_size=1, max_size=5))
 def test_every_figure_and_sentence_comes_back_and_no_text_ends_the_script(figures):
     script = player_data("some", [control(len(figures))], [(f, f"number {i}") for i, f in enumerate(figures)], "f4")
-    assert figures_in(script, "some") == (list(map(decoded, figures)), [f"number {i}" for i in range(len(figures))])
+    assert figures_in(script, "some") == (list(map(plain, figures)), [f"number {i}" for i in range(len(figures))])
     assert not re.search("</|<!--", script)
 
 
