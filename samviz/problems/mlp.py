@@ -20,7 +20,7 @@ from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.problem import Operator
 
-HELD = 2**22  # most activations kept for Hessian-vector products: 100 MB in all
+MAX_ACTIVATIONS = 2**22  # kept for Hessian-vector products: 100 MB in all
 
 # The derivative of each activation at z as a function of a = activation(z), if a determines it.
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -82,55 +82,53 @@ class MLP(Network):
             start = end + fan_out
         return layers, weights
 
-    def hvp(self, x: Tensor, batch: Tensor | None = None) -> Operator:
-        """Hessian-vector products; by the R-operator where that is compiled. See `Problem.hvp`."""
-        self._check(x, batch)
+    def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
+        """Return the product by the compiled R-operator if possible, else by autograd."""
         arrays = self.compiled()
         used = self.samples if batch is None else batch.shape[1]
-        held = (len(x), used * sum(self.widths))
-        if arrays is None or math.prod(held) > HELD:
-            return super().hvp(x, batch)
+        shape = len(x), used * sum(self.widths)
+        if arrays is None or math.prod(shape) > MAX_ACTIVATIONS:
+            return super()._hvp(x, batch)
         from samviz.kernels import mlp_hessian
 
-        where, samples = _plain(x), _indices(batch, len(x))
-        acts, ups, deltas = np.empty(held), np.empty(held), np.empty(held)
-        mlp_hessian.linearized(arrays.floats, arrays.ints, where, samples, acts, ups, deltas)
+        point, samples = _array(x), _indices(batch, len(x))
+        acts, ups, deltas = np.empty(shape), np.empty(shape), np.empty(shape)
+        mlp_hessian.linearized(arrays.floats, arrays.ints, point, samples, acts, ups, deltas)
 
         def product(v: Tensor) -> Tensor:
-            self._check_vectors(v, x)
-            vectors = _plain(v)
+            vectors = _array(v)
             out = np.empty_like(vectors)
-            mlp_hessian.products(arrays.ints, where, vectors, acts, ups, deltas, used, out)
+            mlp_hessian.products(arrays.ints, point, vectors, acts, ups, deltas, used, out)
             return torch.from_numpy(out)
 
         return product
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
-        """The loss on a plane; see `Problem.slice`."""
-        # the kernels compute in the origin's precision, but lay the data out in float64, which not every device has
+        """Return the loss on a plane, compiled if possible; see `Problem.slice`."""
+        # The kernels compute in the origin's precision from data in float64, which not every device has.
         arrays = self.to(self.device, torch.float64).compiled() if toy(self) else None
         if arrays is None:
             return super().slice(origin, directions)
         self._check_plane(origin, directions)
         from samviz.kernels.mlp import plane_losses, plane_preactivations
 
-        around, along = _plain(origin), _plain(directions)
-        floats = arrays.floats.astype(around.dtype)
-        entering = plane_preactivations(floats, arrays.ints, around, along)
+        point, plane = _array(origin), _array(directions)
+        floats = arrays.floats.astype(point.dtype)
+        first = plane_preactivations(floats, arrays.ints, point, plane)
 
         def losses(points: Tensor) -> Tensor:
             check_shape("points", points, ("points", 2), "a plane")
-            out = np.zeros(len(points), dtype=around.dtype)
-            plane_losses(floats, arrays.ints, around, along, entering, _plain(points), out)
+            out = np.zeros(len(points), dtype=point.dtype)
+            plane_losses(floats, arrays.ints, point, plane, first, _array(points), out)
             return torch.from_numpy(out)
 
         return losses
 
     def compiled(self) -> Kernels | None:
-        """Data, widths and labels, for the compiled engine."""
+        """Return data, widths and labels for the compiled engine."""
         if not self.closed or not compiles(self):
             return None
-        if self not in _kept:
+        if self not in _kernels:
             from samviz.kernels.mlp import mlp_gradient, workspace_length
             from samviz.kernels.mlp_hessian import mlp_product
 
@@ -140,8 +138,8 @@ class MLP(Network):
             ints = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
             floats = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
             length = workspace_length(ints, self.samples)
-            _kept[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
-        return _kept[self]
+            _kernels[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
+        return _kernels[self]
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute the gradient by backpropagation in closed form, compiled if possible, else by autograd."""
@@ -150,11 +148,11 @@ class MLP(Network):
         if (arrays := self.compiled()) is not None:
             from samviz.kernels.primitives import batched_gradient
 
-            where = _plain(x)
-            added = np.zeros((len(x), 0)) if noise is None else _plain(noise).reshape(len(x), -1)
-            losses, out = np.empty(len(x)), np.empty_like(where)
+            points = _array(x)
+            added = np.zeros((len(x), 0)) if noise is None else _array(noise).reshape(len(x), -1)
+            losses, out = np.empty(len(x)), np.empty_like(points)
             data = arrays.gradient, arrays.floats, arrays.ints, arrays.workspace
-            batched_gradient(*data, where, _indices(batch, len(x)), added, out, losses)
+            batched_gradient(*data, points, _indices(batch, len(x)), added, out, losses)
             return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
@@ -182,21 +180,16 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
-_kept: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is laid out once
+_kernels: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
 
 
-def _plain(tensor: Tensor) -> NDArray[np.float64]:
-    """The numbers of a tensor, contiguous."""
-    array: NDArray[np.float64] = tensor.detach().contiguous().numpy()
-    return array
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return np.ascontiguousarray(tensor.detach().numpy())
 
 
 def _indices(batch: Tensor | None, runs: int) -> NDArray[np.int64]:
-    """Sample indices (runs, b), b = 0 for the full batch."""
-    if batch is None:
-        return np.zeros((runs, 0), dtype=np.int64)
-    indices: NDArray[np.int64] = batch.contiguous().numpy()
-    return indices
+    """Return sample indices (runs, b), b = 0 for the full batch."""
+    return np.zeros((runs, 0), dtype=np.int64) if batch is None else np.ascontiguousarray(batch.numpy())
 
 
 def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor | None) -> tuple[Tensor, Tensor]:

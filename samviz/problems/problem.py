@@ -147,7 +147,7 @@ class Problem(ABC):
         return (hessian + hessian.mT) / 2
 
     def compiled(self) -> Kernels | None:
-        """The problem for the compiled engine; None where there is no such form of it, or no numba."""
+        """Return the problem for the compiled engine; None if it has no such form, or numba is missing."""
         return None
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
