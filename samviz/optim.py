@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim import LBFGS, Optimizer
 
 from samviz.checks import check_bool, check_float, check_int
-from samviz.problems.model_state import torch_generators, torch_states_restored
+from samviz.problems.torch_model import torch_generators, torch_states_restored
 
 __all__ = ["SAM"]
 

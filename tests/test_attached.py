@@ -8,8 +8,10 @@ from weakref import ref
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from samviz.geometry import hessian_trace, top_eigenpairs, worst_direction_sharpness
@@ -58,12 +60,15 @@ def dense(model, inputs=IMAGES, labels=LABELS):
 
 def differences(problem, x, v, step=1e-5):
     """Hv by central differences of the gradient."""
-    ahead, behind = problem.gradient(torch.stack((x + step * v, x - step * v)))[1]
-    return (ahead - behind) / (2 * step)
+    after, before = problem.gradient(torch.stack((x + step * v, x - step * v)))[1]
+    return (after - before) / (2 * step)
 
 
 def product(problem, x, v):
     return problem.hvp(x[None])(v[None, None])[0, 0]
+
+
+DATA, MODEL = (ROWS, GOALS), mlp()
 
 
 # numbers
@@ -87,8 +92,8 @@ def test_products_are_differences_of_gradients_through_batch_norm(training):
     x, v = problem.initial() + 0.1, torch.randn(problem.dim, dtype=torch.float64)
     torch.testing.assert_close(product(problem, x, v), differences(problem, x, v), rtol=1e-6, atol=1e-8)
     slope = problem.gradient(x[None])[1][0]
-    ahead, behind = problem.loss(torch.stack((x + 1e-5 * v, x - 1e-5 * v)))
-    assert (ahead - behind).item() / 2e-5 == pytest.approx((slope @ v).item(), rel=1e-6)
+    after, before = problem.loss(torch.stack((x + 1e-5 * v, x - 1e-5 * v)))
+    assert (after - before).item() / 2e-5 == pytest.approx((slope @ v).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +109,8 @@ def test_batches_add_up_to_the_whole(data):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(parts.loss(x), whole.loss(x), rtol=1e-12, atol=0)
     torch.testing.assert_close(parts.hessian(x), whole.hessian(x), rtol=1e-9, atol=1e-12)
-    asked = x.requires_grad_()
-    torch.testing.assert_close(torch.autograd.grad(parts.loss(asked).sum(), asked)[0], whole.gradient(x)[1])
+    x.requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(parts.loss(x).sum(), x)[0], whole.gradient(x)[1])
 
 
 WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
@@ -202,27 +207,168 @@ def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batc
     assert not any(alive)  # one batch's graph at a time
 
 
-# refusals
+# models of many kinds
 
 
-DATA, MODEL = (ROWS, GOALS), mlp()
+def assert_products_are_differences(problem, x, rtol=1e-5, atol=1e-7):
+    v = torch.randn(problem.dim, dtype=torch.float64)
+    torch.testing.assert_close(product(problem, x, v), differences(problem, x, v), rtol=rtol, atol=atol)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 5, 0.1, "gelu", batch_first=True), 1)
+        self.into, self.out = nn.Linear(4, 12), nn.Linear(4, 2)
+
+    def forward(self, rows):
+        padded = torch.tensor([[False, False, False], [False, False, True]]).repeat(2, 1)
+        q, k, v = self.into(self.encoder(rows.view(4, 3, 4), src_key_padding_mask=padded)).chunk(3, -1)
+        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True)).flatten(0, 1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_has_exact_second_derivatives(training):
+    torch.manual_seed(3)
+    problem = attach(Attention().double(), F.mse_loss, DATA, training=training)
+    x = problem.initial() + 0.05
+    assert_products_are_differences(problem, x)
+    without_graph = problem.loss(x[None])  # torch's fast path would leave the padding at zero
+    torch.testing.assert_close(without_graph, problem.gradient(x[None])[0], rtol=1e-12, atol=0)
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 3 * ctx.saved_tensors[0] ** 2 * slope
+
+
+class Kernel(Cube):
+    @staticmethod
+    def backward(ctx, slope):
+        return Cube.backward(ctx, slope).detach()  # as of a kernel that autograd cannot see into
+
+
+class Once(Cube):
+    backward = staticmethod(once_differentiable(Cube.backward))
+
+
+class Cubed(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.before, self.after = function, mlp(), nn.Linear(2, 2).double()
+
+    def forward(self, rows):
+        before = self.before(rows)
+        return self.after(self.function.apply(before)) + before.square()  # torch can differentiate the second term
+
+
+def test_custom_functions_are_refused_unless_torch_differentiates_them_twice():
+    good, kernel, once = (attach(Cubed(kind), F.mse_loss, DATA) for kind in (Cube, Kernel, Once))
+    x = good.initial()
+    assert_products_are_differences(good, x)
+    for problem, name in ((kernel, "Kernel"), (once, "Once")):
+        torch.testing.assert_close(problem.gradient(x[None])[1], good.gradient(x[None])[1])
+        with pytest.raises(ValueError, match=f"Cubed has no Hessian-vector products: derivative for {name}Backward"):
+            product(problem, x, x)
+        with pytest.raises(ValueError, match="Expected operations that torch can differentiate twice"):
+            top_eigenpairs(problem, x)
+
+
+class Wrapped(nn.Module):
+    """Calls a part of the name that DistributedDataParallel gives to a whole model."""
+
+    def __init__(self, call=lambda part, *args, **named: part(*args, **named)):
+        super().__init__()
+        self.module, self.call = mlp(nn.Tanh()), call
+
+    def forward(self, *args, **named):
+        return self.call(self.module, *args, **named)
+
+
+def test_activation_checkpointing_is_refused():
+    problem = attach(Wrapped(lambda part, rows: checkpoint(part, rows, use_reentrant=False)), F.mse_loss, DATA)
+    assert problem.loss(problem.initial()[None]).item() > 0
+    for evaluate in (problem.gradient, problem.hessian):
+        with pytest.raises(RuntimeError, match="activation checkpointing computes a part of the model a second time"):
+            evaluate(problem.initial()[None])
+
+
+def test_a_batch_may_be_a_mapping_and_inputs_several_tensors():
+    def call(part, *, rows, labels, kind):
+        return {"loss": F.mse_loss(part(rows), labels), "kind": kind}
+
+    def loss_fn(outputs, batch):
+        assert outputs["kind"] == batch["kind"] == "text"
+        return outputs["loss"]
+
+    whole = {"rows": ROWS, "labels": GOALS, "kind": "text"}
+    halves = [{**whole, "rows": ROWS[part], "labels": GOALS[part]} for part in (slice(6), slice(6, 12))]
+    plain = attach(mlp(nn.Tanh()), F.mse_loss, DATA)
+    x = plain.initial()[None]
+    problems = [attach(Wrapped(call), loss_fn, data) for data in (whole, halves, [whole])]
+    problems.append(attach(mlp(nn.Tanh()), F.mse_loss, ({"input": ROWS}, GOALS), batch_size=5))
+    for problem in problems:
+        torch.testing.assert_close(problem.hessian(x), plain.hessian(x))
+    two = nn.Bilinear(4, 4, 2).double()
+    pairs = attach(two, F.mse_loss, ((ROWS, ROWS.flip(0)), GOALS), batch_size=5)
+    assert pairs.loss(pairs.initial()[None]).item() == pytest.approx(F.mse_loss(two(ROWS, ROWS.flip(0)), GOALS).item())
+
+
+def test_a_model_in_half_precision_is_evaluated_in_single():
+    half, data = cnn().bfloat16(), (IMAGES.bfloat16(), LABELS)
+    problem = attach(half, LOSS, data, names=["0.*"])
+    assert problem.dtype == torch.float32
+    hessian = dense(half.double(), data[0].double())
+    found = problem.hessian(problem.initial()[None])[0].double()
+    torch.testing.assert_close(found, hessian[: problem.dim, : problem.dim], rtol=1e-4, atol=1e-6)
+    moved = attach(half.float(), LOSS, data).to("cpu", torch.float64)
+    torch.testing.assert_close(moved.hessian(moved.initial()[None])[0], hessian)
+
+
+@pytest.mark.parametrize("wrapper", ["compile", "parallel", "distributed", "compiled part"])
+def test_wrappers_are_removed_and_compiled_parts_run_eagerly(wrapper, tmp_path):
+    model = mlp(torch.compile(nn.Tanh(), backend=lambda *_: 1 / 0)) if wrapper == "compiled part" else Wrapped()
+    wrapped, plain = model, attach(mlp(nn.Tanh()), F.mse_loss, DATA)
+    if wrapper == "compile":
+        wrapped = torch.compile(model, backend="eager", fullgraph=True)
+    elif wrapper == "parallel":
+        wrapped = nn.DataParallel(model)
+    elif wrapper == "distributed":
+        distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+        wrapped = torch.compile(nn.parallel.DistributedDataParallel(model), backend="eager")
+    try:
+        problem = attach(wrapped, F.mse_loss, DATA)
+        assert problem.model is model
+        assert torch.equal(problem.hessian(problem.initial()[None]), plain.hessian(plain.initial()[None]))
+    finally:
+        if wrapper == "distributed":
+            distributed.destroy_process_group()
+
+
+# what is refused
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "kind", "message"),
+    ("model", "data", "options", "kind", "message"),
     [
-        ((MODEL, F.mse_loss, DATA), {"names": ["9.*"]}, ValueError, "'9.*' fits none of 0.weight, 0.bias"),
-        ((mlp().requires_grad_(False), F.mse_loss, DATA), {}, ValueError, "no parameter with requires_grad"),
-        ((mlp(nn.Linear(3, 3, device="meta")), F.mse_loss, DATA), {}, ValueError, "lies on cpu, meta; expected one"),
-        ((MODEL, F.mse_loss, DATA), {"training": "eval"}, TypeError, "training is 'eval'; expected True or False"),
-        ((MODEL, F.mse_loss, DATA), {"training": True, "recompute": True}, ValueError, "are both True"),
-        ((MODEL, F.mse_loss, iter([DATA])), {}, TypeError, "data is a list_iterator; expected .*more than once"),
-        ((MODEL, F.mse_loss, TensorDataset(ROWS)), {}, TypeError, "data is a TensorDataset; expected .*a DataLoader"),
+        (MODEL, DATA, {"names": ["9.*"]}, ValueError, "'9.*' fits none of 0.weight, 0.bias"),
+        (mlp().requires_grad_(False), DATA, {}, ValueError, "no parameter with requires_grad"),
+        (mlp(nn.Linear(3, 3, device="meta")), DATA, {}, ValueError, "lies on cpu, meta; expected one"),
+        (MODEL, DATA, {"training": "eval"}, TypeError, "training is 'eval'; expected True or False"),
+        (MODEL, DATA, {"training": True, "recompute": True}, ValueError, "are both True"),
+        (MODEL, iter([DATA]), {}, TypeError, "data is a list_iterator; expected .*more than once"),
+        (MODEL, TensorDataset(ROWS), {}, TypeError, "data is a TensorDataset; expected .*a DataLoader"),
     ],
 )
-def test_what_cannot_be_attached_is_refused_with_the_reason(arguments, options, kind, message):
+def test_what_cannot_be_attached_is_refused_with_the_reason(model, data, options, kind, message):
     with pytest.raises(kind, match=message):
-        attach(*arguments, **options)
+        attach(model, F.mse_loss, data, **options)
 
 
 @pytest.mark.parametrize(
@@ -230,24 +376,19 @@ def test_what_cannot_be_attached_is_refused_with_the_reason(arguments, options, 
     [
         ((ROWS.numpy(), GOALS.numpy()), F.mse_loss, TypeError, "(?s)a batch is array.*expected tensors"),
         ([(ROWS, GOALS, ROWS)], F.mse_loss, TypeError, "a batch is a tuple of 3; expected a pair"),
-        (
-            DATA,
-            lambda out, _: out,
-            TypeError,
-            r"returned a tensor of shape \(12, 2\); expected the mean over the batch",
-        ),
+        (DATA, lambda out, _: out, TypeError, r"a tensor of shape \(12, 2\); expected the mean over the batch"),
         (DATA, lambda out, _: out.sum().item(), TypeError, r"returned -?\d.*; expected the mean over the batch"),
         (DATA, lambda out, goal: F.mse_loss(out.detach(), goal), ValueError, "the loss has no derivative"),
     ],
 )
-def test_what_goes_wrong_in_a_pass_says_so(data, loss_fn, kind, message):
+def test_errors_during_a_pass_are_explained(data, loss_fn, kind, message):
     problem = attach(MODEL, loss_fn, data)
     with pytest.raises(kind, match=message):
         problem.gradient(problem.initial()[None])
 
 
 class Noisy(nn.Module):
-    """A linear layer whose input is shaken by random numbers."""
+    """A linear layer whose input is disturbed by random numbers."""
 
     def __init__(self, draw):
         super().__init__()
@@ -257,61 +398,43 @@ class Noisy(nn.Module):
         return self.layer(x + 0.01 * self.draw())
 
 
-OWN, NUMPYS = torch.Generator(), np.random.default_rng(0)
-CHANGING = {
-    "its own generator": lambda: torch.rand((), generator=OWN),
-    "numpy": NUMPYS.normal,
-    "the clock": lambda: np.sin(1e6 * perf_counter()),
-}
-SEEDED = {"torch": lambda: torch.rand(()), "numpy": lambda: np.random.rand(), "python": random.random}  # noqa: NPY002
-LOOKS = {
-    "loss": lambda problem, x: problem.loss(x),
-    "gradient": lambda problem, x: problem.gradient(x),
-    "hvp": lambda problem, x: problem.hvp(x)(x[None]),
-    "sharpness": lambda problem, x: worst_direction_sharpness(problem, x[0], 0.1),
-}
+OWN, OWN_NUMPY = torch.Generator(), np.random.default_rng(0)
+CHANGING = [lambda: torch.rand((), generator=OWN), OWN_NUMPY.normal, lambda: np.sin(1e6 * perf_counter())]
+SEEDED = [lambda: torch.rand(()), lambda: np.random.rand(), random.random]  # noqa: NPY002
+EVALUATIONS = [
+    lambda problem, x: problem.loss(x),
+    lambda problem, x: problem.gradient(x),
+    lambda problem, x: problem.hvp(x)(x[None]),
+    lambda problem, x: worst_direction_sharpness(problem, x[0], 0.1),
+]
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("source", CHANGING)
-def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(source, look):
-    draw = CHANGING[source]
-    for model, loss_fn in (
-        (Noisy(draw), F.mse_loss),
-        (MODEL, lambda out, goal: F.mse_loss(out * (1 + 0.01 * draw()), goal)),
-    ):
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+@pytest.mark.parametrize("draw", CHANGING)
+def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw, evaluate):
+    changing_loss = lambda out, goal: F.mse_loss(out * (1 + 0.01 * draw()), goal)  # noqa: E731
+    for model, loss_fn in ((Noisy(draw), F.mse_loss), (MODEL, changing_loss)):
         problem = attach(model, loss_fn, DATA, batch_size=5)
-        with pytest.raises(
-            ValueError, match=r"the loss gave .* for the same parameters and samples, so it is not a fun"
-        ):
-            LOOKS[look](problem, problem.initial()[None])
+        with pytest.raises(ValueError, match=r"the loss gave .* for the same parameters and samples, so it is not"):
+            evaluate(problem, problem.initial()[None])
 
 
-@pytest.mark.parametrize("source", SEEDED)
-def test_a_loss_may_draw_from_global_generators(source):
-    problem = attach(Noisy(SEEDED[source]), F.mse_loss, DATA, batch_size=5)
-    x = problem.initial()[None]
+@pytest.mark.parametrize("draw", SEEDED)
+def test_a_loss_may_draw_from_global_generators_and_have_rounding_errors(draw):
+    problem = attach(Noisy(draw), F.mse_loss, DATA, batch_size=5)
+    x, order = problem.initial()[None], iter(range(100))
     assert torch.equal(problem.gradient(x)[0], problem.loss(x))
+    rounded = attach(MODEL, lambda out, goal: F.mse_loss(out, goal) * (1 + 1e-15 * next(order)), DATA)
+    loss = rounded.loss(rounded.initial()[None])[0]
+    torch.testing.assert_close(loss, F.mse_loss(MODEL(ROWS), GOALS).detach())
 
 
-def test_rounding_is_no_change():
-    """As on a GPU, where a sum may be taken in another order each time."""
-    order = iter(range(100))
-
-    def loss_fn(out, goal):
-        return F.mse_loss(out, goal) * (1 + 1e-15 * next(order))
-
-    problem = attach(MODEL, loss_fn, DATA)
-    x = problem.initial()[None]
-    torch.testing.assert_close(problem.loss(x)[0], F.mse_loss(MODEL(ROWS), GOALS).detach())
-
-
-def test_what_an_attached_model_does_not_give_is_said():
+def test_what_an_attached_model_cannot_compute_is_refused():
     problem = attach(cnn(), LOSS, loader(), recompute=True)
     x = problem.initial()[None]
-    for look in (problem.gradient, problem.hvp, lambda at: problem.loss(at.requires_grad_())):
+    for evaluate in (problem.gradient, problem.hvp, lambda at: problem.loss(at.requires_grad_())):
         with pytest.raises(ValueError, match="the loss can be drawn, not differentiated"):
-            look(x)
+            evaluate(x)
     with pytest.raises(ValueError, match="batch is given"):
         problem.loss(x.detach(), torch.tensor([[0]]))
     flat = attach(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(25)), LOSS, loader(batch_size=19), training=True)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from samviz.dynamics import Run
 from samviz.problems import from_module, mlp
-from samviz.problems.module import flat_copy
+from samviz.problems.torch_model import flat_copy
 
 N = 12
 RNG = np.random.default_rng(0)
@@ -213,38 +213,7 @@ def test_a_copy_has_its_own_memory(duplicate, training):
     assert copy._workspace[1].data_ptr() != problem._workspace[1].data_ptr()
 
 
-@both_modes
-def test_single_precision(training):
-    problem = on_images(drop=0.0, training=training)
-    x = points_near(problem, 2)
-    exact, single = problem.gradient(x[:1]), problem.to("cpu", torch.float32)
-    for runs in (1, 2):
-        for a, b in zip(single.gradient(x[:runs].float()), exact):
-            assert a.dtype == torch.float32
-            torch.testing.assert_close(a[0].double(), b[0], rtol=1e-3, atol=1e-5)
-    assert next(single.module_at(x[0].float()).parameters()).dtype == torch.float32
-    assert_same(problem.gradient(x[:1]), exact)
-
-
 # evaluation and training mode
-
-
-@both_modes
-@pytest.mark.parametrize("rows", [None, [1, 5, 2], [9, 0]])
-def test_gradients_and_products_are_finite_differences(training, rows):
-    problem, h = on_images(training=training), 1e-5
-    x, batch = points_near(problem, 2), None if rows is None else torch.tensor([rows, rows[::-1]])
-    v = torch.randn(2, 3, problem.dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    v /= v.norm(dim=2, keepdim=True)
-    for runs in (1, 2):  # a single run is computed differently
-        part = None if batch is None else batch[:runs]
-        gradient, product = problem.gradient(x[:runs], part)[1], problem.hvp(x[:runs], part)(v[:runs])
-        for k in range(3):
-            after, before = x[:runs] + h * v[:runs, k], x[:runs] - h * v[:runs, k]
-            slope = (problem.loss(after, part) - problem.loss(before, part)) / (2 * h)
-            torch.testing.assert_close((gradient * v[:runs, k]).sum(1), slope, rtol=1e-6, atol=1e-8)
-            change = (problem.gradient(after, part)[1] - problem.gradient(before, part)[1]) / (2 * h)
-            torch.testing.assert_close(product[:, k], change, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("rows", [None, [[1, 5, 2], [9, 0, 4], [1, 5, 2]]])

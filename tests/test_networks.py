@@ -145,38 +145,6 @@ def test_the_loss_may_be_a_users_function():
 # second derivatives
 
 
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_hessian_vector_products_are_differences_of_gradients(activation, loss):
-    problem = mlp([3, 5, 4, 2], activation, some_data(loss), loss)
-    x = start(problem, runs=2)
-    v = torch.randn(2, 3, problem.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    product = problem.hvp(x)(v)
-    h = 1e-6
-    for k in range(3):
-        expected = (problem.gradient(x + h * v[:, k])[1] - problem.gradient(x - h * v[:, k])[1]) / (2 * h)
-        torch.testing.assert_close(product[:, k], expected, rtol=1e-6, atol=1e-7)
-
-
-def test_the_hessian_is_symmetric_and_that_of_autograd():
-    widths, (inputs, targets) = [3, 4, 2], some_data("mse")
-    problem = mlp(widths, "tanh", (inputs, targets))
-    x = start(problem, runs=2)
-    module, names = sequential(widths, "tanh"), dict(sequential(widths, "tanh").named_parameters())
-
-    def loss(flat):  # by a plain module, and by torch's own Hessian
-        parts = flat.split([p.numel() for p in names.values()])
-        parameters = {name: part.view(p.shape) for (name, p), part in zip(names.items(), parts)}
-        outputs = torch.func.functional_call(module, parameters, torch.from_numpy(inputs))
-        return ((outputs - torch.from_numpy(targets)) ** 2).mean() / 2
-
-    hessian = problem.hessian(x)
-    assert torch.equal(hessian, hessian.mT)
-    for r in range(2):
-        expected = torch.autograd.functional.hessian(loss, x[r])
-        torch.testing.assert_close(hessian[r], expected, rtol=1e-9, atol=1e-12)
-
-
 def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
     problem = mlp([3, 4, 2], "tanh", some_data("mse"))
     x = start(problem, runs=2)
@@ -186,33 +154,6 @@ def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
 
 
 # precision, runs, and the starting point
-
-
-@pytest.mark.parametrize(("activation", "loss"), [("tanh", "mse"), ("relu", "cross_entropy"), ("gelu", "mse")])
-def test_runs_never_mix(activation, loss):
-    problem = mlp([3, 5, 2], activation, some_data(loss), loss)
-    x = start(problem, runs=5)
-    spoiled = x.clone()
-    spoiled[2] = torch.nan
-    batch = torch.tensor([[0, 1], [2, 3], [4, 5], [6, 7], [8, 0]])
-    for rows in (None, batch):
-        many, beside = problem.gradient(x, rows), problem.gradient(spoiled, rows)
-        for r in (0, 1, 3, 4):
-            one = problem.gradient(x[r : r + 1], None if rows is None else rows[r : r + 1])
-            for a, b, c in zip(many, one, beside):
-                torch.testing.assert_close(a[r], b[0], rtol=1e-13, atol=1e-15)
-                assert torch.equal(a[r], c[r])
-
-
-@pytest.mark.parametrize(("activation", "loss"), [("tanh", "mse"), ("gelu", "cross_entropy")])
-def test_single_precision(activation, loss):
-    problem = mlp([3, 5, 2], activation, some_data(loss), loss)
-    single, x = problem.to("cpu", torch.float32), start(problem)
-    for got, exact in zip(single.gradient(x.float()), problem.gradient(x)):
-        assert got.dtype == torch.float32
-        torch.testing.assert_close(got.double(), exact, rtol=1e-4, atol=1e-6)
-    assert single.initial().dtype == single.hessian(x.float()).dtype == torch.float32
-    assert problem.dtype == problem.inputs.dtype == torch.float64
 
 
 def test_the_starting_point():

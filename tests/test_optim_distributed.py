@@ -1,4 +1,4 @@
-"""The recipe for DistributedDataParallel, on two processes, against one process that sees the whole batch."""
+"""SAM with DistributedDataParallel on two processes, against one process that has the whole batch."""
 
 import warnings
 from datetime import timedelta
@@ -48,9 +48,9 @@ def by_loop(model, optimizer, inputs, labels, factor=1.0):
     optimizer.second_step()
 
 
-def ours(step, rank, broken=False):
+def run_steps(step, rank, broken=False):
     """The state after some steps on this process's half of the batch, what was skipped, and BatchNorm's count."""
-    model = network().eval()  # the halves then see the function that the whole sees
+    model = network().eval()  # so that samples are independent
     model = DistributedDataParallel(model)
     optimizer = SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9)
     inputs, labels = (values[8 * rank : 8 * rank + 8] for values in batch())
@@ -59,8 +59,8 @@ def ours(step, rank, broken=False):
     return model.module.state_dict(), optimizer.skipped
 
 
-def counted(rank):
-    """BatchNorm's buffers after a step in training mode."""
+def buffers_after_a_step(rank):
+    """Return BatchNorm's buffers after a step in training mode."""
     model = DistributedDataParallel(network())
     inputs, labels = (values[8 * rank : 8 * rank + 8] for values in batch())
     by_closure(model, SAM(model.parameters(), SGD, rho=RHO, lr=LR), inputs, labels)
@@ -73,11 +73,11 @@ def worker(rank, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = {
-            "closure": ours(by_closure, rank),
-            "loop": ours(by_loop, rank),
-            "broken closure": ours(by_closure, rank, broken=True),
-            "broken loop": ours(by_loop, rank, broken=True),
-            "buffers": counted(rank),
+            "closure": run_steps(by_closure, rank),
+            "loop": run_steps(by_loop, rank),
+            "broken closure": run_steps(by_closure, rank, broken=True),
+            "broken loop": run_steps(by_loop, rank, broken=True),
+            "buffers": buffers_after_a_step(rank),
         }
     torch.save(results, f"{folder}/{rank}")
     destroy_process_group()
@@ -90,13 +90,13 @@ def results(tmp_path_factory):
     return [torch.load(folder / str(rank)) for rank in range(2)]
 
 
-@pytest.mark.parametrize(("way", "m"), [("closure", None), ("loop", 8)])
-def test_two_processes_step_like_one_with_the_whole_batch(results, way, m):
+@pytest.mark.parametrize(("recipe", "m"), [("closure", None), ("loop", 8)])
+def test_two_processes_step_like_one_with_the_whole_batch(results, recipe, m):
     model = network().eval()
     optimizer = SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9, m=m)
     for _ in range(STEPS):
         by_closure(model, optimizer, *batch())
-    for state, skipped in (result[way] for result in results):
+    for state, skipped in (result[recipe] for result in results):
         assert sum(skipped.values()) == 0
         for name, value in model.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=0, atol=1e-12)
@@ -104,13 +104,13 @@ def test_two_processes_step_like_one_with_the_whole_batch(results, way, m):
 
 
 def test_the_two_recipes_are_not_the_same(results):
-    closure, loop = (results[0][way][0]["0.weight"] for way in ("closure", "loop"))
+    closure, loop = (results[0][recipe][0]["0.weight"] for recipe in ("closure", "loop"))
     assert (closure - loop).norm() > 1e-3
 
 
-@pytest.mark.parametrize("way", ["broken closure", "broken loop"])
-def test_a_gradient_that_is_not_finite_on_one_process_stops_both(results, way):
-    for state, skipped in (result[way] for result in results):
+@pytest.mark.parametrize("recipe", ["broken closure", "broken loop"])
+def test_a_gradient_that_is_not_finite_on_one_process_stops_both(results, recipe):
+    for state, skipped in (result[recipe] for result in results):
         assert sum(skipped.values()) == STEPS
         assert all(torch.equal(state[name], value) for name, value in network().state_dict().items())
 

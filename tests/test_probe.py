@@ -1,8 +1,7 @@
-"""A probe in a training against dense float64 Hessians, on a clock that ticks as told, and against no probe at all."""
+"""A probe in a training, against dense float64 Hessians, with a simulated clock, and against no probe."""
 
 import math
 import random
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from samviz.probe import MEASURES, Probe
 from samviz.probe.budget import Account, Work
-from samviz.problems.attached import Attached
+from samviz.problems.torch_model import Attached
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 torch.manual_seed(0)
@@ -55,7 +54,7 @@ def training(model, steps, probe=None):
 
 @pytest.fixture(scope="module", params=[(2, torch.float64), (9, torch.float64), (9, torch.float32)], ids=str)
 def measured(request):
-    """A trained network, dense or not, with all that a probe says of it and what is true of it, by plain torch."""
+    """A probe of a trained network, its row, and the exact values by plain torch."""
     model = network(*request.param)
     training(model, 15)
     probe = Probe(model, LOSS, DATA, rho=RHO, budget=None, batch_size=10)
@@ -110,14 +109,14 @@ def test_the_traces_error_is_its_spread_over_seeds():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(50, 11), nn.Tanh(), nn.Linear(11, 1)).double()  # above the dense sizes
     data = torch.randn(8, 50, generator=torch.Generator().manual_seed(0)).double(), torch.ones(8, 1).double()
-    made = [Probe(model, nn.MSELoss(), data, budget=None, measures="trace", seed=100 * seed) for seed in range(12)]
-    rows = [probe.measure() for probe in made]
+    probes = [Probe(model, nn.MSELoss(), data, budget=None, measures="trace", seed=100 * seed) for seed in range(12)]
+    rows = [probe.measure() for probe in probes]
     spread = np.std([row["trace"] for row in rows], ddof=1)
-    told = np.sqrt(np.mean([row["trace_error"] ** 2 for row in rows]))
-    assert 0.5 < spread / told < 1.6  # 12 seeds tell it to a factor of 1.5
+    error = np.sqrt(np.mean([row["trace_error"] ** 2 for row in rows]))
+    assert 0.5 < spread / error < 1.6  # 12 seeds determine the spread to a factor of 1.5
 
 
-def test_the_sharpnesses_are_the_losses_around_and_the_highest_that_another_optimizer_climbs_to(measured):
+def test_the_sharpnesses_are_those_of_another_optimizer_and_of_other_random_directions(measured):
     _, row, truth, rounding = measured
 
     def depth(u):
@@ -138,7 +137,7 @@ def test_the_sharpnesses_are_the_losses_around_and_the_highest_that_another_opti
 
 
 def state_of(model, optimizer):
-    """All that a probe might have changed, as bytes."""
+    """Everything that a probe could change, as bytes."""
     tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
     tensors += [s["momentum_buffer"] for s in optimizer.state.values()]
     flags = [(m.training, sorted(vars(m))) for m in model.modules()]
@@ -158,17 +157,19 @@ def test_measuring_changes_no_bit_of_model_optimizer_and_generators(mode):
     assert state_of(model, optimizer) == before
 
 
-def test_a_training_with_a_probe_is_to_the_bit_the_one_without():
+def test_a_training_with_a_probe_is_bit_for_bit_the_one_without():
     probed = network()
     probe = Probe(probed, LOSS, DATA, every=4, budget=math.inf)
     runs = []
-    for model, seen in ((network(), None), (probed, probe)):
+    for model, its_probe in ((network(), None), (probed, probe)):
         torch.manual_seed(5)
-        runs.append(training(model, 8, seen)[1])
+        runs.append(training(model, 8, its_probe)[1])
     assert runs[0] == runs[1]
     assert list(probe.history["step"]) == [4, 8]
     assert list(probe.history["train_loss"]) == runs[0][3::4]
-    assert all(np.isfinite(column).all() for column in probe.history.to_dict().values())  # no limit: all in each row
+    assert all(
+        np.isfinite(column).all() for column in probe.history.to_dict().values()
+    )  # without limit every row is complete
     assert len(probe.densities) == 2
     assert probe.budget is None
 
@@ -183,19 +184,19 @@ def test_what_is_measured_does_not_depend_on_autocast_and_inference_mode_around_
 
 
 class Clock:
-    """Seconds that pass only when something is computed."""
+    """A clock that advances only when something is computed."""
 
     now = 0.0
     gradient, product = 1.0, 3.0
-    tripped = None  # what is raised at the next product
+    error = None  # raised at the next product
 
     def __call__(self):
         return self.now
 
 
 @contextmanager
-def ticking():
-    """A clock on which a gradient and a product take given times and a loss a third of the first."""
+def simulated_clock():
+    """Let a gradient and a product take the clock's times, and a loss a third of the first."""
     clock, (loss, gradient, hvp) = Clock(), (Attached.loss, Attached.gradient, Attached.hvp)
 
     def costing(method, part):
@@ -208,9 +209,9 @@ def ticking():
     def multiplying(problem, x, batch=None):
         def product(v):
             clock.now += clock.product * v.shape[1]
-            trip, clock.tripped = clock.tripped, None
-            if trip:
-                raise trip
+            error, clock.error = clock.error, None
+            if error:
+                raise error
             return multiply(v)
 
         multiply = hvp(problem, x, batch)
@@ -231,12 +232,12 @@ def ticking():
 def test_the_share_never_passes_the_budget_and_nothing_starves(budget, costs, least, slower):
     work = {"gradient": Work(1, 1, costs[0])}
     work |= {name: Work(n, 5 * n, cost) for name, n, cost in zip(MEASURES, least, costs[1:])}
-    done, dearest = dict.fromkeys(work, 0), max(w.least * w.seconds for w in work.values())
+    done, highest_price = dict.fromkeys(work, 0), max(w.least * w.seconds for w in work.values())
     with mock.patch("samviz.probe.budget.perf_counter", Clock()) as clock:
         account = Account(budget, work)
         account.lap()
-        while account.trained * budget < 60 * (dearest + costs[0]):
-            clock.now += dearest / 3 / budget
+        while account.trained * budget < 60 * (highest_price + costs[0]):
+            clock.now += highest_price / 3 / budget
             account.train()
             planned = [name for name in work if name in account.affordable()]
             for turn, name in enumerate(planned):
@@ -251,7 +252,7 @@ def test_the_share_never_passes_the_budget_and_nothing_starves(budget, costs, le
 
 @pytest.mark.parametrize("budget", [0.01, 0.3])
 def test_a_probe_keeps_its_budget_and_measures_everything_in_turns(budget):
-    with ticking() as clock:
+    with simulated_clock() as clock:
         probe = Probe(network(9, torch.float32), LOSS, DATA, every=5, budget=budget)
         for _ in range(300):
             clock.now += 2 / budget  # credit for three products a row
@@ -281,8 +282,8 @@ def test_a_coarse_clock_does_not_stop_a_training(tick):
         assert f"{len(probe.history)} rows in 20 steps" in repr(probe)
 
 
-def test_where_all_gets_dearer_nothing_is_measured_until_that_is_paid():
-    with ticking() as clock:
+def test_after_unexpected_costs_nothing_is_measured_until_they_are_paid():
+    with simulated_clock() as clock:
         probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures=["trace"])
         for step in range(120):
             clock.gradient, clock.product = (1, 3) if step < 20 else (20, 60)
@@ -294,11 +295,11 @@ def test_where_all_gets_dearer_nothing_is_measured_until_that_is_paid():
     assert np.isfinite(probe.history["trace"][40:]).sum() > 2
 
 
-def test_it_tells_how_much_training_pays_for_the_next_measurement():
-    with ticking() as clock:
+def test_its_repr_contains_how_much_training_pays_for_the_next_measurement():
+    with simulated_clock() as clock:
         clock.gradient, clock.product = 2, 3
         probe = Probe(network(), LOSS, DATA, every=1, k=1, budget=0.1, measures="trace")
-        price = 2 + 3 * (probe.problem.dim + 1)  # of the gradient and of the whole Hessian, as D + 1 products
+        price = 2 + 3 * (probe.problem.dim + 1)  # of the gradient, and of the Hessian as D + 1 products
         assert f"the next measurement after {20 * price:.2g} s of training" in repr(probe)
         probe.step()
         clock.now += 20 * price - 1
@@ -312,7 +313,7 @@ def test_it_tells_how_much_training_pays_for_the_next_measurement():
 def test_more_credit_gives_more_products_and_smaller_errors():
     found = []
     for seconds in (1500, 5000):
-        with ticking() as clock:
+        with simulated_clock() as clock:
             probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures=["trace"])
             probe.step()  # starts the clock
             clock.now += seconds
@@ -324,7 +325,7 @@ def test_more_credit_gives_more_products_and_smaller_errors():
 
 
 def test_eigenvectors_start_from_the_last_ones_with_more_products_until_they_have_converged():
-    with ticking() as clock:
+    with simulated_clock() as clock:
         probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures="eigenvalues")
         for _ in range(12):
             probe.step()
@@ -349,8 +350,8 @@ class Parabola(nn.Module):
         return inputs * (self.curvatures * self.weight**2).sum() / 2
 
 
-def test_every_fiftieth_measurement_of_the_eigenvectors_starts_cold():
-    """Else it would never see an eigenvalue that appears above a dense bulk."""
+def test_every_fiftieth_measurement_of_the_eigenvectors_starts_from_random_vectors():
+    """Otherwise it would never find an eigenvalue that appears above a dense bulk."""
     model = Parabola(torch.linspace(-100, 1, 520, dtype=torch.float64))
     data = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
     probe = Probe(
@@ -380,32 +381,34 @@ def test_a_loss_that_is_not_finite_is_recorded_and_training_goes_on():
     assert probe.history["eigenvalues"][2] == pytest.approx(probe.history["eigenvalues"][0])
 
 
-def test_an_interrupt_amid_a_measurement_leaves_model_and_record_whole():
+def test_an_interrupt_of_a_measurement_leaves_model_and_record_unchanged():
     model = network(9)
     optimizer, _ = training(model, 2)
-    with ticking() as clock:
+    with simulated_clock() as clock:
         probe = Probe(model, LOSS, DATA, every=1, budget=0.5)
         probe.measure()
         rows, before = list(probe.history.rows), state_of(model, optimizer)
         clock.now += 1e5
-        clock.tripped = KeyboardInterrupt()
+        clock.error = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             probe.step()
         assert (probe.history.rows, len(probe.densities)) == (rows, 1)
         assert state_of(model, optimizer) == before
-        clock.tripped = RuntimeError("out of memory")
+        clock.error = RuntimeError("out of memory")
         with pytest.warns(RuntimeWarning, match="eigenvalues could not be measured: out of memory"):
             probe.step()
     last = probe.history.rows[-1]
     assert (last["step"], np.isnan(last["cos_v1"]), np.isfinite(last["trace"])) == (2, True, True)
 
 
-def test_a_step_where_nothing_is_due_computes_nothing():
+def test_a_step_without_a_due_row_computes_nothing():
     class Forbidden(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             raise AssertionError(f"{function} was called")
 
     probe = Probe(network(), LOSS, DATA, every=3)
+    with pytest.raises(ValueError, match="loss is a column of the probe's own; log yours by another name"):
+        probe.step(loss=1.0)
     logged = torch.ones(1, requires_grad=True)
     with Forbidden():
         probe.step(lr=logged)
@@ -434,7 +437,7 @@ def test_a_function_that_is_logged_is_called_where_a_row_is_due_in_evaluation_mo
         called.append(probe.steps)
         return (model(DATA[0].double()).argmax(1) == DATA[1]).double().mean()
 
-    with ticking() as clock:
+    with simulated_clock() as clock:
         probe = Probe(model, LOSS, DATA, every=2, budget=0.1)
         for _ in range(4):
             clock.now += 1
@@ -446,15 +449,8 @@ def test_a_function_that_is_logged_is_called_where_a_row_is_due_in_evaluation_mo
     np.testing.assert_array_equal(probe.history["accuracy"], [float(accuracy())] * 2)
 
 
-def test_the_panel_is_asked_for_only_when_it_is_wanted():
-    probe, watch = Probe(network(), LOSS, DATA), mock.Mock()
-    with mock.patch.dict(sys.modules, {"samviz.probe.panel": watch}):
-        probe.lab(train=training, optimizer=1)
-    watch.watch_panel.assert_called_once_with(probe, training, 1)
-
-
-def test_what_follows_a_step_is_called_in_its_thread_and_counts_on_neither_side():
-    with ticking() as clock:
+def test_on_step_is_called_in_the_same_thread_and_counts_on_neither_side():
+    with simulated_clock() as clock:
         probe = Probe(network(), LOSS, DATA, every=100, budget=0.1)
         probe.on_step = lambda: setattr(clock, "now", clock.now + 1000)
         for _ in range(3):
@@ -462,14 +458,14 @@ def test_what_follows_a_step_is_called_in_its_thread_and_counts_on_neither_side(
             probe.step()
         assert probe.share == 0
         spent = -clock.now
-        probe.measure()  # whatever the credit, and counted
+        probe.measure()  # without credit, but counted
         assert probe.share == pytest.approx((spent + clock.now) / 12)
     probe.on_step = mock.Mock(side_effect=StopIteration)
     with pytest.raises(StopIteration):
         probe.step()
 
 
-def test_another_thread_reads_whole_rows_while_training_goes_on():
+def test_another_thread_reads_complete_rows_during_training():
     probe = Probe(network(), LOSS, DATA, every=1, budget=None, measures=())
     worker = threading.Thread(target=lambda: [probe.step(**{f"c{i // 10}": i}) for i in range(40)])
     worker.start()
@@ -478,8 +474,3 @@ def test_another_thread_reads_whole_rows_while_training_goes_on():
         assert len({tuple(row) for row in rows}) <= 1
         assert all(math.isfinite(row["loss"]) for row in rows)
     assert len(probe.history) == 40
-
-
-def test_a_column_of_the_probes_own_cannot_be_logged():
-    with pytest.raises(ValueError, match="loss is a column of the probe's own; log yours by another name"):
-        Probe(network(), LOSS, DATA).step(loss=1.0)

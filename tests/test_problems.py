@@ -1,11 +1,14 @@
 """Quadratics, the valley and the batched loss under them, against numpy, finite differences and hand-made numbers."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 import valley_by_hand as by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_module import on_images
 from torch import nn
 
 from samviz.problems import Attached, Problem, attach, from_module, mlp, quadratic, valley
@@ -192,39 +195,6 @@ def test_a_loss_without_curvature_has_a_zero_hessian():
     assert torch.equal(Slope().hessian(torch.ones(2, 3, dtype=torch.float64)), torch.zeros(2, 3, 3).double())
 
 
-@pytest.mark.parametrize("problem", [quadratic(symmetric(0, 4)), valley(), valley(mean=True)], ids=repr)
-def test_runs_never_mix(problem):
-    x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    v = torch.randn(7, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    spoiled = x.clone()
-    spoiled[3] = torch.nan
-    together = [*problem.gradient(x), problem.hessian(x), problem.hvp(x)(v)]
-    beside_nan = [*problem.gradient(spoiled), problem.hessian(spoiled), problem.hvp(spoiled)(v)]
-    for r in (0, 6):
-        alone = [
-            *problem.gradient(x[r : r + 1]),
-            problem.hessian(x[r : r + 1]),
-            problem.hvp(x[r : r + 1])(v[r : r + 1]),
-        ]
-        for one, many, beside in zip(alone, together, beside_nan):
-            torch.testing.assert_close(many[r], one[0], rtol=1e-15, atol=1e-15)
-            assert torch.equal(beside[r], many[r])
-
-
-@pytest.mark.parametrize("problem", [quadratic([2.0, 1.0, 1.0, 0.5]), valley()], ids=repr)
-def test_another_precision_is_another_problem(problem):
-    single = problem.to("cpu", torch.float32)
-    x = torch.tensor([[0.3, 0.7, 0.2, -0.4]])
-    assert problem.to("cpu", torch.float64) is problem
-    assert (single.dtype, problem.dtype) == (torch.float32, torch.float64)
-    for got, exact in zip(single.gradient(x), problem.gradient(x.double())):
-        assert got.dtype == torch.float32
-        np.testing.assert_allclose(got, exact, rtol=1e-5)
-    assert single.hessian(x).dtype == single.hvp(x)(x[:, None]).dtype == single.initial().dtype == torch.float32
-    assert "float32" in repr(single)
-    assert "float64" in repr(problem)
-
-
 @pytest.mark.parametrize("given", [[1, 2, 3], (1.0, 2.0, 3.0), np.arange(1, 4), torch.arange(1, 4), [[1, 2, 3]]])
 def test_points_of_any_kind(given):
     points = quadratic([1.0, 1.0, 1.0]).points(given)
@@ -277,36 +247,98 @@ def test_a_mean_of_quadratics_draws_its_matrices(seed, dim, samples, size):
     np.testing.assert_allclose(problem.hessian(points)[0], matrices.mean(0), atol=1e-12)
 
 
-@pytest.mark.parametrize("problem", [valley(), valley(mean=True), mlp([1, 4, 1], data="sine")], ids=repr)
-@pytest.mark.parametrize("batch", [[[0]], [[1, 0]], [[1, 1, 0]]])
-def test_a_batchs_hessian_is_the_slope_of_its_gradient(problem, batch):
-    batch = torch.tensor(batch)
-    x = np.random.default_rng(0).normal(size=problem.dim)
-    slope = derivative(lambda y: problem.gradient(tensor(y), batch)[1][0].numpy(), x, h=0.01)
-    np.testing.assert_allclose(problem.hessian(tensor(x), batch)[0], slope, atol=1e-6)
-    v = torch.eye(problem.dim, dtype=torch.float64)[None]
-    np.testing.assert_allclose(problem.hvp(tensor(x), batch)(v)[0], slope, atol=1e-6)
+# derivatives, runs and precision of every problem
+
+ACTIVATIONS = ("tanh", "relu", "gelu", "softplus", "sigmoid", "identity")
+RNG = np.random.default_rng(5)
+ROWS, GOALS, LABELS = RNG.normal(size=(9, 3)), RNG.normal(size=(9, 2)), RNG.integers(0, 2, 9)
+DIFFERENTIABLE = [
+    quadratic(symmetric(0, 4)),
+    quadratic(np.stack([symmetric(seed, 3) for seed in range(4)])),
+    valley(),
+    valley(mean=True),
+    *(mlp([3, 5, 4, 2], activation, (ROWS, GOALS)) for activation in ACTIVATIONS),
+    *(mlp([3, 5, 4, 2], activation, (ROWS, LABELS), "cross_entropy") for activation in ACTIVATIONS),
+    *(on_images(drop=drop, training=training) for drop in (0.0, 0.3) for training in (False, True)),
+]
+
+
+def each_of(problems):
+    return pytest.mark.parametrize("problem", problems, ids=[f"{type(p).__name__}-{i}" for i, p in enumerate(problems)])
+
+
+def points_and_batches(problem, runs):
+    """Random points, and no batch, batches with a repeated sample, and larger ones."""
+    generator = torch.Generator().manual_seed(2)
+    x = problem.initial() + 0.3 * torch.randn(runs, problem.dim, generator=generator, dtype=torch.float64)
+    sizes = (3, 4) if problem.samples else ()
+    drawn = [torch.randint(problem.samples, (runs, size), generator=generator) for size in sizes]
+    for batch in drawn:
+        batch[:, 0] = batch[:, 1]
+    return x, [None, *drawn]
+
+
+@each_of(DIFFERENTIABLE)
+def test_derivatives_are_finite_differences(problem):
+    x, batches = points_and_batches(problem, 2)
+    v = torch.randn(2, 2, problem.dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    v, h = v / v.norm(dim=2, keepdim=True), 1e-5
+    for batch, runs in itertools.product(batches, (1, 2)):  # a single run may be computed differently
+        at, rows = x[:runs], None if batch is None else batch[:runs]
+        loss, gradient = problem.gradient(at, rows)
+        torch.testing.assert_close(loss, problem.loss(at, rows), rtol=1e-12, atol=1e-14)
+        products, hessian = problem.hvp(at, rows)(v[:runs]), problem.hessian(at, rows)
+        assert torch.equal(hessian, hessian.mT)
+        torch.testing.assert_close(products, v[:runs] @ hessian, rtol=1e-9, atol=1e-11)
+        assert not any(result.requires_grad for result in (loss, gradient, products))
+        for k in range(2):
+            after, before = at + h * v[:runs, k], at - h * v[:runs, k]
+            slope = (problem.loss(after, rows) - problem.loss(before, rows)) / (2 * h)
+            torch.testing.assert_close((gradient * v[:runs, k]).sum(1), slope, rtol=1e-6, atol=1e-7)
+            change = (problem.gradient(after, rows)[1] - problem.gradient(before, rows)[1]) / (2 * h)
+            torch.testing.assert_close(products[:, k], change, rtol=1e-5, atol=1e-7)
+
+
+@each_of(DIFFERENTIABLE)
+def test_runs_are_independent(problem):
+    x, batches = points_and_batches(problem, 5)
+    v = torch.randn(5, 2, problem.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with_nan = x.clone()
+    with_nan[2] = torch.nan
+    for batch in batches:
+        together = [*problem.gradient(x, batch), problem.hvp(x, batch)(v)]
+        next_to_nan = [*problem.gradient(with_nan, batch), problem.hvp(with_nan, batch)(v)]
+        for r in (0, 1, 3, 4):
+            one, rows = x[r : r + 1], None if batch is None else batch[r : r + 1]
+            alone = [*problem.gradient(one, rows), problem.hvp(one, rows)(v[r : r + 1])]
+            for a, b, c in zip(together, alone, next_to_nan):
+                torch.testing.assert_close(a[r], b[0], rtol=1e-10, atol=1e-12)
+                assert torch.equal(a[r], c[r])
+
+
+@each_of(DIFFERENTIABLE[1:])
+def test_single_precision_agrees_and_does_not_change_the_problem(problem):
+    single, (x, _) = problem.to("cpu", torch.float32), points_and_batches(problem, 2)
+    assert problem.to("cpu", torch.float64) is problem
+    for runs in (1, 2):
+        exact = [*problem.gradient(x[:runs]), problem.hessian(x[:runs])]
+        for a, b in zip([*single.gradient(x[:runs].float()), single.hessian(x[:runs].float())], exact):
+            assert (a.dtype, b.dtype) == (torch.float32, torch.float64)
+            torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4)
+    assert single.initial().dtype == torch.float32
+    assert [repr(p).split()[-1] for p in (single, problem)] == ["float32>", "float64>"]
 
 
 # arguments
 
-
-def problems():
-    """Problems of every class, computed by compiled code, by formulas, and by autograd."""
-    yield quadratic(np.stack([symmetric(seed, 3) for seed in range(4)]))
-    yield valley()
-    for activation in ("tanh", "gelu"):  # closed form and autograd
-        yield mlp([1, 4, 1], activation)
-    yield mlp([1, 3, 1]).to("cpu", torch.float32)
-    yield from_module(nn.Sequential(nn.Linear(1, 3), nn.Dropout(0.1), nn.Linear(3, 1)), "sine")
-    yield from_module(nn.Linear(1, 1), "sine", training=True)
-    yield attach(nn.Linear(2, 1), nn.MSELoss(), (torch.ones(3, 2), torch.zeros(3, 1)))
-
-
-PROBLEMS = list(problems())
-of_each_problem = pytest.mark.parametrize(
-    "problem", PROBLEMS, ids=[f"{type(problem).__name__}-{i}" for i, problem in enumerate(PROBLEMS)]
-)
+PROBLEMS = [
+    *DIFFERENTIABLE[1:3],
+    *(mlp([1, 4, 1], activation) for activation in ("tanh", "gelu")),  # closed form and autograd
+    mlp([1, 3, 1]).to("cpu", torch.float32),
+    from_module(nn.Sequential(nn.Linear(1, 3), nn.Dropout(0.1), nn.Linear(3, 1)), "sine"),
+    from_module(nn.Linear(1, 1), "sine", training=True),
+    attach(nn.Linear(2, 1), nn.MSELoss(), (torch.ones(3, 2), torch.zeros(3, 1))),
+]
 
 
 def methods(problem, x, batch=None):
@@ -326,7 +358,7 @@ def refused(problem, kind, message, x, batch=None):
             method(*args)
 
 
-@of_each_problem
+@each_of(PROBLEMS)
 def test_parameters_of_another_shape_are_refused(problem):
     d = problem.dim
     for method, args in methods(problem, torch.zeros(2, d, dtype=problem.dtype)):
@@ -337,7 +369,7 @@ def test_parameters_of_another_shape_are_refused(problem):
     refused(problem, TypeError, rf"(?s)x is .*; expected a tensor \(runs, {d}\)", np.zeros((2, d)))
 
 
-@of_each_problem
+@each_of(PROBLEMS)
 def test_batches_that_do_not_fit_are_refused(problem):
     x, n = torch.zeros(2, problem.dim, dtype=problem.dtype), problem.samples
     if not n:
@@ -354,7 +386,7 @@ def test_batches_that_do_not_fit_are_refused(problem):
         refused(problem, TypeError, message, x, torch.zeros(2, 1, dtype=dtype))
 
 
-@of_each_problem
+@each_of(PROBLEMS)
 def test_vectors_planes_noise_and_inputs_of_another_shape_are_refused(problem):
     d = problem.dim
     x, origin, directions = (torch.zeros(*shape, d, dtype=problem.dtype) for shape in ((2,), (), (2,)))

@@ -1,4 +1,4 @@
-"""Looking at a model leaves it, what is drawn, and the caller's settings alone, and does not depend on them."""
+"""Evaluating an attached model changes neither the model nor generators and settings, and does not depend on them."""
 
 import random
 
@@ -15,8 +15,8 @@ from samviz.problems import attach
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def bits(model, generators=()):
-    """All that looking must leave alone."""
+def state_of(model, generators=()):
+    """Everything that an evaluation must not change."""
     tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
     return (
         [(id(tensor), tensor.detach().numpy().tobytes()) for tensor in tensors],
@@ -32,7 +32,7 @@ def bits(model, generators=()):
 
 @pytest.fixture
 def tf32():
-    """As set by many a training script."""
+    """Allow TF32, as many training scripts do."""
     torch.set_float32_matmul_precision("high")
     yield
     torch.set_float32_matmul_precision("highest")
@@ -45,7 +45,7 @@ class Recurrent(nn.GRU):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_looking_leaves_every_bit_as_it_was(training, fails, tf32):
+def test_evaluations_change_no_bit(training, fails, tf32):
     own, calls = torch.Generator().manual_seed(5), []
 
     def loss_fn(outputs, labels):
@@ -60,17 +60,17 @@ def test_looking_leaves_every_bit_as_it_was(training, fails, tf32):
     model[0][5].eval().bias.requires_grad_(False)
     for p in model.parameters():
         p.grad = torch.randn_like(p)
-    before = bits(model, [own])
+    before = state_of(model, [own])
     problem = attach(model, loss_fn, loader(True, generator=own), training=training)
     x = problem.initial()[None]
-    for look in (problem.loss, problem.gradient, problem.hessian):
+    for evaluate in (problem.loss, problem.gradient, problem.hessian):
         try:
-            look(x)
+            evaluate(x)
         except ZeroDivisionError:
             assert fails
     attach(model, LOSS, loader(), recompute=True).loss(x)
     attach(model, LOSS, loader(True, generator=own), samples=9)
-    assert bits(model, [own]) == before
+    assert state_of(model, [own]) == before
     assert torch.backends.cuda.matmul.allow_tf32
     assert len(calls) > 4
 
@@ -78,27 +78,27 @@ def test_looking_leaves_every_bit_as_it_was(training, fails, tf32):
 @pytest.mark.parametrize(
     "options", [dict, lambda: {"generator": torch.Generator()}, lambda: {"num_workers": 1, "persistent_workers": True}]
 )
-def test_training_draws_the_same_batches_whether_looked_at_or_not(options):
-    def epochs(look):
+def test_training_draws_the_same_batches_with_and_without_evaluations(options):
+    def epochs(evaluate):
         torch.manual_seed(7)
-        data, seen, losses = loader(True, **options()), [], set()
+        data, batches, losses = loader(True, **options()), [], set()
         problem = attach(cnn(), LOSS, data, training=True)
         for _ in range(2):
             for _, labels in data:
-                seen.append(labels.tolist())
-                if look:
+                batches.append(labels.tolist())
+                if evaluate:
                     losses.add(problem.loss(problem.initial()[None]).item())
-        return seen, losses
+        return batches, losses
 
-    (seen, losses), (alone, _) = epochs(True), epochs(False)
-    assert seen == alone
+    (batches, losses), (alone, _) = epochs(True), epochs(False)
+    assert batches == alone
     assert len(losses) == 1
-    assert seen[:3] != seen[3:]
+    assert batches[:3] != batches[3:]
 
 
-def test_what_is_drawn_goes_with_the_batch():
+def test_random_numbers_depend_only_on_the_batch():
     """Dropout's masks, augmentation and a loss that draws are the same at each pass and for each run."""
-    masks, seen = [], []
+    masks, inputs = [], []
 
     class Drawn(TensorDataset):
         def __getitem__(self, index):
@@ -109,21 +109,21 @@ def test_what_is_drawn_goes_with_the_batch():
         return LOSS(outputs, labels) * (1 + random.random() + np.random.random())  # noqa: NPY002
 
     model = cnn(drop=0.5)
-    model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     model[4].register_forward_hook(lambda *_: masks.append(_[2].detach() == 0))
     problem = attach(model, loss_fn, DataLoader(Drawn(IMAGES, LABELS), 10), training=True)
     x = problem.initial().expand(2, -1)
     problem.loss(x)  # the first evaluation checks that the loss repeats
     masks.clear()
-    seen.clear()
+    inputs.clear()
     assert len({*problem.loss(x).tolist(), *problem.loss(x[:1]).tolist(), *problem.gradient(x)[0].tolist()}) == 1
     problem.hvp(x[:1])(torch.ones_like(x)[None, :1])
     assert len(masks) == 12  # in the order of batches and runs: 2 × 2, 2 × 1, 2 × 2, 2 × 1
     assert all(torch.equal(masks[0], masks[i]) for i in (1, 4, 6, 7, 10))
     assert all(torch.equal(masks[2], masks[i]) for i in (3, 5, 8, 9, 11))
     assert not torch.equal(masks[0], masks[2])
-    attach(model, LOSS, problem.data).loss(x[:1])  # which draws nothing
-    assert all(torch.equal(seen[i], batch) for i, batch in zip((0, 2), seen[-2:]))
+    attach(model, LOSS, problem.data).loss(x[:1])  # this loss draws nothing
+    assert all(torch.equal(inputs[i], batch) for i, batch in zip((0, 2), inputs[-2:]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The live panel of a probe without a browser: it trains, stops, steers and draws what was recorded."""
+"""The live panel of a probe without a browser: training, stopping, steering, and the figure of the record."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Y = X @ torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
 
 
 class Training:
-    """A linear model, its optimizer and its probe, and a loop that goes on until it has enough."""
+    """A linear model, its optimizer and its probe, and a loop of `length` steps."""
 
-    def __init__(self, optimizer=None, **more):
+    def __init__(self, build_optimizer=lambda model: SAM(model.parameters(), torch.optim.SGD, lr=0.05, rho=0.01)):
         torch.manual_seed(0)
         self.model, self.loss_of = torch.nn.Linear(4, 1), torch.nn.MSELoss()
-        self.optimizer = optimizer(self.model) if optimizer else sam(self.model)
-        self.probe = Probe(self.model, self.loss_of, (X, Y), **{"every": 5, "k": 2, "budget": None} | more)
-        self.enough = 10**9
+        self.optimizer = build_optimizer(self.model)
+        self.probe = Probe(self.model, self.loss_of, (X, Y), every=5, k=2, budget=None)
+        self.length = 10**9
         self.pause = 0.0
 
     def closure(self):
@@ -40,68 +40,66 @@ class Training:
         return loss
 
     def __call__(self):
-        while self.probe.steps < self.enough:
+        while self.probe.steps < self.length:
             self.optimizer.zero_grad()
             loss = self.optimizer.step(self.closure)
             time.sleep(self.pause)
             self.probe.step(batch_loss=loss)
 
+    def panel(self):
+        return watch_panel(self.probe, self, self.optimizer)
 
-def sam(model):
-    return SAM(model.parameters(), torch.optim.SGD, lr=0.05, rho=0.01)
 
-
-def wait(condition, seconds=20):
+def wait_for(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.002)
 
 
-def over(panel):
-    """Wait for the end of the training, and of its last picture."""
+def wait_for_end(panel):
+    """Wait for the end of the training, and for its last picture."""
     panel._thread.join(20)
     assert not panel.training
 
 
-def marks(panel):
+def change_marks(panel):
     return [text.strip() for t in panel.figure["data"] if t["name"] == "changes" for text in t["text"]]
 
 
 @pytest.fixture(autouse=True)
-def somebody(monkeypatch):
+def interactive(monkeypatch):
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
 
 
 @pytest.fixture
 def training():
-    made = Training()
-    yield made
-    made.enough = 0  # what a test has left running comes to its end
+    training = Training()
+    yield training
+    training.length = 0  # ends what a test has left running
 
 
 # the panel
 
 
-def test_before_the_first_step_there_is_nothing_to_see_and_it_says_so(training):
+def test_before_the_first_step_the_figure_is_empty_and_says_so(training):
     panel = training.probe.lab(training, training.optimizer)
     figure(panel.figure)
-    notes = [note["text"] for note in panel.figure["layout"]["annotations"]]
-    assert notes.count("not measured") == 6
+    assert [note["text"] for note in panel.figure["layout"]["annotations"]].count("not measured") == 6
     assert panel.sentence == "Press Start · step 0"
     assert list(panel.values) == ["start", "stop", "lr", "rho"]
     assert (panel.values["lr"], panel.values["rho"]) == (0.05, 0.01)
 
 
 def test_start_trains_in_the_background_until_the_end(training):
-    training.enough = 50
-    panel = watch_panel(training.probe, training, training.optimizer)
+    training.length = 50
+    panel = training.panel()
     panel.set(start=1)
-    over(panel)
+    wait_for_end(panel)
+    top = training.probe.history["eigenvalues"][-1, 0]
     assert panel.sentence.startswith("Finished · step 50 · loss ")
-    first = training.probe.history["eigenvalues"][-1, 0]
-    assert f"at step 50 λ₁ = {first:.3g} with a residual of" in panel.sentence
-    assert f"ηλ₁ = {0.05 * first:.2f}" in panel.sentence
+    assert f"at step 50 λ₁ = {top:.3g} with a residual of" in panel.sentence
+    assert f"ηλ₁ = {0.05 * top:.2f}" in panel.sentence
     figure(panel.figure)
     np.testing.assert_array_equal(trace(panel.figure, "λ₁")["y"], training.probe.history["eigenvalues"][:, 0])
     np.testing.assert_allclose(trace(panel.figure, "2/η")["y"], 40.0)
@@ -109,160 +107,134 @@ def test_start_trains_in_the_background_until_the_end(training):
     assert panel.error is None
 
 
-def test_stop_ends_it_at_the_next_step_and_start_goes_on(training):
-    panel = watch_panel(training.probe, training, training.optimizer)
+def test_stop_ends_it_at_the_next_step_and_start_continues(training):
+    panel = training.panel()
     panel.start()
     assert panel._thread is not threading.current_thread()
-    wait(lambda: training.probe.steps > 20)
+    assert training.panel() is panel  # while the training runs there is one panel
+    wait_for(lambda: training.probe.steps > 20)
     panel.set(stop=1)
-    over(panel)
+    wait_for_end(panel)
     stopped, rows = training.probe.steps, len(training.probe.history)
     assert panel.sentence.startswith(f"Stopped · step {stopped:,}")
     assert (panel.error, panel.view.alert) == (None, "")
     panel.set(start=1)
-    wait(lambda: len(training.probe.history) > rows + 2)
+    wait_for(lambda: len(training.probe.history) > rows + 2)
     panel.stop()
-    over(panel)
+    wait_for_end(panel)
     assert training.probe.steps > stopped
+    assert training.panel() is not panel
 
 
-def test_an_error_is_told_with_its_step_and_the_record_is_kept(training):
+def test_an_error_is_shown_with_its_step_and_the_record_is_kept(training):
     def train():
         training()
         if training.probe.steps == 23:
             raise RuntimeError("the data ran out")
 
-    training.enough = 23
-
+    training.length = 23
     panel = watch_panel(training.probe, train, training.optimizer)
     panel.start()
-    over(panel)
+    wait_for_end(panel)
     assert panel.view.alert.startswith("RuntimeError at step 23, in train, line ")
     assert 'raise RuntimeError("the data ran out")\nthe data ran out' in panel.view.alert
     assert isinstance(panel.error, RuntimeError)
     assert panel.sentence.startswith("Failed · step 23")
     assert len(training.probe.history) == 4
     panel.set(rho=0.02)
-    assert "the data ran out" in panel.view.alert  # until it is started anew
-    training.enough = 25
+    assert "the data ran out" in panel.view.alert  # until the training is started again
+    training.length = 25
     panel.start()
-    over(panel)
+    wait_for_end(panel)
     assert panel.view.alert == ""
 
 
-def test_a_keyboard_interrupt_of_the_trainings_own_is_an_error(training):
+def test_a_keyboard_interrupt_raised_by_the_training_is_an_error(training):
     def train():
         raise KeyboardInterrupt
 
     panel = watch_panel(training.probe, train)
     panel.start()
-    over(panel)
+    wait_for_end(panel)
     assert isinstance(panel.error, KeyboardInterrupt)
 
 
-def test_sliders_steer_the_running_optimizer_and_are_marked(training):
-    panel = watch_panel(training.probe, training, training.optimizer)
+def test_sliders_steer_the_running_optimizer_and_changes_are_marked(training):
+    panel = training.panel()
+    panel.set(rho=0.2)
+    panel.set(rho=0.01)
+    assert change_marks(panel) == []  # a setting before the first step is no change
     panel.start()
-    wait(lambda: training.probe.steps > 10)
+    wait_for(lambda: training.probe.steps > 10)
     panel.set(rho=0.1)
-    wait(lambda: training.probe.steps > 30)
+    wait_for(lambda: training.probe.steps > 30)
     for lr in (0.02, 0.01):  # a drag
         panel.set(lr=lr)
     panel.stop()
-    over(panel)
-    training.enough = training.probe.steps + 10
+    wait_for_end(panel)
+    training.length = training.probe.steps + 10
     panel.start()
-    over(panel)
+    wait_for_end(panel)
     group = training.optimizer.param_groups[0]
     assert (group["rho"], group["lr"]) == (0.1, 0.01)
-    assert marks(panel) == ["ρ 0.01 → 0.1", "η 0.05 → 0.01"]
+    assert change_marks(panel) == ["ρ 0.01 → 0.1", "η 0.05 → 0.01"]
     edge = trace(panel.figure, "2/η")["y"]
-    assert edge[0] == pytest.approx(40)
-    assert edge[-1] == pytest.approx(200)
-
-
-def test_a_setting_before_the_first_step_is_no_change(training):
-    panel = watch_panel(training.probe, training, training.optimizer)
-    panel.set(rho=0.5)
-    assert training.optimizer.param_groups[0]["rho"] == 0.5
-    assert marks(panel) == []
-
-
-def test_parameter_groups_keep_their_ratios():
-    def two(model):
-        return torch.optim.SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.02}])
-
-    made = Training(two)
-    panel = watch_panel(made.probe, made, made.optimizer)
-    assert list(panel.values) == ["start", "stop", "lr"]
-    panel.set(lr=0.0)
-    panel.set(lr=0.05)
-    assert [group["lr"] for group in made.optimizer.param_groups] == pytest.approx([0.05, 0.01])
-
-
-def test_a_rho_that_is_no_radius_gets_no_slider():
-    made = Training(lambda model: torch.optim.Adadelta(model.parameters(), lr=0.5))
-    assert list(watch_panel(made.probe, None, made.optimizer).values) == ["lr"]
-
-
-def test_what_a_scheduler_has_set_is_told(training):
-    panel = watch_panel(training.probe, training, training.optimizer)
-    training.optimizer.param_groups[0]["lr"] = 0.003
+    assert (edge[0], edge[-1]) == (pytest.approx(40), pytest.approx(200))
+    group["lr"] = 0.003  # by a scheduler
     panel.stop()
     assert panel.sentence.endswith("the training itself has set η to 0.003")
 
 
-def test_without_a_training_it_only_shows(training):
-    panel = training.probe.lab()
+def test_parameter_groups_keep_their_ratios():
+    def two_groups(model):
+        return torch.optim.SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.02}])
+
+    training = Training(two_groups)
+    panel = training.panel()
+    assert list(panel.values) == ["start", "stop", "lr"]
+    panel.set(lr=0.0)
+    panel.set(lr=0.05)
+    assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx([0.05, 0.01])
+
+
+def test_a_rho_that_is_no_radius_has_no_slider():
+    training = Training(lambda model: torch.optim.Adadelta(model.parameters(), lr=0.5))
+    assert list(watch_panel(training.probe, None, training.optimizer).values) == ["lr"]
+
+
+def test_without_a_training_it_only_shows_and_calls_the_users_callback_once(training):
+    steps = []
+    training.probe.on_step = lambda: steps.append(training.probe.steps)
+    for _ in range(2):
+        panel = training.probe.lab()
     assert panel.values == {}
     with pytest.raises(ValueError, match="there is no training to start"):
         panel.start()
-    training.enough = 10
+    training.length = 10
     training()
     panel.stop()
     assert panel.sentence.startswith("Watching · step 10 · loss")
     assert len(trace(panel.figure, "λ₁")["x"]) == 2
+    assert steps == list(range(1, 11))
 
 
-def test_a_second_panel_of_a_training_that_goes_on_is_the_first_one(training):
-    panel = watch_panel(training.probe, training, training.optimizer)
-    panel.start()
-    assert watch_panel(training.probe, training, training.optimizer) is panel
-    panel.stop()
-    over(panel)
-    assert watch_panel(training.probe, training, training.optimizer) is not panel
-
-
-def test_a_callback_of_ones_own_is_still_called_once(training):
-    calls = []
-    training.probe.on_step = lambda: calls.append(training.probe.steps)
-    for _ in range(2):
-        watch_panel(training.probe, training)
-    training.enough = 3
-    training()
-    assert calls == [1, 2, 3]
-
-
-def test_without_a_reader_it_trains_when_shown_and_only_once(training, monkeypatch):
+def test_without_a_front_end_it_trains_when_shown_and_only_once(training, monkeypatch):
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
-    shown = []
-    monkeypatch.setattr("samviz.probe.panel.Panel._ipython_display_", lambda panel: shown.append(panel.sentence))
-    training.enough = 12
-    panel = watch_panel(training.probe, training, training.optimizer)
-    panel._ipython_display_()
-    training.enough = 20
-    panel._ipython_display_()
+    sentences = []
+    monkeypatch.setattr("samviz.probe.panel.Panel._ipython_display_", lambda panel: sentences.append(panel.sentence))
+    panel = training.panel()
+    for training.length in (12, 20):
+        panel._ipython_display_()
     assert training.probe.steps == 12
-    assert shown[-1].startswith("Finished · step 12 · loss")
+    assert sentences[-1].startswith("Finished · step 12 · loss")
 
 
-def test_in_a_kernel_the_picture_follows_and_other_work_goes_on(training):
+def test_in_a_kernel_the_picture_follows_and_other_work_continues(training):
     async def story():
-        panel = watch_panel(training.probe, training, training.optimizer)
+        panel = training.panel()
         panel.view._ack = 10**9  # a browser that is always ready
         panel.start()
-        pictures, turns = set(), 0
-        end = time.monotonic() + 20
+        pictures, turns, end = set(), 0, time.monotonic() + 20
         while len(pictures) < 4:
             assert time.monotonic() < end
             pictures.add(panel.view._seq)
@@ -279,12 +251,12 @@ def test_in_a_kernel_the_picture_follows_and_other_work_goes_on(training):
     in_kernel(story)
 
 
-def test_a_training_in_a_cell_of_its_own_is_seen_while_the_kernel_is_busy(training):
+def test_a_training_in_a_cell_is_drawn_while_the_kernel_is_busy(training):
     async def story():
         panel = watch_panel(training.probe, None, training.optimizer)
-        training.enough, training.pause = 24, 0.05
+        training.length, training.pause = 24, 0.05
         before = panel.view._seq
-        training()  # the loop is not heard meanwhile
+        training()  # the event loop does not run meanwhile
         assert panel.view._seq > before
         assert not panel.view.sentence.endswith("step 0")
 
@@ -318,12 +290,12 @@ def test_rows_without_a_number_are_joined_across():
     assert trace(probe_figure(record(rows)), "trace")["x"].tolist() == [0, 2, 4]
 
 
-def test_the_time_taken_is_told_beside_the_budget():
+def test_the_time_taken_is_shown_with_the_budget():
     drawn = probe_figure(record([{"step": 0, "share": 0.0312}]), budget=0.05)
     assert "measuring took 3.1 % of the time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
 
 
-def test_logged_columns_go_where_they_can_be_read():
+def test_logged_columns_are_drawn_with_similar_numbers():
     rows = [{"step": s, "test_loss": 2.0, "accuracy": 0.9, "weight_norm": 7.0, "note": "a"} for s in (0, 1)]
     drawn = probe_figure(record(rows))
     assert trace(drawn, "test loss")["yaxis"] == "y"
@@ -331,7 +303,7 @@ def test_logged_columns_go_where_they_can_be_read():
     assert not {"weight norm", "note"} & names(drawn)
 
 
-def test_what_lies_beyond_the_panel_is_told_with_its_value():
+def test_what_is_outside_the_axes_is_labelled_with_its_value():
     words = [t["text"] for t in probe_figure(record([{"step": 0, "lr": 0.01}]))["data"] if t["name"] == "names"]
     assert any(" 2/η = 200 ↑" in text for text in words)
 

@@ -18,8 +18,8 @@ from samviz.checks import check_array, check_bool, check_float, check_int, check
 from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
 from samviz.geometry.hessian import at_point
 from samviz.problems import Problem
-from samviz.problems.attached import Attached, Batches, LossFunction, attach
 from samviz.problems.device import one_thread
+from samviz.problems.torch_model import Attached, Batches, LossFunction, attach
 
 Array = NDArray[np.float64]
 State = Mapping[str, Tensor]  # a model's `state_dict`

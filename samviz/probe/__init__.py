@@ -1,4 +1,4 @@
-"""A probe for a training of one's own: it measures within a share of the time, and leaves no trace."""
+"""A probe for a user's own training: it measures within a share of the time, and changes nothing."""
 
 from samviz.probe.probe import MEASURES, Probe
 

@@ -20,8 +20,7 @@ from samviz.geometry.sharpness import check_radius
 from samviz.probe.budget import Account
 from samviz.probe.measures import NUMBERS, VECTORS, Gauge
 from samviz.problems import attach
-from samviz.problems.attached import Batches, LossFunction
-from samviz.problems.model_state import untouched
+from samviz.problems.torch_model import Batches, LossFunction, untouched
 
 if TYPE_CHECKING:
     import pandas

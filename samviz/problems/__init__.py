@@ -1,12 +1,11 @@
 """What is minimized: quadratics, the 4-D valley, networks on data, any torch module."""
 
-from samviz.problems.attached import Attached, attach
 from samviz.problems.data import images, load
 from samviz.problems.mlp import MLP, mlp
-from samviz.problems.module import Module, from_module
 from samviz.problems.network import Network
 from samviz.problems.problem import Problem
 from samviz.problems.quadratic import Quadratic, quadratic
+from samviz.problems.torch_model import Attached, Module, attach, from_module
 from samviz.problems.valley import Valley, valley
 
 __all__ = [

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from samviz.checks import check_shape, seeded_generator
 from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
 from samviz.problems.device import compiles, toy
-from samviz.problems.model_state import filters_of
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
-from samviz.problems.problem import Operator
+from samviz.problems.problem import Operator, filters_of
 
 MAX_ACTIVATIONS = 2**22  # kept for Hessian-vector products: 100 MB in all
 

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from samviz.checks import check_array, check_shape
 from samviz.problems.data import load
-from samviz.problems.model_state import check_repeats
 from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
 from samviz.problems.problem import Problem
 
@@ -31,6 +30,19 @@ LOSSES: dict[str, SampleLoss] = {
     "mse": half_mean_square,
     "cross_entropy": partial(F.cross_entropy, reduction="none"),  # in nats
 }
+
+
+def check_repeats(what: str, first: Tensor, second: Tensor, precision: torch.dtype) -> None:
+    """Refuse two values at the same point, with the same random numbers, that differ by more than rounding."""
+    before, after = first.detach().cpu().double(), second.detach().cpu().double()
+    tolerance = 1000 * torch.finfo(precision).eps  # summing in another order changes a value by less
+    if not torch.allclose(before, after, rtol=tolerance, atol=tolerance, equal_nan=True):
+        pair = [value.flatten()[:3].tolist() for value in (before, after)]
+        raise ValueError(
+            f"{what} gave {pair[0]} and then {pair[1]} for the same parameters and samples, so it is not a function of "
+            "the parameters; expected the same value each time. Draw its random numbers once, outside, and remove "
+            "whatever changes by itself, such as its own generator or the clock"
+        )
 
 
 class Network(Problem):

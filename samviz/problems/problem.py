@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any, Self
 
@@ -245,3 +246,16 @@ class Problem(ABC):
     def __repr__(self) -> str:
         samples = f", samples={self.samples}" if self.samples else ""
         return f"<{self.name}: dim={self.dim}{samples}, {self.device.type} {str(self.dtype).removeprefix('torch.')}>"
+
+
+def filters_of(shapes: Iterable[tuple[int, ...]]) -> Tensor:
+    """Return the filter of each parameter: one per output unit of a weight, -1 for vectors (biases, norms)."""
+    parts, count = [torch.zeros(0, dtype=torch.int64)], 0
+    for shape in shapes:
+        size = math.prod(shape)
+        if len(shape) < 2:
+            parts.append(torch.full((size,), -1))
+        else:
+            parts.append(torch.arange(count, count + shape[0]).repeat_interleave(size // shape[0]))
+            count += shape[0]
+    return torch.cat(parts) if count else torch.zeros(sum(map(len, parts)), dtype=torch.int64)

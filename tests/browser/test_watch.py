@@ -106,8 +106,8 @@ def test_a_slider_steers_the_running_training_and_is_marked(notebook):
     for _ in range(14):
         notebook.page.keyboard.press("ArrowRight")
     notebook.until(RHO, lambda now: now == 0.18)  # fourteen stops up from 0.05
-    notes = "document.querySelector('.samviz-graph').layout.annotations"
-    wait(notebook, f"{notes}.some(note => note.text.trim().endsWith('→ 0.18'))")
+    changes = "document.querySelector('.samviz-graph').data.find(t => t.name === 'changes')"
+    wait(notebook, f"{changes}?.text.some(text => text.trim().endsWith('→ 0.18'))")
     steps = notebook.kernel("probe.steps")
     notebook.until("probe.steps", lambda now: now > steps + 300, seconds=60)
     wait(notebook, "document.querySelector('.samviz-graph').data.some(t => t.name === 'worst')")

@@ -1,34 +1,32 @@
-"""A torch model as a problem, without a copy: on its own device, with its own loss and its own data."""
+"""A torch model as a problem: evaluated in place with its own loss and data (`attach`), or copied (`from_module`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Self
+from zlib import crc32
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _NormBase
 
 from samviz.checks import check_bool, check_int, check_type
-from samviz.problems.model_state import (
-    averaged_statistics,
-    check_repeats,
-    detached,
-    filters_of,
-    generators_restored,
-    seed_generators,
-    seeded_pass,
-    split_by_name,
-    trainable_shapes,
-    untouched,
-)
-from samviz.problems.problem import Operator, Problem
+from samviz.problems.network import Data, Network, SampleLoss, check_repeats
+from samviz.problems.problem import Operator, Problem, filters_of
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
 Batches = tuple[Any, Any] | Iterable[Any]
@@ -36,6 +34,192 @@ Batch = tuple[int, Any, float]  # its index in the pass, its tensors, and the nu
 
 POINTS_SIZE = 2**26  # numbers in the points that share a pass over the data: 256 MB in single precision
 MODEL_SEED = 2**31  # first seed of the random numbers that the model draws; the seeds of the data start at 0
+CHECKPOINTING = (
+    "activation checkpointing computes a part of the model a second time, with the parameters of the training instead "
+    "of those that are evaluated; switch it off for the model that is attached"
+)
+MEANS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # mean losses by name, each in one call for speed
+    "mse": partial(F.huber_loss, delta=math.inf),  # half the mean square, because no error is beyond delta
+    "cross_entropy": F.cross_entropy,
+}
+
+
+# parameters
+
+
+def trainable_shapes(name: str, module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, torch.Size]:
+    """Return the shapes of the trainable parameters whose names match the patterns (None: all), in module order."""
+    trainable = {key: p for key, p in module.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError(f"{name} has no parameter with requires_grad, so that nothing can vary; make one require it")
+    wanted = ["*"] if patterns is None else [patterns] if isinstance(patterns, str) else patterns
+    check_type("names", wanted, Collection, "patterns of parameters' names, or None")
+    for pattern in wanted or [""]:
+        if not any(isinstance(pattern, str) and fnmatchcase(key, pattern) for key in trainable):
+            known = ", ".join(trainable)
+            raise ValueError(f"names is {patterns!r:.200}; {pattern!r} fits none of {known:.500}: use some of these")
+    varied = {key: p for key, p in trainable.items() if any(fnmatchcase(key, pattern) for pattern in wanted)}
+    if wrong := [key for key, p in varied.items() if not p.is_floating_point()]:
+        raise ValueError(f"{name} has parameters that are not real numbers: {', '.join(wrong)}; freeze or convert them")
+    return {key: p.shape for key, p in varied.items()}
+
+
+def split_by_name(x: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Return the parameters in a vector (dim,) by name, as views of it."""
+    parts = x.split([shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for part, (name, shape) in zip(parts, shapes.items())}
+
+
+def detached(tensor: Tensor) -> Tensor:
+    """Return a tensor without its graph, which can be differentiated even if it was made in inference mode."""
+    return (tensor.clone() if tensor.is_inference() else tensor).detach()
+
+
+# statistics
+
+
+def tracking_layers(module: nn.Module) -> dict[str, _NormBase]:
+    """Return the layers that store running statistics, by name: BatchNorm, and InstanceNorm that tracks them."""
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _NormBase)}
+    return {name: layer for name, layer in layers.items() if layer.track_running_stats}
+
+
+@contextmanager
+def averaged_statistics(module: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
+    """Set the running statistics in `buffers` to the plain average over the batches that pass inside the block."""
+    passes = Counter[nn.Module]()
+
+    def weigh(layer: nn.Module, _: object) -> None:
+        passes[layer] += 1
+        layer.momentum = 1 / passes[layer]  # type: ignore[assignment]
+
+    with ExitStack() as stack:
+        for name, layer in tracking_layers(module).items():
+            prefix = f"{name}." if name else ""
+            buffers[f"{prefix}running_mean"].zero_()
+            buffers[f"{prefix}running_var"].fill_(1)
+            buffers[f"{prefix}num_batches_tracked"].zero_()
+            stack.callback(setattr, layer, "momentum", layer.momentum)
+            stack.callback(layer.register_forward_pre_hook(weigh).remove)
+            stack.callback(layer.train().eval)
+        yield
+
+
+# random numbers
+
+
+def torch_generators(device: torch.device) -> list[torch.Generator]:
+    """Return torch's default generators of the CPU and of a device."""
+    if device.type == "cpu":
+        return [torch.default_generator]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    generators = torch.get_device_module(device).default_generators
+    return [torch.default_generator, generators[torch.empty(0, device=device).device.index]]
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators of torch, numpy and Python."""
+    for generator in torch_generators(device):
+        generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+
+
+@contextmanager
+def torch_states_restored(generators: Iterable[torch.Generator]) -> Iterator[None]:
+    """Put some of torch's generators back to their present states at the end of the block."""
+    states = [(generator, generator.get_state()) for generator in generators]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
+
+
+@contextmanager
+def generators_restored(device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
+    """Put the generators of torch, numpy and Python, and a data loader's own, back at the end of the block."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - augmentations draw there
+    try:
+        with torch_states_restored([*torch_generators(device), *own]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
+
+
+@contextmanager
+def seeded_pass(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Run a forward pass with torch's random numbers from a seed (None: as they come), and put their states back."""
+    try:
+        with torch_states_restored([] if seed is None else torch_generators(device)):
+            if seed is not None:
+                for generator in torch_generators(device):
+                    generator.manual_seed(seed)
+            yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "a batch of one sample has no statistics that BatchNorm could use in training mode; "
+            "expected batches of 2 or more, or training=False"
+        ) from error
+
+
+# everything that an evaluation could change
+
+
+@contextmanager
+def untouched(
+    model: nn.Module, training: bool, device: torch.device, own: Sequence[torch.Generator] = ()
+) -> Iterator[None]:
+    """Evaluate a model inside the block, and restore its modules' attributes, torch's switches and all generators.
+
+    Derivatives of any order are exact inside: inference mode, autocast and TF32 are off, compiled parts run eagerly,
+    and attention and recurrent layers use the kernels that torch can differentiate twice. The values of tensors are
+    not restored: evaluate the model by `torch.func.functional_call` with other tensors.
+    """
+    attributes = [(module, dict(vars(module))) for module in model.modules()]  # includes the flat weights of a GRU
+    switches = _tf32_switches()
+    if any(isinstance(module, nn.RNNBase) for module, _ in attributes):
+        switches.append((torch.backends.cudnn, "enabled", False))
+    with ExitStack() as stack:
+        for place, name, value in switches:
+            stack.callback(setattr, place, name, getattr(place, name))
+            setattr(place, name, value)
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTING))
+        for kind in {"cpu", device.type}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):  # torch 2.6 or newer
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(generators_restored(device, own))
+        try:
+            model.train(training)
+            yield
+        finally:
+            for module, before in attributes:
+                for name in vars(module).keys() - before.keys():
+                    del vars(module)[name]
+                vars(module).update(before)
+
+
+def _tf32_switches() -> list[tuple[Any, str, Any]]:
+    """Return the object, attribute and value of each switch that turns TF32 off (convolutions use it by default)."""
+    cuda: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    mkldnn: Any = torch.backends.mkldnn
+    if hasattr(cuda, "fp32_precision"):  # torch 2.9 or newer refuses a mixture of the old and the new switches
+        places = (cuda, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+        return [(place, "fp32_precision", "ieee") for place in places]
+    return [(place, "allow_tf32", False) for place in (cuda, cudnn)]
+
+
+# a model in place
 
 
 class Attached(Problem):
@@ -428,3 +612,209 @@ def _second_derivatives(name: str) -> Iterator[None]:
             "a fused kernel has a plain form (attn_implementation='eager', or torch's scaled_dot_product_attention, "
             "which is handled)"
         ) from error
+
+
+# a copy of a module
+
+
+class Module(Network):
+    """A copy of a torch module as a problem; every run has its own parameters.
+
+    In training mode, too, the loss is one function of the parameters and the batch: BatchNorm normalizes by the
+    batch's statistics and stores none, and the mask of dropout depends only on the batch.
+    """
+
+    def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss, training: bool) -> None:
+        """Arguments as in `from_module`."""
+        check_type("module", module, nn.Module, "a torch.nn.Module")
+        self.training = check_bool("training", training)
+        super().__init__(data, loss)
+        self.shapes = trainable_shapes("module", module)
+        self.module = deepcopy(module).to("cpu", torch.float64).eval()  # `module_at` copies it
+        self.module.zero_grad()
+        self.evaluated = self.module  # what the loss evaluates
+        if training:
+            self.evaluated = deepcopy(self.module).train()
+            for layer in tracking_layers(self.evaluated).values():
+                layer.track_running_stats = False
+                layer.running_mean = layer.running_var = None
+        self.dim = sum(shape.numel() for shape in self.shapes.values())
+        self.filters = filters_of(self.shapes.values())
+        self.name = f"{type(module).__name__} on {self.data_name}"
+        parameters = dict(self.module.named_parameters())
+        self.start = torch.cat([parameters[name].detach().flatten() for name in self.shapes])
+        self._workspace: tuple[nn.Module, Tensor, Tensor] | None = None
+        self.random = True  # until the first pass shows whether random numbers are drawn
+        self._fit_targets(self._width(), "a module that gives")
+        self.random = self._draws()
+        with torch.no_grad():
+            some = self.inputs[:2]
+            first, second = (self._answer(self.evaluated, some, torch.arange(len(some))) for _ in range(2))
+        check_repeats("module", first, second, self.dtype)
+
+    def _width(self) -> int:
+        """Return the number of outputs for a sample."""
+        first = self.inputs[:1]
+        try:
+            with torch.no_grad():
+                return self._answer(self.module, first, None).shape[1]
+        except (RuntimeError, AttributeError, TypeError, IndexError) as error:  # shapes do not fit, or no tensor
+            raise ValueError(
+                f"module cannot be evaluated on inputs of shape {tuple(first.shape)}: {error}; expected one that takes "
+                "those of data and gives a tensor (n, ...)"
+            ) from error
+
+    def _draws(self) -> bool:
+        """Return whether a forward pass draws random numbers, and refuse a module whose pass changes its buffers."""
+        before = {name: buffer.clone() for name, buffer in self.evaluated.named_buffers()}
+        with torch.no_grad(), seeded_pass(0, self.device):
+            state = torch.get_rng_state()
+            self.evaluated(self.inputs[:2])
+            random = not torch.equal(state, torch.get_rng_state())
+        if changed := [name for name, b in self.evaluated.named_buffers() if not torch.equal(b, before[name])]:
+            raise ValueError(
+                f"module changes its buffers {', '.join(changed)} in {'training' if self.training else 'evaluation'} "
+                "mode, so its loss is no function of the parameters; expected a forward pass that leaves them alone "
+                "(BatchNorm may change its own)"
+            )
+        return random
+
+    def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
+        self._check_inputs(x, inputs, ("any",) * (self.inputs.ndim - 1))  # images may have any size
+        if not self.training:
+            return self._outputs(x, inputs, None)
+        rows = inputs.expand(len(x), *inputs.shape) if inputs.ndim == self.inputs.ndim else inputs
+        with torch.no_grad():
+            return torch.stack([self._answer(self.module_at(point), row, None) for point, row in zip(x, rows)])
+
+    def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
+        def forward(point: Tensor, samples: Tensor, rows: Tensor | None) -> Tensor:
+            parameters = split_by_name(point, self.shapes)
+            return self._answer(lambda row: functional_call(self.evaluated, parameters, (row,)), samples, rows)
+
+        shared = inputs.ndim == self.inputs.ndim
+        if len(x) > 1 and not self.random:
+            return torch.vmap(forward, in_dims=(0, None if shared else 0, None))(x, inputs, None)
+        # A single run avoids the overhead of vmap, and with dropout each run needs the mask of its own batch.
+        inputs_of_runs = [inputs] * len(x) if shared else inputs
+        rows_of_runs = [None] * len(x) if batch is None else batch
+        return torch.stack([forward(*run) for run in zip(x, inputs_of_runs, rows_of_runs)])
+
+    def _answer(self, network: Callable[[Tensor], Tensor], inputs: Tensor, batch: Tensor | None) -> Tensor:
+        """Return the outputs (b, outputs) for inputs (b, ...), with random numbers that depend only on the batch."""
+        if self.random or self.training:
+            rows = torch.arange(self.samples) if batch is None else batch
+            seed = crc32(rows.cpu().numpy().astype("<i8").tobytes()) if self.random else None
+            with seeded_pass(seed, self.device):
+                out = network(inputs)
+        else:
+            out = network(inputs)
+        return out if out.ndim == 2 else out.reshape(len(inputs), -1)
+
+    def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the gradient of a single run by a plain backward pass in preallocated memory, which is faster."""
+        if len(x) > 1:
+            return super()._gradient(x, batch, noise)
+        rows = None if batch is None else batch[0]
+        inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
+        if self._workspace is None:
+            self._workspace = flat_copy(self.evaluated, self.shapes)
+        module, parameters, gradient = self._workspace
+        parameters.copy_(x.detach()[0])
+        gradient.zero_()
+        mean = MEANS.get(self.loss_name) or (lambda *pair: self.sample_loss(*pair).mean())
+        with torch.enable_grad():
+            outputs = self._answer(module, inputs, rows)
+            loss = mean(outputs, targets)
+            noisy = loss if noise is None else mean(outputs, targets + noise.view_as(targets))
+        if noisy.requires_grad:
+            noisy.backward()
+        return loss.detach().view(1), gradient.clone()[None]
+
+    def initial(self, seed: int = 0) -> Tensor:
+        """Return the parameters that the module came with, (dim,); the seed is not used."""
+        return self.start.clone()
+
+    def module_at(self, x: ArrayLike | Tensor) -> nn.Module:
+        """Return the module with the given parameters, in evaluation mode, to be used and saved like any other.
+
+        Args:
+            x: (dim,) or (1, dim), parameters.
+
+        Returns:
+            A copy of the module, in the problem's precision and on its device. If the problem is in training mode,
+            BatchNorm's statistics are those of all of the data at x; otherwise they are the module's own.
+
+        Raises:
+            ValueError: when x is more than one point, or not finite.
+
+        >>> problem = from_module(nn.Linear(1, 1), data="sine")
+        >>> problem.module_at([2.0, 1.0])(torch.ones(1, 1).double()).item()
+        3.0
+        """
+        points = self.points(x)
+        if len(points) > 1:
+            raise ValueError(f"x has {len(points)} rows; expected one point, such as x[0]")
+        module = deepcopy(self.module)
+        module.load_state_dict(split_by_name(points[0], self.shapes), strict=False)
+        if self.training:
+            statistics = averaged_statistics(module, dict(module.named_buffers()))
+            with torch.no_grad(), seeded_pass(0, self.device), statistics:
+                module(self.inputs)
+        return module
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        """Return the same problem on another device or in another precision, with copies of its modules."""
+        moved = super().to(device, dtype)
+        if moved is not self:
+            moved.module = deepcopy(self.module).to(device, dtype)
+            moved.evaluated = deepcopy(self.evaluated).to(device, dtype) if self.training else moved.module
+            moved._workspace = None
+        return moved
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the workspace, which every copy allocates for itself."""
+        return {**vars(self), "_workspace": None}
+
+
+def flat_copy(module: nn.Module, shapes: Mapping[str, torch.Size]) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a copy of a module, and two vectors (dim,) of which its parameters and their gradients are views."""
+    module = deepcopy(module)
+    parameters = dict(module.named_parameters())
+    x = next(iter(parameters.values())).new_zeros(sum(shape.numel() for shape in shapes.values())).detach()
+    gradient = torch.zeros_like(x)
+    for flat, attribute in ((x, "data"), (gradient, "grad")):
+        for name, view in split_by_name(flat, shapes).items():
+            setattr(parameters[name], attribute, view)
+    return module, x, gradient
+
+
+def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse", training: bool = False) -> Module:
+    """Return a problem that minimizes the loss of a copy of a torch module.
+
+    In evaluation mode, the default, BatchNorm uses its stored statistics and dropout is off, so that samples are
+    independent. In training mode BatchNorm normalizes by the statistics of the batch, and dropout draws a new mask for
+    every batch but always the same one for the same batch: both passes of a SAM step, Hessian-vector products and
+    landscapes evaluate one function of the parameters. The stored statistics never change; `Module.module_at` returns
+    the trained module with the statistics of the data.
+
+    Args:
+        module: maps inputs (n, ...) to outputs (n, ...); only its trainable parameters vary.
+        data: as in `mlp`.
+        loss: as in `mlp`.
+        training: whether the module is in training mode. Runs whose module draws random numbers are then computed
+            one by one.
+
+    Returns:
+        The problem, float64 on the CPU, starting from the module's own parameters.
+
+    Raises:
+        ValueError: when nothing is trainable, a parameter is not real, data and loss do not fit, a forward pass
+            changes the module, or the module or the loss gives another value each time.
+        TypeError: when module is not a torch.nn.Module.
+
+    >>> from_module(nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)), data="sine").dim
+    10
+    """
+    return Module(module, data, loss, training)
