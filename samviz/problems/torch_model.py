@@ -670,14 +670,14 @@ class Module(Network):
         with torch.no_grad(), seeded_pass(0, self.device):
             state = torch.get_rng_state()
             self.evaluated(self.inputs[:2])
-            random = not torch.equal(state, torch.get_rng_state())
+            draws = not torch.equal(state, torch.get_rng_state())
         if changed := [name for name, b in self.evaluated.named_buffers() if not torch.equal(b, before[name])]:
             raise ValueError(
                 f"module changes its buffers {', '.join(changed)} in {'training' if self.training else 'evaluation'} "
                 "mode, so its loss is no function of the parameters; expected a forward pass that leaves them alone "
                 "(BatchNorm may change its own)"
             )
-        return random
+        return draws
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
