@@ -13,24 +13,24 @@ from samviz.kernels import available
 if TYPE_CHECKING:
     from samviz.problems.problem import Problem
 
-TOY = 50_000_000  # samples × parameters up to which one thread is used: two are far slower on a busy machine
+SMALL_WORK = 50_000_000  # samples × parameters up to which one thread is used: two are far slower on a busy machine
 
 
-def toy(problem: Problem) -> bool:
+def is_small(problem: Problem) -> bool:
     """Return whether a problem is on the CPU and so small that one thread is fastest."""
-    return problem.device.type == "cpu" and problem.work <= TOY
+    return problem.device.type == "cpu" and problem.work <= SMALL_WORK
 
 
-def compiles(problem: Problem) -> bool:
+def can_compile(problem: Problem) -> bool:
     """Return whether the compiled engine can run a problem that has kernels: a small one in float64, with numba."""
-    return toy(problem) and problem.dtype == torch.float64 and available()
+    return is_small(problem) and problem.dtype == torch.float64 and available()
 
 
 @contextmanager
 def one_thread(problem: Problem) -> Iterator[None]:
     """Compute on one thread inside the block if the problem is small, and restore the user's setting."""
     threads = torch.get_num_threads()
-    changes = threads > 1 and toy(problem)
+    changes = threads > 1 and is_small(problem)
     if changes:
         torch.set_num_threads(1)
     try:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from samviz.checks import check_shape, seeded_generator
 from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
-from samviz.problems.device import compiles, toy
+from samviz.problems.device import can_compile, is_small
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.problem import Operator, filters_of
 
@@ -105,7 +105,7 @@ class MLP(Network):
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the loss on a plane, compiled if possible; see `Problem.slice`."""
         # The kernels compute in the origin's precision from data in float64, which not every device has.
-        arrays = self.to(self.device, torch.float64).compiled() if toy(self) else None
+        arrays = self.to(self.device, torch.float64).compiled() if is_small(self) else None
         if arrays is None:
             return super().slice(origin, directions)
         self._check_plane(origin, directions)
@@ -125,7 +125,7 @@ class MLP(Network):
 
     def compiled(self) -> Kernels | None:
         """Return data, widths and labels for the compiled engine."""
-        if not self.closed or not compiles(self):
+        if not self.closed or not can_compile(self):
             return None
         if self not in _kernels:
             from samviz.kernels.mlp import mlp_gradient, workspace_length

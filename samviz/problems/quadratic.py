@@ -9,7 +9,7 @@ from torch import Tensor
 
 from samviz.checks import check_array, seeded_generator
 from samviz.kernels import Kernels
-from samviz.problems.device import compiles
+from samviz.problems.device import can_compile
 from samviz.problems.picture import Coordinates
 from samviz.problems.problem import Operator, Problem
 
@@ -48,7 +48,7 @@ class Quadratic(Problem):
 
     def compiled(self) -> Kernels | None:
         """The matrices, for the compiled engine."""
-        if not compiles(self):
+        if not can_compile(self):
             return None
         from samviz.kernels.closed_forms import quadratic_gradient, quadratic_product
 

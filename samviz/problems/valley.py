@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samviz.checks import check_bool, check_tensor
 from samviz.kernels import Kernels
-from samviz.problems.device import compiles
+from samviz.problems.device import can_compile
 from samviz.problems.picture import Floor
 from samviz.problems.problem import Operator, Problem
 
@@ -103,7 +103,7 @@ class Valley(Problem):
 
     def compiled(self) -> Kernels | None:
         """The scale, for the compiled engine."""
-        if not compiles(self):
+        if not can_compile(self):
             return None
         from samviz.kernels.closed_forms import valley_gradient, valley_product
 
