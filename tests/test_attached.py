@@ -360,7 +360,6 @@ def test_wrappers_are_removed_and_compiled_parts_run_eagerly(wrapper, tmp_path):
         (MODEL, DATA, {"names": ["9.*"]}, ValueError, "'9.*' fits none of 0.weight, 0.bias"),
         (mlp().requires_grad_(False), DATA, {}, ValueError, "no parameter with requires_grad"),
         (mlp(nn.Linear(3, 3, device="meta")), DATA, {}, ValueError, "lies on cpu, meta; expected one"),
-        (MODEL, DATA, {"training": "eval"}, TypeError, "training is 'eval'; expected True or False"),
         (MODEL, DATA, {"training": True, "recompute": True}, ValueError, "are both True"),
         (MODEL, iter([DATA]), {}, TypeError, "data is a list_iterator; expected .*more than once"),
         (MODEL, TensorDataset(ROWS), {}, TypeError, "data is a TensorDataset; expected .*a DataLoader"),

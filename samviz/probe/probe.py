@@ -84,7 +84,7 @@ class Probe:
         """Probe a model as it is called in training.
 
         Args:
-            model: on its device; DistributedDataParallel and torch.compile are removed.
+            model: on its device; DistributedDataParallel and torch.compile are unwrapped.
             loss_fn: maps outputs and target to the mean over the batch's samples.
             data: a pair of tensors (inputs, targets), a DataLoader, or a list of batches, as in
                 `samviz.problems.attach`.

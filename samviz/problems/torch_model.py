@@ -231,7 +231,7 @@ class Attached(Problem):
     precision is evaluated in single precision.
 
     Args:
-        model: as it is called in training. Wrappers (DistributedDataParallel, DataParallel, torch.compile) are removed.
+        model: as it is called in training. DistributedDataParallel, DataParallel and torch.compile are unwrapped.
         loss_fn: maps outputs and target to the mean over the batch's samples, a tensor of one number. Where a batch is
             a mapping, the mapping takes the place of the target. Batches are weighted by their number of samples; with
             CrossEntropyLoss and NLLLoss by the weights of the targets that are not ignored. Any other loss that weights
