@@ -287,9 +287,11 @@ def test_derivatives_are_finite_differences(problem):
         at, rows = x[:runs], None if batch is None else batch[:runs]
         loss, gradient = problem.gradient(at, rows)
         torch.testing.assert_close(loss, problem.loss(at, rows), rtol=1e-12, atol=1e-14)
-        products, hessian = problem.hvp(at, rows)(v[:runs]), problem.hessian(at, rows)
-        assert torch.equal(hessian, hessian.mT)
-        torch.testing.assert_close(products, v[:runs] @ hessian, rtol=1e-9, atol=1e-11)
+        products = problem.hvp(at, rows)(v[:runs])
+        if problem.dim < 100:  # the Hessian of a network with dropout takes long
+            hessian = problem.hessian(at, rows)
+            assert torch.equal(hessian, hessian.mT)
+            torch.testing.assert_close(products, v[:runs] @ hessian, rtol=1e-9, atol=1e-11)
         assert not any(result.requires_grad for result in (loss, gradient, products))
         for k in range(2):
             after, before = at + h * v[:runs, k], at - h * v[:runs, k]
@@ -321,8 +323,9 @@ def test_single_precision_agrees_and_does_not_change_the_problem(problem):
     single, (x, _) = problem.to("cpu", torch.float32), points_and_batches(problem, 2)
     assert problem.to("cpu", torch.float64) is problem
     for runs in (1, 2):
-        exact = [*problem.gradient(x[:runs]), problem.hessian(x[:runs])]
-        for a, b in zip([*single.gradient(x[:runs].float()), single.hessian(x[:runs].float())], exact):
+        v = torch.eye(problem.dim)[:3].expand(runs, -1, -1)
+        exact = [*problem.gradient(x[:runs]), problem.hvp(x[:runs])(v.double())]
+        for a, b in zip([*single.gradient(x[:runs].float()), single.hvp(x[:runs].float())(v)], exact):
             assert (a.dtype, b.dtype) == (torch.float32, torch.float64)
             torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4)
     assert single.initial().dtype == torch.float32
