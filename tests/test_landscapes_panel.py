@@ -1,4 +1,4 @@
-"""The panel of loss landscapes and the figure of slices, against the loss itself and dense Hessians."""
+"""The panel of loss landscapes against the loss itself and dense Hessians."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from pictures import finite, trace
 
 from samviz.figures import figure, slice_figure
 from samviz.geometry import landscape, landscape_of, plane_through
-from samviz.panels import landscapes_panel, slice_panel
-from samviz.panels.landscape_planes import NAMES, PLANES, draw, minima, plane, rescaled, slices, trained
+from samviz.panels import slice_panel
+from samviz.panels.landscape_planes import NAMES, PLANES, draw_landscapes, minima, plane, rescaled, slices, trained
 from samviz.problems import mlp, quadratic
 
 START = {"radius": 0.5, "alpha": 1.0, "plane": "random", "normalized": True, "seed": 0}
@@ -19,15 +19,11 @@ def eigenvalues(problem, x):
     return np.linalg.eigvalsh(hessian.numpy())[::-1]
 
 
-# the two minima
-
-
 @pytest.mark.parametrize("which", [0, 1])
 def test_both_are_minima_and_their_eigenvalues_are_those_of_the_dense_hessian(which):
     problem, checkpoints = trained()
-    _, pairs = minima(1.0)
     x = checkpoints[which, -1]
-    np.testing.assert_allclose(pairs[which].values[0], eigenvalues(problem, x)[:2], rtol=1e-8)
+    np.testing.assert_allclose(minima(1.0)[1][which].values[0], eigenvalues(problem, x)[:2], rtol=1e-8)
     assert problem.gradient(x[None])[1].norm() < 0.01
     assert problem.loss(x[None]) < 0.01 * problem.loss(checkpoints[which, :1])
 
@@ -36,15 +32,16 @@ def test_both_are_minima_and_their_eigenvalues_are_those_of_the_dense_hessian(wh
 def test_a_rescaled_network_is_the_same_function_with_a_hessian_divided_by_the_scales(alpha):
     problem = mlp([1, 4, 3, 1], "relu")
     x = problem.initial(1)
-    moved = rescaled(problem, x, alpha)
+    scaled = rescaled(problem, x, alpha)
     inputs = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(problem.outputs(moved[None], inputs), problem.outputs(x[None], inputs))
+    torch.testing.assert_close(problem.outputs(scaled[None], inputs), problem.outputs(x[None], inputs))
     scale = torch.ones(problem.dim, dtype=torch.float64)
     scale[:8], scale[8:20] = alpha, 1 / alpha
-    torch.testing.assert_close(problem.hessian(moved[None])[0], problem.hessian(x[None])[0] / torch.outer(scale, scale))
+    expected = problem.hessian(x[None])[0] / torch.outer(scale, scale)
+    torch.testing.assert_close(problem.hessian(scaled[None])[0], expected)
 
 
-def test_filter_normalization_undoes_the_rescaling_and_nothing_else_does():
+def test_only_filter_normalization_undoes_the_rescaling():
     for normalized in (True, False):
         before, after = (slices("random", alpha, normalized, 0, 0.5)["SAM"].loss for alpha in (1.0, 8.0))
         assert np.allclose(before, after, rtol=1e-9, atol=0) == normalized
@@ -52,104 +49,74 @@ def test_filter_normalization_undoes_the_rescaling_and_nothing_else_does():
     assert high[20, 40] - high[20, 20] > 10 * (low[20, 40] - low[20, 20])
 
 
-# the planes
-
-
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("kind", PLANES)
 def test_every_plane_goes_through_its_minimum_and_shows_the_loss(kind, which):
     problem, checkpoints = trained()
-    seen = slices(kind, 1.0, kind == "random", 3, 0.5)[NAMES[which]]
-    assert torch.equal(seen.plane.origin, checkpoints[which, -1])
-    assert seen.loss[20, 20] == pytest.approx(problem.loss(seen.plane.origin[None]).item(), rel=1e-9)
-    for row, column in ((0, 7), (33, 40)):
-        a, b = seen.axis1[column], seen.axis2[row]
-        point = seen.plane.origin + a * seen.plane.directions[0] + b * seen.plane.directions[1]
-        assert seen.loss[row, column] == pytest.approx(problem.loss(point[None]).item(), rel=1e-9)
+    shown = slices(kind, 1.0, kind == "random", 3, 0.5)[NAMES[which]]
+    assert torch.equal(shown.plane.origin, checkpoints[which, -1])
+    for row, column in ((20, 20), (0, 7), (33, 40)):
+        first, second = shown.plane.directions
+        point = shown.plane.origin + shown.axis1[column] * first + shown.axis2[row] * second
+        assert shown.loss[row, column] == pytest.approx(problem.loss(point[None]).item(), rel=1e-9)
 
 
-def test_the_plane_through_both_minima_holds_the_other_one_and_the_start():
+def test_the_plane_through_both_minima_contains_the_other_minimum_and_the_start():
     _, checkpoints = trained()
     for which in (0, 1):
-        coordinates, lost = plane("through", which, 1.0, False, 0).project(
-            torch.stack((checkpoints[1 - which, -1], checkpoints[which, 0]))
-        )
+        points = torch.stack((checkpoints[1 - which, -1], checkpoints[which, 0]))
+        coordinates, lost = plane("through", which, 1.0, False, 0).project(points)
         np.testing.assert_allclose(coordinates[0], [1, 0], atol=1e-9)
         np.testing.assert_allclose(lost, 0, atol=1e-7)
 
 
-def test_what_is_off_a_random_plane_is_what_chance_says():
+def test_the_distance_to_a_random_plane_is_the_expected_one():
     _, checkpoints = trained()
     lost = [plane("random", 0, 1.0, False, seed).project(checkpoints[0, :1])[1][0] ** 2 for seed in range(100)]
-    error = np.std(lost) / 10
-    assert abs(np.mean(lost) - (1 - 2 / 673)) < 4 * error
+    assert abs(np.mean(lost) - (1 - 2 / 673)) < 4 * np.std(lost) / 10
 
 
-# the panel
-
-
-def test_its_sentence_gives_the_numbers_of_the_picture():
-    drawn, sentence = draw(START | {"plane": "pca"})
+def test_the_sentence_gives_the_numbers_of_the_figure():
+    drawn, sentence = draw_landscapes(START | {"plane": "pca"})
     problem, checkpoints = trained()
     offset = (checkpoints[1] - checkpoints[1, -1]).numpy()
     components = np.linalg.svd(offset - offset.mean(0), full_matrices=False)[2][:2]
     off = offset[0] - components.T @ (components @ offset[0])
-    assert f"{np.linalg.norm(off) / np.linalg.norm(offset[0]):.1%} of the way from SAM’s start" in sentence
-    assert f"its loss is {problem.loss(checkpoints[1, :1]).item():.2g}" in sentence
+    assert f"{np.linalg.norm(off) / np.linalg.norm(offset[0]):.1%} of the distance to SAM’s start" in sentence
+    assert f"the loss there is {problem.loss(checkpoints[1, :1]).item():.2g}" in sentence
     loss = trace(drawn, "SAM along d₁")["y"]
     assert loss[20] == pytest.approx(problem.loss(checkpoints[1, -1:]).item(), rel=1e-9)
     path = trace(drawn, "SAM path")
     np.testing.assert_allclose(np.abs(path["x"]), np.abs(offset @ components[0]), atol=1e-9)
 
 
-def test_it_says_which_one_looks_sharper():
-    assert "SAM’s minimum looks flatter" in draw(START)[1]
-    assert "SAM’s minimum looks flatter" in draw(START | {"alpha": 8.0})[1]
-    assert "SAM’s minimum looks sharper" in draw(START | {"alpha": 8.0, "normalized": False})[1]
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [({}, "flatter"), ({"alpha": 8.0}, "flatter"), ({"alpha": 8.0, "normalized": False}, "sharper")],
+)
+def test_the_sentence_names_the_minimum_that_looks_sharper(changes, verdict):
+    assert f"SAM’s minimum looks {verdict}" in draw_landscapes(START | changes)[1]
 
 
 def test_both_planes_have_the_same_contours():
-    drawn, _ = draw(START)
+    drawn, _ = draw_landscapes(START)
     first, second = (trace(drawn, f"{name} slice") for name in NAMES)
     assert first["contours"] == second["contours"]
-    highest = max(float(each["z"].max()) for each in (first, second))
-    assert first["contours"]["end"] == pytest.approx(highest)
+    assert first["contours"]["end"] == pytest.approx(max(float(each["z"].max()) for each in (first, second)))
 
 
 @pytest.mark.parametrize("kind", PLANES)
 @pytest.mark.parametrize("radius", [0.01, 10.0])
 @pytest.mark.parametrize("alpha", [0.1, 10.0])
-def test_every_extreme_is_a_picture(kind, radius, alpha):
-    drawn, sentence = draw(START | {"plane": kind, "radius": radius, "alpha": alpha, "normalized": False})
+def test_extreme_values_are_drawn(kind, radius, alpha):
+    values = {"plane": kind, "radius": radius, "alpha": alpha, "normalized": False}
+    drawn, sentence = draw_landscapes(START | values)
     assert "nan" not in sentence
     finite(drawn)
-    figure(drawn)  # plotly takes it
+    figure(drawn)  # plotly accepts it
 
 
-def test_its_controls():
-    panel = landscapes_panel()
-    before = panel.figure
-    for change in ({"radius": 0.1}, {"normalized": False}, {"alpha": 2.0}, {"seed": 1}, {"plane": "pca"}):
-        panel.set(**change)
-        assert panel.figure is not before
-        before = panel.figure
-    with pytest.raises(ValueError, match="alpha is 0"):
-        panel.set(alpha=0)
-
-
-# slices of one's own
-
-
-def test_lines_are_drawn_over_each_other_with_their_names():
-    bowls = {"steep": quadratic([4.0, 1.0]), "flat": quadratic([1.0, 1.0])}
-    line = plane_through(torch.zeros(2), torch.tensor([1.0, 0.0]))
-    drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
-    for name, height in (("steep", 2.0), ("flat", 0.5)):
-        np.testing.assert_allclose(trace(drawn, f"{name} along to the first point")["y"], [height, 0, height])
-    assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]
-
-
-def test_a_models_slice_says_what_it_leaves_out():
+def test_the_slice_of_a_model_states_what_the_figure_leaves_out():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)
     data = torch.randn(8, 3), torch.randn(8, 1)
@@ -158,4 +125,13 @@ def test_a_models_slice_says_what_it_leaves_out():
     inputs = torch.cat((data[0], torch.ones(8, 1)), 1).double().numpy()
     top = np.linalg.eigvalsh(inputs.T @ inputs / 4)[-1]
     assert f"λ₁ = {top:.3g}, with a residual of" in panel.sentence
-    assert "of the way from the first checkpoint is off the plane" in panel.sentence
+    assert "of the distance to the first checkpoint is off the plane" in panel.sentence
+
+
+def test_lines_share_one_pair_of_axes_with_their_names():
+    bowls = {"steep": quadratic([4.0, 1.0]), "flat": quadratic([1.0, 1.0])}
+    line = plane_through(torch.zeros(2), torch.tensor([1.0, 0.0]))
+    drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
+    for name, height in (("steep", 2.0), ("flat", 0.5)):
+        np.testing.assert_allclose(trace(drawn, f"{name} along to the first point")["y"], [height, 0, height])
+    assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]

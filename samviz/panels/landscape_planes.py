@@ -1,37 +1,27 @@
-"""The panel of loss landscapes: two minima in four planes, and the ways in which such a picture can lie."""
+"""Loss landscapes: two minima of a network in four planes, and how such a figure can mislead."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samviz import geometry
 from samviz.dynamics import Run
 from samviz.figures.landscape import slice_figure
-from samviz.geometry import (
-    Eigenpairs,
-    Landscape,
-    Plane,
-    hessian_plane,
-    landscape,
-    pca_plane,
-    plane_through,
-    projected,
-    random_plane,
-    top_eigenpairs,
-)
+from samviz.geometry import Eigenpairs, Landscape, Plane
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import MLP, mlp
 
-LR, RADII, STEPS, REST = 0.05, (0.0, 0.1), 8000, 2000  # η, both ρ, and the steps with and after ρ
+LR, RADII, STEPS, GD_STEPS = 0.05, (0.0, 0.1), 8000, 2000  # the last steps of both runs are gradient descent
 SPACING = 200  # steps between two checkpoints
-RESOLUTION = 41  # odd: one of the rows goes through the minimum
+RESOLUTION = 41  # odd, so that one row and one column go through the minimum
 NAMES = ("gradient descent", "SAM")
 PLANES = {
     "random": "two random directions",
@@ -41,34 +31,27 @@ PLANES = {
 }
 
 
-@lru_cache(1)
+@cache
 def trained() -> tuple[MLP, Tensor]:
-    """The network, and the checkpoints (2, checkpoints, dim) of gradient descent and SAM from one start, in order.
+    """Return the network, and the checkpoints of gradient descent and SAM from one start, (2, checkpoints, dim).
 
-    Both end with steps of gradient descent, so that SAM, too, comes to rest in a minimum.
+    Both runs end with gradient descent, so that SAM also converges to a minimum.
     """
     problem = mlp([1, 24, 24, 1], activation="relu", data="sine")
     run = Run(problem, "sam", LR, RADII, x0=problem.initial().expand(2, -1), device="cpu")
-    seen = [run.x]
-    for rho in (*[RADII] * (STEPS // SPACING), *[(0.0, 0.0)] * (REST // SPACING)):
+    checkpoints = [run.x]
+    for rho in (*[RADII] * (STEPS // SPACING), *[(0.0, 0.0)] * (GD_STEPS // SPACING)):
         run.set(rho=rho)
         run.step(SPACING)
-        seen.append(run.x)
-    return problem, torch.stack(seen, 1)
+        checkpoints.append(run.x)
+    return problem, torch.stack(checkpoints, 1)
 
 
 def rescaled(problem: MLP, x: Tensor, alpha: float) -> Tensor:
-    """The same ReLU network with other parameters: the first layer times α, the weights of the second divided by α.
+    """Return the same ReLU network with other parameters: layer 1 times α, the weights of layer 2 divided by α.
 
-    Args:
-        problem: with activation "relu" and at least two layers.
-        x: (..., dim).
-        alpha: α > 0.
-
-    Returns:
-        (..., dim); the function, and so the loss, is the same: relu(αz) = α·relu(z).
-
-    Source: Dinh, Pascanu, Bengio & Bengio, Sharp Minima Can Generalize for Deep Nets (2017).
+    The function of the parameters (..., dim), and so the loss, is the same, since relu(αz) = α·relu(z) for α > 0
+    (Dinh, Pascanu, Bengio & Bengio, Sharp Minima Can Generalize for Deep Nets, 2017).
 
     >>> problem = mlp([1, 2, 1], activation="relu")
     >>> rescaled(problem, torch.ones(problem.dim), 2.0)
@@ -80,83 +63,45 @@ def rescaled(problem: MLP, x: Tensor, alpha: float) -> Tensor:
 
 
 @lru_cache(64)
-def minima(alpha: float) -> tuple[Tensor, tuple[Eigenpairs, Eigenpairs]]:
-    """The checkpoints, SAM's rescaled by α, and the two top eigenpairs where they end."""
+def minima(alpha: float) -> tuple[Tensor, tuple[Eigenpairs, ...]]:
+    """Return the checkpoints, with SAM's rescaled by α, and the two top eigenpairs at the last ones."""
     problem, checkpoints = trained()
-    moved = torch.stack((checkpoints[0], rescaled(problem, checkpoints[1], alpha)))
-    pairs = [top_eigenpairs(problem, x, 2) for x in moved[:, -1]]
-    return moved, (pairs[0], pairs[1])
+    scaled = torch.stack((checkpoints[0], rescaled(problem, checkpoints[1], alpha)))
+    return scaled, tuple(geometry.top_eigenpairs(problem, x, 2) for x in scaled[:, -1])
 
 
 def plane(kind: str, which: int, alpha: float, normalized: bool, seed: int) -> Plane:
-    """One of the four planes through one of the two minima.
-
-    Args:
-        kind: a name in `PLANES`.
-        which: 0 for gradient descent's minimum, 1 for SAM's.
-        alpha: by which SAM's is rescaled.
-        normalized: whether random directions are filter-normalized.
-        seed: of the random directions.
-
-    Returns:
-        The plane, its origin in the minimum.
-    """
-    problem, (moved, pairs) = trained()[0], minima(alpha)
-    own, other = moved[which], moved[1 - which]
+    """Return one of `PLANES` through the minimum of gradient descent (which = 0) or of SAM (which = 1)."""
+    problem, (checkpoints, pairs) = trained()[0], minima(alpha)
+    own, other = checkpoints[which], checkpoints[1 - which]
     if kind == "random":
-        return random_plane(problem, own[-1], seed=seed, normalization="filter" if normalized else "none")
+        normalization = "filter" if normalized else "none"
+        return geometry.random_plane(problem, own[-1], seed=seed, normalization=normalization)
     if kind == "hessian":
-        return hessian_plane(problem, own[-1], vectors=pairs[which].vectors[0])
+        return geometry.hessian_plane(problem, own[-1], vectors=pairs[which].vectors[0])
     if kind == "pca":
-        return pca_plane(own)
-    labels = f"to {'SAM' if which == 0 else 'gradient descent'}", "to the start"
-    return replace(plane_through(own[-1], other[-1], own[0]), labels=labels)
+        return geometry.pca_plane(own)
+    labels = f"to {NAMES[1 - which]}", "to the start"
+    return replace(geometry.plane_through(own[-1], other[-1], own[0]), labels=labels)
 
 
 @lru_cache(64)
 def slices(kind: str, alpha: float, normalized: bool, seed: int, radius: float) -> dict[str, Landscape]:
-    """Both minima in one kind of plane, with what led to them."""
-    problem, (moved, _) = trained()[0], minima(alpha)
+    """Return the losses around both minima in one kind of plane, with the trajectories that led to them."""
+    problem, (checkpoints, _) = trained()[0], minima(alpha)
     found = {}
     for which, name in enumerate(NAMES):
         where = plane(kind, which, alpha, normalized, seed)
-        seen = landscape(problem, where, radius=radius, resolution=RESOLUTION)
-        found[name] = replace(seen, trajectory=projected(problem, where, moved[which]))
+        loss = geometry.landscape(problem, where, radius=radius, resolution=RESOLUTION)
+        found[name] = replace(loss, trajectory=geometry.projected(problem, where, checkpoints[which]))
     return found
 
 
-def draw(values: dict[str, Any]) -> Drawing:
-    """The panel's picture and sentence for its controls' values."""
-    kind, alpha, normalized = values["plane"], values["alpha"], values["normalized"]
-    found = slices(kind, alpha, normalized and kind == "random", values["seed"], values["radius"])
-    tops = [f"{'' if pairs.converged[0, 0] else '≈ '}{pairs.values[0, 0]:.3g}" for pairs in minima(alpha)[1]]
-    rises = [float(np.mean(seen.loss) - seen.loss[RESOLUTION // 2, RESOLUTION // 2]) for seen in found.values()]
-    ratio = rises[1] / rises[0]
-    looks = (
-        f"SAM’s minimum looks {'flatter' if ratio < 1 else 'sharper'}" if abs(ratio - 1) > 0.1 else "they look alike"
-    )
-    parts = [
-        f"λ₁ is {tops[0]} at gradient descent’s minimum and {tops[1]} at SAM’s.",
-        f"In this picture the loss rises by {rises[0]:.2g} and {rises[1]:.2g}, the mean over the square: {looks}.",
-    ]
-    if alpha != 1:
-        parts.append(f"SAM’s network is the same function, whatever α; here α = {alpha:g}.")
-    return slice_figure(found), " ".join([*parts, _lost(found["SAM"], "SAM’s start")])
-
-
-def _lost(seen: Landscape, what: str) -> str:
-    """How much of the way from a trajectory's first point is off the plane."""
-    path = seen.trajectory
-    assert path is not None, "a trajectory is projected"
-    begin = f"{path.lost[0]:.1%} of the way from {what} is off the plane"
-    return f"{begin}: its loss is {path.loss[0]:.2g}, and where the picture puts it {path.shown[0]:.2g}."
-
-
 def landscapes_panel() -> Panel:
-    """Two minima of a ReLU network in four planes, live: normalization, radius, projection and scale symmetry.
+    """Show two minima of a ReLU network in four planes: normalization, radius, projection and scale symmetry.
 
     Returns:
-        A panel; leave it as the last line of a cell.
+        The panel; leave it as the last line of a cell.
 
     Source: Li, Xu, Taylor, Studer & Goldstein (2018); Dinh, Pascanu, Bengio & Bengio (2017).
 
@@ -165,12 +110,12 @@ def landscapes_panel() -> Panel:
     >>> "SAM’s minimum looks sharper" in panel.sentence
     True
     """
-    powers = [0.1, 0.125, 0.2, 0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4, 5, 6, 8, 10]
+    scales = [0.1, 0.125, 0.2, 0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4, 5, 6, 8, 10]
     return Panel(
-        draw,
+        draw_landscapes,
         {
             "radius": Slider("radius", 0.5, decades(-2, 1), book=[0.05, 0.1, 0.2, 0.5, 1.0, 2.0]),
-            "alpha": Slider("α of SAM’s layers", 1.0, stops=powers),
+            "alpha": Slider("α of SAM’s layers", 1.0, scales),
             "plane": Choice("plane", "random", PLANES, book=list(PLANES)),
             "normalized": Switch("filter normalization", True, book=[True, False]),
             "seed": Button("other random directions"),
@@ -180,31 +125,67 @@ def landscapes_panel() -> Panel:
     )
 
 
+def draw_landscapes(values: dict[str, Any]) -> Drawing:
+    """Return the figure and its caption."""
+    kind, alpha, normalized = values["plane"], values["alpha"], values["normalized"]
+    found = slices(kind, alpha, normalized and kind == "random", values["seed"], values["radius"])
+    tops = [f"{'' if pairs.converged[0, 0] else '≈ '}{pairs.values[0, 0]:.3g}" for pairs in minima(alpha)[1]]
+    middle = RESOLUTION // 2
+    rises = [float(np.mean(each.loss) - each.loss[middle, middle]) for each in found.values()]
+    ratio = rises[1] / rises[0]
+    verdict = "both minima look equally sharp"
+    if abs(ratio - 1) > 0.1:
+        verdict = f"SAM’s minimum looks {'flatter' if ratio < 1 else 'sharper'}"
+    parts = [
+        f"λ₁ is {tops[0]} at gradient descent’s minimum and {tops[1]} at SAM’s.",
+        f"In the mean over the square, the loss rises by {rises[0]:.2g} and {rises[1]:.2g}: {verdict}.",
+    ]
+    if alpha != 1:
+        parts.append(f"SAM’s network computes the same function for every α; here α = {alpha:g}.")
+    return slice_figure(found), " ".join([*parts, describe_projection(found["SAM"], "SAM’s start")])
+
+
+def describe_projection(landscape: Landscape, point: str) -> str:
+    """Describe the distance from a trajectory's first point to the plane, and the loss there and at its projection."""
+    path = landscape.trajectory
+    assert path is not None, "a trajectory is projected"
+    return (
+        f"{path.lost[0]:.1%} of the distance to {point} is off the plane: the loss there is {path.loss[0]:.2g}, and at "
+        f"its projection {path.shown[0]:.2g}."
+    )
+
+
 def slice_panel(named: Mapping[str, Landscape] | Landscape) -> Panel:
-    """Landscapes of one's own as a picture with a sentence that says what it leaves out.
+    """Show landscapes of your own, with a sentence that says what the figure leaves out.
 
     Args:
-        named: from `samviz.geometry.landscape_of`; or up to three of them by what they are called, side by side.
+        named: from `samviz.geometry.landscape_of`; or up to three of them by their names, side by side.
 
     Returns:
         A panel without controls; leave it as the last line of a cell.
 
+    Raises:
+        TypeError: when `named` holds no landscape.
+        ValueError: when there is none, or more than three.
+
     >>> from samviz.problems import quadratic
-    >>> slice_panel(landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3)).sentence
-    'The loss in the picture is 0 to 6. λ₁ = 2, with a residual of 0.'
+    >>> slice_panel(geometry.landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3)).sentence
+    'The loss in the figure is between 0 and 6. λ₁ = 2, with a residual of 0.'
     """
-    given = named if isinstance(named, Mapping) else {"": named}
-    return Panel(lambda _: (slice_figure(given), _told(given)), {}, description="slices of the loss")
+    landscapes = named if isinstance(named, Mapping) else {"": named}
+    return Panel(
+        lambda _: (slice_figure(landscapes), " ".join(describe_slice(*item) for item in landscapes.items())),
+        {},
+        description="slices of the loss",
+    )
 
 
-def _told(given: Mapping[str, Landscape]) -> str:
-    """What one has to know beside the pictures."""
-    told = []
-    for name, seen in given.items():
-        begin = f"{name}: the" if name else "The"
-        told.append(f"{begin} loss in the picture is {seen.loss.min():.2g} to {seen.loss.max():.2g}.")
-        if seen.trajectory is not None:
-            told.append(_lost(seen, "the first checkpoint"))
-        if (pairs := seen.plane.pairs) is not None:
-            told.append(f"λ₁ = {pairs.values[0, 0]:.3g}, with a residual of {pairs.residuals[0, 0]:.1g}.")
-    return " ".join(told)
+def describe_slice(name: str, landscape: Landscape) -> str:
+    """Describe the range of the loss, the projected trajectory and the accuracy of the eigenvalue."""
+    subject = f"{name}: the" if name else "The"
+    parts = [f"{subject} loss in the figure is between {landscape.loss.min():.2g} and {landscape.loss.max():.2g}."]
+    if landscape.trajectory is not None:
+        parts.append(describe_projection(landscape, "the first checkpoint"))
+    if (pairs := landscape.plane.pairs) is not None:
+        parts.append(f"λ₁ = {pairs.values[0, 0]:.3g}, with a residual of {pairs.residuals[0, 0]:.1g}.")
+    return " ".join(parts)

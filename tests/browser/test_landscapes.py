@@ -59,8 +59,8 @@ def test_rescaled_layers_look_sharp_and_filter_normalization_undoes_it(panel):
     ("name", "choice", "radius", "text"),
     [
         ("hessian", "v₁ and v₂", "0.5", "λ₁ is 19.3"),
-        ("pca", "the trajectory’s PCA", "4", "17.9% of the way from SAM’s start is off the plane"),
-        ("through", "both minima and the start", "1.5", "0.0% of the way from SAM’s start is off the plane"),
+        ("pca", "the trajectory’s PCA", "4", "17.9% of the distance to SAM’s start is off the plane"),
+        ("through", "both minima and the start", "1.5", "0.0% of the distance to SAM’s start is off the plane"),
     ],
 )
 def test_the_planes(panel, name, choice, radius, text):

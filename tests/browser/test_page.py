@@ -165,7 +165,7 @@ MOVES: dict[str, list[Move]] = {
         Move("slider", "α of SAM’s layers", "End", "alpha", 10, "here α = 10."),
         Move("checkbox", "filter normalization", False, "normalized", False, "SAM’s minimum looks sharper"),
         Move("button", "other random directions", None, "seed", 1),
-        Move("combobox", "plane", "both minima and the start", "plane", "through", "0.0% of the way"),
+        Move("combobox", "plane", "both minima and the start", "plane", "through", "0.0% of the distance"),
     ],
     "sweep": [
         Move("slider", "steps", "ArrowRight", "steps", 30, "Step 30 with all 40 a step."),
@@ -233,7 +233,9 @@ def confirmed(notebook: Notebook, name: str, value: Any) -> None:
 def test_every_panel_is_on_the_page(page: Notebook) -> None:
     assert set(samviz.panels.__all__) == {*MAKERS, "slice_panel"}
     assert page.page.locator(".samviz-card").count() == len(GRAPHS) + 1
-    assert "The loss in the picture is 0 to 6." in card(page, "slices").locator(".samviz-sentence").text_content()
+    assert (
+        "The loss in the figure is between 0 and 6." in card(page, "slices").locator(".samviz-sentence").text_content()
+    )
 
 
 @pytest.mark.parametrize("name", PANELS)

@@ -46,7 +46,7 @@ def test_one_sample_loses_runs_and_they_are_hatched(panel):
         panel.page.keyboard.press("ArrowRight")
     says(panel, "Step 1,000 with one sample a step.", 0)
     settled(panel, "panel")
-    assert sentence(panel).endswith("of 49 cells have lost a run.")
+    assert sentence(panel).endswith("of 49 cells a run has diverged.")
     assert "×" in numbers(panel, "trace")
     panel.screenshot("sweep_one", ".samviz-panel")
 
