@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import pytest
 
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
 SINE = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
     "lab = Lab(mlp([1, 24, 24, 1], activation='tanh', data='sine', loss='mse'))\nlab",
 ]
-
-
-def panels_of(name: str) -> tuple[Any, Any]:
-    """Fixtures for the panels of a notebook: it has been run, and nothing may go wrong in it during a test."""
-
-    @pytest.fixture(scope="module")
-    def kept(keep_notebook: Callable[..., Any]) -> Any:
-        notebook = keep_notebook(name)
-        notebook.run_all(240)
-        wait(notebook, f"{GRAPH.format(0)}?.data?.length > 3")
-        notebook.page.locator(".samviz-panel").first.scroll_into_view_if_needed()
-        return notebook
-
-    @pytest.fixture
-    def panel(kept: Any) -> Iterator[Any]:
-        with without_errors(kept):
-            yield kept
-
-    return kept, panel
 
 
 @contextmanager

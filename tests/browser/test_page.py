@@ -10,25 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from pictures import QUICK
 
 import samviz.panels
+from samviz.lab import Button, Choice, Slider, Switch
 
 from .conftest import Notebook
 from .pages import violations
 from .panels import GRAPH, curve, dragged, press, settled, wait, without_errors
 
-PANELS = {  # what a cell calls each panel, what makes it, and settings that take less time than its first ones
-    "sharpness": ("sharpness_panel", ""),
-    "cycle": ("cycle_panel", ""),
-    "ablation": ("ablation_panel", ""),
-    "flow": ("flow_panel", "lr=0.03, rho=0.5"),
-    "batches": ("batch_panel", "problem='valley'"),
-    "directions": ("alignment_panel", ""),
-    "landscapes": ("landscapes_panel", ""),
-    "sweep": ("sweep_panel", "steps=10"),
-    "sides": ("figure_one_panel", ""),  # late: it shows the runs that the ablation has made, and is slow to draw
-}
-MAKERS = [maker for maker, _ in PANELS.values()]
+PANELS = [name.removesuffix("_panel") for name in sorted(samviz.panels.__all__) if name != "slice_panel"]
 TRAINING = """import torch
 from samviz.optim import SAM
 from samviz.probe import Probe
@@ -52,10 +43,13 @@ def train():
 """
 CELLS = [
     "from samviz.geometry import landscape\nfrom samviz.problems import mlp, quadratic",
-    f"from samviz.lab import Lab, quiz\nfrom samviz.panels import slice_panel, {', '.join(MAKERS)}",
+    f"from samviz.lab import Lab, quiz\nfrom samviz.panels import {', '.join(samviz.panels.__all__)}",
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), device='cpu')\nlab",
     # without a picture of every piece of work, each of which takes a browser 0.2 s
-    *(f"{name} = {maker}(); {name}.set({quick}); {name}._settle()\n{name}" for name, (maker, quick) in PANELS.items()),
+    *(
+        f"{name} = {name}_panel(); {name}.set(**{QUICK.get(f'{name}_panel', {})}); {name}._settle()\n{name}"
+        for name in PANELS
+    ),
     f"{TRAINING}\nslices = slice_panel(landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3))\nslices",
     "watch = probe.lab(train, optimizer)\nwatch",
     "quiz('alignment')",
@@ -106,10 +100,10 @@ FIRST = {  # of the first picture's sentence
     "sharpness": "R_ρ/ρ² at ρ = 0.4",
     "cycle": "100 steps from (0.5, 1): |cos(x, v₁)| = 1.0000, ‖x‖ = 0.5333, predicted 0.5333.",
     "ablation": "SAM: λ₁ 20.5 → 16.0",
-    "sides": "t = 1,000 steps",
+    "figure_one": "t = 1,000 steps",
     "flow": "t = 133, τ = ηρ²t = 1.00. Phase II began at step ",
-    "batches": "Step 1600, τ = ηρ²t = 0.72. One sample: trace 10.68, predicted 10.66",
-    "directions": "Batch size 3 of 6: the mean of |cos(∇L_B, v₁)| is 0.8",
+    "batch": "Step 1600, τ = ηρ²t = 0.72. One sample: trace 10.68, predicted 10.66",
+    "alignment": "Batch size 3 of 6: the mean of |cos(∇L_B, v₁)| is 0.8",
     "landscapes": "SAM’s minimum looks flatter",
     "sweep": "Step 10 with all 40 a step. At the start λ₁ was 5.97",
 }
@@ -142,19 +136,19 @@ MOVES: dict[str, list[Move]] = {
         Move("checkbox", "gradient descent", False, "gd", False, "Choose a method."),
         Move("checkbox", "SAM", True, "sam", True, "SAM: λ₁"),
     ],
-    "sides": [Move("slider", "share of the run", "Home", "share", 0, "t = 0 steps")],
+    "figure_one": [Move("slider", "share of the run", "Home", "share", 0, "t = 0 steps")],
     "flow": [
         Move("slider", "η learning rate", "ArrowLeft", "lr", 0.027, "t = 148,"),
         Move("slider", "ρ radius", "ArrowLeft", "rho", 0.45, "t = 183,"),
         Move("combobox", "method", "1-SAM: Eq. 18, trace", "kind", "average", "Eq. 18 predicts (0.7"),
     ],
-    "batches": [
+    "batch": [
         Move("slider", "ρ radius", "End", "rho", 0.2, "Step 1600, τ = ηρ²t = 1.28."),
         Move("slider", "η", "Home", "lr", 0.005, "Step 1600, τ = ηρ²t = 0.32."),
         Move("button", "Other samples", None, "again", 1, None),
         Move("combobox", "problem", "network, 5 samples", "problem", "network", "Step 400, τ = ηρ²t = 0.08."),
     ],
-    "directions": [
+    "alignment": [
         Move("slider", "batch size", "Home", "size", 1, "Lemma 5.5 predicts exactly 1."),
         Move("slider", "ρ radius", "Home", "rho", 1e-6, "Lemma 5.5 predicts exactly 1.", redraws=False),
         Move("slider", "λ₂/λ₁ of a sample", "End", "share", 0.9, "does not apply"),
@@ -174,6 +168,26 @@ MOVES: dict[str, list[Move]] = {
         Move("button", "Other samples", None, "again", 1, None),
     ],
 }
+
+
+def moves_of(name: str) -> list[Move]:
+    """Return one move of each control of a panel without moves of its own: to the last stop, the last option."""
+    moves = []
+    for key, control in getattr(samviz.panels, f"{name}_panel")().controls.items():
+        label, value = control.label, control.value
+        if isinstance(control, Slider):
+            last = control.stops[-1] if value != control.stops[-1] else control.stops[0]
+            moves.append(Move("slider", label, "End" if value != control.stops[-1] else "Home", key, last, None, False))
+        elif isinstance(control, Choice):
+            other = next(option for option in control.options if option != value)
+            moves.append(Move("combobox", label, control.options[other], key, other, None, False))
+        elif isinstance(control, Switch):
+            moves.append(Move("checkbox", label, not value, key, not value, None, False))
+        elif isinstance(control, Button):
+            moves.append(Move("button", label, None, key, value + 1, None, False))
+    return moves
+
+
 DRAGS = {
     "sharpness": Drag("x", -150, 60, "x"),
     "cycle": Drag("x", -220, 30, "orbit"),
@@ -231,7 +245,6 @@ def confirmed(notebook: Notebook, name: str, value: Any) -> None:
 
 
 def test_every_panel_is_on_the_page(page: Notebook) -> None:
-    assert set(samviz.panels.__all__) == {*MAKERS, "slice_panel"}
     assert page.page.locator(".samviz-card").count() == len(GRAPHS) + 1
     assert (
         "The loss in the figure is between 0 and 6." in card(page, "slices").locator(".samviz-sentence").text_content()
@@ -244,10 +257,10 @@ def test_a_panel_answers_each_of_its_controls(page: Notebook, name: str) -> None
     found.scroll_into_view_if_needed()
     sentence = found.locator(".samviz-sentence").text_content
     settled(page, name)
-    assert FIRST[name] in sentence()
+    assert FIRST.get(name, "") in sentence()
     first = page.kernel(f"{name}.values")
-    moves = MOVES[name]
-    points = {DRAGS[name].point} if name in DRAGS else set()
+    moves = MOVES.get(name) or moves_of(name)
+    points = {key for key, value in first.items() if isinstance(value, list | tuple)}
     assert {move.name for move in moves} | points == first.keys()  # no control is left out
     for move in moves:
         before, look, words = page.kernel(f"{name}.values"), page.page.evaluate(LOOK, number), sentence()
