@@ -73,11 +73,12 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
         xaxis = _axis(x, rho, "" if i < 2 else "radius ρ")
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
-        mean, hover, numbers = _statistics(name, values, rough, diverged, form, lr, rho)
-        cells, *written = _cells(name, mean, hover, numbers, x, y)
-        drawn = [cells, _hatching(diverged.all(2), x, y, name)]
+        cells, *numbers = _cells(name, values, rough, diverged, form, lr, rho)
+        drawn = [cells | {"x": x, "y": y}, _hatching(diverged.all(2), x, y, name)]
         if found.rule[rule] == "sam" and i < 2:
             drawn.append(_times(layout, found, x, y, axes, (column[1], row[0])))
+        places = np.meshgrid(xaxis["tickvals"], yaxis["tickvals"])
+        written = [trace | {"x": places[0].ravel(), "y": places[1].ravel()} for trace in numbers]
         traces += [trace | axes for trace in (*drawn, *written)]
     return {"data": traces, "layout": layout}
 
@@ -85,32 +86,26 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
 def _edges(values: Array) -> Array:
     """Return the edges (n + 1,) of cells around increasing values, in powers of ten; 0 is one step below the next."""
     powers = np.log10(values[values > 0])
-    step = float(np.diff(powers).min(initial=np.inf)) if len(powers) > 1 else 1.0
+    step = float(np.diff(powers).min()) if len(powers) > 1 else 1.0
     if len(powers) < len(values):
         powers = np.append(powers[:1] - step if len(powers) else -step, powers)
     return np.concatenate(([powers[0] - step / 2], (powers[1:] + powers[:-1]) / 2, [powers[-1] + step / 2]))
 
 
-def _centers(edges: Array) -> Array:
-    """Return the centers (n,) of cells with these edges."""
-    return (edges[1:] + edges[:-1]) / 2
-
-
 def _axis(edges: Array, values: Array, label: str) -> Layout:
     """Return the properties of an axis in powers of ten with the values as ticks; without a label it has none."""
-    ticks = {"tickvals": _centers(edges), "ticktext": [f"{v:g}" for v in values], "ticks": "", "showgrid": False}
-    return {"range": [edges[0], edges[-1]], "label": label, "standoff": 4, "showticklabels": bool(label), **ticks}
+    ticks = {"tickvals": (edges[1:] + edges[:-1]) / 2, "ticktext": [f"{v:g}" for v in values], "ticks": ""}
+    look = {"standoff": 4, "showgrid": False, "showticklabels": bool(label)}
+    return {"range": [edges[0], edges[-1]], "label": label, **ticks, **look}
 
 
-def _statistics(
-    name: str, values: Array, rough: Any, diverged: Any, form: str, lr: Array, rho: Array
-) -> tuple[Array, list[list[str]], list[str]]:
-    """Return the means of values (lrs, rhos, seeds), the texts of all cells for the mouse, and their numbers."""
+def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: Array, rho: Array) -> list[Trace]:
+    """Draw the means of values (lrs, rhos, seeds) as cells, and as numbers where these fit; places are added later."""
     known = np.isfinite(values).sum(2)
     mean = np.where(known, np.nansum(values, 2) / np.maximum(known, 1), np.nan)
     squares = np.nansum((values - mean[..., None]) ** 2, 2)
     error = np.sqrt(squares / np.maximum(known * (known - 1), 1))
-    hover: list[list[str]] = [[""] * len(rho) for _ in lr]
+    hover = np.full(mean.shape, "", dtype=object)
     numbers = []
     for i, j in np.ndindex(mean.shape):
         lost = int(diverged[i, j].sum())
@@ -120,29 +115,18 @@ def _statistics(
             number = about + form.format(mean[i, j]).rstrip(".") + number
             spread = f" ± {error[i, j]:.2g} (mean of {known[i, j]})" if known[i, j] > 1 else ""
             lines.append(f"{name} {about}{mean[i, j]:.4g}{spread}")
-            if name == "λ₁":
-                lines.append(f"ηλ₁ = {lr[i] * mean[i, j]:.3g}")
-        if lost:
-            lines.append(f"{lost} of {diverged.shape[2]} runs diverged")
+            lines += [f"ηλ₁ = {lr[i] * mean[i, j]:.3g}"] if name == "λ₁" else []
+        lines += [f"{lost} of {diverged.shape[2]} runs diverged"] if lost else []
+        hover[i, j] = "<br>".join(lines)
         numbers.append(number)
-        hover[i][j] = "<br>".join(lines)
-    return mean, hover, numbers
-
-
-def _cells(name: str, mean: Array, hover: list[list[str]], numbers: list[str], x: Array, y: Array) -> list[Trace]:
-    """Draw the cells of a map, and their numbers where these fit."""
     shade = np.log10(np.maximum(mean, 1e-300)) if name == "loss" else mean
     low, high = (0.0, 1.0) if name == "alignment" else _color_range(shade)
-    colored = {"colorscale": BLUES, "showscale": False, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
-    cells: Trace = {"type": "heatmap", "x": x, "y": y, "z": shade, "name": name} | colored
-    cells |= {"hovertext": hover, "hoverinfo": "text"}
-    if mean.size > CELLS_WITH_NUMBERS:
-        return [cells]
-    places = np.meshgrid(_centers(x), _centers(y))
+    colors = {"colorscale": BLUES, "showscale": False, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
+    cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
     dark = (shade - low) / (high - low) < DARK_SHARE  # False where nothing is known
-    colors = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
-    x, y = (place.ravel() for place in places)
-    return [cells, text(x, y, numbers, f"{name} numbers", colors, "middle center", size=11)]
+    font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
+    written = text([], [], numbers, f"{name} numbers", font, "middle center", size=11)
+    return [cells, written] if mean.size <= CELLS_WITH_NUMBERS else [cells]
 
 
 def _color_range(shade: Array) -> tuple[float, float]:
