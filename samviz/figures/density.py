@@ -69,9 +69,9 @@ def density_panel(density: SpectralDensity, run: int = 0) -> tuple[list[Trace], 
     low, high = (np.maximum(y + side * error, floor / 10) for side in (-1, 1))
     curve = line(x, np.maximum(y, floor / 10), "density", BLUE, 1.8, hoverinfo="skip")
     curve["line"]["simplify"] = False  # plotly would cut its peaks
-    words = {"text": ["one eigenvalue", ""], "textposition": "top right"}
+    label = {"text": ["one eigenvalue", ""], "textposition": "top right"}
     font = {"textfont": {"color": GREY, "size": 11, "shadow": HALO}, "hoverinfo": "skip"}
-    height = line(x[[0, -1]], np.full(2, single), "one eigenvalue", GREY, 1, "dot", **words | font)
+    height = line(x[[0, -1]], np.full(2, single), "one eigenvalue", GREY, 1, "dot", **label | font)
     ends, residuals = (part[run] for part in density.edges)
     triangles = _marks("ends", ends, 1.5 * floor, residuals, GREY, 9, ["triangle-right", "triangle-left"])
     xaxis = {"label": "λ", "standoff": 4, "zeroline": True, "zerolinecolor": GHOST, "range": x[[0, -1]]}

@@ -45,15 +45,21 @@ def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval
 
 def axis(domain: Interval, anchor: str, label: str = "", standoff: int = 2, **more: Any) -> Layout:
     """Return an axis over a part of the figure, given as fractions of it, anchored to its partner ("x2", "y2")."""
-    look = {"gridcolor": GRID, "zeroline": False, "linecolor": "#9aa5b1", "tickfont": {"size": 11}, "automargin": False}
+    style = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": "#9aa5b1",
+        "tickfont": {"size": 11},
+        "automargin": False,
+    }
     title = {"title": {"text": label, "standoff": standoff}} if label else {}
-    return {"domain": list(domain), "anchor": anchor, **look, **title, **more}
+    return {"domain": list(domain), "anchor": anchor, **style, **title, **more}
 
 
 def add_axes(
     layout: Layout, number: int, column: Interval, row: Interval, heading: tuple[str, str], *, x: Layout, y: Layout
 ) -> Trace:
-    """Add the axes x`number` and y`number`, with a heading (bold words, detail); return the references for traces.
+    """Add the axes x`number` and y`number`, with a heading (bold text, detail); return the references for traces.
 
     `x` and `y` hold arguments of `axis` and plotly's own properties: {"label": "step", "range": [0, 1]}.
     """
@@ -65,7 +71,7 @@ def add_axes(
 
 
 def title(text: str, detail: str, x: float, y: float) -> Layout:
-    """Return a heading: bold words and a plain explanation, whose lower left corner is a fraction of the figure."""
+    """Return a heading: bold text and a plain explanation, whose lower left corner is a fraction of the figure."""
     place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom", "align": "left"}
     return {"text": f"<b>{text}</b>  {detail}", "showarrow": False, "font": {"size": 13}, **place}
 
@@ -79,8 +85,8 @@ def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, 
 
 def line(x: Any, y: Any, name: str, color: str, width: float = 2, dash: str = "solid", **more: Any) -> Trace:
     """Return a line through points; NaN leaves a gap."""
-    look = {"color": color, "width": width, "dash": dash}
-    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": look, **more}
+    style = {"color": color, "width": width, "dash": dash}
+    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": style, **more}
 
 
 def marks(
@@ -88,16 +94,16 @@ def marks(
 ) -> Trace:
     """Return a mark at each point; `edge` is the (colour, width) of its outline."""
     outline = {"line": dict(zip(("color", "width"), edge))} if edge else {}
-    look = {"color": color, "size": size, "symbol": symbol, **outline}
-    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": look, **more}
+    style = {"color": color, "size": size, "symbol": symbol, **outline}
+    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": style, **more}
 
 
 def text(
     x: Any, y: Any, texts: list[str], name: str, color: Any = INK, position: Any = "middle right", **font: Any
 ) -> Trace:
-    """Return words at points, in the colour or colours of the lines that they name."""
+    """Return text at points, in the colour or colours of the lines that they name."""
     colors = [TEXT_COLORS.get(c, c) for c in color] if isinstance(color, list) else TEXT_COLORS.get(color, color)
-    look = {"mode": "text", "textposition": position, "textfont": {"color": colors, "size": 12, **font}}
+    style = {"mode": "text", "textposition": position, "textfont": {"color": colors, "size": 12, **font}}
     return {
         "type": "scatter",
         "x": x,
@@ -106,7 +112,7 @@ def text(
         "name": name,
         "cliponaxis": False,
         "hoverinfo": "skip",
-    } | look
+    } | style
 
 
 def band(x: Any, low: Any, high: Any, name: str, color: str, opacity: float = 0.15) -> Trace:
@@ -119,8 +125,8 @@ def band(x: Any, low: Any, high: Any, name: str, color: str, opacity: float = 0.
 def contours(x: Any, y: Any, z: Any, name: str, *, pale: bool = False, **more: Any) -> Trace:
     """Return filled contours of z (len(y), len(x)), dark where z is low; pale ones where much is drawn over them."""
     outline = {"color": "#8fb0cc" if pale else "rgba(255,255,255,0.7)", "width": 0.7}
-    look = {"colorscale": PALE if pale else BLUES, "showscale": False, "line": outline, "hoverinfo": "skip"}
-    return {"type": "contour", "x": x, "y": y, "z": z, "name": name, **look, **more}
+    style = {"colorscale": PALE if pale else BLUES, "showscale": False, "line": outline, "hoverinfo": "skip"}
+    return {"type": "contour", "x": x, "y": y, "z": z, "name": name, **style, **more}
 
 
 def contour_levels(top: float, count: int) -> Trace:
@@ -159,10 +165,10 @@ def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: floa
     """
     low, high = yaxis["range"]
     texts, heights = [], []
-    for _, value, words, _ in labels:
+    for _, value, label, _ in labels:
         position = value if yaxis.get("type") != "log" else np.log10(value) if value > 0 else -np.inf
         arrow = "↑" if position > high else "↓" if position < low else ""
-        texts.append(f" {words} = {value:.3g} {arrow}" if arrow else f" {words}")
+        texts.append(f" {label} = {value:.3g} {arrow}" if arrow else f" {label}")
         heights.append(float(np.clip((position - low) / (high - low), 0.05, 0.95)))
     y = axis_values(low + (high - low) * np.array(spread(heights, distance, 0.05)), yaxis)
     return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels], **font)
@@ -184,4 +190,4 @@ def change_marks(steps: Any, texts: Sequence[str], layout: Layout, panels: Seque
     close = np.diff(steps, prepend=-np.inf) < 0.17 * end  # then every other text stands lower
     y = axis_values(high - 0.22 * (high - low) * (close & (np.arange(len(steps)) % 2 == 1)), yaxes[0])
     sides = ["bottom left" if step > 0.75 * end else "bottom right" for step in steps]
-    return [*traces, text(steps, y, [f" {words} " for words in texts], "changes", PLUM, sides) | panels[0]]
+    return [*traces, text(steps, y, [f" {label} " for label in texts], "changes", PLUM, sides) | panels[0]]

@@ -95,8 +95,8 @@ def _edges(values: Array) -> Array:
 def _axis(edges: Array, values: Array, label: str) -> Layout:
     """Return the properties of an axis in powers of ten with the values as ticks; without a label it has none."""
     ticks = {"tickvals": (edges[1:] + edges[:-1]) / 2, "ticktext": [f"{v:g}" for v in values], "ticks": ""}
-    look = {"standoff": 4, "showgrid": False, "showticklabels": bool(label)}
-    return {"range": [edges[0], edges[-1]], "label": label, **ticks, **look}
+    style = {"standoff": 4, "showgrid": False, "showticklabels": bool(label)}
+    return {"range": [edges[0], edges[-1]], "label": label, **ticks, **style}
 
 
 def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: Array, rho: Array) -> list[Trace]:

@@ -77,10 +77,10 @@ class Curve(NamedTuple):
 
 def _eigenvalues(values: Array, residuals: Array | None = None) -> list[Curve]:
     """Return the curves of the eigenvalues (rows, k), the largest last."""
-    looks = [(VERMILION, 2.5), (ORANGE, 1.8), *[(GREY, 1.5)] * 7]
+    styles = [(VERMILION, 2.5), (ORANGE, 1.8), *[(GREY, 1.5)] * 7]
     return [
-        Curve(f"λ{SUBSCRIPTS[i]}", values[:, i], *look, residual=None if residuals is None else residuals[:, i])
-        for i, look in enumerate(looks[: values.shape[1]])
+        Curve(f"λ{SUBSCRIPTS[i]}", values[:, i], *style, residual=None if residuals is None else residuals[:, i])
+        for i, style in enumerate(styles[: values.shape[1]])
     ][::-1]
 
 
@@ -95,8 +95,8 @@ def _alignment(h: dict[str, Array]) -> list[Curve]:
 
 def _step_axis(number: int, end: float) -> Layout:
     """Return the properties of a step axis, which is labelled in the panels 3 and 5 at the bottom of their columns."""
-    look: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
-    return {"range": [0, end]} | look | ({"matches": "x3"} if number != 3 else {})
+    ticks: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
+    return {"range": [0, end]} | ticks | ({"matches": "x3"} if number != 3 else {})
 
 
 def _log_range(values: Array) -> Interval:
@@ -199,10 +199,12 @@ def _mark_gap(layout: Layout, h: dict[str, Array], end: float) -> None:
     """Point at the step after which λ₁ and λ₂ stay close to each other."""
     closed = int(np.flatnonzero(h["closing"] == 0).max(initial=-1)) + 1
     if closed < len(h["step"]):
-        step, words = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer one direction"
+        step, message = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer one direction"
         arrow = {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ax": 70 if step < end / 2 else -70, "ay": 58}
-        look = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)"}
-        layout["annotations"].append({"text": words, "x": step, "y": 0.97, "xref": "x3", "yref": "y3"} | arrow | look)
+        style = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)"}
+        layout["annotations"].append(
+            {"text": message, "x": step, "y": 0.97, "xref": "x3", "yref": "y3"} | arrow | style
+        )
 
 
 def probe_figure(
@@ -315,13 +317,13 @@ def _add_probe_axes(layout: Layout, number: int, heading: tuple[str, str], x: La
 
 def _logged(h: dict[str, Array]) -> tuple[list[Curve], list[Curve]]:
     """Return the curves of the losses, and of the other logged columns between 0 and 1."""
-    looks = cycle([(BLUE, 2, "dash"), (GREEN, 2, "dot"), (PLUM, 2, "dashdot"), (ORANGE, 2, "longdash")])
+    styles = cycle([(BLUE, 2, "dash"), (GREEN, 2, "dot"), (PLUM, 2, "dashdot"), (ORANGE, 2, "longdash")])
     losses, shares = [Curve("loss", h["loss"], INK, 2.5)], list[Curve]()
     for name, y in h.items():
         if name in MEASURED or y.ndim > 1 or not np.isfinite(y).any():
             continue
         if "loss" in name or (np.nanmin(y) >= 0 and np.nanmax(y) <= 1):
-            (losses if "loss" in name else shares).append(Curve(name.replace("_", " "), y, *next(looks)))
+            (losses if "loss" in name else shares).append(Curve(name.replace("_", " "), y, *next(styles)))
     return losses, shares
 
 

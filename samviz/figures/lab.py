@@ -39,7 +39,7 @@ class Frame:
     height: Array  # (resolution, resolution) from `heights`, or (1, resolution) for a line
     trail: Array  # (steps, 2), the latest iterates on the plane; on a line the coordinate and the loss
     lost: float  # share of the distance from the plane's origin that is off the plane
-    shown: str  # which iterates the trail contains, in words
+    trail_text: str  # which iterates the trail contains, as text
     picture: Picture | None
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
@@ -110,8 +110,8 @@ def _regions(picture: Any, frame: Any) -> Drawn:
     limit = float(np.abs(picture.score).max()) or 1.0
     colors = [[0, "#f3b48a"], [0.5, "#ffffff"], [1, "#8fc1de"]]
     score = {"type": "heatmap", "x": picture.axis1, "y": picture.axis2, "z": np.round(picture.score, 3)}
-    look = {"zmin": -limit, "zmax": limit, "colorscale": colors, "showscale": False, "zsmooth": "best"}
-    traces: list[Trace] = [score | look | {"hoverinfo": "skip"}]
+    style = {"zmin": -limit, "zmax": limit, "colorscale": colors, "showscale": False, "zsmooth": "best"}
+    traces: list[Trace] = [score | style | {"hoverinfo": "skip"}]
     for label, color, symbol in ((0, VERMILION, "circle"), (1, BLUE, "diamond")):
         points = picture.points[picture.labels == label]
         traces.append(marks(points[:, 0], points[:, 1], f"class {label}", color, 6, symbol, edge=("white", 0.8)))
@@ -122,8 +122,8 @@ def _regions(picture: Any, frame: Any) -> Drawn:
 def _classes(picture: Any, frame: Any) -> Drawn:
     """Draw the accuracy for each class."""
     classes = np.arange(len(picture.accuracy))
-    words = {"text": [f"{a:.0%}" for a in picture.accuracy], "textposition": "outside", "cliponaxis": False}
-    bars = {"type": "bar", "x": classes, "y": picture.accuracy, "marker": {"color": BLUE}} | words
+    labels = {"text": [f"{a:.0%}" for a in picture.accuracy], "textposition": "outside", "cliponaxis": False}
+    bars = {"type": "bar", "x": classes, "y": picture.accuracy, "marker": {"color": BLUE}} | labels
     detail = f"share of each class right · mean {picture.accuracy.mean():.1%}"
     y = {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
     return [bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y
@@ -147,7 +147,7 @@ def _coordinates(picture: Any, frame: Any) -> Drawn:
 def _floor(picture: Any, frame: Any) -> Drawn:
     """Draw the path on the valley floor over the contours of λ₁."""
     minima = {"least λ₁": (0.0, 0.0), "least trace": (0.8, 1 / 7), "least λ₂": (1.0, 1.0)}
-    words = {
+    labels = {
         "text": [f"  {name}  " for name in minima],
         "textposition": ["top right", "top left", "bottom left"],
         "textfont": {"size": 12, "color": ["white", "white", INK]},
@@ -155,7 +155,7 @@ def _floor(picture: Any, frame: Any) -> Drawn:
     x, y = np.array([*minima.values()]).T
     traces = [
         contours(picture.axis, picture.axis, picture.level, "λ₁", ncontours=14),
-        marks(x, y, "minima", "white", 9, "x", edge=(INK, 1), cliponaxis=False) | {"mode": "markers+text"} | words,
+        marks(x, y, "minima", "white", 9, "x", edge=(INK, 1), cliponaxis=False) | {"mode": "markers+text"} | labels,
         line(frame.path[:, 0], frame.path[:, 1], "path", ORANGE, 2.5),
         marks(picture.point[:1], picture.point[1:], "iterate", VERMILION, 14, edge=("white", 2)),
     ]

@@ -38,21 +38,21 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     """Add axes 4 with the loss on a plane, or over a line, and the latest iterates; return the traces."""
     a, b, labels = frame.landscape.axis1, frame.landscape.axis2, frame.landscape.plane.labels
     loss, iterates = frame.landscape.loss, path_traces(frame.trail, frame.trail[-1:], "latest steps", "iterate")
-    look: Layout = {"exponentformat": "e", "nticks": 6}
-    x = look | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
+    numbers: Layout = {"exponentformat": "e", "nticks": 6}
+    x = numbers | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
     if len(b) == 1:
         margin = 0.06 * (float(np.ptp(loss)) or 1.0)
-        y = look | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
+        y = numbers | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
         traces = [draw.line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
         detail = f"the loss over {labels[0]}"
     else:
-        y = look | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
+        y = numbers | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
         levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
-        words = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
-        share = draw.text(a[:1], b[:1], [words], "projection", position="top right", size=11)
+        lost = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
+        share = draw.text(a[:1], b[:1], [lost], "projection", position="top right", size=11)
         traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates, share]
         detail = f"plane of {labels[0]} and {labels[1]}"
-    detail += f" · {frame.shown}" if len(frame.trail) > 1 else ""
+    detail += f" · {frame.trail_text}" if len(frame.trail) > 1 else ""
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
     return [trace | axes for trace in traces]
 

@@ -93,13 +93,13 @@ def _panel(records: Mapping[str, Sequence[History]], column: str, last: float) -
     for i, (name, (step, mean, error), color) in enumerate(zip(records, curves, COLORS)):
         whisker = {"type": "data", "array": error[-1:], "color": color, "thickness": 1.5, "width": 3}
         at = np.full(len(step[-1:]), (1.04 + 0.04 * i) * last)
-        words = f"{name} {_with_error(*mean[-1:], *error[-1:])}" if len(step) else f"{name}: not measured in all"
+        label = f"{name} {_with_error(*mean[-1:], *error[-1:])}" if len(step) else f"{name}: not measured in all"
         traces += [
             band(step, mean - error, mean + error, f"{name} band", color),
             line(step, mean, name, color),
             marks(at, mean[-1:], f"{name} end", color, 8, SYMBOLS[i], error_y=whisker),
         ]
-        labels.append(((1.07 + 0.04 * len(records)) * last, float(mean[-1]) if len(step) else high, words, color))
+        labels.append(((1.07 + 0.04 * len(records)) * last, float(mean[-1]) if len(step) else high, label, color))
     return [*traces, end_labels(labels, yaxis, "labels", 0.112)], yaxis
 
 

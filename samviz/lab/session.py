@@ -283,7 +283,7 @@ class Session:
                     height=self.height,
                     trail=trail,
                     lost=float(lost[-1]),
-                    shown=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
+                    trail_text=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
                     picture=self.problem.picture(run.x),
                     start=self.start_picture,
                     path=self.path.cpu().double().numpy(),
