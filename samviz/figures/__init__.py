@@ -1,4 +1,4 @@
-"""What is drawn: plain results in, plotly figures out."""
+"""Figures of runs, sweeps, claims and slices of the loss: plain results in, plotly JSON out."""
 
 from samviz.figures.claim import claim_figure
 from samviz.figures.density import density_figure
