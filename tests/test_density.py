@@ -285,14 +285,6 @@ def test_the_standard_errors_are_correct():
     assert np.sqrt((error**2).mean()) == pytest.approx(value.std(), rel=0.25)
 
 
-def test_outliers_have_no_sampling_error():
-    found = spectral_density(quadratic(SPECTRUM), ZERO, steps=30)
-    for value in (30, 10, -8):
-        at = np.abs(found.nodes[0] - value) < 1e-6
-        np.testing.assert_allclose(np.where(at, found.weights[0], 0).sum(1), 1 / len(SPECTRUM), rtol=1e-9)
-        assert found.residuals[0][at & (found.weights[0] > 0)].max() < 1e-3 * abs(value)
-
-
 def test_more_probes_give_a_smaller_standard_error_and_a_single_one_none():
     problem = Counted(torch.diag(torch.from_numpy(SPECTRUM))[None])
     errors = {}

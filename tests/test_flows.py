@@ -4,33 +4,16 @@ import numpy as np
 import pytest
 import torch
 import valley_by_hand
+from formula import Formula
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from samviz.dynamics import History, Run, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
 from samviz.problems import mlp, quadratic, valley
-from samviz.problems.problem import Problem
 
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-class Floor(Problem):
-    """L = s(F₁(x)x₃² + F₂(x)x₄²): a valley without a closed form in the library, differentiated by autograd."""
-
-    name = "floor"
-    dim = 4
-
-    def __init__(self, first, second, scale=1.0):
-        self.first, self.second, self.scale = first, second, scale
-
-    def loss(self, x, batch=None):
-        x1, x2, x3, x4 = x.unbind(1)
-        return self.scale * (self.first(x1, x2) * x3**2 + self.second(x1, x2) * x4**2)
-
-    def initial(self, seed=0):
-        return tensor(0.5, 0.5, 0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +87,7 @@ def test_single_precision_agrees_with_double():
 
 
 def test_a_flow_without_a_limit_has_not_converged():
-    class Slope(Problem):
-        name, dim = "slope", 1
-
-        def loss(self, x, batch=None):
-            return torch.exp(-x[:, 0])
-
-        def initial(self, seed=0):
-            return tensor(0.0)
-
-    limit = gradient_flow_limit(Slope(), tensor(0.0))
+    limit = gradient_flow_limit(Formula(1, lambda x: torch.exp(-x)), tensor(0.0))
     assert not limit.converged
     assert limit.x.item() == pytest.approx(np.log(1 + limit.time.item()), abs=1e-5)
 
@@ -141,8 +115,8 @@ def test_the_flow_of_the_valley_agrees_with_its_closed_form(kind, rates, goal, s
 
 @pytest.mark.parametrize("kind", ["worst", "average"])
 def test_the_general_solver_agrees_with_the_closed_form_of_the_valley(kind):
-    floor = (lambda *x, k=k: valley_by_hand.curvatures(x)[k] for k in (0, 1))
-    flow = limiting_flow(Floor(*floor, 0.5), STARTS[:1], kind, times=torch.from_numpy(TIMES))
+    general = Formula(4, lambda *x: valley_by_hand.loss(x) / 2)
+    flow = limiting_flow(general, STARTS[:1], kind, times=torch.from_numpy(TIMES))
     assert not flow.exact
     assert flow.x.shape == (5, 1, 4)
     closed = limiting_flow(valley(mean=True), STARTS[:1], kind, times=TIMES)
@@ -154,7 +128,7 @@ def test_the_general_solver_agrees_with_the_closed_form_of_the_valley(kind):
 
 def test_the_flow_stops_where_lambda_1_meets_lambda_2():
     """λ₁ = 2(1 + x₁²) decreases by dx₁/dτ = −2x₁ until it is λ₂ = 2.5, up to a gap of 1e-3 of λ₁."""
-    problem = Floor(lambda x1, x2: 1 + x1**2, lambda x1, x2: 1.25 + 0 * x1)
+    problem = Formula(4, lambda x1, x2, x3, x4: (1 + x1**2) * x3**2 + 1.25 * x4**2)
     meeting = np.log(1 / np.sqrt(1.25 / (1 - 1e-3) - 1)) / 2
     times = np.linspace(0, 1, 21)
     flow = limiting_flow(problem, tensor(1.0, 0.0, 0.0, 0.0), times=times)

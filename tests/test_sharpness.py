@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 import valley_by_hand as by_hand
+from formula import Formula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
 from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
 from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
-from samviz.problems import Problem, mlp, quadratic, valley
+from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
 SHARPNESSES = {
@@ -19,22 +20,6 @@ SHARPNESSES = {
     "average": average_direction_sharpness,
 }
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Formula(Problem):
-    """A loss given as a function of its parameters, differentiated by autograd."""
-
-    name = "formula"
-
-    def __init__(self, dim, function):
-        self.dim, self.function = dim, function
-        self.filters = torch.zeros(dim, dtype=torch.int64)
-
-    def loss(self, x, batch=None):
-        return self.function(*x.unbind(1))
-
-    def initial(self, seed=0):
-        return torch.zeros(self.dim, dtype=self.dtype)
 
 
 def tensor(*rows):
