@@ -133,9 +133,9 @@ def sweep(
 ) -> Sweep:
     """Run every combination of the given settings, and measure where each run ends.
 
-    Runs of one rule and one batch size are computed together in rows of up to 32 (on a GPU 256). The numbers of a run
-    are those of a separate `Run`, up to rounding, whatever else is in its row and wherever the row is computed. Each
-    row is saved as soon as it is finished; the same call with the same path resumes, and recomputes damaged rows.
+    Runs of one rule and one batch size are computed together in rows of up to 32 (on a GPU 256); the numbers of a run
+    are those of a separate `Run`, up to rounding. Each row is saved as soon as it is finished, and the same call with
+    the same path resumes.
 
     Args:
         problem: whose loss is minimized.
@@ -149,8 +149,7 @@ def sweep(
         test: inputs (m, ...) and integer labels (m,) of unseen samples, for the accuracy of a classifier.
         k: number of top eigenvalues to measure, at most dim.
         path: a folder for the finished rows; None is a temporary one, removed when all are finished.
-        executor: computes the rows, any of `concurrent.futures` or Dask's `Client.get_executor()`; None computes them
-            in this process, one after another. A problem is pickled when it is sent to another process.
+        executor: computes the rows, any of `concurrent.futures` or Dask's `Client.get_executor()`; None: this process.
         progress: whether to show a progress bar.
         device: as in `Run`.
         dtype: as in `Run`.

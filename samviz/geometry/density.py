@@ -139,13 +139,12 @@ def spectral_density(
     Args:
         problem: whose Hessian.
         x: (dim,) or (runs, dim), where the Hessian is taken.
-        probes: random vectors; a single one gives no standard error. The standard error follows Student's law: twice
-            that covers the truth in 70 % of all cases with 2 probes, in 91 % with 8, less with few eigenvalues.
-        steps: of Lanczos from each, at least 2; more of them resolve finer structure. With as many steps as parameters
-            the Hessian is diagonalized.
-        width: standard deviation of the Gaussians, in units of λ. A width below the resolution of the steps shows
-            single nodes. None is 0.75/steps of the range that is not known individually (when exact, of the middle 90 %
-            of the eigenvalues), or 1/500 of the whole range if that is more. Ranges include 0.
+        probes: random vectors; a single one gives no standard error. Two standard errors cover the truth in 91 % of all
+            cases with 8 probes, in 70 % with 2 (Student's law), less with few eigenvalues.
+        steps: of Lanczos from each, at least 2; with as many steps as parameters the Hessian is diagonalized.
+        width: standard deviation of the Gaussians, in units of λ. None is 0.75/steps of the range of the sampled values
+            (when exact, of the middle 90 %), which the steps resolve, or 1/500 of the range if that is more. Ranges
+            include 0.
         seed: of the random vectors, which are the same for every run.
 
     Raises:

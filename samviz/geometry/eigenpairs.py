@@ -58,19 +58,17 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """Return the k largest eigenvalues of the Hessian and their eigenvectors.
 
-    Up to 500 parameters the Hessian is diagonalized densely. Above, block Lanczos with full reorthogonalization, or
-    from old vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|). This criterion compares the
-    residual with the eigengap; it does not depend on how little a Rayleigh quotient changes. A residual r bounds the
-    distance to an eigenvalue by r, and by r²/gap where that is less.
+    Up to 500 parameters the Hessian is diagonalized. Above, block Lanczos with full reorthogonalization, or from old
+    vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|). A residual r bounds the distance to an
+    eigenvalue by r, and by r²/gap where that is less.
 
     Args:
         problem: whose Hessian.
         x: (dim,) or (runs, dim), where the Hessian is taken.
         k: how many eigenpairs, 1 to dim.
         batch: int64 (runs, b), the samples of the mean loss; None for all.
-        start: the result of this function at a nearby point. Every fiftieth call of such a sequence ignores it and
-            starts cold, because warm starts may miss an eigenvalue that appears above those they follow. Or vectors
-            (runs, m, dim), which are always used. None starts cold, from random vectors.
+        start: the result of this function at a nearby point, for a warm start; every fiftieth call ignores it, because
+            warm starts may miss an eigenvalue that appears above. Or vectors (runs, m, dim), which are always used.
         tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
         max_products: Hessian-vector products per run after which the method stops without convergence.
         seed: of the random vectors.
@@ -130,13 +128,10 @@ def _krylov(
     seed: int,
     width: int = BLOCK_WIDTH,
 ) -> Eigenpairs:
-    """Apply Rayleigh–Ritz in a basis that grows by residuals until they are small.
-
-    From `width` random vectors this is block Lanczos with full reorthogonalization. A warm start is LOBPCG. Its block
-    contains the old vectors and a guard below them, which finds an eigenvalue that rises. Where the vectors have
-    turned, the next start also contains the directions that they came from: these hold the other half of a period-two
-    orbit at the edge of stability.
-    """
+    """Apply Rayleigh–Ritz in a basis that grows by residuals until they are small: block Lanczos, or LOBPCG if warm."""
+    # A warm start contains the old vectors and a guard below them, which finds an eigenvalue that rises. Where the
+    # vectors turn, the next start also contains the directions that they came from: at the edge of stability, these
+    # are the other half of a period-two orbit.
     runs, dim = x.shape
     generator = seeded_generator(seed)
 

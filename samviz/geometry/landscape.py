@@ -313,27 +313,24 @@ def landscape_of(
         model: as in `samviz.problems.attach`.
         loss_fn: as in `attach`.
         data: as in `attach`.
-        directions: "random", two Gaussian directions; "hessian", the two top eigenvectors; "pca", the first two
-            principal components of model and checkpoints. Or other checkpoints of the model: one gives the line
-            through it, linear interpolation, with the model at 0 and the checkpoint at 1; two give a plane.
-        checkpoints: of the training, in order: `state_dict`s, or paths of files with one, saved by `torch.save`. They
-            are projected on the plane.
+        directions: "random", two Gaussian directions; "hessian", the two top eigenvectors; "pca", two principal
+            components of model and checkpoints. Or other checkpoints: one gives the line of linear interpolation, with
+            the model at 0 and the checkpoint at 1; two give a plane.
+        checkpoints: of the training, in order: `state_dict`s, or paths of files with one, saved by `torch.save`.
         line: whether to take only the first direction.
-        radius: half the side of the square, in units of the directions, with the model in its middle. None includes
-            the model and all checkpoints. It is at least 1 for random directions; without checkpoints it is √(2/λ₁)
-            for those of the Hessian, where the quadratic has risen by 1.
+        radius: half the side of the square around the model, in units of the directions. None includes all checkpoints:
+            at least 1 for random directions, and without checkpoints √(2/λ₁) for those of the Hessian.
         resolution: points along each side, at least 2.
         normalization: of random directions, "filter" or "none"; see `random_plane`.
-        recompute: whether BatchNorm's statistics are recomputed from the data at every point; otherwise they are the
-            model's, which do not fit parameters far from it. The Hessian is always taken without recomputing.
+        recompute: whether BatchNorm's statistics are recomputed from the data at every point, which fits parameters far
+            from the model better; the Hessian is taken without recomputing.
         names: as in `attach`; all other parameters are the model's on the whole plane.
         samples: as in `attach`.
         batch_size: as in `attach`.
         seed: of the random directions.
 
     Returns:
-        The loss on the grid. Its `trajectory` contains the checkpoints and, last, the model: the coordinates, the
-        distance from the plane, their own losses and the losses at their projections. Its `plane.pairs` are the
+        The loss on the grid. Its `trajectory` contains the checkpoints and, last, the model; its `plane.pairs` are the
         eigenpairs of "hessian" with their residuals.
 
     Raises:

@@ -44,9 +44,8 @@ Measure = Callable[[Problem, Tensor, float, Tensor | None], Sharpness]
 def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
     """Return the worst-direction sharpness, max over ‖v‖ ≤ 1 of L(x + ρv) − L(x).
 
-    Exact for quadratics up to 500 parameters (a trust-region problem). Otherwise the largest of several local maxima,
-    found from the maximizers of the quadratic model at x (up to 500 parameters) or from ±v₁, from the ascent direction,
-    and from random directions.
+    Exact for quadratics up to 500 parameters. Otherwise the largest of several local maxima, found from the maximizers
+    of the quadratic model (up to 500 parameters) or ±v₁, from the ascent direction, and from random directions.
 
     Args:
         problem: whose loss.
