@@ -1,10 +1,10 @@
-"""A problem that knows what was spent on it."""
+"""A problem that counts its Hessian-vector products."""
 
 from samviz.problems import Quadratic
 
 
 class Counted(Quadratic):
-    """A quadratic that counts the columns it was multiplied with."""
+    """A quadratic that counts the vectors that its Hessian was multiplied with."""
 
     spent = 0
 

@@ -1,4 +1,4 @@
-"""Python in a process of its own, with the samviz that is under test."""
+"""Run Python in a new process, with the samviz that is under test."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def python(*arguments, env=None, **options):
-    """Run Python with these arguments, and with more in its environment; what it printed is captured as text."""
+    """Run Python with these arguments and additional environment variables; capture its output as text."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
         [sys.executable, *map(str, arguments)],

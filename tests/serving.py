@@ -1,4 +1,4 @@
-"""A server for a test: on a free port, waited for, and ended with the test."""
+"""Start a server for a test on a free port, wait until it answers, and end it with the test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -22,16 +22,16 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    command: Sequence[Any], log: Path, ask: Callable[[], object], seconds: float, **options: Any
+    command: Sequence[Any], log: Path, connect: Callable[[], object], seconds: float, **options: Any
 ) -> Iterator[None]:
-    """Run a server until the block ends; it is there once `ask` raises no OSError."""
+    """Run a server until the block ends; it is ready once `connect` raises no OSError."""
     with log.open("w") as out:
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=subprocess.STDOUT, **options)
     deadline = time.monotonic() + seconds
     try:
         while True:
             try:
-                ask()
+                connect()
                 break
             except OSError:
                 if process.poll() is not None or time.monotonic() > deadline:

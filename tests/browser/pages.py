@@ -1,4 +1,4 @@
-"""What tests of any page share: open it where there is no network, take a picture of it, ask axe about it."""
+"""Functions that tests of any page share: open it without a network, take a screenshot, check it with axe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 
 @contextmanager
 def offline(browser: Any, **settings: Any) -> Iterator[Any]:
-    """A page that can reach files only; whatever else it asks for is a failure, and so is an error in it."""
+    """Yield a page that can load files only; another request or an error in the page is a failure."""
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 960}} | settings))
     page, faults = context.new_page(), []
     page.set_default_timeout(60_000)
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:", "blob:")) or faults.append(asked.url))
-    page.on("requestfailed", lambda asked: faults.append(f"{asked.url}: {asked.failure}"))
+    page.on(
+        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or faults.append(request.url)
+    )
+    page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
     page.on("websocket", lambda socket: faults.append(socket.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
@@ -31,19 +33,19 @@ def offline(browser: Any, **settings: Any) -> Iterator[Any]:
     assert faults == []
 
 
-def photographed(page: Any, name: str, whole: bool = True) -> None:
-    """Take a picture of a page, where SAMVIZ_SCREENSHOTS asks for pictures."""
+def take_screenshot(page: Any, name: str, full_page: bool = True) -> None:
+    """Write a screenshot of a page to the folder SAMVIZ_SCREENSHOTS, if it is set."""
     if folder := os.environ.get("SAMVIZ_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.wait_for_timeout(300)
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=full_page)
 
 
 def violations(page: Any, selector: str) -> list[str]:
-    """What axe-core finds wrong within the elements that match, of moderate impact or more.
+    """Return what axe-core finds wrong within the elements that match, of moderate impact or more.
 
-    Axe passes over what it takes for invisible. JupyterLab's body has no height and hides what overflows it, which is
-    everything, and what is scrolled away does not count either: so nothing is clipped while axe looks.
+    Axe ignores what it takes for invisible, such as all that overflows JupyterLab's body, which has no height, and all
+    that is scrolled away. Therefore nothing is clipped while axe runs.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     clipping = "body, .lm-Widget, [class*='jp-'] { overflow: visible !important; contain: none !important }"

@@ -1,4 +1,4 @@
-"""The lab as an app: `samviz app` serves it alone, under Voila, and each reader steers a run of their own."""
+"""The lab as an app: `samviz app` serves it without code, under Voila, with a separate run for each reader."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import free_port, served
 
-import samviz
-
-from .pages import photographed, violations
+from .conftest import PYTHONPATH
+from .pages import take_screenshot, violations
+from .panels import press
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the app is served, by a process that knows no Jupyter session."""
+    """The address of the app, served by a process outside any Jupyter session."""
     pytest.importorskip("voila")
     home = tmp_path_factory.mktemp("app")
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
-    same = os.pathsep.join(filter(None, (str(Path(samviz.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    environment |= {"PYTHONPATH": same, "IPYTHONDIR": str(home / "ipython")}
+    environment |= {"PYTHONPATH": PYTHONPATH, "IPYTHONDIR": str(home / "ipython")}
     command = [sys.executable, "-m", "samviz", "app", "--no-browser", "--port", str(port)]
     url = f"http://localhost:{port}/"
 
-    def ask() -> None:
+    def connect() -> None:
         with suppress(urllib.error.HTTPError):  # it answers
             urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
 
-    with served(command, home / "voila.log", ask, 240, env=environment, cwd=home):
+    with served(command, home / "voila.log", connect, 240, env=environment, cwd=home):
         yield url
 
 
@@ -44,7 +42,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Give `visit(query="", **settings)`, a page with the lab drawn; nothing may fail in it or go to another host."""
     contexts, faults = [], []
 
-    def asked(request: Any) -> None:
+    def check_address(request: Any) -> None:
         if not request.url.startswith((address, "blob:", "data:")) and request.failure != "csp":
             faults.append((request.url, request.failure))
 
@@ -53,8 +51,8 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page = contexts[-1].new_page()
         page.set_default_timeout(180_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfinished", asked)
-        page.on("requestfailed", asked)
+        page.on("requestfinished", check_address)
+        page.on("requestfailed", check_address)
         page.goto(f"{address}{query}")
         page.locator(".samviz-graph .main-svg").first.wait_for()
         return page
@@ -66,12 +64,8 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
 
 def steps(page: Any) -> int:
-    """How far the run is, as the status says."""
+    """Read the number of steps from the status."""
     return int(page.locator(".samviz-status").inner_text().split()[1].replace(",", ""))
-
-
-def pressed(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def test_a_reader_steers_the_lab_and_sees_no_code(visit: Callable[..., Any]) -> None:
@@ -81,21 +75,20 @@ def test_a_reader_steers_the_lab_and_sees_no_code(visit: Callable[..., Any]) -> 
     status = page.locator(".samviz-status")
     assert status.inner_text().startswith("step 0 · paused")  # live, at its start: nobody played it beforehand
     assert page.locator(".jp-Cell img, .jp-InputArea-editor").count() == 0  # neither a still picture nor code
-    pressed(page, "Play")
+    press(page, "Play")
     status.filter(has_text="steps/s").wait_for()
     slider = page.get_by_role("slider", name="ρ radius")
-    slider.focus()
     for _ in range(12):
-        page.keyboard.press("ArrowRight")
+        slider.press("ArrowRight")
         page.wait_for_timeout(40)
     assert float(slider.get_attribute("aria-valuetext")) > 0
     status.filter(has_text="phase II").wait_for()
-    photographed(page, "app")
+    take_screenshot(page, "app")
     assert violations(page, ".samviz-card") == []
-    pressed(page, "Pause")
+    press(page, "Pause")
     status.filter(has_text="paused").wait_for()
     assert steps(page) > 0
-    pressed(page, "Reset")
+    press(page, "Reset")
     status.filter(has_text="step 0 ·").wait_for()
 
 
@@ -108,9 +101,9 @@ def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Calla
     one, other = visit("?theme=dark"), visit(color_scheme="dark")
     assert one.evaluate(ground) == "rgb(20, 25, 31)"
     assert one.evaluate("() => document.querySelector('.samviz-graph').layout.paper_bgcolor") == "#14191f"
-    photographed(one, "app_dark")
+    take_screenshot(one, "app_dark")
     assert other.evaluate(ground) == "rgb(255, 255, 255)"
-    pressed(one, "Play")
+    press(one, "Play")
     one.locator(".samviz-status").filter(has_text="steps/s").wait_for()
     field = one.get_by_role("textbox", name="ρ radius, typed")
     field.fill("0.0123")
@@ -119,5 +112,5 @@ def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Calla
     assert steps(one) > 0
     assert steps(other) == 0
     assert other.get_by_role("textbox", name="ρ radius, typed").input_value() == "0"
-    pressed(other, "Step")
+    press(other, "Step")
     other.locator(".samviz-status").filter(has_text="step 1 ·").wait_for()

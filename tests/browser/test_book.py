@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .pages import offline, photographed
+from .pages import offline, take_screenshot
 
 FIGURE = ".samviz-player"
 DRAWN = f"{FIGURE}[data-drawn] .js-plotly-plot"
@@ -63,7 +63,7 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> Non
     page.wait_for_function("() => document.querySelector('.samviz-spoken').textContent.includes('at ρ = 1 ')")
     figure.get_by_role("combobox", name="bowl").select_option(index=1)
     assert slider.bounding_box()["height"] >= 24
-    photographed(page, "book_slider", whole=False)
+    take_screenshot(page, "book_slider", full_page=False)
 
 
 def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[..., Any]) -> None:
@@ -81,7 +81,7 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
     first = sentence.inner_text()
     batch_size.press("End")
     assert sentence.inner_text() != first
-    photographed(page, "book_lab", whole=False)
+    take_screenshot(page, "book_lab", full_page=False)
 
 
 def test_dark_mode_recolours_the_figures(opened: Callable[..., Any]) -> None:
@@ -94,7 +94,7 @@ def test_dark_mode_recolours_the_figures(opened: Callable[..., Any]) -> None:
         if page.evaluate("document.body.dataset.theme") == "dark":
             break
     page.wait_for_function(f"() => {ground} === '#14191f'")
-    photographed(page, "book_dark", whole=False)
+    take_screenshot(page, "book_dark", full_page=False)
     page.evaluate("document.body.dataset.theme = 'auto'")
     page.wait_for_function(f"() => {ground} !== '#14191f'")
     page.emulate_media(color_scheme="dark")  # the system's own turn
@@ -107,7 +107,7 @@ def test_the_search_finds_words_without_a_server(opened: Callable[..., Any]) -> 
     field.fill("eigenvector")
     field.press("Enter")
     page.locator("#search-results li a").nth(2).wait_for()  # three pages or more; they are listed one by one
-    photographed(page, "book_search", whole=False)
+    take_screenshot(page, "book_search", full_page=False)
     page.locator("#search-results li a").first.click()
     page.wait_for_function("() => document.body.innerText.includes('eigenvector')")
 
@@ -131,7 +131,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(opened: Callable[...,
         "[...document.querySelectorAll('article > section > *')].filter((e) => e.getBoundingClientRect().right > 391)"
     )
     assert page.evaluate(f"{wide}.map((e) => e.outerHTML.slice(0, 100))") == []
-    photographed(page, f"book_phone_{Path(name).stem}", whole=False)
+    take_screenshot(page, f"book_phone_{Path(name).stem}", full_page=False)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

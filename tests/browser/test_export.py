@@ -15,7 +15,7 @@ from samviz.lab import Lab
 from samviz.lab.lab import THEOREM
 from samviz.problems import valley
 
-from .pages import offline, photographed
+from .pages import offline, take_screenshot
 
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
@@ -60,7 +60,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     wait_for_step(page, 500)
     drawn = f"() => {GRAPH}.querySelector('.contourlayer').innerHTML.length"
     last = page.evaluate(drawn)
-    photographed(page, "export_end")
+    take_screenshot(page, "export_end")
 
     button, slider = page.get_by_role("button", name="Play"), page.get_by_role("slider", name="picture", exact=True)
     button.click()
@@ -69,7 +69,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     page.get_by_role("button", name="Pause").click()
     label = page.locator("output").inner_text()
     wait_for_step(page, label.split()[-1])
-    photographed(page, "export_playing")
+    take_screenshot(page, "export_playing")
     assert page.evaluate(drawn) != last
     page.wait_for_timeout(400)
     assert page.locator("output").inner_text() == label  # the page stays paused
