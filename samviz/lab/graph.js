@@ -258,7 +258,6 @@ function createParts({ model }, what, changed = () => {}) {
 }
 
 // ---------------------------------------------------------------- the graph of one view
-const ACCELERATE = "Turn on its hardware acceleration, or open the page in another browser.";
 let hasWebgl;
 const webgl = () => { // tested once, and the context is released, because a page has few
   const context = hasWebgl === undefined && document.createElement("canvas").getContext("webgl");
@@ -301,7 +300,7 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
         await Plotly.animate(graph, { data: moves, traces: data.map((_, i) => i) }, MOVE);
       } else {
         const deep = Object.keys(layout).some((key) => key.startsWith("scene")) || data.some(({ type }) => DEEP.has(type));
-        if (deep && !webgl()) throw Object.assign(new Error("this browser offers no WebGL"), { remedy: ACCELERATE });
+        if (deep && !webgl()) throw new Error("this browser offers no WebGL: turn on hardware acceleration, or use another browser");
         await Plotly.react(graph, data, { ...layout, uirevision: zooms, width }, configure(Plotly, deep));
         graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or an animation removes the landscape
         graph.querySelectorAll("button").forEach(shield);
@@ -317,7 +316,7 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
     },
     fail(error) {
       failed = true;
-      alert.textContent = `The picture cannot be drawn (${error.message}). ${error.remedy ?? "Reload the page and run the cell again."}`;
+      alert.textContent = `The picture cannot be drawn (${error.message}). Reload the page and run the cell again.`;
     },
   }));
   const size = new ResizeObserver(() => { if (graph.clientWidth && graph.clientWidth !== width) store.redraw(); });

@@ -142,9 +142,9 @@ class Scheduler:
             if rested >= REPLY_TIMEOUT_S or (rested >= pause and self.ready()):
                 self.due, self.urgent, self.drawn_at = False, False, perf_counter()
                 self.draw(True)
-            elif self.required is self.work is None:
+            elif not (self.required or self.work):
                 return True
-        if self.required is self.work is None and not self.due:
+        if self.idle:
             self.work = self.next_work()
         work = self.required or self.work
         if work is None:
