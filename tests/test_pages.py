@@ -369,10 +369,10 @@ def test_each_term_is_explained_in_a_line_that_leads_on():
         ("[a](nowhere.md)", "nowhere.md is not there"),
         ("[a](numerics.md#nothing)", "numerics.md#nothing: no such heading"),
         ("[a](../04_limiting_flow.ipynb#5.-No)", "../04_limiting_flow.ipynb#5.-No: no such heading"),
-        ("[`no`](../../samviz/geometry/trace.py)", "trace.py: no no"),
-        ("[`Problem`](../../samviz/geometry/trace.py)", "trace.py: Problem is defined in samviz.problems.problem"),
-        ("[`Trace.size`](../../samviz/geometry/trace.py)", "trace.py: Trace has no size"),
-        ("[`hessian_trace(probes=3)`](../../samviz/geometry/trace.py)", "trace.py: hessian_trace takes no probes"),
+        ("[`no`](../../samviz/geometry/hessian.py)", "hessian.py: no no"),
+        ("[`Problem`](../../samviz/geometry/hessian.py)", "hessian.py: Problem is defined in samviz.problems.problem"),
+        ("[`Trace.size`](../../samviz/geometry/hessian.py)", "hessian.py: Trace has no size"),
+        ("[`hessian_trace(probes=3)`](../../samviz/geometry/hessian.py)", "hessian.py: hessian_trace takes no probes"),
     ],
 )
 def test_a_link_to_nothing_is_found(text, fault):

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from itertools import product
 from multiprocessing import get_all_start_methods, get_context
@@ -385,24 +384,6 @@ def kill_after(folder, rows, pids):
         time.sleep(0.005)
     for pid in pids():
         os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.slow
-@needs_kill
-def test_the_death_of_a_worker_of_a_process_pool_keeps_the_finished_rows(processes, tmp_path):
-    """Slow: it starts a process and waits until its death is noticed."""
-    problem, args = mlp([1, 6, 1], data="sine", loss=half), SMALL | {"steps": 1000, "path": tmp_path}
-    with ProcessPoolExecutor(1, mp_context=processes) as executor:
-        killer = threading.Thread(target=kill_after, args=(tmp_path, 1, lambda: list(executor._processes)[:1]))
-        killer.start()
-        with pytest.raises(BrokenProcessPool) as caught:
-            sweep(problem, **args, executor=executor)
-        killer.join()
-    files = {file: file.stat().st_mtime_ns for file in tmp_path.glob("row_*.npz")}
-    assert 1 <= len(files) < 5
-    assert f"{len(files)} of 5 rows of the sweep are finished and kept: run it again" in caught.value.__notes__[0]
-    sweep(problem, **args)
-    assert {file: file.stat().st_mtime_ns for file in files} == files
 
 
 @pytest.mark.slow
