@@ -172,7 +172,7 @@ def flow_panel() -> Panel:
             "kind": Choice("method", "worst", KINDS, book=list(KINDS)),
         },
         drag={"start": START},
-        description="SAM’s iterate on the valley beside the limiting flow, and their distance against η",
+        description="SAM’s iterate on the valley next to the limiting flow, and their distance against η",
     )
 
 

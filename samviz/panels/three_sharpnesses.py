@@ -9,20 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.drawing import (
-    LOG,
-    Layout,
-    Trace,
-    add_axes,
-    contour_levels,
-    contours,
-    end_labels,
-    line,
-    marks,
-    new_layout,
-    round_up,
-    text,
-)
+from samviz.figures import drawing as draw
+from samviz.figures.drawing import LOG, Layout, Trace, line, marks, text
 from samviz.figures.style import BLUE, GREEN, GREY, HALO, INK, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
@@ -52,16 +40,13 @@ class Bowl:
     kind: str  # a key of `BOWLS`
     ratio: float
 
-    @property
-    def _bend(self) -> float:
-        return BEND if self.kind == "bent" else 0.0
-
     def loss(self, x: Array) -> Array:
         """Return L of points (..., 2), (...)."""
         x1, x2 = x[..., 0], x[..., 1]
         if self.kind == "valley":
             return np.asarray(self.curvature(x2) * x1**2 / 2)
-        return np.asarray(TOP / 2 * ((x1 - self._bend * x2**2) ** 2 + x2**2 / self.ratio))
+        bend = BEND if self.kind == "bent" else 0.0
+        return np.asarray(TOP / 2 * ((x1 - bend * x2**2) ** 2 + x2**2 / self.ratio))
 
     def gradient(self, x: Array) -> Array:
         """Return ∇L of points (..., 2), (..., 2)."""
@@ -69,8 +54,9 @@ class Bowl:
         if self.kind == "valley":
             first = self.curvature(x2) * x1
             return np.stack((first, first * x1 * np.log(self.ratio) / 4), -1)
-        first = TOP * (x1 - self._bend * x2**2)
-        return np.stack((first, TOP * x2 / self.ratio - 2 * self._bend * x2 * first), -1)
+        bend = BEND if self.kind == "bent" else 0.0
+        first = TOP * (x1 - bend * x2**2)
+        return np.stack((first, TOP * x2 / self.ratio - 2 * bend * x2 * first), -1)
 
     def limit_point(self, x: Array) -> Array:
         """Return Φ(x), (2,), the limit of gradient flow from x (2,)."""
@@ -125,7 +111,9 @@ class SharpnessAt:
         self.rise, along = rises(rho)
         rise = self.rise
         peaks = (rise >= np.roll(rise, 1)) & (rise > np.roll(rise, -1)) & (rise >= 0.98 * rise.max())
-        self.worst = ANGLES[peaks][np.argsort(-rise[peaks])][:2]  # the highest, and another one within 2 %
+        self.worst = ANGLES[peaks][np.argsort(-rise[peaks])][
+            :2
+        ]  # the highest peak, and a second one if it is within 2 %
         self.values = float(rise.max()), along if norm > 0 else np.inf, float(rise.mean())
         self.limits = bowl.limits(self.minimizer)
 
@@ -161,7 +149,7 @@ def sharpness_panel() -> Panel:
 def draw_sharpness(values: dict[str, Any]) -> Drawing:
     """Return the figure and its caption."""
     at = SharpnessAt(Bowl(values["bowl"], values["ratio"]), values["x"], values["left"], values["rho"])
-    layout = new_layout(590, left=52, right=10)
+    layout = draw.new_layout(590, left=52, right=10)
     return {
         "data": bowl_traces(layout, at) + rise_traces(layout, at) + ratio_traces(layout, at),
         "layout": layout,
@@ -174,7 +162,7 @@ def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     x_axis = square | {"label": "x₁", "constraintoward": "left"}
     y_axis = square | {"label": "x₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
     heading = "the directions of the notions", "from the point, on the circle of radius ρ"
-    axes = add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
+    axes = draw.add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
     axis, height = bowl_contours(at.bowl)
 
     def on_circle(angle: Any, scale: float = 1.0) -> Array:
@@ -194,7 +182,7 @@ def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     names = [f"<b>{name}</b>" for name in NOTIONS]
     ring = {"symbol": "circle-open", "color": INK, "size": 20, "line": {"width": 2}}
     traces = [
-        contours(axis, axis, height, "√L", pale=True, **contour_levels(float(height.max()), 13)),
+        draw.contours(axis, axis, height, "√L", pale=True, **draw.contour_levels(float(height.max()), 13)),
         line([at.minimizer[0], at.x[0]], [at.minimizer[1], at.x[1]], "approach", INK, 1, "dot"),
         line(circle_x, circle_y, "circle", INK, 1.5),
         line(x, y, "average", GREEN, 2.2),
@@ -240,15 +228,15 @@ def notion_mark(x: Any, y: Any, name: str, notion: str) -> Trace:
 
 def rise_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     """Draw the rise of the loss around the circle."""
-    high = round_up(max(float(at.rise.max()), 1e-12))
-    low = -round_up(max(-float(at.rise.min()), high / 10))
+    high = draw.round_up(max(float(at.rise.max()), 1e-12))
+    low = -draw.round_up(max(-float(at.rise.min()), high / 10))
     ends = [FIRST_ANGLE, FIRST_ANGLE + 360]
     ticks = np.arange(FIRST_ANGLE, FIRST_ANGLE + 361, 90)
     x_axis = {"label": "direction φ, from the x₁ axis", "range": ends, "tickvals": ticks}
     x_axis["ticktext"] = [f"{tick:g}°" for tick in ticks]
     y_axis = {"range": [low, high * 1.22], "nticks": 6, "exponentformat": "power"} | {"zerolinecolor": GREY}
     heading = "the rise", "L(x + ρ(cos φ, sin φ)) − L(x)"
-    axes = add_axes(layout, 2, (0.52, 0.81), (0.585, 1.0), heading, x=x_axis, y=y_axis | {"zeroline": True})
+    axes = draw.add_axes(layout, 2, (0.52, 0.81), (0.585, 1.0), heading, x=x_axis, y=y_axis | {"zeroline": True})
     order = np.argsort(degrees(ANGLES))
     x = np.append(degrees(ANGLES)[order], ends[1])
     traces = [
@@ -269,7 +257,7 @@ def ratio_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     x_axis = {"label": "ρ", "standoff": 0, "range": [-2, 0], "dtick": 1, **LOG}
     y_axis = {"tickvals": [0.1, 1, 10], "range": list(np.log10((0.05, 20.0))), **LOG}
     heading = "R<sub>ρ</sub>/ρ² against ρ", "from this point; dashed: the limits"
-    axes = add_axes(layout, 3, (0.52, 0.81), (0.0, 0.405), heading, x=x_axis, y=y_axis)
+    axes = draw.add_axes(layout, 3, (0.52, 0.81), (0.0, 0.405), heading, x=x_axis, y=y_axis)
     traces, labels = [], []
     for notion, ratios, limit, name, value in zip(NOTIONS, at.ratios, at.limits, LIMITS, at.values):
         color, width = COLORS[notion], 4.5 if notion == "worst" else 2.5  # two curves may coincide
@@ -279,7 +267,7 @@ def ratio_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
             notion_mark([at.rho], [value / at.rho**2], f"{notion} now", notion),
         ]
         labels.append((1.0, limit, f"<b>{notion}</b> {name} = {limit:.3g}", color))
-    traces.append(end_labels(labels, layout["yaxis3"], "limits", 0.085))
+    traces.append(draw.end_labels(labels, layout["yaxis3"], "limits", 0.085))
     return [trace | axes | {"hoverinfo": "skip"} for trace in traces]
 
 
