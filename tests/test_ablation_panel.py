@@ -8,7 +8,7 @@ from valley_by_hand import curvatures
 
 from samviz.figures import figure
 from samviz.panels import figure_one_panel, valley_methods
-from samviz.panels.valley_methods import METHODS, MINIMIZERS, QUANTITIES, MethodRun, Setting, method_run
+from samviz.panels.valley_methods import METHODS, MINIMIZERS, QUANTITIES, MethodRun, method_run
 
 QUICK = {"lr": 0.01, "rho": 1.0, "start": (0.3, 0.6), "shown": "top"} | dict.fromkeys(METHODS, False)
 
@@ -104,14 +104,14 @@ def test_a_method_that_is_switched_on_again_continues_its_run():
     drawn(sam=True)
     drawn(sam=True, gd=True)
     drawn(sam=True)
-    assert method_run(Setting("sam", 0.01, 1.0, (0.3, 0.6))).run.steps == 200
+    assert method_run("sam", 0.01, 1.0, (0.3, 0.6)).run.steps == 200
     assert method_run.cache_info().misses == 2
 
 
 def test_two_panels_may_advance_the_same_run():
     method_run.cache_clear()
-    setting = Setting("sam", 0.002, 1.0, (0.3, 0.6))
-    first, second = valley_methods.advance_together([setting]), valley_methods.advance_together([setting])
+    setting = (0.002, 1.0, (0.3, 0.6))
+    first, second = (valley_methods.advance_together(["sam"], *setting) for _ in range(2))
     for _ in range(7):
         next(first)
     for _ in range(4):
@@ -120,7 +120,7 @@ def test_two_panels_may_advance_the_same_run():
     *_, runs = second
     assert runs["sam"].run.steps == runs["sam"].steps == 1000
     assert len(runs["sam"].points) == 101
-    alone = MethodRun(setting)
+    alone = MethodRun("sam", *setting)
     while alone.steps < 1000:
         alone.advance(10)
     np.testing.assert_array_equal(runs["sam"].path, alone.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -60,23 +60,14 @@ SURFACE_TOP = 16.0  # upper end of the surfaces' vertical axis
 LIFT = 0.3  # of the curves above the surface, which would hide them
 
 
-class Setting(NamedTuple):
-    """The arguments of a run."""
-
-    method: str
-    lr: float
-    rho: float
-    start: Point
-
-
 class MethodRun:
     """A run of one method on the valley and the points of its path."""
 
-    def __init__(self, setting: Setting) -> None:
-        """Prepare the run."""
-        method = METHODS[setting.method]
-        x0 = torch.tensor([*setting.start, X3_X4, X3_X4], dtype=torch.float64)
-        self.run = Run(valley(), method.rule, setting.lr, setting.rho, method.batch_size, x0, device="cpu")
+    def __init__(self, name: str, lr: float, rho: float, start: Point) -> None:
+        """Prepare the run of a method of `METHODS`."""
+        method = METHODS[name]
+        x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
+        self.run = Run(valley(), method.rule, lr, rho, method.batch_size, x0, device="cpu")
         self.points = [x0.numpy()]
         self.steps = 0  # at the last point
         self.diverged = ""
@@ -104,9 +95,8 @@ class MethodRun:
         return np.stack(self.points)[:, :2]
 
 
-method_run = lru_cache(40)(
-    MethodRun
-)  # panels share the runs, and a method that is switched on again need not run again
+# Panels share the runs, and a method that is switched on again continues its run.
+method_run = lru_cache(40)(MethodRun)
 
 
 def curvature(x: Any) -> tuple[float, float, float]:
@@ -125,10 +115,10 @@ def run_length(lr: float, rho: float) -> tuple[int, int]:
     return spacing * round(steps / spacing), spacing
 
 
-def advance_together(settings: list[Setting]) -> Iterator[dict[str, MethodRun]]:
+def advance_together(names: Iterable[str], lr: float, rho: float, start: Point) -> Iterator[dict[str, MethodRun]]:
     """Advance the slowest of the runs again and again; yield the runs after every few steps."""
-    runs = {setting.method: method_run(setting) for setting in settings}
-    steps, spacing = run_length(settings[0].lr, settings[0].rho) if settings else (0, 1)
+    runs = {name: method_run(name, lr, rho, start) for name in names}
+    steps, spacing = run_length(lr, rho)
     yield runs
     while unfinished := [run for run in runs.values() if run.steps < steps]:
         slowest = min(unfinished, key=lambda run: run.steps)
@@ -191,8 +181,7 @@ def draw_ablation(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the floor and its caption while the runs go on."""
     lr, rho = values["lr"], values["rho"]
     start: Point = tuple(float(np.clip(v, 0, 1)) for v in values["start"])  # type: ignore[assignment]
-    chosen = [Setting(name, lr, rho, start) for name in METHODS if values[name]]
-    for runs in advance_together(chosen):
+    for runs in advance_together([name for name in METHODS if values[name]], lr, rho, start):
         yield floor_figure(runs, start, values["shown"]), describe_ablation(runs, start, lr, rho)
 
 
@@ -218,9 +207,8 @@ def floor_figure(runs: Mapping[str, MethodRun], start: Point, shown: str) -> dic
         ]
     hidden: Layout = {"visible": False, "fixedrange": True}
     heading = "curvature at the end of each path", "lowest of each column in bold"
-    axes = add_axes(
-        layout, 2, (0.47, 1.0), (0, 1), heading, x={"range": [0, 1], **hidden}, y={"range": [8.6, -0.4]} | hidden
-    )
+    x_axis, y_axis = {"range": [0, 1], **hidden}, {"range": [8.6, -0.4], **hidden}
+    axes = add_axes(layout, 2, (0.47, 1.0), (0, 1), heading, x=x_axis, y=y_axis)
     return {"data": [*traces, *(column | axes for column in table(runs, start))], "layout": layout}
 
 
@@ -232,7 +220,6 @@ def table(runs: Mapping[str, MethodRun], start: Point) -> list[Trace]:
     ]
     now = {name: curvature(run.path[-1]) for name, run in runs.items() if not run.diverged}
     lowest = [f"{min(column):.1f}" for column in zip(*now.values())]
-    meanings = [(len(rows) + i + 0.4, f"    {METHODS[name].meaning}") for i, name in enumerate(runs)]
     for name, run in runs.items():
         method = METHODS[name]
         goal = point_text(MINIMIZERS[method.minimizes]) if method.minimizes else "nothing"
@@ -243,16 +230,14 @@ def table(runs: Mapping[str, MethodRun], start: Point) -> list[Trace]:
             cells = [point_text(run.path[-1]), goal, *bold]
         rows.append(([f"{method.character} <b>{method.label}</b>", *cells], method.color))
     rows.append((["minimum on the floor", "", "", *(f"{v:.1f}" for v in MINIMA)], GREY))
-    y = [*map(float, range(len(rows) - 1)), 8.2]
-    columns = []
-    for i, x in enumerate(
-        (0.0, 0.47, 0.65, 0.79, 0.89, 0.99)
-    ):  # the left end of column 0, the right ends of the others
+    y, columns = [*map(float, range(len(rows) - 1)), 8.2], []
+    # The first position is the left end of a column, the others are right ends.
+    for i, (x, words) in enumerate(zip((0.0, 0.47, 0.65, 0.79, 0.89, 0.99), zip(*(cells for cells, _ in rows)))):
         colors = [GREY, *[INK] * (len(rows) - 2), GREY] if i else [color for _, color in rows]
-        words, position = [cells[i] for cells, _ in rows], "middle left" if i else "middle right"
-        columns.append(text([x] * len(rows), y, words, f"column {i}", colors, position, size=13))
-    heights, texts = [y for y, _ in meanings], [words for _, words in meanings]
-    return [*columns, text([0.0] * len(meanings), heights, texts, "meanings", GREY, size=11)]
+        position = "middle left" if i else "middle right"
+        columns.append(text([x] * len(rows), y, [*words], f"column {i}", colors, position, size=13))
+    meanings, below = [f"    {METHODS[name].meaning}" for name in runs], [2.4 + i for i in range(len(runs))]
+    return [*columns, text([0.0] * len(runs), below, meanings, "meanings", GREY, size=11)]
 
 
 def point_text(x: Any) -> str:
@@ -304,7 +289,7 @@ def draw_sections(values: dict[str, Any]) -> Iterator[Drawing]:
     steps, spacing = run_length(LR, RHO)
     chosen = round(values["share"] * steps / spacing)
     before = curvature(START)
-    for runs in advance_together([Setting(name, LR, RHO, START) for name in names]):
+    for runs in advance_together(names, LR, RHO, START):
         now = min(min(run.steps // spacing for run in runs.values()), chosen)
         points = {name: runs[name].path[: now + 1][-1] for name in names}
         after = {name: curvature(x) for name, x in points.items()}
