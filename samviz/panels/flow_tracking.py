@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -53,7 +53,7 @@ class Case(NamedTuple):
         return Run(self.problem, "sam", lr, rho, 1 if self.kind == "average" else None, x0, device="cpu")
 
 
-@cache
+@lru_cache(8)
 def limit_point(case: Case) -> Tensor:
     """Return Φ(x(0)), (4,), the limit of gradient flow from the start."""
     return gradient_flow_limit(case.problem, case.x0, tol=1e-8).x[0]
