@@ -14,7 +14,6 @@ from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, decades, quiz
 from samviz.panels import slice_panel
 
 SLIDER = {"label": "ρ", "value": 0.1, "stops": [0.0, 0.1, 1.0]}
-OTHERS = ("lab",)  # figures whose argument is made by a panel
 SHARED = Lab(FLAT, lr=0.1, rho=0.1, device="cpu").run(3).share()
 NO_SHARE = (None, 3, 1.5, b"samviz1:", ["text"], "", "unknown", "samviz1:1")
 
@@ -28,6 +27,7 @@ def lab(method: str) -> Any:
 
 
 FIGURES: dict[str, Case] = {
+    "figures.lab_figure": Case(figures.lab_figure, None, {"frame": bad.OBJECT}),
     "figures.claim_figure": Case(figures.claim_figure, fixed(plot=Plot("a", "b", [CURVE])), {"plot": bad.OBJECT}),
     "figures.density_figure": Case(
         figures.density_figure,
@@ -134,8 +134,4 @@ FIGURES: dict[str, Case] = {
         {"path": (*bad.PATH, "page.png", "no/such/folder/page.html"), "frames": (*bad.COUNT, 1)},
     ),
     "panels.slice_panel": Case(slice_panel, fixed(named=SEEN), {"named": (None, 3, "bowl", {}, {"bowl": 3})}),
-}
-FIGURES |= {
-    f"figures.{name}_figure": Case(getattr(figures, f"{name}_figure"), None, {argument: bad.OBJECT})
-    for name, argument in zip(OTHERS, ("frame",))
 }
