@@ -103,14 +103,14 @@ def test_products_are_differences_of_gradients_through_batch_norm(training):
 )
 def test_batches_add_up_to_the_whole(data):
     model = cnn()
-    whole, parts = attach(model, LOSS, (IMAGES, LABELS)), attach(model, LOSS, data)
-    x = torch.stack((whole.initial(), whole.initial() - 0.2))
-    for ours, theirs in zip(parts.gradient(x), whole.gradient(x)):
+    together, parts = attach(model, LOSS, (IMAGES, LABELS)), attach(model, LOSS, data)
+    x = torch.stack((together.initial(), together.initial() - 0.2))
+    for ours, theirs in zip(parts.gradient(x), together.gradient(x)):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
-    torch.testing.assert_close(parts.loss(x), whole.loss(x), rtol=1e-12, atol=0)
-    torch.testing.assert_close(parts.hessian(x), whole.hessian(x), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(parts.loss(x), together.loss(x), rtol=1e-12, atol=0)
+    torch.testing.assert_close(parts.hessian(x), together.hessian(x), rtol=1e-9, atol=1e-12)
     x.requires_grad_()
-    torch.testing.assert_close(torch.autograd.grad(parts.loss(x).sum(), x)[0], whole.gradient(x)[1])
+    torch.testing.assert_close(torch.autograd.grad(parts.loss(x).sum(), x)[0], together.gradient(x)[1])
 
 
 WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
@@ -136,8 +136,8 @@ def test_batches_are_weighted_by_their_targets(loss_fn, request):
     if request.node.callspec.id == "probabilities":  # their mean is over samples, without the weights
         goals = torch.from_numpy(rng.dirichlet(np.ones(3), 13))
     model = nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(1)).double()
-    whole, parameters = loss_fn(model(rows), goals), list(model.parameters())
-    wanted = nn.utils.parameters_to_vector(torch.autograd.grad(whole, parameters, create_graph=True))
+    mean, parameters = loss_fn(model(rows), goals), list(model.parameters())
+    wanted = nn.utils.parameters_to_vector(torch.autograd.grad(mean, parameters, create_graph=True))
     hessian = torch.stack(
         [nn.utils.parameters_to_vector(torch.autograd.grad(g, parameters, retain_graph=True)) for g in wanted]
     )
@@ -145,7 +145,7 @@ def test_batches_are_weighted_by_their_targets(loss_fn, request):
     x = problem.initial()[None]
     loss, gradient = problem.gradient(x)
     for got in (loss, problem.loss(x)):
-        torch.testing.assert_close(got[0], whole.detach())
+        torch.testing.assert_close(got[0], mean.detach())
     torch.testing.assert_close(gradient[0], wanted.detach())
     torch.testing.assert_close(problem.hessian(x)[0], hessian)
 
@@ -281,7 +281,7 @@ def test_custom_functions_are_refused_unless_torch_differentiates_them_twice():
 
 
 class Wrapped(nn.Module):
-    """Calls a part of the name that DistributedDataParallel gives to a whole model."""
+    """Calls a part of the name that DistributedDataParallel gives to a model."""
 
     def __init__(self, call=lambda part, *args, **named: part(*args, **named)):
         super().__init__()
@@ -307,11 +307,11 @@ def test_a_batch_may_be_a_mapping_and_inputs_several_tensors():
         assert outputs["kind"] == batch["kind"] == "text"
         return outputs["loss"]
 
-    whole = {"rows": ROWS, "labels": GOALS, "kind": "text"}
-    halves = [{**whole, "rows": ROWS[part], "labels": GOALS[part]} for part in (slice(6), slice(6, 12))]
+    mapping = {"rows": ROWS, "labels": GOALS, "kind": "text"}
+    halves = [{**mapping, "rows": ROWS[part], "labels": GOALS[part]} for part in (slice(6), slice(6, 12))]
     plain = attach(mlp(nn.Tanh()), F.mse_loss, DATA)
     x = plain.initial()[None]
-    problems = [attach(Wrapped(call), loss_fn, data) for data in (whole, halves, [whole])]
+    problems = [attach(Wrapped(call), loss_fn, data) for data in (mapping, halves, [mapping])]
     problems.append(attach(mlp(nn.Tanh()), F.mse_loss, ({"input": ROWS}, GOALS), batch_size=5))
     for problem in problems:
         torch.testing.assert_close(problem.hessian(x), plain.hessian(x))

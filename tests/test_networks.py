@@ -148,9 +148,9 @@ def test_the_loss_may_be_a_users_function():
 def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
     problem = mlp([3, 4, 2], "tanh", some_data("mse"))
     x = start(problem, runs=2)
-    whole = problem.hessian(x)
+    at_once = problem.hessian(x)
     monkeypatch.setattr("samviz.problems.problem.CHUNK", 7 * problem.samples * problem.dim)  # 7 rows at a time of 26
-    torch.testing.assert_close(problem.hessian(x), whole, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(problem.hessian(x), at_once, rtol=1e-13, atol=1e-15)
 
 
 # precision, runs, and the starting point

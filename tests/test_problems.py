@@ -1,4 +1,4 @@
-"""Quadratics, the valley and the batched loss under them, against numpy, finite differences and hand-made numbers."""
+"""Quadratics, the valley and the interface of all problems, against numpy, finite differences and numbers by hand."""
 
 import itertools
 

@@ -141,8 +141,8 @@ def test_numbers_do_not_depend_on_the_callers_modes(context):
         here = problem.initial()[None]
         loss, slope = problem.gradient(here)
         found = problem.hessian(here)[0], problem.loss(here), top_eigenpairs(problem, here[0], k=1).values
-        asked = plain.loss(x.clone().requires_grad_()).requires_grad
-    assert asked == (context not in (torch.inference_mode, torch.no_grad))
+        has_graph = plain.loss(x.clone().requires_grad_()).requires_grad
+    assert has_graph == (context not in (torch.inference_mode, torch.no_grad))
     torch.testing.assert_close(found[0], wanted, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close((loss, slope), plain.gradient(x))
     torch.testing.assert_close((found[1], found[2][0, 0]), (loss, torch.linalg.eigvalsh(wanted)[-1]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from samviz.checks import check_shape, seeded_generator
+from samviz.checks import seeded_generator
 from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
 from samviz.problems.device import can_compile, is_small
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
@@ -102,13 +102,12 @@ class MLP(Network):
 
         return product
 
-    def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the loss on a plane, compiled if possible; see `Problem.slice`."""
+    def _slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the loss on a plane, compiled if possible."""
         # The kernels compute in the origin's precision from data in float64, which not every device has.
         arrays = self.to(self.device, torch.float64).compiled() if is_small(self) else None
         if arrays is None:
-            return super().slice(origin, directions)
-        self._check_plane(origin, directions)
+            return super()._slice(origin, directions)
         from samviz.kernels.mlp import plane_losses, plane_preactivations
 
         point, plane = _array(origin), _array(directions)
@@ -116,7 +115,6 @@ class MLP(Network):
         first = plane_preactivations(floats, arrays.ints, point, plane)
 
         def losses(points: Tensor) -> Tensor:
-            check_shape("points", points, ("points", 2), "a plane")
             out = np.zeros(len(points), dtype=point.dtype)
             plane_losses(floats, arrays.ints, point, plane, first, _array(points), out)
             return torch.from_numpy(out)

@@ -111,7 +111,7 @@ class Problem(ABC):
         multiply = self._hvp(x, batch)
 
         def product(v: Tensor) -> Tensor:
-            self._check_vectors(v, x)
+            check_shape("v", v, (len(x), "k", self.dim), self.name, empty=True)
             return multiply(v)
 
         return product
@@ -161,14 +161,18 @@ class Problem(ABC):
         Returns:
             A function from coordinates (points, 2) to the losses (points,) at origin + a·d₁ + b·d₂.
         """
-        self._check_plane(origin, directions)
+        check_shape("origin", origin, (self.dim,), self.name)
+        check_shape("directions", directions, (2, self.dim), self.name)
+        evaluate = self._slice(origin, directions)
 
         def losses(points: Tensor) -> Tensor:
             check_shape("points", points, ("points", 2), "a plane")
-            with torch.no_grad():
-                return self.loss(origin + points @ directions)
+            return evaluate(points)
 
         return losses
+
+    def _slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
+        return torch.no_grad()(lambda points: self.loss(origin + points @ directions))
 
     @abstractmethod
     def initial(self, seed: int = 0) -> Tensor:
@@ -235,13 +239,6 @@ class Problem(ABC):
             low, high = map(int, batch.aminmax())
             if low < 0 or high >= self.samples:
                 raise IndexError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")
-
-    def _check_vectors(self, v: Tensor, x: Tensor) -> None:
-        check_shape("v", v, (len(x), "k", self.dim), self.name, empty=True)
-
-    def _check_plane(self, origin: Tensor, directions: Tensor) -> None:
-        check_shape("origin", origin, (self.dim,), self.name)
-        check_shape("directions", directions, (2, self.dim), self.name)
 
     def __repr__(self) -> str:
         samples = f", samples={self.samples}" if self.samples else ""

@@ -1,4 +1,4 @@
-"""The live panel of a probe in JupyterLab: a CNN on digits trains beside other cells, is steered and is stopped."""
+"""The live panel of a probe in JupyterLab: a CNN on digits trains while other cells run, is steered and is stopped."""
 
 from __future__ import annotations
 
