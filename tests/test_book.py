@@ -165,8 +165,8 @@ def test_the_size_is_bounded(book, build, monkeypatch):
 @pytest.mark.parametrize(
     ("link", "expected"),
     [
-        ("[`SAM(m=4)`](../../samviz/optim/sam.py)", "{py:obj}`SAM(m=4) <samviz.optim.SAM>`"),
-        ("[a](../../samviz/optim/sam.py)", "[a](https://github.com/samviz/samviz/blob/HEAD/samviz/optim/sam.py)"),
+        ("[`SAM(m=4)`](../../samviz/optim.py)", "{py:obj}`SAM(m=4) <samviz.optim.SAM>`"),
+        ("[a](../../samviz/optim.py)", "[a](https://github.com/samviz/samviz/blob/HEAD/samviz/optim.py)"),
         ("[a](../05.ipynb#4.-In-between:-Example-5.8)", "[a](../05.ipynb#4-in-between-example-58)"),
         ("[a](glossary.md#m-sharpness) [b](#trace)", "[a](glossary.md#m-sharpness) [b](#trace)"),
         ("[a](https://example.org/a.py) `x[0](y)`", "[a](https://example.org/a.py) `x[0](y)`"),
