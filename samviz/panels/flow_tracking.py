@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -187,9 +188,8 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
         if track.error is not None:
             errors.chosen[track.lr, track.rho] = track.error
         yield flow_figure(track, errors), describe(track, errors)
-    for _ in errors.advance():
+    for _ in chain(errors.advance(), [None]):
         yield flow_figure(track, errors), describe(track, errors)
-    yield flow_figure(track, errors), describe(track, errors)
 
 
 def flow_figure(track: TrackedRun, errors: ErrorGrid) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
-from itertools import product
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,14 +137,11 @@ def draw_sweep(values: dict[str, Any]) -> Iterator[Drawing]:
         MINIMA[case.wrong] = minimum
     runs, shown = grid(case), 0
     yield drawing
-    for _ in runs.advance(until):
+    for _ in chain(runs.advance(until), [None]):
         found = runs.at(until)
         if found is not None and found.steps != shown:
             drawing, shown = (heatmap_figure(found), describe(found, runs.start)), found.steps
         yield drawing
-    found = runs.at(until)
-    assert found is not None, "the runs have passed the first stop"
-    yield heatmap_figure(found), describe(found, runs.start)
 
 
 def describe(found: Sweep, start: Arrays) -> str:
