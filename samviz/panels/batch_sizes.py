@@ -209,21 +209,18 @@ def plane_traces(runs: BatchRuns, low: float, high: float) -> list[Trace]:
     for size in runs.order:
         top, rest = runs.curvature[size - 1, 0].copy(), runs.curvature[size - 1, 1] - runs.curvature[size - 1, 0]
         words, look = runs.style(size)
-        x, y = float(top[runs.last(size)]), float(rest[runs.last(size)])
+        end_x, end_y = float(top[runs.last(size)]), float(rest[runs.last(size)])
         traces.append(line(top, rest, f"path {size}", **look))
-        traces.append(marks([x], [y], f"end {size}", look["color"], 11, SYMBOLS[(size - 1) % 5], ("white", 1)))
-        ends.append((x, y, f"    <b>{words}</b>    ", look["color"]))
+        traces.append(marks([end_x], [end_y], f"end {size}", look["color"], 11, SYMBOLS[(size - 1) % 5], ("white", 1)))
+        ends.append((end_x, end_y, f"    <b>{words}</b>    ", look["color"]))
     left = 2 if len(ends) == 2 else 1  # labels on the left: with two runs both fit there
     for side, part in (("right", ends[:-left]), ("left", ends[-left:])):
         heights = spread([y for _, y, _, _ in part], 0.042 * (high - low), low + 0.02 * (high - low))
-        names, colors = [name for _, _, name, _ in part], [color for *_, color in part]
-        traces.append(
-            text([x for x, *_ in part], heights, names, f"names {side}", colors, f"middle {side}", shadow=HALO)
-        )
+        x, names, colors = [x for x, *_ in part], [words for _, _, words, _ in part], [color for *_, color in part]
+        traces.append(text(x, heights, names, f"names {side}", colors, f"middle {side}", shadow=HALO))
     top, trace = runs.curvature[0, :, 0]
-    ring = {"symbol": "circle-open", "color": INK, "size": 12, "line": {"width": 2}}
-    start = marks([float(top)], [float(trace - top)], "start", INK, marker=ring, mode="markers+text", text=[" start"])
-    return [*traces, start | {"textposition": "middle right"}]
+    start = marks([float(top)], [float(trace - top)], "start", INK, 12, "circle-open", (INK, 2))
+    return [*traces, start | {"mode": "markers+text", "text": [" start"], "textposition": "middle right"}]
 
 
 def describe(runs: BatchRuns) -> str:
@@ -241,7 +238,6 @@ def describe(runs: BatchRuns) -> str:
     )
     slowest = int(now[:, 0].argmax()) + 1
     if 1 < slowest < len(now):
-        result += (
-            f" λ₁ decreased least, to {now[slowest - 1, 0]:.2f}, with {slowest} samples: no theorem covers this case."
-        )
+        least = f"to {now[slowest - 1, 0]:.2f}, with {slowest} samples"
+        result += f" λ₁ decreased least, {least}: no theorem covers this case."
     return result

@@ -180,7 +180,6 @@ def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     circle_x, circle_y = on_circle(np.linspace(0, 2 * np.pi, 181))
     names_x, names_y = name_positions(at.point, at.rho, float(at.worst[0]), at.ascent).T
     names = [f"<b>{name}</b>" for name in NOTIONS]
-    ring = {"symbol": "circle-open", "color": INK, "size": 20, "line": {"width": 2}}
     traces = [
         draw.contours(axis, axis, height, "√L", pale=True, **draw.contour_levels(float(height.max()), 13)),
         line([at.minimizer[0], at.x[0]], [at.minimizer[1], at.x[1]], "approach", INK, 1, "dot"),
@@ -191,7 +190,7 @@ def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
         arrow("ascent", at.ascent, BLUE, 3),
         text(names_x, names_y, names, "names", [*COLORS.values()], "middle center", size=13, shadow=HALO),
         marks(at.point[:1], at.point[1:], "point", INK, 9, edge=("white", 2)),
-        marks([at.x[0]], [at.x[1]], "x", INK, marker=ring),
+        marks([at.x[0]], [at.x[1]], "x", INK, 20, "circle-open", (INK, 2)),
     ]
     return [trace | axes for trace in traces]
 

@@ -122,17 +122,11 @@ def plane_traces(
         line(*arrows(*field), "steps", GREY, 1.3),
         marks(x, y, "orbit", ORANGE, 5, mode="lines+markers", line={"color": ORANGE, "width": 1.3}),
         marks(late_x, late_y, "last steps", color, 9, mode="lines+markers", line={"color": color, "width": 2.5}),
-        ring([-cycle, cycle], [0.0, 0.0], "predicted cycle", PLUM, 19, 2.5),
+        marks([-cycle, cycle], [0.0, 0.0], "predicted cycle", PLUM, 19, "circle-open", (PLUM, 2.5), cliponaxis=False),
         text(label_x, label_y, ["predicted", "start"], "names", [PLUM, INK], positions, shadow=HALO),
-        ring(x[:1], y[:1], "x", INK, 18, 2),
+        marks(x[:1], y[:1], "x", INK, 18, "circle-open", (INK, 2), cliponaxis=False),
     ]
     return [trace | axes for trace in traces]
-
-
-def ring(x: Any, y: Any, name: str, color: str, size: float, width: float) -> Trace:
-    """Draw rings that may cross the edge of the axes."""
-    look = {"symbol": "circle-open", "color": color, "size": size, "line": {"width": width}}
-    return marks(x, y, name, color, marker=look, cliponaxis=False)
 
 
 def step_traces(layout: Layout, rule: str, paths: Array, size: float) -> list[Trace]:
