@@ -221,7 +221,7 @@ class Probe:
                 it runs elsewhere.
             optimizer: the panel offers its settings; None for none.
         """
-        from samviz.probe.panel import watch_panel
+        from samviz.probe.training_panel import watch_panel
 
         return watch_panel(self, train, optimizer)
 

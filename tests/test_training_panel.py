@@ -17,7 +17,7 @@ from samviz.figures import figure
 from samviz.figures.history import probe_figure
 from samviz.optim import SAM
 from samviz.probe import Probe
-from samviz.probe.panel import watch_panel
+from samviz.probe.training_panel import watch_panel
 
 X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
@@ -221,7 +221,9 @@ def test_without_a_training_it_only_shows_and_calls_the_users_callback_once(trai
 def test_without_a_front_end_it_trains_when_shown_and_only_once(training, monkeypatch):
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
     sentences = []
-    monkeypatch.setattr("samviz.probe.panel.Panel._ipython_display_", lambda panel: sentences.append(panel.sentence))
+    monkeypatch.setattr(
+        "samviz.probe.training_panel.Panel._ipython_display_", lambda panel: sentences.append(panel.sentence)
+    )
     panel = training.panel()
     for training.length in (12, 20):
         panel._ipython_display_()
