@@ -1,4 +1,4 @@
-"""Values that an argument of some kind cannot have, and what counts as a refusal in words."""
+"""Values that an argument of some kind must refuse, and what counts as a refusal in words."""
 
 from __future__ import annotations
 
@@ -13,41 +13,19 @@ import torch
 from torch import Tensor, nn
 
 NAN, INF = float("nan"), float("inf")
-SECONDS = 20  # a case that takes longer hangs; all of them together take about that
+CASE_LIMIT_S = 20  # a case that takes longer hangs; all of them together take about that
 
 NUMBER = (NAN, INF, -INF, 10**400, "0.1", None, 1j, True, (), np.ones((1, 1)))
 AT_LEAST_0 = (*NUMBER, -1, -1e-300)
 ABOVE_0 = (*AT_LEAST_0, 0, 0.0)
-COUNT = (-1, 0, 1.5, NAN, INF, "3", 1j, True, [2], None)
-MAYBE_COUNT = COUNT[:-1]  # where None means something
-STEPS = (-1, 1.5, NAN, INF, "3", 1j, True, [2], None)  # 0 of them are none
+STEPS = (-1, 1.5, NAN, INF, "3", 1j, True, [2], None)
+COUNT = (*STEPS, 0)
 SEED = (-1, 1.5, NAN, "0", True, None, 2**70)
 FLAG = ("yes", 1, 0.0, None, NAN)
 NAME = ("unknown", "", None, 3, ["sam"], NAN)
 OBJECT = (None, 3, "x", NAN, [1.0])
-FUNCTION = (None, 3, "mse_", [1.0])
-PATH = (None, 3, 1.5)
-
-
-def points(dim: int) -> tuple[Any, ...]:
-    """What are no parameters of a problem with so many."""
-    return (
-        None,
-        "start",
-        torch.zeros(dim + 1),
-        torch.zeros(0),
-        torch.zeros(()),
-        torch.zeros(1, 1, dim),
-        torch.zeros(0, dim),
-        torch.full((dim,), NAN),
-        torch.full((2, dim), INF),
-        torch.zeros(dim, dtype=torch.complex64),
-        torch.zeros(dim, device="meta"),
-        np.full(dim, None),
-        [[1.0, 2.0], [1.0]],
-    )
-
-
+DEVICE = ("gpu", 2.5, None, "", "meta9")
+DTYPE = (torch.float16, torch.int64, torch.complex64, "float32", 3)
 DATA = (
     None,
     3,
@@ -63,70 +41,63 @@ DATA = (
     (None, None),
 )
 BATCHES = (
-    None,
-    3,
-    "moons",
-    [],
-    iter([]),
-    torch.ones(3, 2),
+    *(None, 3, "moons", [], iter([]), torch.ones(3, 2), [3, 4]),
     (torch.ones(3, 2), torch.ones(4, 1)),
     (torch.ones(0, 2), torch.ones(0, 1)),
-    [3, 4],
 )
+
+
+def points(dim: int) -> tuple[Any, ...]:
+    """Values that are not parameters of a problem of this dimension."""
+    tensors = (torch.zeros(dim + 1), torch.zeros(0), torch.zeros(()), torch.zeros(1, 1, dim), torch.zeros(0, dim))
+    tensors += (torch.full((dim,), NAN), torch.full((2, dim), INF), torch.zeros(dim, dtype=torch.complex64))
+    return (None, "start", *tensors, torch.zeros(dim, device="meta"), np.full(dim, None), [[1.0, 2.0], [1.0]])
+
+
+def tensors(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Values that are not finite tensors of this shape."""
+    wrong = (torch.ones(*shape, 1), torch.ones(*shape[:-1], shape[-1] + 1), torch.full(shape, NAN))
+    return (3, "up", *wrong)
 
 
 def no_loss(*_: Any) -> Any:
     return None
 
 
-def loss_of_each(outputs: Tensor, target: Tensor) -> Tensor:
-    return (outputs - target).flatten(1).mean(1)
-
-
 def rounded(outputs: Tensor, target: Tensor) -> Tensor:
+    """Return a loss without a gradient."""
     return (outputs - target).round().argmax().double()
 
 
-def cut(outputs: Tensor, target: Tensor) -> Tensor:
-    return ((outputs - target).detach() ** 2).mean()
-
-
-class Broken(ValueError):
-    """What a function of the user's own raises: it comes through as it is."""
-
-
-def raising(*_: Any) -> Any:
-    raise Broken("mine")
-
-
-class Odd(nn.Module):
-    """A module with nothing to train."""
+class Untrainable(nn.Module):
+    """A module without parameters."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs
 
 
-MODULE = (None, 3, "net", lambda inputs: inputs, Odd(), nn.Linear(1, 1, dtype=torch.complex64), nn.Linear)
+MODULE = (None, 3, "net", lambda inputs: inputs, Untrainable(), nn.Linear(1, 1, dtype=torch.complex64))
+LOSS = (*NAME, no_loss, rounded, lambda outputs, targets: outputs.mean())
 REMEDY = re.compile(
     r"\b(expected|use|give|choose|pass|take|drop|make|run|set|attach|measure|call|log|pip install|freeze|define)\b"
 )
 
 
 class Hung(BaseException):
-    """A case that did not come back."""
+    """A case without an answer."""
 
 
 @contextmanager
-def no_hang(seconds: float = SECONDS) -> Iterator[None]:
-    """Interrupt what takes too long; where there are no alarms, as on Windows, pytest's time limit does."""
+def no_hang(seconds: float = CASE_LIMIT_S) -> Iterator[None]:
+    """Interrupt what takes too long; without alarms, as on Windows, pytest's time limit does."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
 
-    def rang(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise Hung(f"no answer within {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, rang)
+    before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
@@ -136,41 +107,43 @@ def no_hang(seconds: float = SECONDS) -> Iterator[None]:
 
 
 def fault(call: Callable[[], Any], argument: str, value: Any) -> str:
-    """What is wrong with the answer to a bad value; empty for a refusal that names argument, value and remedy."""
+    """Return what is wrong with the answer to a bad value; empty for a message with argument, value and remedy."""
     try:
         with no_hang():
             answer = call()
             if isinstance(answer, Iterator):
                 answer = list(answer)
     except (ValueError, TypeError, FileNotFoundError) as error:
-        words = str(error)
-        lacks = [] if re.search(rf"\b{re.escape(argument)}\b", words) else ["argument"]
-        if not REMEDY.search(words):
+        message = str(error)
+        lacks = [] if re.search(rf"\b{re.escape(argument)}\b", message) else ["argument"]
+        if not REMEDY.search(message):
             lacks.append("remedy")
-        if not told(value, words):
+        if not names_value(value, message):
             lacks.append("value")
-        return f"{value!r:.60}: no {', no '.join(lacks)} in {words!r:.300}" if lacks else ""
+        return f"{value!r:.60}: no {', no '.join(lacks)} in {message!r:.300}" if lacks else ""
     except BaseException as error:
         return f"{value!r:.60}: {type(error).__name__}: {error!s:.200}"
     return f"{value!r:.60}: taken, {answer!r:.100}"
 
 
-def told(value: Any, words: str) -> bool:
-    """Whether a message tells a value: as it is written, or its kind or shape, or of what is long what is wrong."""
-    if re.search(rf"\b{type(value).__name__}\b", words) or repr(value)[:20] in words:
+def names_value(value: Any, message: str) -> bool:
+    """Return whether a message names a value: as it is written, or its type or shape, or what is wrong with it."""
+    if re.search(rf"\b{type(value).__name__}\b", message) or repr(value)[:20] in message:
         return True
     if value is None or isinstance(value, str | int | float | complex):
-        return str(value) in words.split() or (str(value) in words and len(str(value)) > 3) or "has shape ()" in words
+        text = str(value)
+        return text in message.split() or (text in message and len(text) > 3) or "has shape ()" in message
     if isinstance(value, Tensor | np.ndarray):
         rows = len(value) if value.ndim else "()"
-        forms = [str(tuple(value.shape)), str(value.dtype), f" {rows} ", f"(1, {rows})", *AMISS]
+        forms = [str(tuple(value.shape)), str(value.dtype), f" {rows} ", f"(1, {rows})", *PROBLEMS]
         if "meta" not in repr(value) and np.prod(value.shape) == 1:
             forms += [f" {value.item():g} ", repr(value.ravel().tolist())]
-        return any(form in words for form in forms)
+        return any(form in message for form in forms)
     if isinstance(value, list | tuple):
-        return any(form in words for form in (f" {len(value)} ", *AMISS)) or any(told(part, words) for part in value)
-    return True  # a module, a function, a state: what it lacks or gives is in the remedy
+        found = any(form in message for form in (f" {len(value)} ", *PROBLEMS))
+        return found or any(names_value(part, message) for part in value)
+    return True  # of a module, a function or a state the remedy says what it lacks
 
 
-AMISS = ("NaN or infinity", "not symmetric", "is empty", "fits none", "shape (0,)", "itself", "one line")
-AMISS += ("no batches", "records", "classifier")
+PROBLEMS = ("NaN or infinity", "not symmetric", "is empty", "fits none", "shape (0,)", "itself", "one line")
+PROBLEMS += ("no batches", "records", "classifier")

@@ -153,7 +153,7 @@ def claim(
         A decorator for functions from `quick` (fewer and coarser scales, seconds instead of minutes) to a finding.
     """
     check_type("source", source, str, "the theorem, equation or figure")
-    check_float("order", order, "a number, as in the paper", lambda number: number > 0)
+    order = check_float("order", order, "a number, as in the paper", lambda number: number > 0)
     check_type("symbols", symbols, str, "symbols of the symbols page, separated by '; '")
     check_type("fails", fails, list, "a list of keyword arguments")
 
