@@ -200,7 +200,7 @@ BY_ANNOTATION: dict[str, tuple[Any, ...]] = {
     "nn.Module": bad.MODULE,
     "torch.amp.GradScaler | None": (3, "scale"),
     **dict.fromkeys(("Problem", "Plane", "Plot", "SpectralDensity", "Sweep", "LimitingFlow", "History"), bad.OBJECT),
-    **dict.fromkeys(("Directions", "Frame", "Paths", "Surroundings", "Eigenpairs | None"), bad.OBJECT),
+    **dict.fromkeys(("Frame", "Eigenpairs | None"), bad.OBJECT),
 }
 INDICES = (torch.zeros(2).long(), torch.zeros(1, 0).long(), torch.zeros(2, 3).long(), torch.tensor([[20]]))
 INDICES += (torch.tensor([[-1]]), torch.zeros(1, 3), torch.zeros(1, 1, dtype=torch.int64, device="meta"))
@@ -346,6 +346,7 @@ LEFT_OUT = {
     **dict.fromkeys(("problems.Quadratic", "problems.Valley", "problems.Attached"), "functions of that name make them"),
     "claims.Claim.measure": "`verify` calls it",
     "dynamics.Diverged": "an exception that the library raises",
+    "dynamics.rule": "its keyword arguments are the fields of a rule, which Python checks",
     "dynamics.Sweep.of": "how the library puts a sweep together",
     "dynamics.Run.set": "has the arguments of Settings, in test_using_a_run",
     "figures.figure": "plotly checks plain plotly JSON",
@@ -364,7 +365,7 @@ ANY_VALUE = {
     **{f"lab.{name}.take.name": "the name of the control, for the message" for name in TAKEN},
     **{f"figures.probe_figure.{name}": "the probe's" for name in ("densities", "rho", "budget", "changes")},
 }
-DRAWN_BY_PANELS = {f"figures.{name}_figure" for name in ("alignment", "lab", "paths", "sharpness")}
+DRAWN_BY_PANELS = {f"figures.{name}_figure" for name in ("lab",)}
 SAID = {"lab.quiz.name": "quiz", "lab.Lab.preset.name": "preset"} | {f"lab.{name}.take.value": "a" for name in TAKEN}
 
 

@@ -84,19 +84,34 @@ def test_the_installed_wheel_answers_and_carries_its_notebooks(wheel, tmp_path):
     assert found.stdout.split() == [str(site / "samviz" / "problems" / "__init__.py"), "1797"], found.stderr
 
 
-def pins():
-    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    return [Requirement(line) for line in lines if line]
+def pins(name="constraints.txt"):
+    """Return the version of each package that a file of constraints pins."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    found = [(canonicalize_name(package), version) for package, version in (line.split("==") for line in lines if line)]
+    assert len(found) == len(dict(found))
+    return dict(found)
 
 
-def test_each_constraint_is_a_plain_pin():
-    for pin in pins():
-        (only,) = pin.specifier
-        assert only.operator == "=="
-        assert pin.url is None
-        assert Version(only.version).local is None
-    names = [canonicalize_name(pin.name) for pin in pins()]
-    assert len(names) == len(set(names))
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-min.txt", "constraints-colab.txt"])
+def test_each_constraint_is_a_plain_pin(name):
+    assert all(Version(version).local is None for version in pins(name).values())
+
+
+def test_the_oldest_stack_is_the_lower_bounds_and_nothing_else():
+    bounds = {}
+    for each in [*CORE, *EXTRAS["lab"]]:
+        (only,) = each.specifier
+        assert only.operator == ">="
+        bounds[each.name] = max(Version(only.version), bounds.get(each.name, Version("0")))
+    assert {name: Version(version) for name, version in pins("constraints-min.txt").items()} == bounds
+
+
+def test_installing_on_colab_keeps_colabs_stack():
+    colab = {"torch": "2.11.0", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9.21"}
+    colab |= {"ipykernel": "6.17.1", "ipython": "7.34.0"}
+    found = pins("constraints-colab.txt")
+    assert {name: found[name] for name in colab} == colab
+    assert [str(each) for each in CORE if found[each.name] not in each.specifier] == []
 
 
 def installed_by_make():
@@ -107,10 +122,9 @@ def installed_by_make():
 
 
 def test_what_make_installs_is_pinned_to_what_is_tested():
-    pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins()}
     wrong = []
     for requirement in installed_by_make():
-        pin = pinned.get(canonicalize_name(requirement.name))
+        pin = pins().get(canonicalize_name(requirement.name))
         found = Version(importlib.metadata.version(requirement.name)).public
         if pin != found or pin not in requirement.specifier:
             wrong.append(f"{requirement}: constraints.txt pins {pin}, and {found} is installed")

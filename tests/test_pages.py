@@ -1,4 +1,4 @@
-"""The pages of reference: links lead somewhere, code runs as shown, names exist, and no public name is left out."""
+"""On the pages, links and names exist, code prints what is shown, citations are correct, and no public name is missing."""
 
 import ast
 import inspect
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks" / "pages"
 PAGES = sorted(FOLDER.glob("*.md"))
 REFERENCE = ("glossary", "numerics", "symbols")  # whose every word in code type is one of samviz
-ROOMS = ("problems", "geometry", "dynamics", "claims", "figures", "optim", "probe")
+SUBPACKAGES = ("problems", "geometry", "dynamics", "claims", "figures", "optim", "probe")
 FRAMEWORKS = ("lightning", "transformers")  # that samviz does not need; their blocks run where they are installed
 of_each = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
@@ -100,35 +100,35 @@ def unresolved(code, module):
     first, *rest = ast.unparse(node.func if isinstance(node, ast.Call) else node).split(".")
     if not hasattr(module, first):
         return [f"no {first}"]
-    thing = getattr(module, first)
-    if getattr(thing, "__module__", module.__name__) != module.__name__:
-        return [f"{first} is defined in {thing.__module__}"]
-    if not set(rest) <= held(thing):
+    found = getattr(module, first)
+    if getattr(found, "__module__", module.__name__) != module.__name__:
+        return [f"{first} is defined in {found.__module__}"]
+    if not set(rest) <= attributes(found):
         return [f"{first} has no {'.'.join(rest)}"]
-    return [f"{first} takes no {k}" for k in keywords if k not in inspect.signature(thing).parameters]
+    return [f"{first} takes no {k}" for k in keywords if k not in inspect.signature(found).parameters]
 
 
-def held(thing):
-    """What a class holds, fields without a value as well; nothing for what is no class."""
-    if not inspect.isclass(thing):
+def attributes(found):
+    """Return the attributes of a class, also those without a value; none for other objects."""
+    if not inspect.isclass(found):
         return set()
-    return {*dir(thing)} | {name for each in thing.__mro__ for name in vars(each).get("__annotations__", {})}
+    return {*dir(found)} | {name for each in found.__mro__ for name in vars(each).get("__annotations__", {})}
 
 
 @cache
 def public():
-    """All public names of the rooms, with what they stand for."""
-    modules = [import_module(f"samviz.{room}") for room in ROOMS]
+    """Return all public objects of the subpackages by name."""
+    modules = [import_module(f"samviz.{name}") for name in SUBPACKAGES]
     return {name: getattr(module, name) for module in modules for name in module.__all__}
 
 
 @cache
 def vocabulary():
-    """All words that a reader may meet: public names, what their classes hold, what functions take; claims."""
-    words = {*ROOMS, *CLAIMS, *public()}
-    for thing in public().values():
-        words |= held(thing)
-        for function in [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]:
+    """Return all names of public objects, their attributes and arguments, and of the claims."""
+    words = {*SUBPACKAGES, *CLAIMS, *public()}
+    for found in public().values():
+        words |= attributes(found)
+        for function in [found, *vars(found).values()] if inspect.isclass(found) else [found]:
             words |= {*inspect.signature(function).parameters} if inspect.isfunction(function) else set()
     return words
 
@@ -136,25 +136,25 @@ def vocabulary():
 def dotted(name):
     """Whether samviz.a.b leads to something."""
     parts = name.split(".")
-    thing = import_module("samviz")
+    found = import_module("samviz")
     for at, part in enumerate(parts[1:], start=2):
-        if isinstance(thing, ModuleType) and not hasattr(thing, part) and find_spec(".".join(parts[:at])):
+        if isinstance(found, ModuleType) and not hasattr(found, part) and find_spec(".".join(parts[:at])):
             import_module(".".join(parts[:at]))
-        if not hasattr(thing, part):
+        if not hasattr(found, part):
             return False
-        thing = getattr(thing, part)
+        found = getattr(found, part)
     return True
 
 
 def name_faults(text, strict):
     """Names of samviz in code type that do not exist; if strict, any names that are not samviz's."""
     for code in CODE.findall(LINK.sub("", prose(text))):  # `link_faults` looks at those in links
-        told = re.match(r"[A-Za-z_][\w.]*+(?! )", code)
+        matched = re.match(r"[A-Za-z_][\w.]*+(?! )", code)
         if re.fullmatch(r"samviz(\.\w+)+", code):
             known = dotted(code)
-        elif strict and told:
-            first, *rest = told[0].split(".")
-            known = {*rest} <= held(public()[first]) if rest and first in public() else first in vocabulary()
+        elif strict and matched:
+            first, *rest = matched[0].split(".")
+            known = {*rest} <= attributes(public()[first]) if rest and first in public() else first in vocabulary()
         else:
             known = True
         if not known:

@@ -1,4 +1,4 @@
-"""The places where the notebooks run: what is installed there, and what is shown where no widget comes up."""
+"""What notebooks show where no widget comes up, what their first cell installs, and what their kernel may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 
 import jupytext
@@ -16,48 +15,14 @@ import kernel_loop
 import nbformat
 import plotly.graph_objects as go
 import pytest
+from fresh import ROOT
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML, Image
 from kernel_loop import in_kernel
-from packaging.requirements import Requirement
-from packaging.version import Version
 
 from samviz.lab import display
 
-ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CORE = [Requirement(each) for each in PYPROJECT["project"]["dependencies"]]
-LAB = [Requirement(each) for each in PYPROJECT["project"]["optional-dependencies"]["lab"]]
-COLAB = {"torch": "2.11.0", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9.21"}
-COLAB |= {"ipykernel": "6.17.1", "ipython": "7.34.0"}
-
-
-def pins(name):
-    """Version by package, of a file of constraints."""
-    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
-    return dict(line.split("==") for line in lines if line)
-
-
-def bound(requirement):
-    """The lowest version that a requirement allows."""
-    (only,) = requirement.specifier
-    assert only.operator == ">="
-    return Version(only.version)
-
-
-def test_the_oldest_stack_is_the_lower_bounds_and_nothing_else():
-    lowest = {each.name: max(bound(other) for other in [*CORE, *LAB] if other.name == each.name) for each in CORE + LAB}
-    assert {name: Version(version) for name, version in pins("constraints-min.txt").items()} == lowest
-
-
-def test_the_stack_of_colab_is_colabs():
-    found = pins("constraints-colab.txt")
-    assert {name: found[name] for name in COLAB} == COLAB
-
-
-@pytest.mark.parametrize("requirement", CORE, ids=str)
-def test_installing_leaves_colabs_stack_as_it_is(requirement):
-    assert pins("constraints-colab.txt")[requirement.name] in requirement.specifier
 
 
 # the first cell of each notebook
@@ -70,23 +35,18 @@ def first_cell(path):
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 
 
-def test_all_notebooks_begin_with_the_same_cell():
-    assert len({first_cell(path) for path in NOTEBOOKS}) == 1
-
-
 def run_first_cell():
-    """Run it in a shell whose %pip writes down what it is told."""
-    shell, told = InteractiveShell(), []
-    shell.register_magic_function(told.append, magic_name="pip")
-    shell.run_cell(first_cell(NOTEBOOKS[0])).raise_error()
-    return told
+    """Run it in a shell and return the arguments of %pip; it is the same in all notebooks."""
+    (cell,) = {first_cell(path) for path in NOTEBOOKS}
+    shell, commands = InteractiveShell(), []
+    shell.register_magic_function(commands.append, magic_name="pip")
+    shell.run_cell(cell).raise_error()
+    return commands
 
 
 def test_the_first_cell_installs_on_colab(colab, capsys):
-    (told,) = run_first_cell()
-    *options, source = told.split()
-    assert options == ["install", "--quiet"]
-    assert source == f"git+https://github.com/{PYPROJECT['tool']['samviz']['repository']}"
+    repository = PYPROJECT["tool"]["samviz"]["repository"]
+    assert run_first_cell() == [f"install --quiet git+https://github.com/{repository}"]
     assert "is installed" in capsys.readouterr().out
 
 
@@ -100,10 +60,10 @@ def test_the_first_cell_does_nothing_elsewhere(capsys):
 
 @pytest.fixture
 def colab(monkeypatch):
-    """Modules under Colab's names; what its widget manager was asked is in `asked`."""
+    """Modules under Colab's names; the calls of its widget manager are in `calls`."""
     package, output = ModuleType("google.colab"), ModuleType("google.colab.output")
-    output.asked = []
-    output.enable_custom_widget_manager = lambda: output.asked.append("enable")
+    output.calls = []
+    output.enable_custom_widget_manager = lambda: output.calls.append("enable")
     for module in (ModuleType("google"), package, output):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.delenv("SAMVIZ_STATIC", raising=False)
@@ -126,7 +86,7 @@ class Screen:
     """Stands for what `display` writes to: everything shown, and the place whose content changes."""
 
     def __init__(self, monkeypatch):
-        self.shown, self.beside, self.shell = [], [], Shell()
+        self.shown, self.pictures, self.shell = [], [], Shell()
         monkeypatch.setattr("IPython.display.display", self.display)
         monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: self.shell)
         monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.05)
@@ -139,7 +99,7 @@ class Screen:
 
     def update(self, what):
         assert isinstance(what, HTML)
-        self.beside.append(what.data)
+        self.pictures.append(what.data)
 
 
 @pytest.fixture
@@ -155,11 +115,11 @@ def a_picture():
 until = partial(kernel_loop.until, seconds=30)
 
 
-def test_colab_is_told_to_load_widgets_before_the_first_is_shown(colab, screen, monkeypatch):
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: colab.asked.append("display"))
+def test_widgets_are_enabled_on_colab_before_the_first_is_shown(colab, screen, monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: colab.calls.append("display"))
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: None)
     display.display_widget(View(), a_picture)
-    assert colab.asked == ["enable", "display"]
+    assert colab.calls == ["enable", "display"]
 
 
 def test_colab_is_interactive_and_its_picture_is_plotly_itself(colab, monkeypatch, capsys):
@@ -174,12 +134,12 @@ def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
         view = View()
         display.display_widget(view, a_picture)
         assert screen.shown == [view]
-        assert screen.beside == [""]
-        await until(lambda: len(screen.beside) == 2)
-        assert "no widget has come up" in screen.beside[1]
-        assert "the picture itself" in screen.beside[1]
+        assert screen.pictures == [""]
+        await until(lambda: len(screen.pictures) == 2)
+        assert "no widget has come up" in screen.pictures[1]
+        assert "the picture itself" in screen.pictures[1]
         view.acknowledged = True
-        await until(lambda: screen.beside[2:] == [""])
+        await until(lambda: screen.pictures[2:] == [""])
 
     in_kernel(story)
 
@@ -190,7 +150,7 @@ def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
         display.display_widget(view, lambda: pytest.fail("drawn"))
         view.acknowledged = True
         await until(lambda: not display._waiting)
-        assert screen.beside == [""]
+        assert screen.pictures == [""]
 
     in_kernel(story)
 
@@ -203,8 +163,8 @@ def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkey
         for _ in range(10):  # a long Run all: each cell ends before the patience does
             await asyncio.sleep(0.1)
             screen.shell.execution_count += 1
-        assert screen.beside == [""]
-        await until(lambda: len(screen.beside) == 2)
+        assert screen.pictures == [""]
+        await until(lambda: len(screen.pictures) == 2)
 
     in_kernel(story)
 
@@ -219,18 +179,18 @@ def test_where_the_widget_manager_is_refused_the_picture_says_why(colab, screen,
 
     async def story():
         display.display_widget(View(), a_picture)
-        await until(lambda: len(screen.beside) == 2)
-        assert "RuntimeError: not &lt;today&gt;" in screen.beside[1]
-        assert "the picture itself" in screen.beside[1]
+        await until(lambda: len(screen.pictures) == 2)
+        assert "RuntimeError: not &lt;today&gt;" in screen.pictures[1]
+        assert "the picture itself" in screen.pictures[1]
 
     in_kernel(story)
 
 
-def test_an_image_is_put_in_the_page_with_its_words(screen):
+def test_an_image_is_embedded_with_its_alternative_text(screen):
     async def story():
         display.display_widget(View(), lambda: Image(b"\x89PNG\r\n\x1a\n", format="png", alt='a "line"'))
-        await until(lambda: len(screen.beside) == 2)
-        assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.beside[1]
+        await until(lambda: len(screen.pictures) == 2)
+        assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.pictures[1]
 
     in_kernel(story)
 
@@ -247,9 +207,9 @@ def run_measured(folder, source, *limits):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
 
 
-def table(told):
+def table(result):
     """Seconds by the clock and of the processor, and MB, from what pytest printed."""
-    (line,) = [line.split() for line in told.stdout.splitlines() if line.startswith("small ")]
+    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("small ")]
     return [float(number) for number in line[1:]]
 
 
@@ -265,20 +225,20 @@ while time.process_time() < 3:
 @pytest.mark.slow
 def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
     """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
-    told = run_measured(tmp_path, WORK)
-    assert told.returncode == 0, told.stdout + told.stderr
-    clock, processor, megabytes = table(told)
+    result = run_measured(tmp_path, WORK)
+    assert result.returncode == 0, result.stdout + result.stderr
+    clock, processor, megabytes = table(result)
     assert 3 <= processor <= clock + 1
     assert 230 < megabytes < 500
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit", "words"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
+    ("limit", "message"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
 )
-def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, words):
+def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, message):
     """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
-    told = run_measured(tmp_path, WORK, *limit)
-    assert told.returncode == 1
-    assert f"small.ipynb: {table(told)[2 if 'MB' in words else 1]:.0f} " in told.stdout
-    assert words in told.stdout
+    result = run_measured(tmp_path, WORK, *limit)
+    assert result.returncode == 1
+    assert f"small.ipynb: {table(result)[2 if 'MB' in message else 1]:.0f} " in result.stdout
+    assert message in result.stdout

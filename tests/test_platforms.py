@@ -1,4 +1,4 @@
-"""What differs between Linux, macOS and Windows, as far as one machine can show it."""
+"""Simulate on one machine what differs between Linux, macOS and Windows."""
 
 import ast
 import shutil
@@ -19,16 +19,14 @@ from samviz.lab import Lab
 from samviz.probe import budget
 from samviz.problems import valley
 
-NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of no one code page, and what a shell would read
-TICK = 0.016  # seconds: of some clocks of Windows
-
-
+NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
+TICK_S = 0.016  # of some clocks of Windows
 SOURCES = sorted((ROOT / "samviz").rglob("*.py"))
 
 
 @cache
 def parsed(path):
-    """The syntax tree of a source."""
+    """Return the syntax tree of a source."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -36,17 +34,18 @@ def parsed(path):
 
 
 class Clock:
-    """Time that passes only when it is told to, seen in ticks of 16 ms."""
+    """A clock with ticks of 16 ms, whose exact time the test sets."""
 
     def __init__(self):
         self.exact = 1000.003
 
     def __call__(self):
-        return self.exact // TICK * TICK
+        return self.exact // TICK_S * TICK_S
 
 
-def test_a_training_that_no_tick_sees_pays_for_nothing(monkeypatch):
+def test_training_within_one_tick_affords_no_measurement(monkeypatch):
     monkeypatch.setattr(budget, "perf_counter", Clock())
+    assert budget.timed(lambda: None) == 0
     account = budget.Account(0.05, {"gradient": budget.Work(1, 1, 1e-3), "trace": budget.Work(2, 8, 1e-3)})
     for _ in range(3):
         account.train()
@@ -57,10 +56,7 @@ def test_a_training_that_no_tick_sees_pays_for_nothing(monkeypatch):
 
 
 def test_outside_the_widgets_only_clocks_without_coarse_ticks_are_read():
-    """Of monotonic() a probe could not tell a gradient from nothing, and would spend ten times its budget.
-
-    The processor's time has ticks, too, but `machine` reads it over many of them.
-    """
+    """With monotonic() a probe would measure no time for a gradient, and spend ten times its budget."""
     read = set()
     for path in SOURCES:
         for node in ast.walk(parsed(path)):
@@ -71,11 +67,6 @@ def test_outside_the_widgets_only_clocks_without_coarse_ticks_are_read():
             elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "time":
                 read.add(node.attr)
     assert read == {"perf_counter", "thread_time", "time"}  # the last is for the age of a file alone
-
-
-def test_an_action_that_no_tick_sees_takes_no_time(monkeypatch):
-    monkeypatch.setattr(budget, "perf_counter", Clock())
-    assert budget.timed(lambda: None) == 0
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

@@ -44,8 +44,9 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
     from samviz.dynamics import Sweep
 
     check_type("found", found, Sweep, "a Sweep of samviz.dynamics")
-    for name, index, count in (("rule", rule, len(found.rule)), ("batch_size", batch_size, len(found.batch_size))):
-        check_int(name, index, f"0 to {count - 1}", 0, count - 1)
+    rules, sizes = len(found.rule) - 1, len(found.batch_size) - 1
+    rule = check_int("rule", rule, f"0 to {rules}", 0, rules)
+    batch_size = check_int("batch_size", batch_size, f"0 to {sizes}", 0, sizes)
 
     def ordered(name: str) -> NDArray[Any]:
         """Return a result of the sweep (lrs, rhos, seeds), with increasing η and ρ."""
