@@ -346,6 +346,7 @@ LEFT_OUT = {
     **dict.fromkeys(("problems.Quadratic", "problems.Valley", "problems.Attached"), "functions of that name make them"),
     "claims.Claim.measure": "`verify` calls it",
     "dynamics.Diverged": "an exception that the library raises",
+    "dynamics.Rule.noise_count": "the engines call it",
     "dynamics.rule": "its keyword arguments are the fields of a rule, which Python checks",
     "dynamics.Sweep.of": "how the library puts a sweep together",
     "dynamics.Run.set": "has the arguments of Settings, in test_using_a_run",

@@ -113,7 +113,7 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "batch_size is 0; expected 1 to 20, the number of samples": lambda: run(batch_size=0),
     r"x0 has shape \(4,\); expected \(13,\) or \(runs, 13\)": lambda: run(x0=np.ones(4)),
     "dtype is torch.float16; expected torch.float64 or torch.float32": lambda: run(dtype=torch.float16),
-    "batch_size is 1 but this loss is no mean over samples": lambda: Run(FLAT, batch_size=1, device="cpu"),
+    "batch_size is 1 but this loss is not a mean over samples": lambda: Run(FLAT, batch_size=1, device="cpu"),
     "k is 0; expected 1 to 2": lambda: Run(FLAT, device="cpu").measure(k=0),
     "rho is -1.0; expected": lambda: Run(FLAT, device="cpu").set(rho=-1),
     "radius": lambda: Run(FLAT, device="cpu").set(radius=0.1),
