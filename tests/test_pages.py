@@ -1,4 +1,4 @@
-"""On the pages, links and names exist, code prints what is shown, citations are correct, and no public name is missing."""
+"""On the pages links and names exist, code prints what is shown, citations are correct, and the glossary is sorted."""
 
 import ast
 import inspect

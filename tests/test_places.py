@@ -234,7 +234,8 @@ def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit", "message"), [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")]
+    ("limit", "message"),
+    [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")],
 )
 def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, message):
     """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
