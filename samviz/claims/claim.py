@@ -96,10 +96,13 @@ class Claim:
         Returns:
             The finding, with the arguments of the recorded calls and the scales of the figure as its settings.
         """
-        _calls.clear()
-        finding = self.find(quick, **changes)
+        _calls.append([])
+        try:
+            finding = self.find(quick, **changes)
+        finally:
+            calls = _calls.pop()
         scales = np.unique(np.concatenate([curve.x for curve in finding.plot.curves]))
-        return replace(finding, settings=_settings() | {finding.plot.x_label: _plain(scales)})
+        return replace(finding, settings=_settings(calls) | {finding.plot.x_label: _plain(scales)})
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Verdict:
 
 
 CLAIMS: dict[str, Claim] = {}
-_calls: list[tuple[str, dict[str, Any], Any]] = []  # function, arguments and result of each recorded call
+_calls: list[list[tuple[str, dict[str, Any], Any]]] = []  # of a running claim: function, arguments, result of each call
 
 
 def claim(
@@ -213,17 +216,18 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         result = function(*args, **options)
-        arguments = dict(signature.bind(*args, **options).arguments)
-        _calls.append((function.__name__, arguments | arguments.pop("options", {}), result))
+        if _calls:
+            arguments = dict(signature.bind(*args, **options).arguments)
+            _calls[-1].append((function.__name__, arguments | arguments.pop("options", {}), result))
         return result
 
     return call
 
 
-def _settings() -> dict[str, dict[str, Any]]:
+def _settings(calls: Sequence[tuple[str, dict[str, Any], Any]]) -> dict[str, dict[str, Any]]:
     """Return the distinct values of each argument of the recorded calls, by function and argument."""
     values: dict[str, dict[str, list[Any]]] = {}
-    for name, arguments, result in _calls:
+    for name, arguments, result in calls:
         steps = {"steps": result.steps} if isinstance(result, Run) else {}
         for argument, value in (arguments | steps).items():
             known = values.setdefault(name, {}).setdefault(argument, [])
