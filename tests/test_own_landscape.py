@@ -242,7 +242,7 @@ def test_a_model_in_single_precision_agrees_with_double():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"directions": "pca"}, r"checkpoints holds 0; expected 2 or more beside the model"),
+        ({"directions": "pca"}, r"checkpoints holds 0; expected 2 or more in addition to the model"),
         ({"directions": "pca", "checkpoints": ["first"]}, r"checkpoints holds 1; expected 2 or more"),
         ({"directions": "pca", "checkpoints": ["last", "last"]}, r"span no plane"),
         ({"directions": ["first", "last"]}, r"lie on one line"),

@@ -93,7 +93,7 @@ def test_labels_at_the_same_height_do_not_overlap(three):
     assert np.diff(heights).min() > 0.1 * (high - low)
     assert low <= heights[0]
     assert heights[-1] <= high
-    assert len({traces[f"{name} end", "y"]["x"][0] for name in names}) == 4  # whiskers beside each other
+    assert len({traces[f"{name} end", "y"]["x"][0] for name in names}) == 4  # the whiskers do not overlap
 
 
 def test_records_of_different_steps_are_refused():

@@ -104,7 +104,7 @@ class SpectralDensity:
             raise TypeError(f"f is {f!r:.200}; expected a function of an array of eigenvalues")
         values = f(self.nodes)
         if np.shape(values) != self.nodes.shape:
-            raise ValueError(f"f returned {values!r:.200}; expected f(λ) of each, {self.nodes.shape} as it was given")
+            raise ValueError(f"f returned {values!r:.200}; expected f(λ) of each λ, shape {self.nodes.shape}")
         return self._mean(self.dim * (self.weights * values).sum(2))
 
     @property
@@ -236,7 +236,7 @@ def lanczos(
     basis = start.new_zeros(runs * k, m + steps, dim)
     basis[:, :m] = excluded.repeat_interleave(k, 0)
     alpha, beta = start.new_zeros(2, runs * k, steps + 1)
-    size = alpha[:, 0].clone()  # the operator's norm as far as it is known; 0 at first
+    size = alpha[:, 0].clone()  # a lower bound of the norm of the operator; 0 at first
     rest = start.reshape(runs * k, 1, dim)
     for step in range(steps + 1):
         old = basis[:, : m + step]

@@ -360,10 +360,8 @@ def landscape_of(
     training = _read_all("checkpoints", checkpoints, problem)
     positions = torch.stack([*(position for _, position in training), x])
     if kind == "pca" and len(training) < 2:
-        raise ValueError(
-            f"checkpoints holds {len(training)}; expected 2 or more beside the model for directions='pca', or choose "
-            f"another of {', '.join(map(repr, KINDS))}"
-        )
+        expected = "2 or more in addition to the model for directions='pca', or choose 'random' or 'hessian'"
+        raise ValueError(f"checkpoints holds {len(training)}; expected {expected}")
     if kind == "through":
         plane = plane_through(x, *(position for _, position in ends))
     elif kind == "pca":
