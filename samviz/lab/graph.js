@@ -18,12 +18,10 @@ const library = (window.samvizPlotly ??= {});
 
 async function load(gzip) {
   const source = await new Response(new Blob([gzip]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  const wrapped = [ // in a module: the page's AMD `define` and another plotly on it are neither used nor replaced
-    "const before = window.Plotly, module = { exports: {} }, exports = module.exports, define = undefined;",
-    source,
-    "window.Plotly = before; export default module.exports.Plotly ?? module.exports;",
-  ];
-  const url = URL.createObjectURL(new Blob([wrapped.join("\n")], { type: "text/javascript" }));
+  // In a module, the page's AMD `define` and another plotly on the page are neither used nor replaced.
+  const start = "const before = window.Plotly, module = { exports: {} }, exports = module.exports, define = undefined;\n";
+  const end = "\nwindow.Plotly = before; export default module.exports.Plotly ?? module.exports;";
+  const url = URL.createObjectURL(new Blob([start, source, end], { type: "text/javascript" }));
   try { return (await import(url)).default; } finally { URL.revokeObjectURL(url); }
 }
 
@@ -131,8 +129,8 @@ function createParts({ model }, what, changed = () => {}) {
   const send = (message) => {
     try { model.send(message); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
   };
-  // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent again
-  // with the next message, or after a while: a message may be lost with its connection.
+  // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent
+  // again with the next message, or after a while, because a message may be lost with its connection.
   const view = nextId();
   let unconfirmed = {}, changes = 0, sent = 0, frame = 0, timer = 0;
   const sendValues = (delay = 2000) => {

@@ -115,8 +115,8 @@ class Session:
     def frame(self, steps: int, *, live: bool = False) -> Iterator[Progress]:
         """Take the steps of one frame, measure, and slice the loss if the slice is out of date.
 
-        A live frame works in pieces, and it leaves the measurement out until as much time has passed as the last one
-        took. What is recorded then depends on the clock.
+        A live frame omits the measurement until as much time has passed as the last one took: its record depends on
+        the clock.
         """
         yield from self.advance(steps, live=live)
         yield from self.look(live=live)
@@ -206,11 +206,9 @@ class Session:
         return torch.cat(tuple(self.run.trail)) if self.plane == "hessian" else self.path
 
     def _out_of_date(self, now: float) -> bool:
-        """Return whether the slice no longer shows the run.
+        """Return whether the slice no longer shows the trail and the valley floor, or the eigenvectors have turned.
 
-        Another plane is wanted, the trail is out of view or too small in it, the valley floor has moved off the plane,
-        or the eigenvectors have turned. Slicing takes at most a fifth of the time, or half of it while the trail is out
-        of view.
+        Slicing takes at most a fifth of the time, or half of it while the trail is out of view.
         """
         if self._slice_wanted:
             return True

@@ -145,16 +145,10 @@ class PlotWidget(Widget):
         return self._ack > 0
 
     def show(self, figure: dict[str, Any], can_acknowledge: bool = True) -> None:
-        """Send a figure to every browser that shows this widget, now or as soon as one is ready.
+        """Send a figure, plotly JSON with numpy arrays, to every browser, now or as soon as one is ready.
 
-        Args:
-            figure: plotly JSON, in which 1-D and 2-D numpy arrays may occur. An array object of the last figure is not
-                sent again, so do not write into an array that was shown. Non-finite numbers become gaps.
-            can_acknowledge: False while a cell computes, so that no acknowledgement is received. Then a figure is sent
-                all the same, at most every half second.
-
-        Raises:
-            TypeError: if an array does not hold real numbers.
+        Do not write into an array that was shown: an array object of the last figure is not sent again. While a cell
+        computes, the browser cannot acknowledge frames, and figures are sent without it, at most every half second.
         """
         with self._lock:
             arrays: Arrays = {}
