@@ -1,4 +1,4 @@
-"""Twice is the same: the numbers of a run to the last bit, and the files that are released."""
+"""The numbers of a run and the released files are the same bit for bit in two attempts."""
 
 import os
 import tarfile
@@ -31,7 +31,7 @@ print(total.hexdigest())
 """
 
 
-def told(*arguments, **options):
+def output_of(*arguments, **options):
     result = python(*arguments, **options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     return result.stdout
@@ -39,18 +39,18 @@ def told(*arguments, **options):
 
 def test_two_processes_give_the_same_bits():
     """Slow: it starts two interpreters, since within one process the order of sets and dicts would stay the same."""
-    first, second = (told("-c", NUMBERS, env={"PYTHONHASHSEED": seed}) for seed in "12")
+    first, second = (output_of("-c", NUMBERS, env={"PYTHONHASHSEED": seed}) for seed in "12")
     assert first == second
 
 
 def build(tree, into):
-    told("-m", "hatchling", "build", "-d", into, "-t", "sdist", "-t", "wheel", cwd=tree)
+    output_of("-m", "hatchling", "build", "-d", into, "-t", "sdist", "-t", "wheel", cwd=tree)
     return {path.suffix: path for path in into.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """Wheel and sdist of the tree, and both again of the unpacked sdist, in another place and at another time."""
+    """Build wheel and sdist of the tree, and both of the unpacked sdist, in a different folder and at a different time."""
     folder = tmp_path_factory.mktemp("released")
     first = build(ROOT, folder / "first")
     with tarfile.open(first[".gz"]) as packed:
@@ -70,7 +70,7 @@ def test_the_same_tree_gives_the_same_file(released, suffix):
 
 
 @pytest.mark.slow
-def test_the_sdist_carries_what_its_tests_need(released):
+def test_the_sdist_contains_what_its_tests_need(released):
     with tarfile.open(released[0][".gz"]) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
     assert {"README.md", "LICENSE", "Makefile", "constraints.txt", "environment.yml", "tests/conftest.py"} <= names

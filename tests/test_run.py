@@ -1,4 +1,4 @@
-"""The run: its loop, its record, resuming, steering, many at once, and how it ends when it diverges."""
+"""A run: its steps, its history, changes of settings, resuming, several runs at once, and divergence."""
 
 import io
 from dataclasses import replace
@@ -36,7 +36,7 @@ def test_the_seed_decides_the_start_and_the_samples():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_each_step_sees_the_samples_drawn_for_it(batch_size):
+def test_each_step_uses_the_samples_drawn_for_it(batch_size):
     """130 steps, over two ends of a block of 64."""
     run = sine(batch_size=batch_size, seed=9)
     x = run.x
@@ -54,29 +54,21 @@ def test_the_start_is_copied():
     assert run.x.tolist() == [[1.0, 1.0]]
 
 
-def test_a_full_batch_may_be_said_by_its_size():
-    full, counted = sine(), sine(batch_size=20)
-    full.step(10)
-    counted.step(10)
-    assert torch.equal(full.x, counted.x)
-    assert counted.settings.batch_size is None
-
-
 def test_the_trail_keeps_the_latest_iterates():
     run = sine(trail=4)
-    seen = [run.x]
+    iterates = [run.x]
     for _ in range(6):
         run.step()
-        seen.append(run.x)
+        iterates.append(run.x)
     assert len(run.trail) == 4
-    assert all(torch.equal(a, b) for a, b in zip(run.trail, seen[-4:]))
+    assert all(torch.equal(a, b) for a, b in zip(run.trail, iterates[-4:]))
     assert len(sine().trail) == 0
 
 
 # where and how precisely
 
 
-def test_auto_is_cuda_where_there_is_one():
+def test_auto_is_cuda_if_available():
     run = Run(quadratic([2.0, 1.0]))
     assert run.x.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert run.x.dtype == torch.float64
@@ -96,17 +88,17 @@ def test_single_precision():
 @pytest.mark.parametrize("batch_size", [None, 1])
 @pytest.mark.parametrize("rule", ["sam", "average", "random", "label_noise"])
 def test_cuda_gives_the_same_numbers(rule, batch_size):
-    here, there = (sine(rule=rule, batch_size=batch_size, device=device) for device in ("cpu", "cuda"))
-    for run in (here, there):
+    on_cpu, on_gpu = (sine(rule=rule, batch_size=batch_size, device=device) for device in ("cpu", "cuda"))
+    for run in (on_cpu, on_gpu):
         run.step(50)
         run.measure()
-    torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose(there.history["eigenvalues"], here.history["eigenvalues"], rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(on_gpu.x.cpu(), on_cpu.x, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(on_gpu.history["eigenvalues"], on_cpu.history["eigenvalues"], rtol=1e-7, atol=1e-9)
     resumed = sine(batch_size=batch_size)
-    resumed.load_state_dict(there.state_dict())
+    resumed.load_state_dict(on_gpu.state_dict())
     resumed.step(10)
-    there.step(10)
-    torch.testing.assert_close(there.x.cpu(), resumed.x, rtol=1e-9, atol=1e-11)
+    on_gpu.step(10)
+    torch.testing.assert_close(on_gpu.x.cpu(), resumed.x, rtol=1e-9, atol=1e-11)
 
 
 # measuring
@@ -158,7 +150,7 @@ def test_what_may_be_left_out():
 
 
 @pytest.mark.parametrize("dim", [8, 600])
-def test_a_top_eigenspace_wider_than_what_is_shown_is_seen_whole(dim):
+def test_all_of_a_top_eigenspace_larger_than_k_is_measured(dim):
     """Five eigenvalues within 5 % of λ₁, three shown: the gradient lies in their span, and half of it beyond three."""
     spectrum = np.concatenate([[5.0, 4.99, 4.98, 4.97, 4.96], np.linspace(0, 1, dim - 5)])
     x0 = np.zeros(dim)
@@ -216,20 +208,12 @@ def test_changes_are_recorded_once():
     run.set(lr=0.01)
     assert [(step, s.lr, s.rho) for step, s in run.changes] == [(0, 0.1, 0.05), (5, 0.1, 0.3), (10, 0.01, 0.3)]
     assert run.changes[0][1] is first
-
-
-def test_a_change_taken_back_at_once_is_no_change():
-    run = sine()
-    run.step(5)
-    run.set(rho=0.2)
-    run.set(rho=0.05)
-    assert [step for step, _ in run.changes] == [0]
-
-
-def test_a_change_before_the_first_step_is_the_start():
-    run = sine()
-    run.set(rho=0.2)
-    assert [(step, s.rho) for step, s in run.changes] == [(0, 0.2)]
+    again = sine()
+    again.set(rho=0.2)  # before the first step: the start
+    again.step(5)
+    again.set(rho=0.3)
+    again.set(rho=0.2)  # taken back at once: no change
+    assert [(step, s.rho) for step, s in again.changes] == [(0, 0.2)]
 
 
 # saving and resuming
@@ -265,7 +249,7 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     assert len(resumed.history) == 3
 
 
-def test_every_fiftieth_measurement_starts_cold_and_finds_an_eigenvalue_that_warm_ones_never_see():
+def test_every_fiftieth_measurement_starts_cold_and_finds_an_eigenvalue_that_warm_ones_miss():
     """Also when the run was resumed in between, where the numbers are the same bit for bit."""
     problem = quadratic(np.linspace(-100, 1, 520))
     run, resumed = (Run(problem, "gd", lr=1e-9, x0=np.ones(520), device="cpu") for _ in range(2))
@@ -296,12 +280,12 @@ def test_a_state_is_plain_data():
         return value is None or type(value) in (int, float, str, bool, torch.Tensor)
 
     for run in (sine(batch_size=2, trail=3), sine(lr=(0.1, 0.05), x0=torch.full((2, 61), 0.1))):
-        run.step(np.int64(5))  # counts as a Python integer from here on
+        run.step(np.int64(5))  # counts as a Python integer from on_cpu on
         run.measure(k=np.int64(2))
         assert plain(run.state_dict())
 
 
-def test_a_resumed_history_holds_numpy_values_as_before():
+def test_a_resumed_history_contains_the_same_numpy_values():
     run = sine()
     run.measure()
     resumed = sine()
@@ -314,6 +298,7 @@ def test_a_resumed_history_holds_numpy_values_as_before():
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
+        ("x", torch.ones(1, 2), r"state\['x'\] has shape"),
         ("steps", -5, r"state\['steps'\] is -5; expected 0 or more steps"),
         ("steps", 2.5, r"state\['steps'\] is 2\.5; expected an integer"),
         ("seeds", (0, 1), r"state\['seeds'\] has 2 values for 1 runs"),
@@ -324,7 +309,7 @@ def test_a_resumed_history_holds_numpy_values_as_before():
         ("diverged_at", torch.zeros(3), r"state\['diverged_at'\] has shape \(3,\); expected \(1,\)"),
     ],
 )
-def test_a_state_with_numbers_that_no_run_has_is_refused(name, value, words):
+def test_an_invalid_state_is_refused_and_changes_nothing(name, value, words):
     run = sine()
     run.step(5)
     before = run.x.clone()
@@ -351,16 +336,6 @@ def test_a_state_is_a_copy():
     assert torch.equal(run.x, other.x)
 
 
-def test_a_state_of_another_problem_leaves_the_run_as_it_was():
-    run = sine()
-    run.step(5)
-    before = run.x.clone()
-    with pytest.raises(ValueError, match=r"state\['x'\] has shape"):
-        run.load_state_dict(Run(quadratic([2.0, 1.0]), device="cpu").state_dict())
-    assert torch.equal(run.x, before)
-    assert run.steps == 5
-
-
 def test_a_diverged_run_stays_diverged_when_resumed():
     run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
     with pytest.raises(Diverged):
@@ -371,7 +346,7 @@ def test_a_diverged_run_stays_diverged_when_resumed():
         other.step()
 
 
-def test_a_resumed_run_that_diverges_at_once_goes_back_to_the_iterate_before_the_state():
+def test_a_resumed_run_that_diverges_at_once_returns_to_the_iterate_before_the_state():
     def fresh(start):
         return Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=start, device="cpu")
 
@@ -399,7 +374,7 @@ def test_runs_draw_with_successive_seeds():
     assert len(set(together.x[:, 0].tolist())) == 3
 
 
-def test_the_record_of_several_runs():
+def test_the_history_of_several_runs():
     x0 = torch.stack([mlp([1, 6, 6, 1]).initial(r) for r in range(3)])
     run = sine(x0=x0, lr=(0.1, 0.05, 0.02))
     for _ in range(2):
@@ -431,7 +406,7 @@ def test_one_run_given_as_a_batch_keeps_its_axis():
 
 
 @pytest.mark.parametrize("measured", [0, 1])
-def test_divergence_is_told_with_step_and_broken_bound(measured):
+def test_the_error_of_a_divergence_names_the_step_and_the_bound(measured):
     run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
     for _ in range(measured):
         run.measure()
@@ -465,7 +440,7 @@ def test_a_diverged_run_stays_at_its_last_good_iterate(run):
     assert np.isfinite(row["eigenvalues"]).all()
 
 
-def test_the_others_go_on():
+def test_the_other_runs_continue():
     x0 = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
     run = Run(quadratic([3.0, 1.0]), "sam", lr=(0.1, 1.0, 0.2), rho=0.05, x0=x0, device="cpu", trail=2)
     run.measure()
@@ -480,28 +455,22 @@ def test_the_others_go_on():
     assert bool(run.x.isfinite().all())
     assert np.isfinite(row["loss"]).all()
     assert "> 2" in run.why_diverged(1)
+    run.set(lr=[1.0])
+    assert "> 2" in run.why_diverged(1)
     stuck = run.x[1].clone()
     run.step(5)
     assert torch.equal(run.x[1], stuck)
 
 
-def test_why_with_one_shared_learning_rate_given_as_a_sequence():
-    run = Run(quadratic([3.0, 1.0]), "gd", lr=[1.0], x0=np.ones((2, 2)), device="cpu")
-    run.measure()
-    with pytest.raises(Diverged):
-        run.step(100)
-    assert "> 2" in run.why_diverged(1)
-
-
 def test_a_device_without_float64_takes_the_same_steps():
     start = mlp([1, 4, 1]).initial()
-    wanted = Run(mlp([1, 4, 1]), lr=0.1, rho=0.05, x0=start, device="cpu")
-    wanted.step(5)
+    expected = Run(mlp([1, 4, 1]), lr=0.1, rho=0.05, x0=start, device="cpu")
+    expected.step(5)
     with NoFloat64():
         run = Run(mlp([1, 4, 1]), lr=0.1, rho=0.05, x0=start, device="mps")
         run.prepare()
         run.step(5)
         row = run.measure(2)
         x = run.x.cpu()
-    torch.testing.assert_close(x.double(), wanted.x, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(row["eigenvalues"], wanted.measure(2)["eigenvalues"], rtol=1e-3)
+    torch.testing.assert_close(x.double(), expected.x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(row["eigenvalues"], expected.measure(2)["eigenvalues"], rtol=1e-3)

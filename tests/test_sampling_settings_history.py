@@ -1,6 +1,6 @@
-"""What surrounds a run: which samples a step sees, its settings, and its record."""
+"""The samples and the noise of each step, the settings of a run, and its history."""
 
-import builtins
+import sys
 import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 from itertools import combinations
@@ -26,22 +26,16 @@ def chi_square(counts):
 # samples; the bounds are the 99.9 % points of chi-square with 19, 15, 19 and 5 degrees of freedom
 
 
-@pytest.mark.parametrize("seed", [0, 1, 12345])
-def test_single_samples_are_uniform(seed):
-    assert chi_square(np.bincount(draws(seed, 1, 20).ravel(), minlength=20)) < 43.8
-
-
 @pytest.mark.parametrize("seed", [0, 1])
-def test_successive_samples_are_independent(seed):
+def test_single_samples_are_uniform_and_independent(seed):
+    assert chi_square(np.bincount(draws(seed, 1, 20).ravel(), minlength=20)) < 43.8
     drawn = draws(seed, 1, 4).ravel()
-    pairs = drawn[:-1] * 4 + drawn[1:]
-    assert chi_square(np.bincount(pairs, minlength=16)) < 37.7
-    apart = drawn[:-BLOCK] * 4 + drawn[BLOCK:]  # and those of successive blocks
-    assert chi_square(np.bincount(apart, minlength=16)) < 37.7
+    for lag in (1, BLOCK):  # successive steps, and successive blocks
+        assert chi_square(np.bincount(drawn[:-lag] * 4 + drawn[lag:], minlength=16)) < 37.7
 
 
 @pytest.mark.parametrize("batch_size", [2, 7, 19, 20])
-def test_a_batch_holds_no_sample_twice_and_every_sample_equally_often(batch_size):
+def test_a_batch_contains_no_sample_twice_and_all_samples_equally_often(batch_size):
     drawn = draws(3, batch_size, 20)
     assert drawn.shape == (200 * BLOCK, batch_size)
     assert drawn.min() == 0
@@ -66,39 +60,27 @@ def test_a_draw_depends_on_its_arguments_alone():
     np.testing.assert_array_equal(batch_indices(7, 3, 2, 10), first)
 
 
-@pytest.fixture
-def cold():
-    """Empty caches of samples, before and after."""
+def allocated(batch_size, samples):
+    """Return the bytes that remain allocated after drawing the 40 blocks of a run with empty caches."""
     sampling._block_cache.cache_clear()
-    yield
-    sampling._block_cache.cache_clear()
-
-
-def grown(draw):
-    """Bytes that remain allocated after drawing the 40 blocks of a run."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for block in range(40):
-            draw(block)
+            batch_indices(0, block, batch_size, samples)
         return tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
+        sampling._block_cache.cache_clear()
 
 
-def test_kept_samples_take_the_memory_of_the_batches_alone(cold):
-    """Not that of the permutations of all 2,000 samples they are chosen from."""
-    assert grown(lambda block: batch_indices(0, block, 10, 2000)) < 2 * 40 * BLOCK * 10 * 8
-
-
-def test_kept_samples_of_large_batches_stay_below_a_number_of_bytes(cold, monkeypatch):
+def test_cached_samples_take_the_memory_of_the_batches_up_to_a_limit(monkeypatch):
+    """Not that of the permutations of all 2,000 samples from which the batches are chosen."""
+    assert allocated(10, 2000) < 2 * 40 * BLOCK * 10 * 8
     monkeypatch.setattr(sampling, "CACHE_BYTES", 2**20)
-    assert grown(lambda block: batch_indices(0, block, 200, 400)) < 1.1 * 2**20 < 40 * BLOCK * 200 * 8
-
-
-@pytest.mark.parametrize("batch_size", [1, 200])
-def test_a_block_is_drawn_once_for_successive_steps(cold, batch_size):
-    assert batch_indices(0, 5, batch_size, 400) is batch_indices(0, 5, batch_size, 400)
+    assert allocated(200, 400) < 1.1 * 2**20 < 40 * BLOCK * 200 * 8
+    for batch_size in (1, 200):  # a block is drawn once for successive steps
+        assert batch_indices(0, 5, batch_size, 400) is batch_indices(0, 5, batch_size, 400)
 
 
 @pytest.mark.parametrize("other", [(8, 3, 1, 1000), (7, 4, 1, 1000), (7, 3, 2, 1000)])
@@ -157,17 +139,11 @@ def test_settings_are_frozen_and_compared_by_value():
         settings.lr = 0.2
 
 
-@pytest.mark.parametrize("given", [1, np.int64(1), np.float32(1), np.array(1.0), torch.tensor(1.0)])
-def test_a_number_of_any_kind_becomes_a_float(given):
-    settings = Settings("gd", lr=given, rho=given)
-    assert type(settings.lr) is type(settings.rho) is float
-    assert settings.lr == 1.0
-
-
-def test_numbers_of_any_kind_become_floats():
-    settings = Settings(lr=(1, 2), batch_size=np.int32(4))
-    assert settings.lr == (1.0, 2.0)
-    assert all(type(value) is float for value in settings.lr)
+@pytest.mark.parametrize("number", [1, np.int64(1), np.float32(1), np.array(1.0), torch.tensor(1.0)])
+def test_numbers_of_any_kind_become_floats(number):
+    settings = Settings("gd", lr=number, rho=(number, 2), batch_size=np.int32(4))
+    assert (settings.lr, settings.rho) == (1.0, (1.0, 2.0))
+    assert {type(value) for value in (settings.lr, *settings.rho)} == {float}
     assert type(settings.batch_size) is int
 
 
@@ -182,7 +158,7 @@ def test_settings_fit_a_run():
         Settings("label_noise").fit(1, flat)
 
 
-def test_a_row_holds_every_setting():
+def test_a_row_contains_every_setting():
     row = Settings("usam", 0.2, 0.3, 4).row()
     assert row == {"rule": "usam", "lr": 0.2, "rho": 0.3, "batch_size": 4}
     assert Settings(**row) == Settings("usam", 0.2, 0.3, 4)
@@ -210,21 +186,16 @@ def test_columns_are_arrays():
 
 def test_rows_of_different_length_are_filled_with_nan():
     history = record(
-        {"step": 0, "values": np.array([3.0, 1.0]), "lr": 0.1},
-        {"step": 1, "values": np.array([3.0]), "lr": (0.1, 0.2)},
+        {"step": 0, "values": np.array([3.0, 1.0]), "lr": 0.1, "runs": np.ones((2, 1))},
+        {"step": 1, "values": np.array([3.0]), "lr": (0.1, 0.2), "runs": np.full((2, 2), 2.0)},
         {"step": 2, "values": np.array([4.0, 2.0, 1.0]), "lr": 0.3},
     )
     np.testing.assert_array_equal(history["values"], [[3, 1, np.nan], [3, np.nan, np.nan], [4, 2, 1]])
     np.testing.assert_array_equal(history["lr"], [[0.1, 0.1], [0.1, 0.2], [0.3, 0.3]])  # a number holds for every run
+    np.testing.assert_array_equal(history["runs"], [[[1, np.nan]] * 2, [[2, 2]] * 2, [[np.nan] * 2] * 2])
 
 
-def test_rows_of_several_runs_and_different_length():
-    history = record({"step": 0, "values": np.ones((2, 1))}, {"step": 1, "values": np.full((2, 3), 2.0)})
-    expected = [[[1, np.nan, np.nan]] * 2, [[2, 2, 2]] * 2]
-    np.testing.assert_array_equal(history["values"], expected)
-
-
-def test_a_column_that_some_rows_did_not_measure_is_nan_there():
+def test_a_column_is_nan_in_the_rows_that_lack_it():
     history = record(
         {"step": 0, "loss": 1.0, "rule": "sam"},
         {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
@@ -237,7 +208,7 @@ def test_a_column_that_some_rows_did_not_measure_is_nan_there():
     np.testing.assert_array_equal(history["converged"], [np.nan, 1, np.nan])
     first, second, third = history["rule"]
     assert (first, third) == ("sam", "gd")
-    assert np.isnan(second)  # the number, not the word "nan"
+    assert np.isnan(second)  # the number, not the string "nan"
     assert history.to_pandas()["rule"].isna().tolist() == [False, True, False]
     assert history.thinned(2)["loss"].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
 
@@ -247,7 +218,7 @@ def test_a_row_of_the_same_step_replaces_the_last_one():
     assert history["loss"].tolist() == [1.0, 3.0]
 
 
-def test_an_unknown_column_is_told_with_those_there_are():
+def test_the_error_for_an_unknown_column_names_those_that_exist():
     with pytest.raises(KeyError, match=r"no column 'los'.*step, loss"):
         record({"step": 0, "loss": 1.0})["los"]
     with pytest.raises(KeyError, match="no rows yet"):
@@ -255,7 +226,7 @@ def test_an_unknown_column_is_told_with_those_there_are():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 11, 39, 40, 41, 1000])
-def test_a_thinned_record(rows):
+def test_a_thinned_history(rows):
     history = record(*({"step": 3 * i} for i in range(rows)))
     thin = history.thinned(10)
     steps = thin["step"] // 3
@@ -268,7 +239,7 @@ def test_a_thinned_record(rows):
     assert len(history) == rows
 
 
-def test_a_growing_record_keeps_showing_the_same_rows():
+def test_a_growing_history_keeps_showing_the_same_rows():
     history = History()
     shown = set()
     for i in range(200):
@@ -278,7 +249,7 @@ def test_a_growing_record_keeps_showing_the_same_rows():
         shown = inner
 
 
-def test_nothing_is_an_empty_record():
+def test_an_empty_history():
     history = History()
     assert (len(history), history.columns, history.to_dict()) == (0, (), {})
     assert len(history.thinned(5)) == 0
@@ -296,14 +267,7 @@ def test_a_table_splits_columns_of_several_numbers():
     assert table["rule"].tolist() == ["sam", "gd"]
 
 
-def test_without_pandas_the_remedy_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def without_pandas(name, *args, **kwargs):
-        if name == "pandas":
-            raise ImportError("No module named 'pandas'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_pandas)
+def test_without_pandas_the_error_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         record({"step": 0}).to_pandas()

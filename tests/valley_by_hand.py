@@ -1,4 +1,4 @@
-"""The valley once more, L = F₁x₃² + F₂x₄², written by hand: what tests compare with shares no code with samviz.
+"""The valley L = F₁x₃² + F₂x₄² in numpy, so that tests compare with code that is not samviz's.
 
 Coordinates lie on the first axis: x is a point (4,), or many (4, n), of numpy or torch.
 """

@@ -145,14 +145,15 @@ def rule(label: str = "", **properties: Any) -> Callable[[Callable[[Any, Any, An
     return register
 
 
+PORTABLE = {"capturable": True, "compiled": True}  # for rules written in primitives that never synchronize
+
 # The rules
 
 
 @rule(
     "gradient descent",
     watch="Gradient descent does not use ρ: choose the rule SAM.",
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent, x ← x − η∇L(x); ρ is not used."""
@@ -166,8 +167,7 @@ def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     follows_gradient=True,
     aligns=True,
     measures_curvature=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
@@ -178,8 +178,7 @@ def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "unnormalized SAM",
     watch="Not normalized, the perturbation vanishes with ∇L, and so does the pull on λ₁ (Dai et al. 2023).",
     gd_at_zero_rho=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
@@ -190,8 +189,7 @@ def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "adaptive SAM",
     watch="ρ counts in units of each |xᵢ|: what is near zero is hardly perturbed (Kwon et al. 2021).",
     gd_at_zero_rho=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
@@ -205,8 +203,7 @@ def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "a larger step keeps the iterate away from its minimizers.",
     gd_at_zero_rho=True,
     follows_gradient=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on the exact L_Asc(x) = L(x + ρu), u = g/‖g‖, g = ∇L(x).
@@ -222,7 +219,7 @@ def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "exact ∇L_Max",
-    watch="L_Max favours a small λ₁ (Table 1): SAM gets there with two gradients a step, this climbs each time.",
+    watch="L_Max favours a small λ₁ (Table 1): SAM gets there with two gradients a step, this rule maximizes in each.",
     gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
@@ -244,8 +241,7 @@ def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     watch="L_Avg favours a small trace (Table 1), but its pull is only ρ²/(2D) of it.",
     noise=lambda dim, targets: PAIRS * dim,
     gd_at_zero_rho=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on L_Avg(x) = E L(x + ρu), u uniform on the sphere, with an unbiased estimate of ∇L_Avg.
@@ -260,8 +256,7 @@ def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     watch="On average a step on L_Avg: the trace falls (Table 1), slowly where D is large.",
     noise=lambda dim, targets: dim,
     gd_at_zero_rho=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
@@ -274,8 +269,7 @@ def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     noise=lambda dim, targets: targets,
     square_loss=True,
     gd_at_zero_rho=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def label_noise(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, new for every sample and step.
@@ -292,8 +286,7 @@ def label_noise(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     watch="Steps of one length bounce along v₁ and λ₁ falls by O(η²) a step, without ρ (Arora et al. 2022).",
     aligns=True,
     unit_length=True,
-    capturable=True,
-    compiled=True,
+    **PORTABLE,
 )
 def normalized_gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Normalized gradient descent, x ← x − η∇L/‖∇L‖ (Arora, Li & Panigrahi 2022); ρ is not used.

@@ -237,7 +237,7 @@ class Run:
         )
         row: dict[str, Any] = {"step": self.steps}
         for name, tensor in measured.items():
-            array = tensor.cpu().numpy().copy()  # a view would keep the tensor's whole storage alive
+            array = tensor.cpu().numpy().copy()  # a view would keep all of the tensor's storage alive
             row[name] = array[0] if self.single else array
         row |= self._settings.row() | {"batch_size": self._settings.batch_size or self.problem.samples}
         self.history.append(row)

@@ -211,41 +211,19 @@ def advance(
     ints: Ints,
     workspace: int,
     n: int,
-    x: Floats,
-    before: Floats,
-    lr: Floats,
-    rho: Floats,
-    bound: Floats,
-    batches: Ints,
-    noise: Floats,
-    path: Floats,
-    diverged_at: Ints,
-    rolled_back: Ints,
-    curvature: Floats,
+    x: Floats,  # (runs, dim), the iterates, changed in place
+    before: Floats,  # (runs, dim), the previous iterates, changed in place
+    lr: Floats,  # (runs,)
+    rho: Floats,  # (runs,)
+    bound: Floats,  # (runs,), the largest loss that counts as finite
+    batches: Ints,  # (runs, n, b), samples of each step; b = 0 is the full batch
+    noise: Floats,  # (runs, n, count), standard normal numbers of each step
+    path: Floats,  # (k, runs, dim), filled with the iterates after the last k steps
+    diverged_at: Ints,  # (runs,), RUNNING, or the step at which a run diverges
+    rolled_back: Ints,  # (runs,), set to 1 where a run that diverges returns to the previous iterate
+    curvature: Floats,  # (runs,), filled with u·(direction − ∇L(x))/ρ of the last step, u = ∇L(x)/‖∇L(x)‖
 ) -> None:
-    """Take n steps of every run that has not diverged; a run that diverges stays at its last good iterate.
-
-    Args:
-        rule: the compiled rule.
-        gd_at_zero_rho: whether the rule is gradient descent where ρ = 0.
-        gradient: the problem's kernel.
-        product: the problem's kernel, or `no_product`.
-        floats: the problem's.
-        ints: the problem's.
-        workspace: length of the workspace that the gradient needs.
-        n: steps.
-        x: (runs, dim), the iterates, changed in place.
-        before: (runs, dim), the previous iterates, changed in place.
-        lr: (runs,), learning rates η.
-        rho: (runs,), perturbation radii ρ.
-        bound: (runs,), the largest loss that counts as finite.
-        batches: (runs, n, b), samples of each step; b = 0 is the full batch.
-        noise: (runs, n, count), standard normal numbers of each step.
-        path: (k, runs, dim), filled with the iterates after the last k steps.
-        diverged_at: (runs,), RUNNING for the runs that take steps; set to the step at which a run diverges.
-        rolled_back: (runs,), set to 1 where a run that diverges returns to the previous iterate.
-        curvature: (runs,), filled with u·(direction − ∇L(x))/ρ of the last step, u = ∇L(x)/‖∇L(x)‖.
-    """
+    """Take n steps of every run that has not diverged; a run that diverges stays at its last good iterate."""
     runs, dim = x.shape
     g, new, work = np.empty(dim), np.empty(dim), np.empty(workspace)
     for run in range(runs):

@@ -20,7 +20,7 @@ STEPS = 2**16  # in a block
 
 
 class Engine(NamedTuple):
-    """One way of taking steps."""
+    """A name for users, and the function that takes a block of steps."""
 
     name: str
     advance: Callable[[StepBlock], StepResult]

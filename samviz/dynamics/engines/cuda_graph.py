@@ -151,8 +151,8 @@ def replay(block: StepBlock, state: GraphState, play: Replay) -> StepResult:
             state.noise[:steps].copy_(torch.from_numpy(noise))
         play(steps)
         done += steps
-        wanted = min(steps, max(0, done - (block.n - block.path_length)))
-        path += state.path[steps - wanted : steps].clone()
+        last = min(steps, max(0, done - (block.n - block.path_length)))
+        path += state.path[steps - last : steps].clone()
     diverged_at, rolled_back = state.diverged_at.cpu().numpy().copy(), state.rolled_back.cpu().numpy().copy()
     if not bool(state.running.any()):
         path = path[: max(0, int(diverged_at.max()) - (block.n - block.path_length))]
