@@ -50,7 +50,7 @@ def build(tree, into):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """Build wheel and sdist of the tree, and both of the unpacked sdist, in a different folder and at a different time."""
+    """Build wheel and sdist of the tree, and again of the unpacked sdist, in another folder and with other times."""
     folder = tmp_path_factory.mktemp("released")
     first = build(ROOT, folder / "first")
     with tarfile.open(first[".gz"]) as packed:
