@@ -16,9 +16,9 @@ CHECKED = 100  # steps that are compared with the reference
 TOLERANCE = 1e-9  # of the error, relative to the way it went
 
 
-def step(seconds: float, numba: bool = True) -> Measured:
-    """A step in a process of its own, with numba or without."""
-    spent, correct = fresh("benchmarks.valley.timed", seconds, numba=numba)
+def step(seconds: float) -> Measured:
+    """Time a step in a separate process."""
+    spent, correct = fresh("benchmarks.valley.timed", seconds)
     return Measured(spent, None, correct, None)
 
 
