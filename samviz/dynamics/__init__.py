@@ -1,4 +1,4 @@
-"""How it moves: update rules, the run loop and its record, the flows it is compared with, sweeps."""
+"""Update rules, runs and their histories, limiting flows, and sweeps."""
 
 from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
 from samviz.dynamics.history import History
