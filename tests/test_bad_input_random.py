@@ -38,10 +38,11 @@ def refused(function: Any) -> bool:
     return bool(message)
 
 
-@settings(FEW, max_examples=200)
+@FEW
 @pytest.mark.filterwarnings("ignore")
 @given(data=st.data())
 def test_several_bad_arguments_at_once_are_refused(data: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow: each example calls a function of the whole public surface."""
     monkeypatch.chdir(tmp_path)
     name = data.draw(st.sampled_from(sorted(CALLABLES)))
     bad = {argument: values for argument, values in bad_arguments(name) if values}
