@@ -23,17 +23,9 @@ LOG: Layout = {"type": "log", "exponentformat": "power"}
 
 def new_layout(height: int, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
     """Return the layout that all figures share; all arguments are in pixels."""
-    return {
-        "height": height,
-        "font": {"family": FONT, "size": 12, "color": INK},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "showlegend": False,
-        "margin": {"l": left, "r": right, "t": top, "b": bottom},
-        "hovermode": "closest",
-        "uirevision": "keep",
-        "annotations": [],
-    }
+    size = {"height": height, "margin": {"l": left, "r": right, "t": top, "b": bottom}}
+    style = {"font": {"family": FONT, "size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
+    return {**size, **style, "showlegend": False, "hovermode": "closest", "uirevision": "keep", "annotations": []}
 
 
 def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval]:
@@ -45,15 +37,9 @@ def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval
 
 def axis(domain: Interval, anchor: str, label: str = "", standoff: int = 2, **more: Any) -> Layout:
     """Return an axis over a part of the figure, given as fractions of it, anchored to its partner ("x2", "y2")."""
-    style = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": "#9aa5b1",
-        "tickfont": {"size": 11},
-        "automargin": False,
-    }
+    style = {"gridcolor": GRID, "linecolor": "#9aa5b1", "tickfont": {"size": 11}, "zeroline": False}
     title = {"title": {"text": label, "standoff": standoff}} if label else {}
-    return {"domain": list(domain), "anchor": anchor, **style, **title, **more}
+    return {"domain": list(domain), "anchor": anchor, "automargin": False, **style, **title, **more}
 
 
 def add_axes(
@@ -103,16 +89,17 @@ def text(
 ) -> Trace:
     """Return text at points, in the colour or colours of the lines that they name."""
     colors = [TEXT_COLORS.get(c, c) for c in color] if isinstance(color, list) else TEXT_COLORS.get(color, color)
-    style = {"mode": "text", "textposition": position, "textfont": {"color": colors, "size": 12, **font}}
+    style = {"textposition": position, "textfont": {"color": colors, "size": 12, **font}, "cliponaxis": False}
     return {
         "type": "scatter",
+        "mode": "text",
         "x": x,
         "y": y,
         "text": texts,
         "name": name,
-        "cliponaxis": False,
         "hoverinfo": "skip",
-    } | style
+        **style,
+    }
 
 
 def band(x: Any, low: Any, high: Any, name: str, color: str, opacity: float = 0.15) -> Trace:

@@ -63,10 +63,9 @@ class Curve(NamedTuple):
             low, high = (y + side * self.error[at] for side in (-1, 1))
             low = np.maximum(low, 1e-30) if log else low
             traces.append(draw.band(x, low, high, f"{self.name} ± 2 s.e.", self.color))
-        points = (
-            {"mode": "lines+markers", "marker": {"color": self.color, "size": 4}} if dots and len(at) <= FEW else {}
-        )
-        traces.append(draw.line(x, y, self.name, self.color, self.width, self.dash, **points))
+        traces.append(draw.line(x, y, self.name, self.color, self.width, self.dash))
+        if dots and len(at) <= FEW:
+            traces[-1] |= {"mode": "lines+markers", "marker": {"color": self.color, "size": 4}}
         if self.residual is not None and len(rough := at[np.isfinite(self.residual[at])]):
             x, y, half = step[rough], self.y[rough], self.residual[rough]
             ends = np.stack((y - half, y + half, np.full(len(y), np.nan)), 1).ravel()
@@ -250,6 +249,7 @@ def probe_figure(
     h |= {name: column.astype(float) for name, column in table.items() if column.dtype.kind in "biuf"}
     step, values = h["step"], h["eigenvalues"]
     unsure, worst_unsure = (np.where(h[name] == 0, 0.0, np.nan) for name in ("converged", "worst_converged"))
+    eigenvalues = _eigenvalues(values, unsure[:, None] + table.get("residuals", 0 * values))
     with np.errstate(divide="ignore"):
         rate = Curve("2/η", 2 / h["lr"], PURPLE, 1.5, "dash", in_range=False)
     notions = [
@@ -267,11 +267,7 @@ def probe_figure(
     trace = Curve("trace", h["trace"], GREEN, error=2 * h["trace_error"])
     panels = [
         (("loss", cost), losses, all((curve.y[np.isfinite(curve.y)] > 0).all() for curve in losses)),
-        (
-            ("eigenvalues", "the Hessian’s largest"),
-            [rate, *_eigenvalues(values, unsure[:, None] + table.get("residuals", 0 * values))],
-            False,
-        ),
+        (("eigenvalues", "the Hessian’s largest"), [rate, *eigenvalues], False),
         (("alignment", "of ∇L with the top of the Hessian"), _alignment(h), False),
         (("trace", "of the Hessian, ± 2 s.e."), [trace], False),
         (("sharpness", senses), notions, True),
