@@ -60,7 +60,7 @@ def _package(name: str, minimum: str, if_missing: str, remedy: str) -> Finding:
     except Exception as error:  # a broken installation can raise anything, which is the finding here
         return Finding(if_missing, name, f"cannot be loaded ({error})", remedy)
     version = _version(name) or ""
-    if _numbers(version) < _numbers(minimum):
+    if _version_parts(version) < _version_parts(minimum):
         return Finding("FAIL", name, f"{version} is older than {minimum}", remedy)
     return Finding("ok", name, version)
 
@@ -70,8 +70,8 @@ def _widget_manager() -> Iterator[Finding]:
     ipywidgets, manager = _version("ipywidgets"), _version("jupyterlab_widgets")
     if ipywidgets is None or _version("jupyterlab") is None:
         return  # reported by _packages
-    major = {7: 1, 8: 3}.get(_numbers(ipywidgets)[0])
-    matches = manager is not None and major in (None, _numbers(manager)[0])
+    major = {7: 1, 8: 3}.get(_version_parts(ipywidgets)[0])
+    matches = manager is not None and major in (None, _version_parts(manager)[0])
     facts = f"{manager or 'not installed'}, with ipywidgets {ipywidgets}"
     remedy = "pip install -U ipywidgets jupyterlab_widgets"
     yield Finding("ok" if matches else "FAIL", "jupyterlab_widgets", facts, remedy)
@@ -143,6 +143,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_parts(version: str) -> tuple[int, ...]:
     """Return the major and minor version."""
     return tuple(int(each) for each in re.findall(r"\d+", version)[:2])

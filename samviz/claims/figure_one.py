@@ -129,12 +129,12 @@ def figure_one_gradient_descent(quick: bool, rule: str = "gd") -> Finding:
     run.step(int(5 / lr.min()))  # flow time 5 or more: 2F₂ = 3.8 leaves e⁻¹⁹ of x₄, and x₁, x₂ depend on its square
     before = run.x[:, :2].numpy().copy()
     run.step(run.steps // 2)
-    moved = np.linalg.norm(run.x[:, :2].numpy() - before, axis=1).max()
+    distance = np.linalg.norm(run.x[:, :2].numpy() - before, axis=1).max()
     limit = gradient_flow_limit(valley(), run.problem.points(x0)).x.numpy()
     off = np.linalg.norm(run.x.numpy() - limit, axis=1)
-    share = moved / np.linalg.norm((limit - x0)[:, :2])
+    share = distance / np.linalg.norm((limit - x0)[:, :2])
     checks = [
-        at_most("distance moved along the floor after phase I, the farthest", moved, 1e-10),
+        at_most("distance moved along the floor after phase I, the farthest", distance, 1e-10),
         at_most("that distance over the way there from x₀ to Φ(x₀)", share, 1e-8),
         decreasing("distance from Φ(x₀) as η falls", off),
         exponent("‖x − Φ(x₀)‖ ∝ η^p: p", lr, off, 1, 0.15),

@@ -96,11 +96,11 @@ def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Fi
         if name != "valley":  # its λ₁ is quadratic in x: differences make no error
             checks.append(exponent(f"{name}: its exponent in the differences' step", steps, apart, 2, 0.2))
         drift = -slope[-1] / 2
-        moved = _drift_on_cycle(problem, rule, minimum, product, rho=0.01)
+        displacement = _drift_on_cycle(problem, rule, minimum, product, rho=0.01)
         stronger = torch.from_numpy(overshoot(product, 1))[:, None] * drift
-        off = ((moved - drift).norm(dim=1) / drift.norm()).numpy()
-        left = ((moved - stronger).norm(dim=1) / drift.norm()).numpy()
-        along = _at_zero((moved @ drift / drift.square().sum()).numpy())
+        off = ((displacement - drift).norm(dim=1) / drift.norm()).numpy()
+        left = ((displacement - stronger).norm(dim=1) / drift.norm()).numpy()
+        along = _at_zero((displacement @ drift / drift.square().sum()).numpy())
         checks += [
             decreasing(f"{name}: error of ΔΦ/(ηρ²)", off),
             exponent(f"{name}: its exponent in η", product, off, 1, 0.2),
@@ -157,8 +157,8 @@ def slope_on_manifold(problem: Problem, minimum: Tensor, steps: Array, kind: Kin
 def flow_starts(problem: Problem, minimum: Tensor, kind: Kind, drift: Tensor, name: str) -> list[Check]:
     """Check that the limiting flow from a point (1, dim) of Γ starts with the velocity `drift` (dim,)."""
     tau = torch.tensor((0.004, 0.002, 0.001), dtype=minimum.dtype)
-    moved = limiting_flow(problem, minimum, kind, times=[0, *tau.flip(0)]).x[1:, 0].flip(0) - minimum
-    off = ((moved / tau[:, None] - drift).norm(dim=1) / drift.norm()).numpy()
+    displacement = limiting_flow(problem, minimum, kind, times=[0, *tau.flip(0)]).x[1:, 0].flip(0) - minimum
+    off = ((displacement / tau[:, None] - drift).norm(dim=1) / drift.norm()).numpy()
     lowered = {"worst": "λ₁", "average": "Tr"}[kind]
     quantity = f"{name}: limiting flow's (X(τ) − X(0))/τ, relative distance from −½∂Φ∇{lowered}"
     return [decreasing(f"{quantity} as τ falls", off), near(f"{quantity} at τ = 0.001", 0, off[-1], absolute=0.01)]
@@ -172,8 +172,8 @@ def _drift_on_cycle(problem: Problem, rule: str, minimum: Tensor, product: Array
     run = new_run(problem, rule, product / top, rho, x0=start)
     run.step(2)
     before, after = gradient_flow_limit(problem, torch.cat((start, run.x)), tol=FLOW_TOLERANCE).x.chunk(2)
-    moved: Tensor = (after - before) / torch.from_numpy(2 * product / top * rho**2)[:, None]
-    return moved
+    displacement: Tensor = (after - before) / torch.from_numpy(2 * product / top * rho**2)[:, None]
+    return displacement
 
 
 def _at_zero(values: Array) -> float:

@@ -65,7 +65,7 @@ def minibatch_alignment(quick: bool, rule: str = "sam") -> Finding:
             name = f"1 − |cos(∇L_B, v₁)|, {size} of 4 samples, the worst"
             checks.append(at_most(name, np.abs(missed).max(), 1e-9, low=0))
             continue
-        predicted = walk_misalignment(matrices, batches)
+        predicted = random_walk_misalignment(matrices, batches)
         error_of_mean = mean.std(ddof=1) / mean.size**0.5
         tolerance = lr * spectrum.max() * predicted + 3 * error_of_mean
         name = f"mean of 1 − |cos(∇L_B, v₁)|, {size} of 4 samples"
@@ -95,7 +95,7 @@ def misalignment(rule: str, matrices: Array, batches: Array, lr: float, rho: Arr
     return np.asarray(torch.stack(missed, 1))
 
 
-def walk_misalignment(matrices: Array, batches: Array) -> float:
+def random_walk_misalignment(matrices: Array, batches: Array) -> float:
     """Return the mean of 1 − |cos(∇L_B, v₁)| over all batches and the random walk that SAM becomes as η → 0."""
     means = matrices[batches].mean(1)  # (batches, 2, 2)
     tops = np.linalg.eigh(means).eigenvectors[:, :, 1]

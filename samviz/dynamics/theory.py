@@ -37,9 +37,9 @@ def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Ar
     >>> edge_of_stability(0.1, 0.0, 1.0)
     array(20.)
     """
-    eta = _in_range("lr", lr, "learning rates above 0", lambda numbers: numbers > 0)
-    radius = _in_range("rho", rho, "radii of 0 or more", lambda numbers: numbers >= 0)
-    length = _in_range("grad_norm", grad_norm, "lengths of 0 or more", lambda numbers: ~(numbers < 0), finite=False)
+    eta = _in_range("lr", lr, "learning rates above 0", lambda values: values > 0)
+    radius = _in_range("rho", rho, "radii of 0 or more", lambda values: values >= 0)
+    length = _in_range("grad_norm", grad_norm, "lengths of 0 or more", lambda values: ~(values < 0), finite=False)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(radius == 0, 0.0, radius / length)
         return np.asarray(4 / eta / (np.sqrt(1 + 8 * ratio / eta) + 1))
@@ -47,10 +47,10 @@ def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Ar
 
 def _in_range(name: str, value: ArrayLike, expected: str, fits: Fits, finite: bool = True) -> Array:
     """Return the numbers as floats if all of them fit."""
-    numbers = check_array(name, value, expected, finite=finite).astype(float)
-    if not fits(numbers).all():
+    values = check_array(name, value, expected, finite=finite).astype(float)
+    if not fits(values).all():
         raise ValueError(f"{name} is {value!r:.200}; expected {expected}")
-    return numbers
+    return values
 
 
 def phase_boundary(history: History) -> Array:

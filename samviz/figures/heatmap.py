@@ -74,12 +74,12 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
         xaxis = _axis(x, rho, "" if i < 2 else "radius ρ")
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
-        cells, *numbers = _cells(name, values, rough, diverged, form, lr, rho)
+        cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
         drawn = [cells | {"x": x, "y": y}, _hatching(diverged.all(2), x, y, name)]
         if found.rule[rule] == "sam" and i < 2:
             drawn.append(_times(layout, found, x, y, axes, (column[1], row[0])))
         places = np.meshgrid(xaxis["tickvals"], yaxis["tickvals"])
-        written = [trace | {"x": places[0].ravel(), "y": places[1].ravel()} for trace in numbers]
+        written = [trace | {"x": places[0].ravel(), "y": places[1].ravel()} for trace in texts]
         traces += [trace | axes for trace in (*drawn, *written)]
     return {"data": traces, "layout": layout}
 
@@ -107,7 +107,7 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
     squares = np.nansum((values - mean[..., None]) ** 2, 2)
     error = np.sqrt(squares / np.maximum(known * (known - 1), 1))
     hover = np.full(mean.shape, "", dtype=object)
-    numbers = []
+    texts = []
     for i, j in np.ndindex(mean.shape):
         lost = int(diverged[i, j].sum())
         number, lines = "×" if lost else "", [f"η = {lr[i]:g}, ρ = {rho[j]:g}"]
@@ -119,14 +119,14 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
             lines += [f"ηλ₁ = {lr[i] * mean[i, j]:.3g}"] if name == "λ₁" else []
         lines += [f"{lost} of {diverged.shape[2]} runs diverged"] if lost else []
         hover[i, j] = "<br>".join(lines)
-        numbers.append(number)
+        texts.append(number)
     shade = np.log10(np.maximum(mean, 1e-300)) if name == "loss" else mean
     low, high = (0.0, 1.0) if name == "alignment" else _color_range(shade)
     colors = {"colorscale": BLUES, "showscale": False, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
     cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
     dark = (shade - low) / (high - low) < DARK_SHARE  # False where nothing is known
     font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
-    written = text([], [], numbers, f"{name} numbers", font, "middle center", size=11)
+    written = text([], [], texts, f"{name} numbers", font, "middle center", size=11)
     return [cells, written] if mean.size <= CELLS_WITH_NUMBERS else [cells]
 
 

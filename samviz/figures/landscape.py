@@ -38,15 +38,15 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     """Add axes 4 with the loss on a plane, or over a line, and the latest iterates; return the traces."""
     a, b, labels = frame.landscape.axis1, frame.landscape.axis2, frame.landscape.plane.labels
     loss, iterates = frame.landscape.loss, path_traces(frame.trail, frame.trail[-1:], "latest steps", "iterate")
-    numbers: Layout = {"exponentformat": "e", "nticks": 6}
-    x = numbers | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
+    number_format: Layout = {"exponentformat": "e", "nticks": 6}
+    x = number_format | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
     if len(b) == 1:
         margin = 0.06 * (float(np.ptp(loss)) or 1.0)
-        y = numbers | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
+        y = number_format | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
         traces = [draw.line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
         detail = f"the loss over {labels[0]}"
     else:
-        y = numbers | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
+        y = number_format | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
         levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
         lost = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
         share = draw.text(a[:1], b[:1], [lost], "projection", position="top right", size=11)

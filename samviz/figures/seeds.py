@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 COLORS, SYMBOLS = (BLUE, VERMILION, GREEN, PLUM, ORANGE), ("circle", "diamond", "square", "triangle-up", "cross")
 PANEL_HEIGHT, GAP = 190, 78  # pixels of a panel, and between two of them
-STRETCH, TICKS = 1.75, 5  # the step axis as a multiple of the last step, for whiskers and labels; and about its ticks
+AXIS_FACTOR = 1.75  # length of the step axis over the last step, which leaves a place for whiskers and labels
+TICKS = 5  # about so many on the step axis
 HEADINGS = {
     "eigenvalues": ("λ₁", "of the Hessian"),
     "trace": ("trace", "of the Hessian"),
@@ -67,7 +68,7 @@ def seeds_figure(records: Mapping[str, Sequence[History]], columns: Sequence[str
     layout = new_layout(area + 74, left=50, right=10)
     rows = split([1] * count, gap=GAP / area)[::-1]
     steps = max((runs[0]["step"] for runs in records.values()), key=lambda step: float(step[-1]))
-    x = {"label": "step", "range": [0, STRETCH * steps[-1]], "tickvals": steps[:: -(-len(steps) // TICKS)]}
+    x = {"label": "step", "range": [0, AXIS_FACTOR * steps[-1]], "tickvals": steps[:: -(-len(steps) // TICKS)]}
     traces: list[Trace] = []
     for i, column in enumerate(columns):
         drawn, y = _panel(records, column, float(steps[-1]))

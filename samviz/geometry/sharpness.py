@@ -156,8 +156,8 @@ def _sharpness(measure: Measure, problem: Problem, x: Tensor, rho: float, stocha
     with one_thread(problem):
         if not stochastic:
             return measure(problem, x, rho, None)
-        numbers = len(x) * problem.dim * (problem.dim if problem.dim <= DENSE else 8)  # in memory for each sample
-        samples = torch.arange(problem.samples, device=x.device).split(max(1, CHUNK // numbers))
+        kept_per_sample = len(x) * problem.dim * (problem.dim if problem.dim <= DENSE else 8)  # numbers in memory
+        samples = torch.arange(problem.samples, device=x.device).split(max(1, CHUNK // kept_per_sample))
         parts = [
             measure(problem, x.repeat_interleave(len(some), 0), rho, some.repeat(len(x))[:, None]) for some in samples
         ]

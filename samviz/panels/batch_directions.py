@@ -157,9 +157,9 @@ def cosine_traces(layout: Layout, cosines: Array, size: int) -> list[Trace]:
     if cosines.shape[1]:
         x, mean = np.array(SIZES, float), cosines.mean(1)
         colors = [VERMILION if each == size else INK for each in SIZES]
-        words = [f"<b>{value:.3f}</b>" for value in mean]
+        texts = [f"<b>{value:.3f}</b>" for value in mean]
         traces.append(marks(x, mean, "means", INK, 34, "line-ew", (INK, 3)))
-        traces.append(text(x, np.full(len(x), 1.075), words, "mean names", colors, "middle center"))
+        traces.append(text(x, np.full(len(x), 1.075), texts, "mean names", colors, "middle center"))
     return [trace | axes for trace in traces]
 
 

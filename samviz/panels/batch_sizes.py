@@ -195,9 +195,9 @@ def step_traces(runs: BatchRuns, quantity: int, yaxis: Layout) -> list[Trace]:
         if np.isfinite(y[-1]):
             labels.append((end, float(y[-1]), equation, INK))
     for size in runs.order:
-        y, (words, look) = runs.curvature[size - 1, quantity].copy(), runs.style(size)
+        y, (label, look) = runs.curvature[size - 1, quantity].copy(), runs.style(size)
         traces.append(line(runs.step, y, f"{name} {size}", **look))
-        labels.append((end, float(y[runs.last(size)]), words, look["color"]))
+        labels.append((end, float(y[runs.last(size)]), label, look["color"]))
     return [*traces, end_labels(labels, yaxis, f"names {name}", 0.078)]
 
 
@@ -208,15 +208,15 @@ def plane_traces(runs: BatchRuns, low: float, high: float) -> list[Trace]:
     ends: list[Label] = []
     for size in runs.order:
         top, rest = runs.curvature[size - 1, 0].copy(), runs.curvature[size - 1, 1] - runs.curvature[size - 1, 0]
-        words, look = runs.style(size)
+        label, look = runs.style(size)
         end_x, end_y = float(top[runs.last(size)]), float(rest[runs.last(size)])
         traces.append(line(top, rest, f"path {size}", **look))
         traces.append(marks([end_x], [end_y], f"end {size}", look["color"], 11, SYMBOLS[(size - 1) % 5], ("white", 1)))
-        ends.append((end_x, end_y, f"    <b>{words}</b>    ", look["color"]))
+        ends.append((end_x, end_y, f"    <b>{label}</b>    ", look["color"]))
     left = 2 if len(ends) == 2 else 1  # labels on the left: with two runs both fit there
     for side, part in (("right", ends[:-left]), ("left", ends[-left:])):
         heights = spread([y for _, y, _, _ in part], 0.042 * (high - low), low + 0.02 * (high - low))
-        x, names, colors = [x for x, *_ in part], [words for _, _, words, _ in part], [color for *_, color in part]
+        x, names, colors = [x for x, *_ in part], [label for _, _, label, _ in part], [color for *_, color in part]
         traces.append(text(x, heights, names, f"names {side}", colors, f"middle {side}", shadow=HALO))
     top, trace = runs.curvature[0, :, 0]
     start = marks([float(top)], [float(trace - top)], "start", INK, 12, "circle-open", (INK, 2))

@@ -227,8 +227,8 @@ def time_traces(layout: Layout, t: Array, x: Array, flow: Array, track: TrackedR
     traces.append(line([began] * 2, [-0.06, 1.06], "boundary", PLUM, 2, "dot"))
     traces.append(end_labels(labels, layout["yaxis2"], "ends", 0.055))
     if began > 1:
-        for words, side, shift in (("phase I" if began >= 10 else "I", "right", -5), ("phase II", "left", 5)):
-            place = note(words, float(np.log10(began)), 1.02, "x2", "y2", PLUM, xanchor=side, xshift=shift)
+        for label, side, shift in (("phase I" if began >= 10 else "I", "right", -5), ("phase II", "left", 5)):
+            place = note(label, float(np.log10(began)), 1.02, "x2", "y2", PLUM, xanchor=side, xshift=shift)
             layout["annotations"].append(place)
     return [trace | axes for trace in traces]
 

@@ -17,7 +17,7 @@ from samviz.lab.panel import Drawing, Panel
 
 Array = NDArray[np.float64]
 TOP = 2.0  # λ₁ at the minimum of each bowl
-BEND = 0.5  # of the bent bowl, whose floor is x₁ = BEND·x₂²
+FLOOR_CURVATURE = 0.5  # of the bent bowl, whose floor is x₁ = FLOOR_CURVATURE·x₂²
 EXTENT = 1.4  # the bowl is drawn on [−1.4, 1.4]²
 BOWLS = {"round": "quadratic", "bent": "bent: not quadratic", "valley": "valley: minima along a line"}
 ANGLES = np.linspace(0, 2 * np.pi, 720, endpoint=False)
@@ -45,8 +45,8 @@ class Bowl:
         x1, x2 = x[..., 0], x[..., 1]
         if self.kind == "valley":
             return np.asarray(self.curvature(x2) * x1**2 / 2)
-        bend = BEND if self.kind == "bent" else 0.0
-        return np.asarray(TOP / 2 * ((x1 - bend * x2**2) ** 2 + x2**2 / self.ratio))
+        curvature = FLOOR_CURVATURE if self.kind == "bent" else 0.0
+        return np.asarray(TOP / 2 * ((x1 - curvature * x2**2) ** 2 + x2**2 / self.ratio))
 
     def gradient(self, x: Array) -> Array:
         """Return ∇L of points (..., 2), (..., 2)."""
@@ -54,9 +54,9 @@ class Bowl:
         if self.kind == "valley":
             first = self.curvature(x2) * x1
             return np.stack((first, first * x1 * np.log(self.ratio) / 4), -1)
-        bend = BEND if self.kind == "bent" else 0.0
-        first = TOP * (x1 - bend * x2**2)
-        return np.stack((first, TOP * x2 / self.ratio - 2 * bend * x2 * first), -1)
+        curvature = FLOOR_CURVATURE if self.kind == "bent" else 0.0
+        first = TOP * (x1 - curvature * x2**2)
+        return np.stack((first, TOP * x2 / self.ratio - 2 * curvature * x2 * first), -1)
 
     def limit_point(self, x: Array) -> Array:
         """Return Φ(x), (2,), the limit of gradient flow from x (2,)."""
@@ -246,8 +246,8 @@ def rise_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     heights = at.values[0], at.values[1] if np.isfinite(at.ascent) else np.nan
     for notion, angle, height, side in zip(NOTIONS, (at.worst[0], at.ascent), heights, ("top", "bottom")):
         at_angle, at_height = np.array([degrees(angle)]), np.array([height])
-        words = text(at_angle, at_height, [notion], "", COLORS[notion], f"{side} center", shadow=HALO)
-        traces.append(words | notion_mark(at_angle, at_height, f"rise {notion}", notion) | {"mode": "markers+text"})
+        label = text(at_angle, at_height, [notion], "", COLORS[notion], f"{side} center", shadow=HALO)
+        traces.append(label | notion_mark(at_angle, at_height, f"rise {notion}", notion) | {"mode": "markers+text"})
     return [trace | axes | {"hoverinfo": "skip", "cliponaxis": False} for trace in traces]
 
 
@@ -278,7 +278,7 @@ def describe(at: SharpnessAt) -> str:
             "over points that approach Γ (Definition 4.1). Move the point a little."
         )
     valley = at.bowl.kind == "valley"
-    numbers = [f"{n} {r / at.rho**2:.3f} ({limit:.3f})" for n, r, limit in zip(NOTIONS, at.values, at.limits)]
+    values = [f"{n} {r / at.rho**2:.3f} ({limit:.3f})" for n, r, limit in zip(NOTIONS, at.values, at.limits)]
     distance = float(np.hypot(*(at.point - at.minimizer)))
     if distance > 0.3 * at.rho:
         away = f"The point is {distance / at.rho:.2g} ρ away from it"
@@ -290,4 +290,4 @@ def describe(at: SharpnessAt) -> str:
         angle = f"The ascent direction is {np.degrees(turns.min()):.0f}° away from the worst one"
         reason = f"{angle} and reaches {share:.0%} of its rise; {side}."
     where = "the minimizer Φ(x)" if valley else "the minimum"
-    return f"R_ρ/ρ² at ρ = {at.rho:g} (and its limit at {where}): {', '.join(numbers)}. {reason}"
+    return f"R_ρ/ρ² at ρ = {at.rho:g} (and its limit at {where}): {', '.join(values)}. {reason}"

@@ -164,9 +164,9 @@ def arrows(points: Array, moves: Array) -> tuple[Array, Array]:
     length = np.linalg.norm(moves, axis=1, keepdims=True)
     moves = moves * np.minimum(1, LONGEST_ARROW / np.maximum(length, 1e-300))
     tip = points + moves
-    back, side = -0.35 * moves, 0.22 * np.stack((-moves[:, 1], moves[:, 0]), 1)
+    reverse, side = -0.35 * moves, 0.22 * np.stack((-moves[:, 1], moves[:, 0]), 1)
     gap = np.full_like(tip, np.nan)
-    x, y = np.stack((points, tip, tip + back + side, tip, tip + back - side, gap), 1).reshape(-1, 2).T
+    x, y = np.stack((points, tip, tip + reverse + side, tip, tip + reverse - side, gap), 1).reshape(-1, 2).T
     return x, y
 
 

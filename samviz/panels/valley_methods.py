@@ -225,17 +225,17 @@ def table(runs: Mapping[str, MethodRun], start: Point) -> list[Trace]:
         goal = point_text(MINIMIZERS[method.minimizes]) if method.minimizes else "nothing"
         cells = [run.diverged, goal, "", "", ""]
         if name in now:
-            numbers = [f"{v:.1f}" for v in now[name]]
-            bold = [f"<b>{n}</b>" if n == low else n for n, low in zip(numbers, lowest)]
+            texts = [f"{v:.1f}" for v in now[name]]
+            bold = [f"<b>{n}</b>" if n == low else n for n, low in zip(texts, lowest)]
             cells = [point_text(run.path[-1]), goal, *bold]
         rows.append(([f"{method.character} <b>{method.label}</b>", *cells], method.color))
     rows.append((["minimum on the floor", "", "", *(f"{v:.1f}" for v in MINIMA)], GREY))
     y, columns = [*map(float, range(len(rows) - 1)), 8.2], []
     # The first position is the left end of a column, the others are right ends.
-    for i, (x, words) in enumerate(zip((0.0, 0.47, 0.65, 0.79, 0.89, 0.99), zip(*(cells for cells, _ in rows)))):
+    for i, (x, column) in enumerate(zip((0.0, 0.47, 0.65, 0.79, 0.89, 0.99), zip(*(cells for cells, _ in rows)))):
         colors = [GREY, *[INK] * (len(rows) - 2), GREY] if i else [color for _, color in rows]
         position = "middle left" if i else "middle right"
-        columns.append(text([x] * len(rows), y, [*words], f"column {i}", colors, position, size=13))
+        columns.append(text([x] * len(rows), y, [*column], f"column {i}", colors, position, size=13))
     meanings, below = [f"    {METHODS[name].meaning}" for name in runs], [2.4 + i for i in range(len(runs))]
     return [*columns, text([0.0] * len(runs), below, meanings, "meanings", GREY, size=11)]
 

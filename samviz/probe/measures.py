@@ -27,7 +27,7 @@ BLOCK = 8  # random vectors that are in memory together
 VECTORS = "eigenvalues", "residuals"  # columns of k numbers; all others have one number
 ALIGNMENT = "gap", "cos_v1", "cos_eigenspace", "rayleigh", "multiplicity", "closing"
 SHARPNESS = "worst", "worst_residual", "worst_converged", "ascent", "average", "average_error"
-NUMBERS = "loss", "grad_norm", "converged", *ALIGNMENT, "trace", "trace_error", *SHARPNESS
+SCALARS = "loss", "grad_norm", "converged", *ALIGNMENT, "trace", "trace_error", *SHARPNESS
 
 
 class Found(NamedTuple):

@@ -18,7 +18,7 @@ from samviz.dynamics.history import History
 from samviz.geometry.density import SpectralDensity
 from samviz.geometry.sharpness import check_radius
 from samviz.probe.budget import Account
-from samviz.probe.measures import NUMBERS, VECTORS, Gauge
+from samviz.probe.measures import SCALARS, VECTORS, Gauge
 from samviz.problems import attach
 from samviz.problems.torch_model import Batches, LossFunction, untouched
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 MEASURES = ("eigenvalues", "trace", "sharpness", "density")
-MEASURED = frozenset(NUMBERS + VECTORS)
+MEASURED = frozenset(SCALARS + VECTORS)
 OWN = MEASURED | {"step", "seconds", "share", "products"}  # columns that cannot be logged
 
 
@@ -228,7 +228,7 @@ class Probe:
     def _measure_row(self, names: list[str], logged: dict[str, Any], limited: bool = True) -> dict[str, Any]:
         """Make the measurements and append the row."""
         account, before = self._account, self._account.spent
-        row: dict[str, Any] = {"step": self.steps} | dict.fromkeys(NUMBERS, math.nan)
+        row: dict[str, Any] = {"step": self.steps} | dict.fromkeys(SCALARS, math.nan)
         row |= {name: np.full(min(self.k, self.problem.dim), math.nan) for name in VECTORS}
         row |= {"seconds": 0.0, "share": 0.0, "products": 0}
         if self.history.rows and self.history.rows[-1]["step"] == self.steps:

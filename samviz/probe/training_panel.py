@@ -41,7 +41,7 @@ class Watch(Panel):
         self.error: BaseException | None = None
         self._state = "Watching" if train is None else "Press Start"  # the status while it does not train
         self._thread: Thread | None = None  # of the training
-        self._redrawn_at = self._moved_at = -inf  # when a step last redrew, and when a slider was last moved
+        self._redrawn_at = self._changed_at = -inf  # when a step last redrew, and when a slider was last moved
         self._rates: dict[int, float] = {}  # η by the step of a row
         self._changes: list[tuple[int, str, float, float]] = []  # step, symbol, old and new value
         self._drawn: tuple[Any, dict[str, Any]] = None, {}  # what the last figure shows, and the figure
@@ -138,9 +138,9 @@ class Watch(Panel):
         step, symbol, old = self.probe.steps, SETTINGS[name][0][0], self._setting(name)
         for group, ratio in zip(self.optimizer.param_groups, self._ratios[name]):
             group[name] = ratio * value
-        if self._changes and self._changes[-1][1] == symbol and monotonic() - self._moved_at < DRAG_S:
+        if self._changes and self._changes[-1][1] == symbol and monotonic() - self._changed_at < DRAG_S:
             step, _, old, _ = self._changes.pop()
-        self._moved_at = monotonic()
+        self._changed_at = monotonic()
         if step:
             self._changes.append((step, symbol, old, value))
 

@@ -104,9 +104,9 @@ class Network(Problem):
                 raise ValueError(
                     f"the network has {width} outputs for {high + 1} classes; expected {remedy} {high + 1}"
                 )
-            if (numbers := self.targets[0].numel()) != width:
+            if (length := self.targets[0].numel()) != width:
                 raise ValueError(
-                    f"the network has {width} outputs but a target has {numbers} numbers; expected {remedy} {numbers}"
+                    f"the network has {width} outputs but a target has {length} numbers; expected {remedy} {length}"
                 )
             self.square_targets = width
 

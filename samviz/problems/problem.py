@@ -188,12 +188,12 @@ class Problem(ABC):
             device, dtype = placed(device, dtype)
         if device == self.device and dtype == self.dtype:
             return self
-        moved = copy(self)
-        moved.device, moved.dtype = device, dtype
+        result = copy(self)
+        result.device, result.dtype = device, dtype
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(moved, name, value.to(device, dtype if value.is_floating_point() else value.dtype))
-        return moved
+                setattr(result, name, value.to(device, dtype if value.is_floating_point() else value.dtype))
+        return result
 
     def points(self, x: object, name: str = "x") -> Tensor:
         """Check parameters, and return them as (runs, dim) on the problem's device, detached.

@@ -390,10 +390,10 @@ class Attached(Problem):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the same problem on another device or in another precision, with a copy of the model."""
-        moved = super().to(device, dtype)
-        if moved is not self:
-            moved.model = deepcopy(self.model).to(device, dtype)
-        return moved
+        result = super().to(device, dtype)
+        if result is not self:
+            result.model = deepcopy(self.model).to(device, dtype)
+        return result
 
     def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
         super()._check(x)
@@ -605,7 +605,7 @@ def _second_derivatives(name: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not any(words in str(error).lower() for words in ("derivative for", "double backward", "autograd formula")):
+        if not any(part in str(error).lower() for part in ("derivative for", "double backward", "autograd formula")):
             raise
         raise ValueError(
             f"{name} has no Hessian-vector products: {error}. Expected operations that torch can differentiate twice; "
@@ -766,12 +766,12 @@ class Module(Network):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the same problem on another device or in another precision, with copies of its modules."""
-        moved = super().to(device, dtype)
-        if moved is not self:
-            moved.module = deepcopy(self.module).to(device, dtype)
-            moved.evaluated = deepcopy(self.evaluated).to(device, dtype) if self.training else moved.module
-            moved._workspace = None
-        return moved
+        result = super().to(device, dtype)
+        if result is not self:
+            result.module = deepcopy(self.module).to(device, dtype)
+            result.evaluated = deepcopy(self.evaluated).to(device, dtype) if self.training else result.module
+            result._workspace = None
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the workspace, which every copy allocates for itself."""
