@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from samviz.dynamics import History, Settings, sampling
-from samviz.dynamics.sampling import BLOCK, NUMBERS, _cached_normals, batch_indices, normals
+from samviz.dynamics.sampling import BLOCK, NORMALS, _cached_normals, batch_indices, normals
 from samviz.problems import mlp, quadratic, valley
 
 
@@ -91,7 +91,7 @@ def test_seed_block_and_batch_size_each_change_the_draw(other):
 # noise
 
 
-@pytest.mark.parametrize("count", [1, 4, 63, 100, NUMBERS // 2, NUMBERS, NUMBERS + 1])
+@pytest.mark.parametrize("count", [1, 4, 63, 100, NORMALS // 2, NORMALS, NORMALS + 1])
 def test_noise_is_standard_normal_and_differs_from_step_to_step(count):
     """Kolmogorov's distance, whose 99.9 % point is 1.95/√n; and no two numbers of the steps are the same."""
     steps = max(3, 20_000 // count)
@@ -106,7 +106,7 @@ def test_noise_is_standard_normal_and_differs_from_step_to_step(count):
     assert abs(between) < 4 / np.sqrt(flat.size - count)
 
 
-@pytest.mark.parametrize("count", [3, 1000, NUMBERS + 1])
+@pytest.mark.parametrize("count", [3, 1000, NORMALS + 1])
 def test_the_noise_of_a_step_depends_on_its_arguments_alone(count):
     forwards = [normals(7, step, count).copy() for step in range(70)]
     normals(8, 0, count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 BLOCK = 64  # steps drawn at once
 CACHE_BYTES = 2**25  # limit of the cached blocks of one batch size, unless one block is larger
-NUMBERS = 4096  # limit of the normal numbers drawn at once for later steps
+NORMALS = 4096  # limit of the normal numbers drawn at once for later steps
 NOISE = 2**62  # added to the keys of noise; the keys of batches are batch sizes, and numpy rounds keys above 2⁶³
 
 
@@ -50,10 +50,10 @@ def normals(seed: int, step: int, count: int) -> NDArray[np.float64]:
     >>> normals(0, step=100, count=3).shape
     (3,)
     """
-    steps = max(1, min(BLOCK, NUMBERS // count))
+    steps = max(1, min(BLOCK, NORMALS // count))
     block, row = divmod(step, steps)
-    numbers: NDArray[np.float64] = (_cached_normals if steps > 1 else _drawn_normals)(seed, block, steps, count)[row]
-    return numbers
+    drawn: NDArray[np.float64] = (_cached_normals if steps > 1 else _drawn_normals)(seed, block, steps, count)[row]
+    return drawn
 
 
 def _drawn_normals(seed: int, block: int, steps: int, count: int) -> NDArray[np.float64]:

@@ -36,8 +36,8 @@ class Settings:
         """Check and normalize every value."""
         if not isinstance(self.rule, str) or self.rule not in RULES:
             raise ValueError(f"rule is {self.rule!r}; expected one of {', '.join(RULES)}")
-        object.__setattr__(self, "lr", _numbers("lr", self.lr))
-        object.__setattr__(self, "rho", _numbers("rho", self.rho))
+        object.__setattr__(self, "lr", _float_or_tuple("lr", self.lr))
+        object.__setattr__(self, "rho", _float_or_tuple("rho", self.rho))
         if min(_tuple(self.lr)) <= 0:
             raise ValueError(f"lr is {self.lr}; expected a learning rate above 0")
         if min(_tuple(self.rho)) < 0:
@@ -91,15 +91,15 @@ def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _numbers(name: str, value: object) -> float | tuple[float, ...]:
+def _float_or_tuple(name: str, value: object) -> float | tuple[float, ...]:
     """Return a finite float, or a tuple of them."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | list | tuple) and np.ndim(value) == 1:
-        numbers = [_numbers(name, v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
-        if not numbers:
+        values = [_float_or_tuple(name, v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        if not values:
             raise ValueError(f"{name} is empty; expected a number, or one per run")
-        return tuple(float(v) for v in numbers if not isinstance(v, tuple))
+        return tuple(float(v) for v in values if not isinstance(v, tuple))
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):

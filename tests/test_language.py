@@ -1,0 +1,112 @@
+"""Names and phrases are those of the field, so that a reader does not have to learn private ones."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Private words that the code once used, and the terms of the field that replace them.
+REPLACED = {
+    "way": "direction",
+    "ahead": "perturbed_gradient",
+    "foot": "limit_point or projection",
+    "feet": "limit_points or projections",
+    "shadow": "limit_point or projection",
+    "landed": "limit_point or projection",
+    "climb": "maximize_on_sphere",
+    "bend": "directional_curvature",
+    "fell": "diverged_at",
+    "back": "rolled_back",
+    "whole": "int_params, layout or check_int",
+    "real": "check_float",
+    "flag": "check_bool",
+    "instance": "check_type",
+    "numbers": "float_params, or what they are",
+    "room": "workspace, tolerance or subpackage",
+    "rooms": "subpackages",
+    "stretch": "the block of steps",
+    "moved": "the result of the block of steps",
+    "walk": "the loop over steps",
+    "played": "replayed",
+    "stage": "the widget or the scheduler",
+    "told": "status_text or caption",
+    "tales": "captions",
+    "says": "text",
+    "words": "text, labels or names",
+    "notch": "stop",
+    "notches": "stops",
+    "traced": "trajectory",
+    "gone": "removed",
+    "looks": "directions, or what they are",
+    "dear": "slow",
+    "patience": "a timeout with its unit",
+    "silence": "a timeout with its unit",
+    "theatre": "what the constant is",
+    "heard": "handled or received",
+}
+# Inside a longer name these are ordinary English: `rolled_back`, `random_walk`, `line_numbers`.
+ORDINARY_IN_A_NAME = {"back", "flag", "instance", "looks", "numbers", "real", "says", "shadow", "stage", "walk", "way"}
+ORDINARY_IN_A_NAME |= {"whole", "words"}
+PHRASES = ("to the bit", "as far as it has come", "makes of it", "put it equal to", "thus far", "of its own accord")
+
+
+def defined_names(source):
+    """Names that Python source defines: functions, classes, arguments, variables and attributes."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def private_names(names):
+    """Names that are private words, or contain one, each with its replacement."""
+    for name in sorted(set(names)):
+        words = re.findall("[a-z]+", (name if name.isupper() else re.sub("([A-Z]+)", r"_\1", name)).lower())
+        for word in words:
+            if word in REPLACED and (len(words) == 1 or word not in ORDINARY_IN_A_NAME):
+                yield f"{name}: use {REPLACED[word]}"
+
+
+def tracked(*patterns):
+    """Files of the repository, with their texts."""
+    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.splitlines()]
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+
+
+def test_names_in_the_package_are_terms_of_the_field():
+    found = {}
+    for path, source in tracked("samviz/*.py").items():
+        if wrong := list(private_names([path.stem, path.parent.name, *defined_names(source)])):
+            found[path.relative_to(ROOT).as_posix()] = wrong
+    assert found == {}
+
+
+def test_prose_has_no_phrases_without_an_ordinary_meaning():
+    found = {}
+    for path, text in tracked("samviz/*.py", "notebooks/pages/*.md", "*.md", "tests/*.py").items():
+        if path != Path(__file__) and (wrong := [phrase for phrase in PHRASES if phrase in " ".join(text.split())]):
+            found[path.relative_to(ROOT).as_posix()] = wrong
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def climb(x): pass", ["climb"]),
+        ("class StepStretch: pass", ["StepStretch"]),
+        ("NOTCHES = 3", ["NOTCHES"]),
+        ("def f(way): self.told_text = way", ["told_text", "way"]),
+        ("rolled_back = view_as(real)", []),
+    ],
+)
+def test_a_private_name_is_found(source, names):
+    assert [fault.partition(":")[0] for fault in private_names(defined_names(source))] == names
