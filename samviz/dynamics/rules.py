@@ -176,7 +176,7 @@ def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "unnormalized SAM",
-    watch="Not normalized, the perturbation vanishes with ∇L, and so does the pull on λ₁ (Dai et al. 2023).",
+    watch="Not normalized, the perturbation vanishes with ∇L, and so does the decrease of λ₁ (Dai et al. 2023).",
     gd_at_zero_rho=True,
     **PORTABLE,
 )
@@ -238,7 +238,7 @@ def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "∇L_Avg, estimated",
-    watch="L_Avg favours a small trace (Table 1), but its pull is only ρ²/(2D) of it.",
+    watch="L_Avg favours a small trace (Table 1), but its weight is only ρ²/(2D).",
     noise=lambda dim, targets: PAIRS * dim,
     gd_at_zero_rho=True,
     **PORTABLE,

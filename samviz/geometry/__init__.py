@@ -1,4 +1,4 @@
-"""What is measured: eigenpairs, trace, alignment, sharpness, landscape slices, each with its evidence."""
+"""Measurements of a loss: eigenpairs, trace, alignment, sharpness and landscape slices, each with its evidence."""
 
 from samviz.geometry.alignment import Alignment, alignment
 from samviz.geometry.density import SpectralDensity, spectral_density

@@ -1,4 +1,4 @@
-"""What is touched: the live lab, panels of one's own, their views and the loop that drives them."""
+"""Widgets: the live lab, panels with controls, and quizzes."""
 
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
 from samviz.lab.lab import Lab

@@ -1,4 +1,4 @@
-"""What is minimized: quadratics, the 4-D valley, networks on data, any torch module."""
+"""Losses to minimize: quadratics, the 4-D valley, networks on data, and any torch module."""
 
 from samviz.problems.data import images, load
 from samviz.problems.mlp import MLP, mlp
