@@ -20,6 +20,7 @@ from samviz.dynamics import RULES, Diverged, Rule, Run, Settings
 from samviz.dynamics.engines import Engine, StepBlock, cuda_graph, engine
 from samviz.dynamics.engines.loops import torch_steps
 from samviz.problems import mlp, quadratic, valley
+from samviz.problems.primitives import hvp
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -160,6 +161,27 @@ def test_a_registered_rule_runs_in_torch_and_compiled(monkeypatch, compiled, nam
     mine.step(20)
     expected.step(20)
     torch.testing.assert_close(mine.x, expected.x, rtol=1e-12, atol=1e-14)
+
+
+def curvature_of(p, x, v):
+    return hvp(p, x, v)
+
+
+def newton_like(p, x, g, rho):
+    """A rule whose helper needs a Hessian-vector product."""
+    return g + curvature_of(p, x, g)
+
+
+@COMPILED
+def test_a_helper_of_a_rule_may_use_hessian_vector_products(monkeypatch):
+    problem, ends = quadratic([3.0, 1.0]), []
+    for compiled in (False, True):
+        monkeypatch.setitem(RULES, "newton_like", Rule("newton_like", newton_like, "", compiled=compiled))
+        run = Run(problem, "newton_like", lr=0.1, x0=[1.0, 1.0], device="cpu")
+        run.step(3)
+        ends.append(run.x[0].numpy())
+    expected = (1 - 0.1 * (np.array([3.0, 1.0]) + np.array([9.0, 1.0]))) ** 3
+    np.testing.assert_allclose(ends, [expected, expected], rtol=1e-12)
 
 
 # The kernels

@@ -77,7 +77,7 @@ def test_the_lab_starts_at_a_minimum_and_raising_rho_aligns_the_gradient_with_v1
 def test_what_a_script_records_is_repeatable_and_independent_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     first = sine_lab(batch_size=3, seed=5).run(120)
     assert first.history["step"].tolist() == [0, 50, 100, 120]
-    monkeypatch.setattr("samviz.lab.session.STEP_SLICE_S", 1e-9)  # as if steps were slow
+    monkeypatch.setattr("samviz.lab.session.STEP_PIECE_S", 1e-9)  # as if steps were slow
     monkeypatch.setattr("samviz.lab.session.SLOW_MEASUREMENT_S", 0)  # and every measurement
     second = sine_lab(batch_size=3, seed=5).run(120)
     np.testing.assert_equal(second.history.rows, first.history.rows)
@@ -496,16 +496,16 @@ async def test_an_exception_in_the_loop_is_shown_and_the_lab_can_be_reset() -> N
     lab.pause()
 
 
-@pytest.fixture
-def ignored_interrupts() -> Iterator[None]:
-    """Ignore SIGINT, as a kernel does between cells."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield
+@pytest.fixture(params=[signal.SIG_IGN])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Ignore SIGINT, as a kernel does between cells, or handle it in another way."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself SIGINT there")
-@pytest.mark.usefixtures("ignored_interrupts")
+@pytest.mark.usefixtures("interrupts")
 @kernel_test
 async def test_an_interrupt_pauses_playing_labs() -> None:
     labs = [bowl_lab() for _ in range(2)]
@@ -526,13 +526,13 @@ async def test_an_interrupt_pauses_playing_labs() -> None:
     assert labs[0].view.alert == ""
 
 
+@pytest.mark.parametrize("interrupts", [lambda number, frame: None], indirect=True)
 @kernel_test
-async def test_another_handler_of_interrupts_is_left_alone() -> None:
+async def test_another_handler_of_interrupts_is_left_alone(interrupts: Any) -> None:
     lab = bowl_lab()
-    handler = signal.getsignal(signal.SIGINT)
     lab.play()
     await until(lambda: lab.session.run.steps >= 50)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is interrupts
     lab.pause()
 
 

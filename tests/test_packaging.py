@@ -145,6 +145,10 @@ def test_conda_gets_what_pip_gets():
         assert bound.version in requirement.specifier
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 BADGES = (
     r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/",
     r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/",
@@ -186,6 +190,11 @@ def test_nothing_names_the_machine_it_was_written_on():
     for name, text in texts():
         if name != Path(__file__).relative_to(ROOT).as_posix():
             assert of_one_machine.search(text) is None, name
+
+
+def test_no_merge_is_left_unresolved():
+    for name, text in texts():
+        assert not re.search("^(<<<<<<<|>>>>>>>) ", text, re.M), name
 
 
 def test_conda_and_binder_compute_on_one_thread():

@@ -148,7 +148,7 @@ def claim(
 
     Args:
         source: theorem, equation or figure.
-        order: number of the theorem or section; claims run in this order.
+        order: sort key: the number of the theorem or section, with further digits.
         symbols: first cells, separated by "; ", of the rows of `notebooks/pages/symbols.md` that the claim checks.
         fails: keyword arguments of the function, such as another rule, in each of the cases in which the claim fails.
 

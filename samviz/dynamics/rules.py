@@ -219,7 +219,7 @@ def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "exact ∇L_Max",
-    watch="L_Max favours a small λ₁ (Table 1): SAM gets there with two gradients a step, this rule maximizes in each.",
+    watch="L_Max favours a small λ₁ (Table 1): SAM needs two gradients a step, and this rule a maximization.",
     gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
@@ -238,7 +238,7 @@ def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "∇L_Avg, estimated",
-    watch="L_Avg favours a small trace (Table 1), but its weight is only ρ²/(2D).",
+    watch="L_Avg favours a small trace (Table 1), but the factor of the trace is only ρ²/(2D).",
     noise=lambda dim, targets: PAIRS * dim,
     gd_at_zero_rho=True,
     **PORTABLE,

@@ -25,7 +25,7 @@ from samviz.problems import Problem
 from samviz.problems.device import one_thread, placed
 
 SEED = "an integer of 0 or more, below 2⁶²"
-DIVERGED_LOSS = 1e6  # times the first loss, or times 1 if that is larger
+DIVERGED_LOSS = 1e6  # a run diverges above this multiple of its initial loss, or of 1 if that is larger
 
 
 class Diverged(RuntimeError):
@@ -59,8 +59,8 @@ class Run:
             problem: the loss that is minimized.
             rule: a name in `RULES`.
             lr: learning rate η > 0, a number or one per run (runs,).
-            rho: perturbation radius ρ ≥ 0, a number or one per run (runs,), in units of ‖x‖; for "asam" in units of
-                |x|, for "label_noise" the noise's standard deviation in units of the targets.
+            rho: perturbation radius ρ ≥ 0, the Euclidean norm of the perturbation, a number or one per run (runs,); for
+                "asam" in units of |x|, for "label_noise" the noise's standard deviation in units of the targets.
             batch_size: samples per step, 1 to n; None is the full batch.
             x0: (dim,) or (runs, dim), the start; None is the problem's initial point.
             seed: non-negative int for the start, the samples and the noise: run r draws with seed + r; or one per
@@ -309,6 +309,7 @@ class Run:
             "diverged_at": diverged_at,
             "_before": tensor(state["before"]),
             "_bound": tensor(state["bound"]),
+            "_curvature": lambda: x.new_full((len(x),), torch.nan),
             "_warm": None if state["warm"] is None else tensor(state["warm"]),
             "_width": at_least_0("width", state["width"], "0 or more eigenvectors"),
             "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from samviz.geometry import SpectralDensity
 
 Array = NDArray[Any]
-POINTS = 500  # points of a curve: more than a screen has columns
+POINTS = 500  # points of a curve: about one per pixel of a panel's width
 FEW = 60  # points up to which a curve of the probe has a dot at each
 CHANGES = 12  # the latest changes of settings are marked
 LAB_ROWS = draw.split([0.285, 0.265, 0.23], gap=0.095, end=0.97)[::-1]

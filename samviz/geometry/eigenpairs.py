@@ -17,14 +17,14 @@ from samviz.problems.device import one_thread
 from samviz.problems.problem import Operator
 
 Array = NDArray[np.float64]
-BLOCK_WIDTH = 2  # vectors that a cold start grows from: nearly as few products as from one, and a double λ₁ is found
-WARM_PRODUCTS = 5  # products at least, for k of 5 or more, that a warm start spends outside the span of its vectors
-NOISE = 0.01  # size of the perturbation of the guard vector, without which it never finds a direction that it lacks
+BLOCK_WIDTH = 2  # block size of a cold start: costs little more than one vector, and finds a double λ₁
+WARM_PRODUCTS = 5  # least number of products in new directions in a warm start (k of them if k < 5)
+NOISE = 0.01  # size of the noise in the guard vector, without which it stays orthogonal to some eigenvectors
 NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which the direction of a residual is rounding error
-SMALL_DIM = 4000  # up to here a cold start adds up to three blocks before each `eigh`, which costs as much as they do
+SMALL_DIM = 4000  # a cold start adds SMALL_DIM // dim blocks, one to three, before each `eigh`
 COLD_EVERY = 50  # calls: warm ones may never find an eigenvalue that appears above those that they follow
 CAPACITY = 8  # times (k + 2) vectors, up to which a basis may grow before it is restarted from its best half
-ORTHOGONAL = 1e-5  # a unit vector's component that can be subtracted without changing the vector's length
+ORTHOGONAL = 1e-5  # component of a unit vector in the basis that one last projection removes
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
-        rho: perturbation radius ρ > 0, in units of ‖x‖.
+        rho: perturbation radius ρ > 0, the Euclidean norm of the perturbation.
         stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
 
     Raises:
@@ -71,7 +71,7 @@ def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochast
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
-        rho: perturbation radius ρ > 0, in units of ‖x‖.
+        rho: perturbation radius ρ > 0, the Euclidean norm of the perturbation.
         stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
 
     Returns:
@@ -100,7 +100,7 @@ def average_direction_sharpness(
     Args:
         problem: whose loss.
         x: (dim,) or (runs, dim), where.
-        rho: perturbation radius ρ > 0, in units of ‖x‖.
+        rho: perturbation radius ρ > 0, the Euclidean norm of the perturbation.
         stochastic: the mean over the samples of the sharpness of each, which is the same number: means commute.
         frames: random frames to average over, 2 or more; the standard error falls with their square root.
         seed: of the frames.

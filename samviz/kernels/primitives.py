@@ -146,10 +146,15 @@ _FUNCTIONS += (divide, fixed_direction, where, any_run)
 PRIMITIVES = {function.__name__: function for function in _FUNCTIONS}
 
 
-def _called(function: FunctionType) -> dict[str, FunctionType]:
+def _called(function: Callable[..., Any]) -> dict[str, FunctionType]:
     """Return the plain functions that the function calls by name, apart from primitives."""
     variables = {name: function.__globals__.get(name) for name in function.__code__.co_names if name not in PRIMITIVES}
     return {name: value for name, value in variables.items() if isinstance(value, FunctionType)}
+
+
+def uses_product(function: Callable[..., Any]) -> bool:
+    """Return whether the function, or a function that it calls, needs Hessian-vector products."""
+    return "hvp" in function.__code__.co_names or any(map(uses_product, _called(function).values()))
 
 
 def _with_primitives(function: FunctionType) -> FunctionType:

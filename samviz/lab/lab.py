@@ -29,7 +29,7 @@ from samviz.problems.device import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
 SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run
-STATIC_STEPS = 100, 500  # steps at ρ = 0, and then of SAM, that are run without a front end
+STATIC_STEPS = 100, 500  # steps without a front end, before and after a lab at ρ = 0 switches to SAM
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 THEOREM = "SAM, small ρ (the theorem)"
@@ -102,7 +102,7 @@ class Lab(Panel):
 
         Raises:
             ValueError: when an argument is out of range, named with what was expected.
-            TypeError: when a number is not a number, or the problem none of samviz.problems.
+            TypeError: if a numeric argument is not a number, or `problem` is not a problem of samviz.
         """
         check_type("problem", problem, Problem, "one from samviz.problems")
         if steps_per_frame is not None:
@@ -155,7 +155,7 @@ class Lab(Panel):
 
         Args:
             text: from `share`. It is data: nothing in it is evaluated.
-            device: as above.
+            device: a torch device, or "auto" for CUDA if it is available.
 
         Raises:
             ValueError: when the text is damaged, of another format, or asks for too much.
@@ -179,7 +179,7 @@ class Lab(Panel):
         return self.session.run.history
 
     def run(self, n: int) -> Lab:
-        """Take n steps now, measure and draw: for scripts, tests and pages without a reader.
+        """Take n steps now, measure and draw: for scripts, tests and pages that are not interactive.
 
         Args:
             n: number of steps, 0 or more; there is a measurement after every `steps_per_frame` of them.
@@ -192,7 +192,7 @@ class Lab(Panel):
         """
         n = check_int("n", n, "0 or more steps", 0)
         self._update()
-        self.scheduler.finish(self._frames(n))  # after a Reset or a shared run
+        self.scheduler.finish(self._frames(n))  # completes a pending Reset or shared run first
         return self
 
     def play(self) -> None:
@@ -271,8 +271,8 @@ class Lab(Panel):
         """Replace the present run, which becomes the ghost, by a shared run on the same problem.
 
         Args:
-            text: from `share`. In a kernel its steps are taken between other work; if that is interrupted, nothing is
-                lost.
+            text: from `share`. In a kernel its steps are taken in short pieces. If another action cancels them, the
+                present run stays.
 
         Raises:
             ValueError: when the text is damaged, of another format, or of another problem, with what to do.
@@ -284,11 +284,11 @@ class Lab(Panel):
 
     def _ipython_display_(self) -> None:
         if not is_interactive() and self.run(0).session.run.steps == 0:
-            at_rest, moving = STATIC_STEPS
-            self.run(at_rest)
+            before, after = STATIC_STEPS
+            self.run(before)
             if self.values["rho"] == 0:
                 self.preset(THEOREM)
-            self.run(moving)
+            self.run(after)
         super()._ipython_display_()
 
     # how controls reach the run

@@ -159,4 +159,4 @@ class Panel:
             self.view.alert = "Interrupted; move a control to draw again."
         else:
             name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            self.view.alert = f"{name}{error}. The picture is that of the last values that worked."
+            self.view.alert = f"{name}{error}. The figure shows earlier values."

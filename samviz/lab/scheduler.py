@@ -78,7 +78,7 @@ class Scheduler:
             self.loop.call_soon_threadsafe(self._call, action, *args)
 
     def begin(self, work: Iterator[object], *, required: bool = False) -> None:
-        """Replace the present work; required work only replaces other required work, and comes first."""
+        """Replace the current work. Required work cancels all other work; other work waits for required work."""
         if required:
             self.required, self.work = work, None
         else:
@@ -86,7 +86,7 @@ class Scheduler:
         self.wake()
 
     def finish(self, *more: Iterator[object]) -> None:
-        """Complete all work and then more, now, and draw."""
+        """Complete the pending work and then the given work without returning to the event loop, and draw once."""
         pending = self.required, self.work, *more
         self.required = self.work = None
         for work in pending:
@@ -101,7 +101,7 @@ class Scheduler:
         self.wake()
 
     def wake(self) -> None:
-        """Run the task while there is something to do."""
+        """Start the task unless it is running; without an event loop, do all work now."""
         if self.loop is None:
             self.finish()
         elif self.task is None or self.task.done():

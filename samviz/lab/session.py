@@ -1,6 +1,7 @@
 """The model of a lab: a run, its history, a slice of the loss around it, and the previous run. It knows no widget.
 
-Long work is a generator. Each of its pieces takes about 5 ms and yields its progress, as (fraction, label) or None.
+Long work is a generator whose pieces yield their progress, as (fraction, label) or None. Live steps and slices are
+split into pieces of about 5 ms; a measurement is one piece.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from samviz.problems.device import one_thread
 
 Progress = tuple[float, str] | None
 
-STEP_SLICE_S = 0.005  # compute at most about this long before control events are handled
+STEP_PIECE_S = 0.005  # compute at most about this long before control events are handled
 SLOW_MEASUREMENT_S = 0.03  # above this, measure the trace only every fourth time
 PROGRESS_DELAY_S = 0.3  # show the progress of a slice that takes longer than this
 TRAIL_STEPS = 40  # latest steps that are drawn on the landscape
@@ -46,7 +47,8 @@ class Session:
 
     Attributes:
         run: the present run.
-        start, x0: where it began, (dim,), and where every run begins, None for a gradient-descent minimum.
+        start: (dim,), the first iterate of the run.
+        x0: (dim,), the start that the user gave; None for a gradient-descent minimum.
         plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
         ghost: the history of the previous run, or None.
         stopped: why the run cannot continue; empty while it can.
@@ -124,7 +126,7 @@ class Session:
     def advance(self, steps: int, *, live: bool = True) -> Iterator[Progress]:
         """Take steps without a measurement, in pieces if live; a divergence ends them."""
         while steps:
-            n = int(np.clip(STEP_SLICE_S / self._step_cost, 1, steps)) if live else steps
+            n = int(np.clip(STEP_PIECE_S / self._step_cost, 1, steps)) if live else steps
             began = perf_counter()
             try:
                 self.run.step(n)

@@ -125,7 +125,7 @@ class PlotWidget(Widget):
         self._figure: Any = None  # the newest one, with references instead of arrays
         self._arrays: Arrays = {}  # of the newest figure
         self._sent_arrays: Arrays = {}  # of the last frame
-        self._waiting = False  # the newest figure, for a browser that is behind
+        self._waiting = False  # whether the newest figure is not sent yet, because the browser is behind
         self._seq = self._ack = self._keys = 0
         self._sent_at = -RESEND_S
         specs = [spec(name, control) for name, control in controls.items()]

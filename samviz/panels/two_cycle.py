@@ -111,7 +111,7 @@ def plane_traces(
     square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
     x_axis = square | {"label": "along v₁", "constraintoward": "left"}
     y_axis = square | {"label": "along v₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
-    heading = "one step from everywhere", f"arrows of {RULE_NAMES[rule]}, long ones cut"
+    heading = "one step from each grid point", f"arrows of {RULE_NAMES[rule]}, long ones cut"
     axes = add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
     (x, y), (late_x, late_y), color = path.T, path[-LAST:].T, COLORS[rule]
     cycle = size if rule == "sam" and size <= EXTENT else np.nan

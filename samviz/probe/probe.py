@@ -90,7 +90,7 @@ class Probe:
                 `samviz.problems.attach`.
             every: number of steps from one row to the next.
             k: number of eigenvalues.
-            rho: perturbation radius ρ > 0 of the sharpnesses, in units of the parameters.
+            rho: perturbation radius ρ > 0 of the sharpnesses, the Euclidean norm of the perturbation.
             measures: some of "eigenvalues", "trace", "sharpness" and "density".
             budget: share of the training time for measuring: 0.05 is 5 %; None or infinity for no limit.
             names: patterns of the parameters that vary, such as ["layer4.*"]; None for all trainable ones.

@@ -27,7 +27,7 @@ def labs(keep_notebook: Callable[..., Notebook]) -> Notebook:
 
 
 def test_the_first_notebook_shows_the_alignment(open_notebook: Callable[..., Notebook]) -> None:
-    """With SAMVIZ_SCREENSHOTS=notebooks this writes the README's picture, lab.png."""
+    """With SAMVIZ_SCREENSHOTS=DIR this writes a picture of the lab, DIR/lab.png."""
     notebook = open_notebook("00_start_here.ipynb")
     notebook.page.set_viewport_size({"width": 1440, "height": 1300})
     notebook.run_all(240)

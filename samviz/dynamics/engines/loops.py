@@ -29,9 +29,9 @@ class StepBlock:
     x: Tensor  # (runs, dim), the iterates
     before: Tensor  # (runs, dim), the previous iterates
     running: NDArray[np.bool_]  # (runs,), False for a run that has diverged, which takes no steps
-    bound: Tensor  # (runs,), the largest loss that counts as finite
+    bound: Tensor  # (runs,), the loss above which a run counts as diverged
     seeds: tuple[int, ...]  # of each run
-    first: int  # number of the first step
+    first: int  # index of the first step
     n: int  # number of steps
     path_length: int  # how many of the last iterates the result contains, at most n
 
@@ -114,7 +114,7 @@ def _within_bounds(step: Step, bound: Tensor) -> bool:
 
 def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     """Take the steps in one call of compiled code: up to rounding, the result is that of `torch_steps`."""
-    from samviz.kernels.primitives import RUNNING, advance, compiled_rule, no_product
+    from samviz.kernels.primitives import RUNNING, advance, compiled_rule, no_product, uses_product
 
     runs, n, rule = len(block.x), block.n, block.rule
     x, before = block.x.numpy().copy(), block.before.numpy().copy()
@@ -124,11 +124,10 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     path = np.empty((block.path_length, *x.shape))
     diverged_at, rolled_back = np.where(block.running, RUNNING, 0), np.zeros(runs, dtype=np.int64)
     curvature = np.full(runs, np.nan)
-    needs_product = "hvp" in rule.direction.__code__.co_names
     advance(
         compiled_rule(rule.direction),
         rule.gd_at_zero_rho,
-        *kernels._replace(product=kernels.product() if needs_product else no_product()),
+        *kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product()),
         n,
         x,
         before,
