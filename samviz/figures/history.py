@@ -263,7 +263,7 @@ def probe_figure(
     taken = h["share"][np.isfinite(h["share"])]
     cost = f"measuring took {100 * taken[-1]:.1f} % of the time" if len(taken) else ""
     cost += f", budget {100 * budget:g} %" if cost and budget is not None else ""
-    senses = "in three senses" + (f", at ρ = {rho:g}" if rho else "")
+    senses = "average, ascent, worst" + (f", at ρ = {rho:g}" if rho else "")
     trace = Curve("trace", h["trace"], GREEN, error=2 * h["trace_error"])
     panels = [
         (("loss", cost), losses, all((curve.y[np.isfinite(curve.y)] > 0).all() for curve in losses)),

@@ -66,8 +66,8 @@ class Panel:
         if not callable(draw):
             raise TypeError(f"draw is {draw!r}; expected a function of the values")
         self._draw_values = draw
-        self._drawn_values: dict[str, Any] | None = None  # of the latest work
-        self._new_figure = False  # which is yet to be shown
+        self._drawn_values: dict[str, Any] | None = None  # the values for which the latest work was started
+        self._new_figure = False  # whether the figure has not been shown yet
         self.controls = declared(controls, drag or {})
         self._connect(PanelWidget(self.controls, description=description))
         work = self._work()
@@ -117,11 +117,11 @@ class Panel:
         display_widget(self.view, self.static)
 
     def _next_work(self) -> Iterator[object] | None:
-        """Return the work that follows when there is none."""
+        """Return work to start when there is none; a panel has none."""
         return None
 
     def _report(self, progress: Any) -> None:
-        """Do nothing about the progress of work, which the sentence describes."""
+        """Ignore the progress of work: a panel has no progress bar."""
 
     def _update(self) -> None:
         """Draw for the present values, unless the latest work is about them."""
@@ -145,7 +145,7 @@ class Panel:
             yield
 
     def _draw(self, can_acknowledge: bool) -> None:
-        if self._new_figure:  # the end of the work asks again for its last picture
+        if self._new_figure:  # the scheduler draws once more when work ends
             self._new_figure = False
             self._show(can_acknowledge)
 

@@ -302,7 +302,7 @@ class Session:
         return len(losses) == 20 and sum(losses[10:]) < 0.8 * sum(losses[:10])
 
     def update_speed(self) -> float:
-        """Return the steps per second since about half a second ago."""
+        """Return the steps per second, averaged over half a second or more."""
         now, steps = perf_counter(), self.run.steps
         if now - self._speed_at > 0.5:
             self.speed = max(steps - self._speed_steps, 0) / (now - self._speed_at)

@@ -43,17 +43,17 @@ def advice(row: dict[str, Any], samples: int) -> str:
         hidden = f"cos(∇L, v₁) is {row['cos_v1']:.0e}. " if row["cos_v1"] < 0.01 else ""
         return f"{hidden}Raise ρ and watch the alignment jump to 1."
     if partial and rule.name == "normalized_gd":
-        return "That λ₁ falls is known for the full batch (Arora et al. 2022): what falls here?"
+        return "For the full batch λ₁ decreases (Arora et al. 2022). Does it decrease here?"
     if partial and not single and rule.follows_gradient:
-        return "Between one sample and all, the alignment need not hold (Example 5.8): what falls?"
+        return "Between one sample and all, the gradient need not align (Example 5.8). Does λ₁ or the trace decrease?"
     if single and rule.name == "sam":
         return "Each ∇L_k is an eigenvector of its own ∇²L_k: the trace falls, not λ₁ alone (Theorem 5.4)."
     if single and rule.follows_gradient:
         return "For single samples all three notions of sharpness favour a small trace (Theorem 5.3)."
     if row["closing"] and rule.aligns:
         return (
-            "λ₁ has met λ₂, so v₁ is no longer one direction and its cosine jumps; "
-            "the top eigenspace and the Rayleigh ratio hold."
+            "λ₁ has met λ₂, so v₁ is no longer unique and its cosine jumps; "
+            "use the top eigenspace or the Rayleigh ratio instead."
         )
     if rule.name == "sam" and row["rayleigh"] > 0.9:
         return "∇L points along v₁, the iterate bounces, and λ₁ falls by O(ηρ²) a step (Theorem 4.5)."

@@ -111,7 +111,7 @@ def plane_traces(
     square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
     x_axis = square | {"label": "along v₁", "constraintoward": "left"}
     y_axis = square | {"label": "along v₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
-    heading = "one step from each grid point", f"arrows of {RULE_NAMES[rule]}, long ones cut"
+    heading = "one step from each grid point", f"arrows of {RULE_NAMES[rule]}, long ones shortened"
     axes = add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
     (x, y), (late_x, late_y), color = path.T, path[-LAST:].T, COLORS[rule]
     cycle = size if rule == "sam" and size <= EXTENT else np.nan
@@ -192,10 +192,11 @@ def describe(path: Array, rule: str, lr: float, ratio: float, size: float, diver
         return f"{result}. The start is the minimum, and x stays there."
     if rule == "gd":
         first, second = 1 - lr * TOP, 1 - lr * ratio * TOP
-        slow = "both v₁ and v₂" if abs(first) == abs(second) else "v₁" if abs(first) > abs(second) else "v₂"
+        aligned = "x becomes aligned with " + ("v₁" if abs(first) > abs(second) else "v₂")
+        end = aligned if abs(first) != abs(second) else "|cos(x, v₁)| does not change"
         return (
             f"{result}; gradient descent converges to 0. A step multiplies the component along v₁ by {first:.3g} and "
-            f"that along v₂ by {second:.3g}, so x becomes aligned with {slow}."
+            f"that along v₂ by {second:.3g}, so {end}."
         )
     result += f", predicted {size:.4g}."
     if ratio == 1:
