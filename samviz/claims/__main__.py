@@ -6,5 +6,8 @@ from pathlib import Path
 from samviz.claims.claim import symbols_table
 
 HEADING = "## Claims\n\n"
-page = Path(sys.argv[1])
-page.write_text(page.read_text(encoding="utf-8").partition(HEADING)[0] + HEADING + symbols_table(), encoding="utf-8")
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    kept = page.read_text(encoding="utf-8").partition(HEADING)[0]
+    page.write_text(kept + HEADING + symbols_table(), encoding="utf-8")
