@@ -1,9 +1,11 @@
-"""Run Python in a new process, with the samviz that is under test."""
+"""Run Python in a new process, with the samviz that is under test, and read the texts of the repository."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +20,19 @@ def python(*arguments, env=None, **options):
         check=False,
         **({"timeout": 250, "encoding": "utf-8"} | options),
     )
+
+
+def repository_texts(*patterns):
+    """Yield the name and the text of each file that git tracks or would track, of those that match a pattern."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.decode().split("\n")[:-1]:
+        path = ROOT / name
+        if path.suffix not in {".npz", ".png", ".webp"} and path.is_file():
+            yield name, path.read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ def result(target, *measured):
         (Target("≤", 60, "ns"), (26e-9, None, True, None), 26, True),
         (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, False),
         (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, True),
-        (Target("≤", 5, "%"), (0.04, 0.06, True, False), 4, True),  # a unit bounds our side, whatever stands beside it
+        (Target("≤", 5, "%"), (0.04, 0.06, True, False), 4, True),  # a target with a unit bounds only our side
         (Target("≤", 5, "%"), (0.06, 0.04, True, True), 6, False),
         (Target("≤", 5, "%"), (0.0, 0.0, False, True), 0, False),  # a probe that measured nothing
     ],

@@ -2,12 +2,11 @@
 
 import ast
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+from fresh import ROOT, repository_texts
 
-ROOT = Path(__file__).parents[1]
 # Private words that the code once used, and the terms of the field that replace them.
 REPLACED = {
     "way": "direction",
@@ -73,28 +72,21 @@ def private_names(names):
                 yield f"{name}: use {REPLACED[word]}"
 
 
-def tracked(*patterns):
-    """Files of the repository, with their texts."""
-    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    paths = [ROOT / name for name in listed.stdout.splitlines()]
-    return {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-
-
 def test_names_in_the_package_are_terms_of_the_field():
     found = {}
-    for path, source in tracked("samviz/*.py").items():
+    for name, source in repository_texts("samviz/*.py"):
+        path = Path(name)
         if wrong := list(private_names([path.stem, path.parent.name, *defined_names(source)])):
-            found[path.relative_to(ROOT).as_posix()] = wrong
+            found[name] = wrong
     assert found == {}
 
 
 def test_prose_has_no_phrases_without_an_ordinary_meaning():
     found = {}
-    for path, text in tracked("samviz/*.py", "notebooks/pages/*.md", "*.md", "tests/*.py").items():
-        if path != Path(__file__) and (wrong := [phrase for phrase in PHRASES if phrase in " ".join(text.split())]):
-            found[path.relative_to(ROOT).as_posix()] = wrong
+    for name, text in repository_texts("samviz/*.py", "notebooks/pages/*.md", "*.md", "tests/*.py"):
+        wrong = [phrase for phrase in PHRASES if phrase in " ".join(text.split())]
+        if wrong and ROOT / name != Path(__file__):
+            found[name] = wrong
     assert found == {}
 
 

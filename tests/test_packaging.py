@@ -3,14 +3,13 @@
 import importlib.metadata
 import re
 import shutil
-import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
-from fresh import ROOT, python
+from fresh import ROOT, python, repository_texts
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -172,28 +171,15 @@ def test_each_badge_opens_a_notebook_that_is_there():
     assert opened <= {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
-def texts():
-    """Every text of the repository: what git tracks or would."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    for name in listed.stdout.decode().split("\n")[:-1]:
-        path = ROOT / name
-        if path.suffix not in {".npz", ".png", ".webp"} and path.is_file():
-            yield name, path.read_text(encoding="utf-8")
-
-
 def test_nothing_names_the_machine_it_was_written_on():
     of_one_machine = re.compile(rf"{re.escape(str(ROOT))}|(?<![\w.~])/(root|work|home/\w+|Users/\w+)/|file:///")
-    for name, text in texts():
+    for name, text in repository_texts():
         if name != Path(__file__).relative_to(ROOT).as_posix():
             assert of_one_machine.search(text) is None, name
 
 
 def test_no_merge_is_left_unresolved():
-    for name, text in texts():
+    for name, text in repository_texts():
         assert not re.search("^(<<<<<<<|>>>>>>>) ", text, re.M), name
 
 

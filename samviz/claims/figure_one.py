@@ -21,6 +21,7 @@ from samviz.claims.claim import (
     near,
 )
 from samviz.claims.subjects import (
+    VALLEY_START,
     ascent_direction_sharpness,
     curvatures,
     gradient_flow_limit,
@@ -45,7 +46,7 @@ def figure_one_full_batch(quick: bool, sam: str = "sam", worst: str = "worst") -
     tau = np.array([0.5, 1.0, 1.5, 2.0])
     checks, curves, excess = [], [], {}
     for rule, name in ((sam, "SAM"), (worst, "descent on L_Max")):
-        run = new_run(valley(), rule, lr, rho, x0=(0.6, 0.9, 0.1, 0.1))
+        run = new_run(valley(), rule, lr, rho, x0=VALLEY_START)
         floor = iterates(run, tau[:, None] / (lr * rho**2)).numpy()[..., :2]  # (times, runs, 2)
         off = np.linalg.norm(floor, axis=2)
         rate = np.log(floor[-2, :, 0] / floor[-1, :, 0]) / (tau[-1] - tau[-2])
@@ -63,7 +64,7 @@ def figure_one_full_batch(quick: bool, sam: str = "sam", worst: str = "worst") -
             decreasing(f"{name}: decay rate of x₁ over Eq. 7's, less 1, as η falls", excess[name]),
         ]
         curves += [Curve(f"{name}, η = {eta:g}", tau, off[:, r]) for r, eta in enumerate(lr)]
-    eq7 = np.linalg.norm(np.array((0.6, 0.9)) * np.exp(-np.outer(tau, [2, 12])), axis=1)
+    eq7 = np.linalg.norm(np.array(VALLEY_START[:2]) * np.exp(-np.outer(tau, [2, 12])), axis=1)
     curves.append(Curve("Eq. 7", tau, eq7, predicted=True))
     remark = (
         f"At η = {lr[0]:g} SAM's x₁ decays {1 + excess['SAM'][0]:.2f} times as fast as by Eq. 7, at η = {lr[-1]:g} "

@@ -22,6 +22,7 @@ from samviz.claims.claim import (
     near,
 )
 from samviz.claims.subjects import (
+    VALLEY_START,
     gradient_flow_limit,
     grid,
     interpolating,
@@ -39,7 +40,6 @@ from samviz.dynamics.flows import Kind
 from samviz.geometry import normal_space, third_derivative, top_eigenpairs
 from samviz.problems import Problem, Valley, valley
 
-VALLEY_START = (0.6, 0.9, 0.1, 0.1)  # where runs start next to the valley's floor
 FLOOR = torch.tensor([0.6, 0.9, 0.0, 0.0], dtype=torch.float64)  # a point of the floor, where phase II starts
 EXPONENT_TOLERANCE = 0.2
 FLOW_TIMES = (0.05, 0.1, 0.2, 0.4)  # at which SAM is compared with gradient flow in phase I
@@ -311,8 +311,9 @@ def sharpness_per_step(quick: bool, rule: str = "sam", other: str = "normalized_
             exponent(f"exponent of ρ, SAM, {name}", radii, by_radius, 2, EXPONENT_TOLERANCE),
             exponent(f"exponent of η, normalized gradient descent, {name}", lr, normalized, 2, EXPONENT_TOLERANCE),
         ]
+        law = lr * small**2 * slope**2 / 2
         for method, found, expected in (
-            (f"SAM, {name}", by_rate, lr * small**2 * slope**2 / 2),
+            (f"SAM, {name}", by_rate, law),
             (f"normalized gradient descent, {name}", normalized, lr**2 * slope**2 / (4 * top)),
         ):
             ratio = found / expected
@@ -321,8 +322,7 @@ def sharpness_per_step(quick: bool, rule: str = "sam", other: str = "normalized_
                 decreasing(f"distance of that ratio from 1 as η falls, {method}", np.abs(ratio - 1)),
             ]
             curves += [Curve(method, lr, found), Curve(f"predicted, {method}", lr, expected, predicted=True)]
-        first = by_rate[0] / (lr[0] * 1e-4 * slope**2 / 2)
-        ratios.append(f"{first:.3f} ({overshoot(lr[0], top):.3f}) on the {name}")
+        ratios.append(f"{by_rate[0] / law[0]:.3f} ({overshoot(lr[0], top):.3f}) on the {name}")
     remark = (
         "At the largest η SAM's decrease over the predicted one, and in brackets the 2-cycle's (2/(2 − ηλ₁))²: "
         f"{', '.join(ratios)}. Normalized gradient descent has no such factor."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from samviz.claims import subjects
 from samviz.claims.claim import Array, Check, Curve, Finding, Plot, claim, decreasing, farthest_from_1, near
 from samviz.claims.subjects import floor_points, grid, interpolating, unit_vectors
 from samviz.geometry import limiting_regularizer, normal_space
+from samviz.geometry.sharpness import Kind
 from samviz.problems import Problem, valley
 
-Kind = Literal["worst", "ascent", "average"]
 KINDS: tuple[Kind, ...] = ("worst", "ascent", "average")
 WITHOUT_ASCENT: tuple[Kind, ...] = ("worst", "worst", "average")
 WITHOUT_AVERAGE: tuple[Kind, ...] = ("worst", "ascent", "worst")

@@ -16,6 +16,8 @@ from samviz.claims.claim import Array, recorded
 from samviz.dynamics import Run
 from samviz.problems import MLP, Problem, mlp
 
+VALLEY_START = (0.6, 0.9, 0.1, 0.1)  # where runs start next to the valley's floor
+
 gradient_flow_limit = recorded(dynamics.gradient_flow_limit)
 limiting_flow = recorded(dynamics.limiting_flow)
 worst_direction_sharpness = recorded(geometry.worst_direction_sharpness)

@@ -220,7 +220,7 @@ def advance(
     before: Floats,  # (runs, dim), the previous iterates, changed in place
     lr: Floats,  # (runs,)
     rho: Floats,  # (runs,)
-    bound: Floats,  # (runs,), the largest loss that counts as finite
+    bound: Floats,  # (runs,), the loss above which a run counts as diverged
     batches: Ints,  # (runs, n, b), samples of each step; b = 0 is the full batch
     noise: Floats,  # (runs, n, count), standard normal numbers of each step
     path: Floats,  # (k, runs, dim), filled with the iterates after the last k steps

@@ -118,10 +118,15 @@ def torch_generators(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, generators[torch.empty(0, device=device).device.index]]
 
 
-def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed the generators of torch, numpy and Python."""
+def seed_torch_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's default generators of the CPU and of a device."""
     for generator in torch_generators(device):
         generator.manual_seed(seed)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators of torch, numpy and Python."""
+    seed_torch_generators(seed, device)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
 
@@ -155,8 +160,7 @@ def seeded_pass(seed: int | None, device: torch.device) -> Iterator[None]:
     try:
         with torch_states_restored([] if seed is None else torch_generators(device)):
             if seed is not None:
-                for generator in torch_generators(device):
-                    generator.manual_seed(seed)
+                seed_torch_generators(seed, device)
             yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
