@@ -107,4 +107,4 @@ from samviz.lab import quiz
 quiz("start")
 
 # %% [markdown]
-# Next: [01_three_sharpnesses](01_three_sharpnesses.ipynb) asks what sharpness is: there are three answers. To see a static picture instead of the lab, run `lab.run(500).static()`.
+# Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) asks what sharpness is: there are three answers. To see a static picture instead of the lab, run `lab.run(500).static()`.

@@ -159,7 +159,7 @@ panel
 #
 # Start 1-SAM in the valley at the point of least trace, $(0.8, 1/7)$. **Question: does it stay?**
 #
-# Whenever sample $k$ is drawn, the iterate bounces along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum, $\eta\rho\lambda_k/(2-\eta\lambda_k)$ away, to the other. SAM looks ρ further up: the third-order term is taken at the distance $2\rho/(2-\eta\lambda_k)$, not ρ. So the drift of sample $k$ is stronger by $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more ([04_limiting_flow](04_limiting_flow.ipynb) measures the same factor for the full batch). Here $\lambda_k=2F_k$, and the place of rest solves $c_1\nabla F_1+c_2\nabla F_2=0$.
+# Whenever sample $k$ is drawn, the iterate bounces along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum, $\eta\rho\lambda_k/(2-\eta\lambda_k)$ away, to the other. SAM looks ρ further up: the third-order term is taken at the distance $2\rho/(2-\eta\lambda_k)$, not ρ. So the drift of sample $k$ is stronger by $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more ([02_why_sharpness_decreases](02_why_sharpness_decreases.ipynb) measures the same factor for the full batch). Here $\lambda_k=2F_k$, and the place of rest solves $c_1\nabla F_1+c_2\nabla F_2=0$.
 
 # %%
 from samviz.problems import valley
@@ -280,4 +280,4 @@ from samviz.lab import quiz
 quiz("one_sample")
 
 # %% [markdown]
-# Next: [06_networks](06_networks.ipynb), where SAM finds what gradient descent hides.
+# Next: [06_where_the_theory_ends](06_where_the_theory_ends.ipynb), where SAM finds what gradient descent hides.

@@ -65,7 +65,7 @@ def network():
 
 
 # %% [markdown]
-# Flatness helped in [06_networks](06_networks.ipynb) where labels were wrong. So a fifth of the training images get a wrong label. The test images keep theirs.
+# Flatness helped in [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) where labels were wrong. So a fifth of the training images get a wrong label. The test images keep theirs.
 
 # %%
 fifth = len(labels) // 5  # they are in random order

@@ -49,7 +49,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(book):
-    return {path: Page(path) for path in sorted(book.rglob("*.html"))}
+    former = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if not path.with_suffix(".py").exists()}
+    assert former <= {path.stem for path in book.glob("*.html")}
+    return {path: Page(path) for path in sorted(book.rglob("*.html")) if path.stem not in former}
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def build(monkeypatch):
 
 def test_every_notebook_and_page_is_there(book, pages):
     wanted = {"index.html", "search.html"}
-    wanted |= {f"{path.stem}.html" for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
+    wanted |= {f"{path.stem}.html" for path in (ROOT / "notebooks").glob("[0-9]*.py")}
     wanted |= {f"pages/{path.stem}.html" for path in (ROOT / "notebooks/pages").glob("*.md")}
     wanted |= {f"api/{part}.html" for part in ("index", *subpackages())}
     assert {path.relative_to(book).as_posix() for path in pages} == wanted
@@ -82,8 +84,8 @@ def test_every_public_name_has_an_entry_in_the_api_reference(book, pages, part):
 
 
 def test_notebooks_and_api_entries_link_to_each_other(book, pages):
-    assert "api/dynamics.html#samviz.dynamics.Run" in pages[book / "02_alignment.html"].all("href")
-    assert "../02_alignment.html" in pages[book / "api/dynamics.html"].all("href")
+    assert "api/dynamics.html#samviz.dynamics.Run" in pages[book / "01_alignment.html"].all("href")
+    assert "../01_alignment.html" in pages[book / "api/dynamics.html"].all("href")
     assert "../api/geometry.html#samviz.geometry.hessian_trace" in pages[book / "pages/symbols.html"].all("href")
 
 
@@ -150,7 +152,7 @@ def test_every_panel_has_a_figure_for_each_combination_of_its_controls(book, pag
         assert len(set(data["sentences"])) > 1, name
         assert len({json.dumps(figure) for figure in data["figures"]}) > 1, name
     assert starts["05_one_sample_at_a_time"][:3] == ["0.1", "1", "600"]  # Lab(sine, lr=0.05, rho=0.1, batch_size=1)
-    assert starts["06_networks"][3] == "0.05"  # Lab(digits, rho=0.05)
+    assert starts["06_where_the_theory_ends"][3] == "0.05"  # Lab(digits, rho=0.05)
 
 
 def test_the_size_is_bounded(book, build, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+ALL = [path.with_suffix(".ipynb") for path in sorted(NOTEBOOKS.glob("[0-9]*.py"))]
 of_each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 
 
@@ -19,8 +19,12 @@ def sources(notebook):
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def test_each_notebook_has_a_script_and_each_script_a_notebook():
-    assert {path.stem for path in NOTEBOOKS.glob("[0-9]*.py")} == {path.stem for path in ALL}
+def test_each_script_has_a_notebook_and_every_other_notebook_links_to_the_place_of_its_content():
+    assert all(path.exists() for path in ALL)
+    for path in {*NOTEBOOKS.glob("*.ipynb")} - {*ALL}:
+        ((kind, source),) = sources(jupytext.read(path))
+        assert kind == "markdown"
+        assert NOTEBOOKS / re.search(r"\]\((\w+\.ipynb)\)", source)[1] in ALL
 
 
 @of_each

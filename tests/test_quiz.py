@@ -37,7 +37,7 @@ def test_each_file_is_a_quiz_that_its_notebook_shows_once_and_each_notebook_ends
         assert sum(f'quiz("{name}")' in source for source in cells(data["notebook"], "code")) == 1
     notebooks = [quiz.notebook for quiz in QUIZZES.values()]
     assert notebooks == sorted(notebooks)
-    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+    for path in (ROOT / "notebooks").glob("[0-9]*.py"):
         name = re.search(r'\n\nquiz\("(\w+)"\)$', cells(path.stem, "code")[-1])[1]
         assert QUIZZES[name].notebook == path.stem
 

@@ -40,6 +40,7 @@ def main(out: Path, coarse: bool) -> None:
         shutil.rmtree(out, ignore_errors=True)
         if build_main(["-q", "-W", "--keep-going", "-E", "-d", str(source / ".doctrees"), str(source), str(out)]):
             sys.exit("the book was not built: the warnings above are errors")
+    redirect(out)
     prune(out)
     size, took = weighed(out), time.monotonic() - began
     print(f"{out / 'index.html'}: {size / 1e6:.1f} MB, {pictures:,} pictures behind sliders, {took:.0f} s")
@@ -80,7 +81,8 @@ def gather(source: Path, coarse: bool) -> int:
     for page in NOTEBOOKS.glob("pages/*.md"):
         (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
     sets: dict[str, Frames] = {}
-    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    scripts = sorted(NOTEBOOKS.glob("[0-9]*.py"))
+    notebooks = {path.stem: nbformat.read(path.with_suffix(".ipynb"), as_version=4) for path in scripts}
     api.write_pages(source / "api", notebooks)
     for stem, notebook in tqdm(notebooks.items(), "panels"):
         illustrate(notebook, stem, sets, coarse)
@@ -127,8 +129,8 @@ def linked(text: str) -> str:
 
     >>> linked("[`top_eigenpairs(k=3)`](../../samviz/geometry/eigenpairs.py)")
     '{py:obj}`top_eigenpairs(k=3) <samviz.geometry.top_eigenpairs>`'
-    >>> linked("[02](../02_alignment.ipynb#1.-Two-cycles)")
-    '[02](../02_alignment.ipynb#1-two-cycles)'
+    >>> linked("[01](../01_alignment.ipynb#1.-Two-cycles)")
+    '[01](../01_alignment.ipynb#1-two-cycles)'
     """
 
     def target(match: re.Match[str]) -> str:
@@ -147,6 +149,16 @@ def repository() -> str:
     """Where the sources are, as pyproject.toml says."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return f"https://github.com/{settings['tool']['samviz']['repository']}"
+
+
+def redirect(out: Path) -> None:
+    """Write a page for each former name of a notebook that leads to its present page."""
+    for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
+        if not path.with_suffix(".py").exists():
+            (source,) = (cell.source for cell in nbformat.read(path, as_version=4).cells)
+            target = re.search(r"\((\w+)\.ipynb\)", source)[1]
+            html = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}.html"><title>{target}</title>'
+            (out / f"{path.stem}.html").write_text(html, encoding="utf-8")
 
 
 def prune(out: Path) -> None:

@@ -65,7 +65,7 @@ LAB_CELLS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "05_one_sample_at_a_time": {
         "lab = Lab(sine, lr=0.05, rho=0.1, batch_size=1)": ("lab", {"rho": 0.1, "size": 1, "steps": 600}),
     },
-    "06_networks": {
+    "06_where_the_theory_ends": {
         "lab = Lab(sine, lr=0.05)": ("lab", {"rho": 0.005, "steps": 600}),
         "lab2 = Lab(digits, rho=0.05)": ("digits", {"rho": 0.05}),
     },

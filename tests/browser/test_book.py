@@ -40,7 +40,7 @@ def drawn(page: Any, index: int = 0) -> Any:
 
 
 def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> None:
-    page = opened("01_three_sharpnesses.html", viewport={"width": 1440, "height": 60})  # the figure is far below
+    page = opened("03_three_sharpnesses.html", viewport={"width": 1440, "height": 60})  # the figure is far below
     figure = page.locator(FIGURE)
     assert figure.locator("img").count() == 1  # the still, before a script is loaded
     assert page.evaluate("typeof Plotly") == "undefined"
@@ -85,7 +85,7 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
 
 
 def test_dark_mode_recolours_the_figures(opened: Callable[..., Any]) -> None:
-    page = opened("02_alignment.html", color_scheme="light")
+    page = opened("01_alignment.html", color_scheme="light")
     drawn(page)
     ground = f"document.querySelector('{DRAWN}')._fullLayout.paper_bgcolor"
     assert page.evaluate(ground) in ("white", "rgb(255, 255, 255)", "#ffffff")
@@ -121,7 +121,7 @@ def test_mathematics_is_set(opened: Callable[..., Any]) -> None:
     assert box["width"] > 100
 
 
-@pytest.mark.parametrize("name", ["index", "00_start_here", "06_networks", "pages/symbols", "pages/your_training_loop"])
+@pytest.mark.parametrize("name", ["index", "00_start_here", "06_where_the_theory_ends", "pages/symbols", "pages/your_training_loop"])
 def test_a_phone_shows_the_page_without_scrolling_sideways(opened: Callable[..., Any], name: str) -> None:
     page = opened(f"{name}.html", viewport=NARROW, has_touch=True)
     if page.locator(FIGURE).count():

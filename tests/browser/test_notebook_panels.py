@@ -14,20 +14,20 @@ from .panels import GRAPH, says, settled, wait, without_errors
 
 # By notebook and the panel's name in its kernel: the first sentence, a slider, a key, and the sentence after that.
 PANELS = {
-    "01_three_sharpnesses": {"panel": ("R_ρ/ρ² at ρ = 0.4", "ρ radius", "Home", "ρ = 0.01 ")},
-    "02_alignment": {"panel": ("‖x‖ = 0.5333, predicted 0.5333.", "η (λ₁ = 2)", "End", "There is no cycle")},
-    "03_two_wrongs_make_a_right": {
+    "03_three_sharpnesses": {"panel": ("R_ρ/ρ² at ρ = 0.4", "ρ radius", "Home", "ρ = 0.01 ")},
+    "01_alignment": {"panel": ("‖x‖ = 0.5333, predicted 0.5333.", "η (λ₁ = 2)", "End", "There is no cycle")},
+    "04_two_wrongs_make_a_right": {
         "panel": ("SAM: λ₁ 20.5 → 16.0", "η learning rate", "End", "t = 40 steps"),
         "sides": ("t = 1,000 steps", "share of the run", "Home", "t = 0 steps"),
     },
-    "04_limiting_flow": {
+    "02_why_sharpness_decreases": {
         "panel": ("At ρ = 0.1 this distance scales like η^1.0", "ρ radius", "End", "t = 400, τ = ηρ²t = 1.00.")
     },
     "05_one_sample_at_a_time": {
         "panel": ("Step 400, τ = ηρ²t = 0.18. One sample: trace 6.6", "ρ radius", "End", "τ = ηρ²t = 0.32. One sample"),
         "panel2": ("Batch size 3 of 6", "batch size", "Home", "the mean of |cos(∇L_B, v₁)| is 1.000"),
     },
-    "06_networks": {
+    "06_where_the_theory_ends": {
         "panel": ("Step 1,000 with all 40 a step. At the start λ₁ was 5.97", "steps", "Home", "Step 10 with all 40")
     },
     "07_loss_landscapes": {"panel": ("SAM’s minimum looks flatter", "α of SAM’s layers", "End", "here α = 10.")},

@@ -209,7 +209,7 @@ print(f"with the top eigenspace {row['cos_eigenspace']:.4f}, Rayleigh ratio {row
 print(f"‖∇L‖: predicted {0.05 * 0.005 * top**2 / (2 - 0.05 * top):.3f}, measured {row['grad_norm']:.3f}")
 
 # %% [markdown]
-# Three measures, because they differ once λ₂ comes close to λ₁; [06_networks](06_networks.ipynb) shows that. Here they agree.
+# Three measures, because they differ once λ₂ comes close to λ₁; [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) shows that. Here they agree.
 #
 # ## What to take away
 #
@@ -228,4 +228,4 @@ from samviz.lab import quiz
 quiz("alignment")
 
 # %% [markdown]
-# Now the gradient points along $v_1$. What that does to $\lambda_1$ comes next: [03_two_wrongs_make_a_right](03_two_wrongs_make_a_right.ipynb).
+# Now the gradient points along $v_1$. What that does to $\lambda_1$ comes next: [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb).

@@ -208,4 +208,4 @@ from samviz.lab import quiz
 quiz("sharpnesses")
 
 # %% [markdown]
-# If the ascent direction is so poor, how can SAM lower $\lambda_1$? Because SAM does not stay where its gradient is poor: [02_alignment](02_alignment.ipynb).
+# If the ascent direction is so poor, how can SAM lower $\lambda_1$? Because SAM does not stay where its gradient is poor: [01_alignment](01_alignment.ipynb).

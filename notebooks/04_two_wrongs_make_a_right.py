@@ -227,4 +227,4 @@ from samviz.lab import quiz
 quiz("two_wrongs")
 
 # %% [markdown]
-# Next: [04_limiting_flow](04_limiting_flow.ipynb) shows where the λ₁ comes from, in three lines.
+# Next: [02_why_sharpness_decreases](02_why_sharpness_decreases.ipynb) shows where the λ₁ comes from, in three lines.
