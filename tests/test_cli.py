@@ -59,9 +59,9 @@ def originals(tmp_path):
     folder = tmp_path / "originals"
     (folder / "pages").mkdir(parents=True)
     (folder / "00_start_here.ipynb").write_text("start 1")
-    (folder / "06_where_the_theory_ends.ipynb").write_text("networks 1")
+    (folder / "06_networks.ipynb").write_text("networks 1")
     (folder / "pages" / "glossary.md").write_text("words 1")
-    (folder / "06_where_the_theory_ends.py").write_text("# a script, which is not copied")
+    (folder / "06_networks.py").write_text("# a script, which is not copied")
     return folder
 
 
@@ -75,8 +75,8 @@ def mine(originals, tmp_path):
 @pytest.fixture
 def edited_and_outdated(originals, mine):
     """Edit a notebook of the learner, then upgrade the package."""
-    (mine / "06_where_the_theory_ends.ipynb").write_text("my notes")
-    (originals / "06_where_the_theory_ends.ipynb").write_text("networks 2")
+    (mine / "06_networks.ipynb").write_text("my notes")
+    (originals / "06_networks.ipynb").write_text("networks 2")
     return mine
 
 
@@ -156,11 +156,11 @@ def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
 
 
 def test_only_notebooks_and_pages_are_copied_and_a_deleted_copy_comes_back(originals, mine):
-    (mine / "06_where_the_theory_ends.ipynb").unlink()
+    (mine / "06_networks.ipynb").unlink()
     cli.copy_notebooks(originals, mine)
     assert contents(mine) == {
         "00_start_here.ipynb": "start 1",
-        "06_where_the_theory_ends.ipynb": "networks 1",
+        "06_networks.ipynb": "networks 1",
         "glossary.md": "words 1",
     }
     before = sorted(originals.iterdir())
@@ -172,14 +172,14 @@ def test_an_upgrade_refreshes_the_copies_without_edits(originals, mine, answers)
     for name in ("00_start_here.ipynb", "07_new.ipynb", "pages/glossary.md"):
         (originals / name).write_text("2")
     cli.copy_notebooks(originals, mine)
-    found = {"00_start_here.ipynb": "2", "06_where_the_theory_ends.ipynb": "networks 1", "07_new.ipynb": "2", "glossary.md": "2"}
+    found = {"00_start_here.ipynb": "2", "06_networks.ipynb": "networks 1", "07_new.ipynb": "2", "glossary.md": "2"}
     assert contents(mine) == found
 
 
 def test_an_edit_is_kept_without_a_question_if_the_original_is_the_same(originals, mine, answers, capsys):
-    (mine / "06_where_the_theory_ends.ipynb").write_text("my notes")
+    (mine / "06_networks.ipynb").write_text("my notes")
     cli.copy_notebooks(originals, mine)
-    assert contents(mine)["06_where_the_theory_ends.ipynb"] == "my notes"
+    assert contents(mine)["06_networks.ipynb"] == "my notes"
     assert "Kept" in capsys.readouterr().out
 
 
@@ -199,16 +199,16 @@ def test_the_learner_decides_once(originals, edited_and_outdated, answers, answe
     for _ in range(2):  # the second time no answer is left, so that a question would be an error
         cli.copy_notebooks(originals, edited_and_outdated)
         left = contents(edited_and_outdated)
-        assert (left["06_where_the_theory_ends.ipynb"], left.get("06_where_the_theory_ends.new.ipynb")) == (copy, new)
+        assert (left["06_networks.ipynb"], left.get("06_networks.new.ipynb")) == (copy, new)
     assert answers == []
 
 
 def test_a_copy_saved_next_to_an_edit_is_never_overwritten_either(originals, edited_and_outdated, answers):
-    (edited_and_outdated / "06_where_the_theory_ends.new.ipynb").write_text("my other notes")
+    (edited_and_outdated / "06_networks.new.ipynb").write_text("my other notes")
     answers.append("n")
     cli.copy_notebooks(originals, edited_and_outdated)
     left = contents(edited_and_outdated)
-    assert (left["06_where_the_theory_ends.new.ipynb"], left["06_where_the_theory_ends.new.new.ipynb"]) == ("my other notes", "networks 2")
+    assert (left["06_networks.new.ipynb"], left["06_networks.new.new.ipynb"]) == ("my other notes", "networks 2")
 
 
 def test_the_end_of_input_keeps_the_edit(originals, edited_and_outdated, answers, monkeypatch):
@@ -217,19 +217,19 @@ def test_the_end_of_input_keeps_the_edit(originals, edited_and_outdated, answers
 
     monkeypatch.setattr("builtins.input", end)
     cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_where_the_theory_ends.ipynb"] == "my notes"
+    assert contents(edited_and_outdated)["06_networks.ipynb"] == "my notes"
 
 
 def test_without_a_terminal_the_edit_is_kept_and_the_next_run_asks(originals, edited_and_outdated, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
         cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_where_the_theory_ends.ipynb"] == "my notes"
+    assert contents(edited_and_outdated)["06_networks.ipynb"] == "my notes"
     assert "Kept" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "o")
     cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_where_the_theory_ends.ipynb"] == "networks 2"
+    assert contents(edited_and_outdated)["06_networks.ipynb"] == "networks 2"
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[1, 2]", "null"])
@@ -237,7 +237,7 @@ def test_without_a_readable_record_a_different_file_counts_as_edited(originals, 
     (edited_and_outdated / cli.RECORD).write_text(damaged)
     answers.append("k")
     cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_where_the_theory_ends.ipynb"] == "my notes"
+    assert contents(edited_and_outdated)["06_networks.ipynb"] == "my notes"
     assert answers == []
 
 

@@ -368,7 +368,10 @@ def test_each_term_is_explained_in_a_line_that_leads_on():
     [
         ("[a](nowhere.md)", "nowhere.md is not there"),
         ("[a](numerics.md#nothing)", "numerics.md#nothing: no such heading"),
-        ("[a](../02_why_sharpness_decreases.ipynb#5.-No)", "../02_why_sharpness_decreases.ipynb#5.-No: no such heading"),
+        (
+            "[a](../01_alignment.ipynb#5.-No)",
+            "../01_alignment.ipynb#5.-No: no such heading",
+        ),
         ("[`no`](../../samviz/geometry/hessian.py)", "hessian.py: no no"),
         ("[`Problem`](../../samviz/geometry/hessian.py)", "hessian.py: Problem is defined in samviz.problems.problem"),
         ("[`Trace.size`](../../samviz/geometry/hessian.py)", "hessian.py: Trace has no size"),

@@ -48,4 +48,4 @@ def test_each_misconception_is_a_wrong_option():
         name, number, letter = re.fullmatch(r"`(\w+) (\d)([a-d])`", option).groups()
         options = QUIZZES[name].questions[int(number) - 1].options
         assert not options[ascii_lowercase.index(letter)].right, option
-        assert where.startswith(QUIZZES[name].notebook[:2]) or option in ("`start 1b`", "`sharpnesses 4a`")
+        assert where.startswith(QUIZZES[name].notebook[:2]) or option == "`start 1b`"

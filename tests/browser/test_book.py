@@ -121,7 +121,9 @@ def test_mathematics_is_set(opened: Callable[..., Any]) -> None:
     assert box["width"] > 100
 
 
-@pytest.mark.parametrize("name", ["index", "00_start_here", "06_where_the_theory_ends", "pages/symbols", "pages/your_training_loop"])
+@pytest.mark.parametrize(
+    "name", ["index", "00_start_here", "06_where_the_theory_ends", "pages/symbols", "pages/your_training_loop"]
+)
 def test_a_phone_shows_the_page_without_scrolling_sideways(opened: Callable[..., Any], name: str) -> None:
     page = opened(f"{name}.html", viewport=NARROW, has_touch=True)
     if page.locator(FIGURE).count():
