@@ -7,7 +7,7 @@ import jupytext
 import numpy as np
 import pytest
 
-from samviz.course import EXERCISES, check
+from samviz.course import EXERCISES, SENTENCES, answer_key, check
 from samviz.course.tasks import TEXTS
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
@@ -40,8 +40,34 @@ def test_every_wrong_answer_gets_a_reply_that_helps(reply, name, answer):
     text = reply(name, answer)
     assert not text.startswith("Right")
     assert len(text) > 40
+
+
+@of_each
+def test_there_is_no_hint_before_the_learner_has_tried(reply, name):
     exercise = EXERCISES[name]
-    assert exercise.hint in reply(name, (lambda *_: None) if callable(exercise.solution) else None)
+    text = reply(name, (lambda *_: ...) if callable(exercise.solution) else ...)
+    assert text == f"Nothing to check yet: replace the dots by your answer. Expected: {exercise.call}."
+    assert exercise.hint not in text
+
+
+@pytest.fixture
+def sentence(monkeypatch):
+    """Add an exercise that asks for a sentence."""
+    text = {"question": "Why is the sky blue?", "mentions": "scattering", "model": "Air scatters blue light most."}
+    monkeypatch.setitem(SENTENCES, "sky_sentence", text)
+
+
+@pytest.mark.usefixtures("sentence")
+def test_a_sentence_is_compared_with_a_model_answer_that_is_not_shown_before(reply):
+    for nothing in ("...", " " * 30, "because", None, ..., 3.5):
+        assert "scatters" not in reply("sky_sentence", nothing)
+    text = reply("sky_sentence", "It reflects the sea, I think.")
+    assert text.splitlines() == [
+        "Your answer: It reflects the sea, I think.",
+        "A model answer: Air scatters blue light most.",
+        "Compare them: does your answer mention scattering?",
+    ]
+    assert "### sky_sentence\n\nWhy is the sky blue?\n\nAir scatters blue light most." in answer_key()
 
 
 def test_a_wrong_number_is_shown_next_to_the_right_one_but_a_value_is_not_revealed(reply):
@@ -77,6 +103,16 @@ def solutions(path):
             pending = pending[len(blocks) :]
     assert not pending, f"{path.name}: no solution for {pending}"
     return found
+
+
+def test_the_notebooks_ask_for_every_sentence_with_its_question():
+    asked = []
+    for path in NOTEBOOKS:
+        source = path.read_text(encoding="utf-8")
+        asked += re.findall(r'^check\("(\w+)", *"\.\.\."\)', source, re.MULTILINE)
+        assert all(SENTENCES[name]["question"] in source for name in asked if f'"{name}"' in source)
+    assert {*asked} == {*SENTENCES}
+    assert all(text.keys() == {"question", "mentions", "model"} for text in SENTENCES.values())
 
 
 def test_the_notebooks_ask_every_exercise_and_their_hidden_solutions_are_right(reply):

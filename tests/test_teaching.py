@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 import pytest
 
-from samviz.course import EXERCISES, QUIZZES
+from samviz.course import EXERCISES, QUIZZES, SENTENCES
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAGE = (NOTEBOOKS / "pages" / "teaching.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_the_goals_name_the_exercises_and_the_quiz_of_each_notebook():
 def test_a_plan_fills_its_time_with_sections_and_exercises_that_exist(heading, minutes):
     assert sum(int(cells[0]) for cells in rows(heading)) == minutes
     for _, where, do, *_ in rows(heading):
-        assert {*re.findall(r"`(\w+)`", do)} <= {*EXERCISES}
+        assert {*re.findall(r"`(\w+)`", do)} <= {*EXERCISES, *SENTENCES}
         if linked := re.search(r"\.\./(\w+)\.ipynb", where):
             source = (NOTEBOOKS / f"{linked[1]}.py").read_text(encoding="utf-8")
             named = re.search(r"sections? ([\d, ]*(?:(?:and|to) \d)?)", f"{where} {do}")

@@ -2,6 +2,18 @@
 
 from samviz.course.exercises import answer_key, check, note, progress
 from samviz.course.quiz import QUIZZES, Option, Question, Quiz
-from samviz.course.tasks import EXERCISES, Exercise
+from samviz.course.tasks import EXERCISES, SENTENCES, Exercise
 
-__all__ = ["EXERCISES", "QUIZZES", "Exercise", "Option", "Question", "Quiz", "answer_key", "check", "note", "progress"]
+__all__ = [
+    "EXERCISES",
+    "QUIZZES",
+    "SENTENCES",
+    "Exercise",
+    "Option",
+    "Question",
+    "Quiz",
+    "answer_key",
+    "check",
+    "note",
+    "progress",
+]

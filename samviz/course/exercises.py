@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 
 from samviz.course.quiz import QUIZZES
-from samviz.course.tasks import EXERCISES, Exercise
+from samviz.course.tasks import EXERCISES, SENTENCES, Exercise
 
 SYMBOLS = {"lr": "η", "rho": "ρ", "top": "λ₁", "tau": "τ", "alpha": "α", "gradient": "∇L", "hessian": "∇²L"}
+SHORTEST_SENTENCE = 20  # characters
 _scores: dict[str, tuple[int, int]] = {}  # by exercise or quiz: the number of right answers, and of all answers
 
 
 def check(name: str, answer: Any) -> None:
     """Print whether an answer is right; otherwise its value, the expected value, and a remark or a hint.
 
+    If the exercise asks for a sentence, print a model answer next to the learner's answer. There is no hint and no
+    model answer before the learner has tried.
+
     Args:
         name: of the exercise.
-        answer: the learner's function or value; for None or ... as the value the hint is printed.
+        answer: the learner's function, value or text; for None or ... as the value, the expected form is printed.
 
     Raises:
         ValueError: if there is no such exercise.
@@ -31,8 +35,11 @@ def check(name: str, answer: Any) -> None:
     >>> check("steps", lambda tau, lr, rho: tau / (lr * rho**2))
     Right. Phase II takes 1/(ηρ²) steps, so it is slow, and a demonstration needs a large ρ.
     """
+    if name in SENTENCES:
+        print(_compare(SENTENCES[name], answer))
+        return
     if name not in EXERCISES:
-        raise ValueError(f"exercise is {name!r}; expected one of {', '.join(EXERCISES)}")
+        raise ValueError(f"exercise is {name!r}; expected one of {', '.join([*EXERCISES, *SENTENCES])}")
     problem = _find_problem(EXERCISES[name], answer)
     note(name, int(not problem), 1)
     print(problem or f"Right. {EXERCISES[name].takeaway}")
@@ -76,6 +83,9 @@ def answer_key() -> str:
         source = inspect.getsource(exercise.solution) if callable(exercise.solution) else f"{exercise.solution}\n"
         code = source[source.find("\ndef ") + 1 :]  # without the decorator
         parts += [f"### {name}", f"{exercise.call}.", f"```python\n{code}```", exercise.takeaway]
+    parts.append("## Sentences")
+    for name, text in SENTENCES.items():
+        parts += [f"### {name}", text["question"], f"{text['model']} It should mention {text['mentions']}."]
     parts.append("## Quizzes")
     for name, quiz in QUIZZES.items():
         parts.append(f"### {name} ({quiz.notebook})")
@@ -83,6 +93,16 @@ def answer_key() -> str:
             letter, right = next((a, o) for a, o in zip(ascii_lowercase, question.options) if o.right)
             parts.append(f"{number}. {question.text}\n   **{letter}) {right.text}** {right.feedback}")
     return "\n\n".join(parts)
+
+
+def _compare(text: dict[str, str], answer: Any) -> str:
+    """Return a model answer next to the learner's sentence, if there is one."""
+    if not isinstance(answer, str) or len(answer.strip()) < SHORTEST_SENTENCE:
+        return "Nothing to compare yet: write one or two sentences between the quotation marks."
+    return (
+        f"Your answer: {answer.strip()}\nA model answer: {text['model']}\n"
+        f"Compare them: does your answer mention {text['mentions']}?"
+    )
 
 
 def _find_problem(exercise: Exercise, answer: Any) -> str:
@@ -96,7 +116,7 @@ def _find_problem(exercise: Exercise, answer: Any) -> str:
         except Exception as error:
             return f"Your function raised {type(error).__name__}: {error}. It is called as {exercise.call}."
         if value is None or value is ...:
-            return f"Nothing to check yet: replace the dots by your answer. Hint: {exercise.hint}"
+            return f"Nothing to check yet: replace the dots by your answer. Expected: {exercise.call}."
         solution = np.asarray(_call(exercise.solution, arguments), dtype=float)
         try:
             array = np.asarray(value, dtype=float)

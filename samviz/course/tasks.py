@@ -1,4 +1,7 @@
-"""The exercises: their code, and their texts from `exercises.json`, which has the same names."""
+"""The exercises: their code, and their texts from `exercises.json`, which has the same names.
+
+A text with a "model" answer is an exercise that asks for a sentence; it has no code.
+"""
 
 # ruff: noqa: D103 (the texts say what each solution computes)
 
@@ -28,6 +31,7 @@ class Exercise:
 
 
 EXERCISES: dict[str, Exercise] = {}
+SENTENCES: dict[str, dict[str, str]] = {name: text for name, text in TEXTS.items() if "model" in text}
 MATRIX = np.array([[3.0, 1.0], [1.0, 2.0]])
 HESSIAN = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 1.0]])
 GRADIENTS = np.array([1.0, -0.5, 2.0]), np.array([-0.2, 0.7, 0.4])
