@@ -3,6 +3,7 @@
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
 from samviz.lab.lab import Lab
 from samviz.lab.panel import Panel
+from samviz.lab.predictions import PredictChoice, PredictCurve, PredictDirection, PredictNumber, PredictPlace
 from samviz.lab.quiz import quiz
 
 __all__ = [
@@ -10,6 +11,11 @@ __all__ = [
     "Choice",
     "Lab",
     "Panel",
+    "PredictChoice",
+    "PredictCurve",
+    "PredictDirection",
+    "PredictNumber",
+    "PredictPlace",
     "Slider",
     "Switch",
     "decades",

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from samviz.checks import check_array, check_bool, check_int, check_type, is_finite_number
+from samviz.lab.predictions import PredictChoice, Prediction
 
+GUESS = "guess"  # the name of a panel's prediction
 MANTISSAS = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
 
@@ -153,11 +155,13 @@ class Point:
         raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
 
 
-Control = Slider | Choice | Switch | Button | Point
+Control = Slider | Choice | Switch | Button | Point | Prediction
 
 
-def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, float]]) -> dict[str, Control]:
-    """Return all controls of a panel by name, the draggable points last; check the names and the first values."""
+def declared(
+    controls: Mapping[str, Control], drag: Mapping[str, tuple[float, float]], predict: Prediction | None = None
+) -> dict[str, Control]:
+    """Return all controls of a panel by name, the draggable points and the guess last; check names and first values."""
     for name, argument in (("controls", controls), ("drag", drag)):
         check_type(name, argument, Mapping, "a mapping from names")
     for name, control in controls.items():
@@ -165,6 +169,11 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
     if twice := controls.keys() & drag.keys():
         raise ValueError(f"{', '.join(sorted(twice))}: both a control and a draggable point; expected different names")
     everything = dict(controls) | {name: Point(name, at) for name, at in drag.items()}
+    if predict is not None:
+        check_type("predict", predict, Prediction, "one of samviz.lab, such as PredictPlace")
+        if GUESS in everything:
+            raise ValueError(f"a control has the name {GUESS!r}; expected another name, because the prediction has it")
+        everything[GUESS] = predict
     for name, control in everything.items():
         for value in (control.value, *getattr(control, "book", ())):
             control.take(name, value)
@@ -174,6 +183,6 @@ def declared(controls: Mapping[str, Control], drag: Mapping[str, tuple[float, fl
 def spec(name: str, control: Control) -> dict[str, Any]:
     """Return what the browser needs to know of a control: its fields, its name and its kind."""
     fields = {key: value for key, value in asdict(control).items() if key not in ("value", "book")}
-    if isinstance(control, Choice):
+    if isinstance(control, Choice | PredictChoice):
         fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first
     return fields | {"name": name, "kind": type(control).__name__.lower()}

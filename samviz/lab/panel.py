@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from samviz.lab.controls import Control, declared
+from samviz.lab.controls import GUESS, Control, declared
 from samviz.lab.display import display_widget, is_interactive, static_picture
+from samviz.lab.predictions import Prediction
 from samviz.lab.scheduler import Scheduler
 from samviz.lab.widget import PlotWidget, script
 
@@ -44,6 +45,7 @@ class Panel:
         draw: Callable[[dict[str, Any]], Drawing | Iterator[Drawing]],
         controls: Mapping[str, Control],
         *,
+        predict: Prediction | None = None,
         drag: Mapping[str, tuple[float, float]] | None = None,
         description: str,
     ) -> None:
@@ -55,12 +57,16 @@ class Panel:
                 20 ms should yield in between: there a moved control is handled, and the work starts again. It must not
                 write into arrays that it has returned.
             controls: by name, in the order in which they are shown.
+            predict: a question that is asked first. Until it is answered or skipped, `values["guess"]` is None, the
+                controls are disabled, and only the first drawing is shown: `draw` must yield the initial state first.
+                The page draws the guess on the first axes, and puts its reply before the sentence.
             drag: the first position of each draggable point, in the coordinates of the first axes; a scatter trace with
                 its name shows it. Its value is a tuple (x, y).
             description: what the graph shows, for screen readers.
 
         Raises:
-            TypeError: when `draw` is no function, or a control none of samviz.lab.
+            TypeError: when `draw` is no function, a control none of samviz.lab, or `draw` does not yield although there
+                is a prediction.
             ValueError: when a control cannot have its first value, or two have the same name.
         """
         if not callable(draw):
@@ -68,7 +74,7 @@ class Panel:
         self._draw_values = draw
         self._drawn_values: dict[str, Any] | None = None  # the values for which the latest work was started
         self._new_figure = False  # whether the figure has not been shown yet
-        self.controls = declared(controls, drag or {})
+        self.controls = declared(controls, drag or {}, predict)
         self._connect(PanelWidget(self.controls, description=description))
         work = self._work()
         next(work)  # an error in `draw` is the cell's own error
@@ -90,6 +96,12 @@ class Panel:
         view.observe(lambda change: self.scheduler.post(self._update), "values")
 
     @property
+    def question(self) -> str:
+        """The question for a prediction while the panel shows only its initial state, else an empty text."""
+        guess = self.controls.get(GUESS)
+        return guess.question if isinstance(guess, Prediction) and self.values[GUESS] is None else ""
+
+    @property
     def values(self) -> dict[str, Any]:
         """The controls' present values by name."""
         return dict(self.view.values)
@@ -109,7 +121,7 @@ class Panel:
 
     def static(self) -> Any:
         """The present picture as something that shows without a kernel: a PNG where one can be drawn."""
-        return static_picture(self.figure, f"{self.view.description}: {self.sentence}")
+        return static_picture(self.figure, f"{self.view.description}: {self.sentence} {self.question}".strip())
 
     def _ipython_display_(self) -> None:
         if not is_interactive():
@@ -139,10 +151,14 @@ class Panel:
     def _work(self) -> Iterator[None]:
         self._drawn_values = self.values
         drawings = self._draw_values(dict(self._drawn_values))
+        if self.question and not isinstance(drawings, Iterator):
+            raise TypeError("draw returns a figure; with predict= it must yield the initial state first")
         for self.figure, self.sentence in drawings if isinstance(drawings, Iterator) else [drawings]:
             self.view.alert = ""
             self._new_figure = self.scheduler.due = True  # show an intermediate picture when the browser is ready
             yield
+            if self.question:
+                return
 
     def _draw(self, can_acknowledge: bool) -> None:
         if self._new_figure:  # the scheduler draws once more when work ends
