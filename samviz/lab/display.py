@@ -73,11 +73,17 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # IPython in a terminal
         return
+    output = display(HTML(""), display_id=True)
+    view.on_picture = lambda url: output.update(HTML(picture_html(url, view.description)))
     if (shell := get_ipython()) and not view.acknowledged:
-        output = display(HTML(""), display_id=True)
         task = loop.create_task(_show_picture_meanwhile(view, static, output, shell, trouble))
         _waiting.add(task)
         task.add_done_callback(_waiting.discard)
+
+
+def picture_html(url: str, alt: str) -> str:
+    """Return a widget's last picture as HTML, which widget.css hides next to the widget: a saved notebook shows it."""
+    return f'<img class="samviz-picture" alt="{escape(alt)}" src="{escape(url)}">'
 
 
 async def _show_picture_meanwhile(view: Any, static: Callable[[], Any], output: Any, shell: Any, trouble: str) -> None:

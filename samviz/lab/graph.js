@@ -7,6 +7,7 @@ const CONFIG = {
 };
 const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolor: "rgba(0,0,0,0)", color: "#5b6876", activecolor: "#1b2733" } };
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
+const PICTURE_DELAY_MS = 1500; // a picture for the saved notebook is made once the figure has not changed for so long
 const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
 const page = Math.random().toString(36).slice(2); // each widget loads its own copy of this module, so a count alone would repeat ids
@@ -266,7 +267,7 @@ const webgl = () => { // tested once, and the context is released, because a pag
 
 // Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
 // the picture; `placed` is called when axes or points may have moved.
-function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }) {
+function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {} }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
   let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
@@ -285,7 +286,15 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
     const moves = deep ? ["orbitRotation", "pan3d", "zoom3d"] : ["zoom2d", "pan2d"];
     return (configs[deep] ??= { ...CONFIG, modeBarButtons: [["toImage", ...moves, home]] });
   };
-  undo.push(store.join({
+  let picturing = 0;
+  const makePicture = (Plotly) => {
+    clearTimeout(picturing);
+    picturing = setTimeout(async () => {
+      const size = { width: graph.clientWidth, height: graph.clientHeight };
+      if (size.width && !document.hidden) send({ picture: await Plotly.toImage(graph, { format: "png", ...size }) });
+    }, PICTURE_DELAY_MS);
+  };
+  undo.push(() => clearTimeout(picturing), store.join({
     async draw(Plotly, figure, fixed) {
       if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
       if (dark !== isDark()) [dark, shown] = [!dark, null];
@@ -310,6 +319,7 @@ function createGraph(store, { undo, get, alert }, { caption, placed = () => {} }
       }
       shown = fixed;
       placed();
+      makePicture(Plotly);
       if (failed) [failed, alert.textContent] = [false, get("alert")];
     },
     fail(error) {

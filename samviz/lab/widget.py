@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -119,6 +119,7 @@ class PlotWidget(Widget):
     _plotly = t.Unicode(help="version under which a page stores plotly.js").tag(sync=True)
 
     _plotly_was_sent = False  # by the first widget of this process
+    on_picture: Callable[[str], object] | None = None  # handles the address (data:) of a picture that a page has made
 
     def __init__(self, controls: Mapping[str, Control], /, **traits: Any) -> None:
         """Describe the controls to the browser, and send plotly.js unless another widget has."""
@@ -195,6 +196,9 @@ class PlotWidget(Widget):
                     self._ack = max(self._ack, seq)
                     if self._waiting and self.ready:
                         self._send_latest()
+            case {"picture": str(url)} if url.startswith("data:image/png;base64,"):
+                if self.on_picture:
+                    self.on_picture(url)
             case {"hello": has}:
                 if has == "no plotly":
                     self._send_plotly()
