@@ -566,7 +566,7 @@ async def test_without_acknowledgements_one_frame_a_second_is_drawn() -> None:
 def test_without_a_front_end_it_takes_a_short_run_and_leaves_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
     outputs: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", outputs.append)
+    monkeypatch.setattr("IPython.display.display", lambda shown, **_: outputs.append(shown))
     monkeypatch.setattr("samviz.lab.panel.static_picture", lambda plain, alt: (len(plain["data"]), alt))
     lab = sine_lab(rho=0.0)
     lab._ipython_display_()

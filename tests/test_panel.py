@@ -185,7 +185,7 @@ async def test_frames_wait_for_the_browser_and_an_error_leaves_the_panel_usable(
 async def test_without_a_front_end_the_work_is_completed_and_leaves_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMVIZ_STATIC", "1")
     outputs: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", outputs.append)
+    monkeypatch.setattr("IPython.display.display", lambda shown, **_: outputs.append(shown))
     monkeypatch.setattr("samviz.lab.panel.static_picture", lambda plain, alt: (plain["data"][0]["y"][1], alt))
     panel = Panel(steps, CONTROLS, description="a line")
     panel._ipython_display_()
@@ -194,4 +194,5 @@ async def test_without_a_front_end_the_work_is_completed_and_leaves_a_picture(mo
     assert panel.sentence == "5 of 5 at 0.2"  # before the cell continues
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
     panel._ipython_display_()
-    assert len(outputs) == 3
+    assert outputs[2] is panel.view
+    assert outputs[3].data == ""  # the place of the last picture
