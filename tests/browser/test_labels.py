@@ -15,9 +15,9 @@ from samviz.problems import mlp
 OVERLAPS = """() => {
   const texts = [...document.querySelectorAll('svg text')].filter((node) => node.textContent.trim())
     .map((node) => ({ text: node.textContent, box: node.getBoundingClientRect() })).filter(({ box }) => box.width);
-  const common = (a, b) => [Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
-  return texts.flatMap((a, i) => texts.slice(i + 1).filter((b) => Math.min(...common(a.box, b.box)) > 3)
-    .map((b) => `${a.text} | ${b.text}`));
+  const common = ({ box: a }, { box: b }) => Math.min(
+    Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
+  return texts.flatMap((a, i) => texts.slice(i + 1).filter((b) => common(a, b) > 3).map((b) => `${a.text} | ${b.text}`));
 }"""
 
 
