@@ -17,7 +17,8 @@ OVERLAPS = """() => {
     .map((node) => ({ text: node.textContent, box: node.getBoundingClientRect() })).filter(({ box }) => box.width);
   const common = ({ box: a }, { box: b }) => Math.min(
     Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
-  return texts.flatMap((a, i) => texts.slice(i + 1).filter((b) => common(a, b) > 3).map((b) => `${a.text} | ${b.text}`));
+  const covered = (a, others) => others.filter((b) => common(a, b) > 3).map((b) => `${a.text} | ${b.text}`);
+  return texts.flatMap((a, i) => covered(a, texts.slice(i + 1)));
 }"""
 
 
