@@ -93,8 +93,10 @@ def _cosines(drift: Array) -> dict[str, float]:
 def two_wrongs(quick: bool, sam: str = "sam", average: str = "average", worst: str = "worst") -> Finding:
     """SAM's two approximations of descent on L_Max are each wrong, and together right: λ₁ becomes λ_M, and λ₁ again.
 
-    The first replaces the worst direction by the ascent direction, the second drops its derivative. The second is no
-    approximation of ∇L_Asc, since its relative error does not vanish as ρ → 0.
+    The first replaces the worst direction by the ascent direction, which changes the loss: λ₁ becomes λ_M. The second
+    drops the derivative of the direction. That is exact for L_Max and changes ∇L_Asc by a relative amount that does not
+    vanish as ρ → 0 at a fixed angle between ∇L and v₁. It does vanish in SAM's phase II, where ∇L turns to v₁ (see
+    `dropped_term_decides_stability`).
     """
     rates = np.array([1e-3, 5e-4, 2.5e-4]) if quick else np.array([1e-3, 3e-4, 1e-4])
     rules = {"worst": worst, "ascent": "ascent", "sam": sam, "average": average, "gd": "gd"}
