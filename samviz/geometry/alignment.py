@@ -73,9 +73,8 @@ def alignment(
     if gradient is None:
         gradient = problem.gradient(x, batch)[1]
     else:
-        gradient = gradient[None] if isinstance(gradient, Tensor) and gradient.ndim == 1 else gradient
+        gradient = problem.points(gradient, "gradient")
         check_tensor("gradient", gradient, tuple(x.shape))
-        gradient = gradient.to(x)
     with one_thread(problem):
         direction = gradient / gradient.norm(dim=1, keepdim=True)  # NaN where the gradient is zero
         top = eigenpairs.values[:, :1]

@@ -57,29 +57,16 @@ def frank_wolfe(
 def maximize_on_sphere(
     problem: Problem,
     x: Tensor,
-    rho: float | Tensor,
+    rho: float,
     start: Tensor,
     batch: Tensor | None = None,
     gain: float = 1e-6,
     most: int = 100,
 ) -> SphereMaximum:
-    """Find a maximum of L(x + ρv) over the ball ‖v‖ ≤ 1, from one start or from the best of several.
+    """Find the highest maximum of L(x + ρv) over ‖v‖ ≤ 1 from unit vectors (runs, dim) or (runs, starts, dim).
 
-    Frank–Wolfe: v moves towards d = ∇L(x + ρv)/‖∇L(x + ρv)‖, all the way (the power method) while the loss rises, else
-    half as far. It stops when a step gains little, not after a number of steps: at a minimum one step may give
-    0.5 % of the rise.
-
-    Args:
-        problem: the loss.
-        x: (runs, dim), centres.
-        rho: perturbation radius ρ > 0, a number or (runs, 1).
-        start: (runs, dim) or (runs, starts, dim), unit vectors to start from.
-        batch: int64 (runs, b), the samples of the mean loss; None for all.
-        gain: a step that adds less than this share of the rise is the last.
-        most: the largest number of gradients (`SphereMaximum.gain` shows whether it has converged).
-
-    Returns:
-        The highest of the maxima.
+    Frank–Wolfe: v moves to ∇L(x + ρv)/‖∇L(x + ρv)‖ (the power method) if the loss rises, else half as far. The last
+    step adds less than `gain`, as a share of the rise, or is limited by `most`, the largest number of gradients.
 
     Source: Frank & Wolfe (1956); Journée, Nesterov, Richtárik & Sepulchre (2010) for the power method.
 
@@ -92,30 +79,17 @@ def maximize_on_sphere(
     runs, dim = x.shape
     v = start.reshape(runs, -1, dim)
     starts = v.shape[1]
-    centre = x.repeat_interleave(starts, 0)
-    radius = rho.repeat_interleave(starts, 0) if isinstance(rho, Tensor) and rho.ndim == 2 else rho
     p = StepInput(problem, None if batch is None else batch.repeat_interleave(starts, 0))
-    v, rise, residual, gained, evaluations = frank_wolfe(p, centre, radius, v.reshape(-1, dim), gain, most)
+    centre = x.repeat_interleave(starts, 0)
+    v, rise, residual, gained, evaluations = frank_wolfe(p, centre, rho, v.reshape(-1, dim), gain, most)
     best = rise.view(runs, starts).argmax(1) + starts * torch.arange(runs, device=x.device)
     return SphereMaximum(v[best], rise[best, 0], residual[best, 0], gained[best, 0], evaluations * starts)
 
 
 def trust_region(slope: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
-    """The v with ‖v‖ ≤ 1 that maximizes bᵀv + ½vᵀAv, exactly.
-
-    Args:
-        slope: (runs, dim), b.
-        values: (runs, dim), eigenvalues of A, largest first.
-        vectors: (runs, dim, dim), its eigenvectors as rows.
-
-    Returns:
-        (runs, dim); where several are equally good, one of them.
+    """Return a v with ‖v‖ ≤ 1 that maximizes bᵀv + ½vᵀAv, from the slope b and the eigenpairs of A, largest first.
 
     Source: Moré & Sorensen (1983): (μ − A)v = b with μ ≥ max(λ₁(A), 0).
-
-    >>> eye = torch.eye(2)[None]
-    >>> trust_region(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 1.0]]), eye)
-    tensor([[1., 0.]])
     """
     part = (vectors @ slope[..., None])[..., 0]  # b in the eigenbasis
     size = torch.maximum(part.abs().amax(1, keepdim=True), values.abs().amax(1, keepdim=True))

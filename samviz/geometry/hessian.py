@@ -33,13 +33,8 @@ def at_point(problem: Problem, x: Tensor, batch: Tensor | None = None, name: str
 def check_finite(problem: Problem, products: Tensor) -> Tensor:
     """Return a Hessian, or its products with vectors, if all numbers are finite."""
     if not bool(products.isfinite().all()):
-        raise not_finite(problem)
+        raise ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
     return products
-
-
-def not_finite(problem: Problem) -> ValueError:
-    """Return the error for a Hessian that is not finite."""
-    return ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
 
 
 def diagonalize(hessian: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,17 +105,12 @@ def hessian_trace(
             draw = torch.randint(0, 2, (rows, problem.dim), generator=generator) * 2 - 1
             return draw.to(x).expand(len(x), -1, -1)
 
-        spent = 0
-        if subspace is None:
-            spent = total // 3
-            subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT
-        subspace = subspace.to(x)
+        spent = total // 3 if subspace is None else 0
+        subspace = torch.linalg.qr(hvp(signs(spent)).mT).Q.mT if subspace is None else subspace.to(x)
         known = x[:, :0] if known is None else known.to(x)
         rest = subspace[:, known.shape[1] :]
-        inside = known.sum(1)
-        if rest.shape[1]:
-            inside = inside + (rest * hvp(rest)).sum((1, 2))
-            spent += rest.shape[1]
+        inside = known.sum(1) + (rest * hvp(rest)).sum((1, 2))
+        spent += rest.shape[1]
         count = max(total - spent, 2)  # at least two, for a standard error
         probes = signs(count)
         probes = probes - (probes @ subspace.mT) @ subspace

@@ -24,7 +24,6 @@ from samviz.problems.torch_model import Attached, Batches, LossFunction, attach
 Array = NDArray[np.float64]
 State = Mapping[str, Tensor]  # a model's `state_dict`
 Checkpoint = State | str | PathLike[str]
-KINDS = ("random", "hessian", "pca")
 EXTENT = 0.7  # half the side of a square around points, as a share of their extent: a fifth beyond each end
 
 
@@ -123,13 +122,11 @@ def random_plane(problem: Problem, x: Tensor, *, seed: int = 0, normalization: s
     if normalization == "none":
         directions = torch.nn.functional.normalize(directions)
     else:
-        filters = problem.filters.to(origin.device)
-        directions = directions * (filters >= 0)
-        index = filters.clamp_min(0)
-        squares = torch.stack((origin, *directions)) ** 2 * (filters >= 0)
-        lengths = origin.new_zeros(3, int(filters.max()) + 1).index_add(1, index, squares).sqrt()  # (3, filters)
-        scale = lengths[0] / lengths[1:].clamp_min(torch.finfo(origin.dtype).tiny)
-        directions = directions * scale[:, index]
+        index = problem.filters.to(origin.device) + 1  # 0 for a bias, which does not move
+        lengths = origin.new_zeros(3, int(index.max()) + 1)
+        lengths.index_add_(1, index, torch.stack((origin, *directions)) ** 2).sqrt_()
+        lengths[0, 0] = 0
+        directions = directions * (lengths[0] / lengths[1:].clamp_min(torch.finfo(origin.dtype).tiny))[:, index]
     return Plane("random", origin, directions, ("random 1", "random 2"))
 
 
@@ -347,92 +344,89 @@ def landscape_of(
     (array([-2., -1.,  0.,  1.,  2.]), array([[4., 1., 0., 1., 4.]]))
     """
     check_bool("line", line)
-    seeded_generator(seed)  # refuses an invalid seed also where nothing is random
-    if radius is not None:
-        radius = check_float("radius", radius, "a positive number, or None", lambda r: r > 0)
     options: dict[str, Any] = {"names": names, "samples": samples, "batch_size": batch_size}
     problem = attach(model, loss_fn, data, **options, recompute=recompute)
     x = problem.initial()
-    kind = directions if isinstance(directions, str) and directions in KINDS else "through"
-    ends = _read_all("directions", directions, problem) if kind == "through" else []
-    if kind == "through" and not 1 <= len(ends) <= 2:
-        raise ValueError(f"directions holds {len(ends)} checkpoints; expected one for a line, or two for a plane")
-    training = _read_all("checkpoints", checkpoints, problem)
-    positions = torch.stack([*(position for _, position in training), x])
-    if kind == "pca" and len(training) < 2:
-        expected = "2 or more in addition to the model for directions='pca', or choose 'random' or 'hessian'"
-        raise ValueError(f"checkpoints holds {len(training)}; expected {expected}")
-    if kind == "through":
-        plane = plane_through(x, *(position for _, position in ends))
-    elif kind == "pca":
-        plane = pca_plane(positions)
-    elif kind == "hessian":
-        plane = hessian_plane(attach(model, loss_fn, data, **options), x)
-    else:
+    states, trained = _read("checkpoints", checkpoints, problem)
+    positions = torch.stack([*trained, x])
+    ends: list[Tensor] = []
+    if directions == "random":
         plane = random_plane(problem, x, seed=seed, normalization=normalization)
+    elif directions == "hessian":
+        plane = hessian_plane(attach(model, loss_fn, data, **options), x)
+    elif directions == "pca":
+        if len(trained) < 2:
+            expected = "2 or more in addition to the model for directions='pca', or choose 'random' or 'hessian'"
+            raise ValueError(f"checkpoints holds {len(trained)}; expected {expected}")
+        plane = pca_plane(positions)
+    else:
+        _, ends = _read("directions", directions, problem)
+        if not 1 <= len(ends) <= 2:
+            raise ValueError(f"directions holds {len(ends)} checkpoints; expected one for a line, or two for a plane")
+        plane = plane_through(x, *ends)
     if line:
         plane = replace(plane, directions=plane.directions[:1], labels=plane.labels[:1])
     trajectory = None
-    if training:
-        losses = torch.stack([*_own_losses(problem, [state for state, _ in training]), problem.loss(x[None])[0]])
+    if states:
+        losses = torch.cat([*_own_losses(problem, states), problem.loss(x[None])])
         trajectory = projected(problem, plane, positions, loss=losses)
     center = np.zeros(len(plane.directions))
     if radius is None:
-        points = plane.project(torch.stack([*positions, *(position for _, position in ends)]))[0]
+        points = plane.project(torch.stack([*positions, *ends]))[0]
         extent = float(np.ptp(points, axis=0).max())
         top = float(plane.pairs.values[0, 0]) if plane.pairs is not None else 0.0
         radius = float(np.sqrt(2 / top)) if top > 0 else 1.0
-        if extent > (radius if kind == "random" else 0):
+        if extent > (radius if directions == "random" else 0):
             center = (points.min(0) + points.max(0)) / 2
             radius = EXTENT * extent
     result = landscape(problem, plane, radius=radius, resolution=resolution, center=center.tolist())
     return replace(result, trajectory=trajectory)
 
 
-def _read_all(name: str, checkpoints: Any, problem: Attached) -> list[tuple[State, Tensor]]:
+def _read(name: str, checkpoints: Any, problem: Attached) -> tuple[list[State], list[Tensor]]:
     """Return the states of one checkpoint or several, with the names of the bare model, and their positions (dim,)."""
     if isinstance(checkpoints, Mapping | str | PathLike):
         checkpoints = [checkpoints]
-    known = ", ".join(map(repr, KINDS))
+    kinds = "'random', 'hessian', 'pca'"
     if not isinstance(checkpoints, Sequence):
-        expected = f"state_dicts, paths of files with one, or one of {known}"
+        expected = f"state_dicts, paths of files with one, or one of {kinds}"
         raise TypeError(f"{name} is a {type(checkpoints).__name__}; expected {expected}")
-    return [_read(checkpoint, f"{name}[{i}]", problem, known) for i, checkpoint in enumerate(checkpoints)]
-
-
-def _read(checkpoint: Any, name: str, problem: Attached, known: str) -> tuple[State, Tensor]:
-    if isinstance(checkpoint, str | PathLike):
-        name = f"{name}, the file {fspath(checkpoint)},"
+    states, positions = [], []
+    for i, state in enumerate(checkpoints):
+        which = f"{name}[{i}]"
+        if isinstance(state, str | PathLike):
+            which = f"{which}, the file {fspath(state)},"
+            try:
+                state = torch.load(state, map_location="cpu", weights_only=True)
+            except FileNotFoundError as error:
+                expected = f"the path of a checkpoint, or one of {kinds}"
+                raise ValueError(f"{which} is not there; expected {expected}") from error
+            except (UnpicklingError, RuntimeError, EOFError) as error:
+                expected = "a state_dict saved by torch.save"
+                raise ValueError(f"{which} holds no plain tensors; expected {expected}") from error
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{which} is a {type(state).__name__}; expected a state_dict, or the path of one")
+        for wrapper in ("module.", "_orig_mod."):  # of DistributedDataParallel and torch.compile
+            if state and all(str(key).startswith(wrapper) for key in state):
+                state = {key.removeprefix(wrapper): value for key, value in state.items()}
         try:
-            checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        except FileNotFoundError as error:
-            raise ValueError(f"{name} is not there; expected the path of a checkpoint, or one of {known}") from error
-        except (UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(f"{name} holds no plain tensors; expected a state_dict saved by torch.save") from error
-    if not isinstance(checkpoint, Mapping):
-        raise TypeError(f"{name} is a {type(checkpoint).__name__}; expected a state_dict, or the path of one")
-    state = dict(checkpoint)
-    for wrapper in ("module.", "_orig_mod."):  # of DistributedDataParallel and torch.compile
-        if state and all(str(key).startswith(wrapper) for key in state):
-            state = {key.removeprefix(wrapper): value for key, value in state.items()}
-    try:
-        return state, problem.points(problem.vector(state), name)[0]
-    except ValueError as error:
-        raise ValueError(f"{name} does not fit: {error}") from error
+            positions.append(problem.points(problem.vector(state), which)[0])
+        except ValueError as error:
+            raise ValueError(f"{which} does not fit: {error}") from error
+        states.append(state)
+    return states, positions
 
 
-def _own_losses(problem: Attached, states: Sequence[State]) -> list[Tensor]:
-    """Return the loss of each checkpoint with its own buffers and its own values of the parameters that do not vary."""
+def _own_losses(problem: Attached, states: Sequence[State]) -> Iterator[Tensor]:
+    """Yield the loss (1,) of each checkpoint with its own buffers and its own values of the fixed parameters."""
     twin = copy(problem)
     twin.model = deepcopy(problem.model)
-    losses = []
     for i, state in enumerate(states):
         try:
             twin.model.load_state_dict(state, strict=False)
         except RuntimeError as error:
             raise ValueError(f"checkpoints[{i}] does not fit: {' '.join(str(error).split())}") from error
-        losses.append(twin.loss(twin.initial()[None])[0])
-    return losses
+        yield twin.loss(twin.initial()[None])
 
 
 def _at_one_point(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:

@@ -161,13 +161,13 @@ def _sharpness(measure: Measure, problem: Problem, x: Tensor, rho: float, stocha
         parts = [
             measure(problem, x.repeat_interleave(len(some), 0), rho, some.repeat(len(x))[:, None]) for some in samples
         ]
-    names = ("value", "bound", "residual", "converged")
-    value, bound, residual, converged = (
-        torch.cat([getattr(part, name).view(len(x), -1) for part in parts], 1)
-        for name in names  # (runs, samples)
-    )
-    zero = torch.zeros_like(value[:, 0])
-    return Sharpness(value.mean(1), zero, None, bound.mean(1), residual.amax(1), converged.all(1), exact=parts[0].exact)
+
+    def each(name: str) -> Tensor:  # (runs, samples)
+        return torch.cat([getattr(part, name).view(len(x), -1) for part in parts], 1)
+
+    value, bound, residual = each("value").mean(1), each("bound").mean(1), each("residual").amax(1)
+    zero = torch.zeros_like(value)
+    return Sharpness(value, zero, None, bound, residual, each("converged").all(1), exact=parts[0].exact)
 
 
 def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sharpness:
