@@ -150,7 +150,6 @@ def _krylov(
         old, min_products = block[:, :k], max(block.shape[1] + min(k, WARM_PRODUCTS), 2 * k + 2)
     space = Subspace(product, block, min(dim, CAPACITY * (k + 2)))
     spent, next_check = space.rows, least
-    run_index = torch.arange(runs, device=x.device)[:, None]
     while True:
         step = min(width, dim - space.rows)
         affordable = spent + step <= max_products
@@ -173,12 +172,10 @@ def _krylov(
             space.restart()
         # extend by the residuals that have not converged, then by that of the guard
         rank = np.concatenate((np.where(unconverged, 0, 2), np.ones((runs, least - k))), 1)
-        order = np.argsort(rank, 1, kind="stable")[:, :step]
-        scale = np.take_along_axis(residuals, order, 1)[..., None]
-        new = remainder[run_index, torch.from_numpy(order).to(x.device)] / torch.from_numpy(scale / unit[..., None]).to(
-            x
-        )
-        rounding = scale <= NEGLIGIBLE * size[..., None]
+        order = np.argsort(rank, 1, kind="stable")[:, :step, None]
+        new = torch.take_along_dim(remainder, torch.from_numpy(order).to(x.device), 1)
+        new = torch.nn.functional.normalize(new, dim=2)
+        rounding = np.take_along_axis(residuals[..., None] <= NEGLIGIBLE * size[..., None], order, 1)
         if rounding.any():
             new = torch.where(torch.from_numpy(rounding).to(x.device), noise(step), new)
         if start is None:

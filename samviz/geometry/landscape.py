@@ -249,14 +249,7 @@ def landscape(
 def slices(
     problem: Problem, plane: Plane, *, radius: float, resolution: int, center: Sequence[float] = (0.0, 0.0)
 ) -> Iterator[tuple[float, Landscape | None]]:
-    """Compute a `landscape` in short parts, for a caller that has to stay responsive.
-
-    Args:
-        problem: as in `landscape`.
-        plane: as in `landscape`.
-        radius: as in `landscape`.
-        resolution: as in `landscape`.
-        center: as in `landscape`.
+    """Compute a `landscape`, with the same arguments, in short parts, for a caller that has to stay responsive.
 
     Yields:
         The fraction done, in (0, 1], and with the last one the landscape.

@@ -56,7 +56,7 @@ def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> 
         rank_tol: an eigenvalue is non-zero when it is above this share of λ₁.
 
     Returns:
-        Spectrum, eigenvectors and rank M; `separation` tells how certain the rank is.
+        Spectrum, eigenvectors and rank M; `separation` shows how certain the rank is.
 
     Raises:
         ValueError: when rank_tol is not between 0 and 1, or x does not fit the problem.
