@@ -1,12 +1,20 @@
-"""A loss given as a function of its parameters, differentiated by autograd, for comparison with closed forms."""
+"""Problems and numbers that several tests of measurements compare with."""
 
+import numpy as np
 import torch
 
-from samviz.problems import Problem
+from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
+from samviz.problems import Problem, Quadratic
+
+SHARPNESSES = {
+    "worst": worst_direction_sharpness,
+    "ascent": ascent_direction_sharpness,
+    "average": average_direction_sharpness,
+}
 
 
 class Formula(Problem):
-    """The loss f(x₁, …, x_dim)."""
+    """The loss f(x₁, …, x_dim), differentiated by autograd."""
 
     name = "formula"
 
@@ -19,3 +27,28 @@ class Formula(Problem):
 
     def initial(self, seed=0):
         return torch.zeros(self.dim, dtype=self.dtype)
+
+
+class Counted(Quadratic):
+    """A quadratic that counts the vectors that its Hessian was multiplied with."""
+
+    spent = 0
+
+    def hvp(self, x, batch=None):
+        product = super().hvp(x, batch)
+
+        def counted(v):
+            self.spent += v.shape[1]
+            return product(v)
+
+        return counted
+
+
+def tensor(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def symmetric(seed, dim):
+    """Return a random symmetric matrix in numpy."""
+    a = np.random.default_rng(seed).normal(size=(dim, dim))
+    return (a + a.T) / 2

@@ -4,62 +4,17 @@ import numpy as np
 import pytest
 import torch
 import valley_by_hand as by_hand
-from formula import Formula
+from formula import SHARPNESSES, Formula, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq
 
 from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
 from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
-SHARPNESSES = {
-    "worst": worst_direction_sharpness,
-    "ascent": ascent_direction_sharpness,
-    "average": average_direction_sharpness,
-}
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def tensor(*rows):
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def symmetric(rng, dim):
-    a = rng.normal(size=(dim, dim))
-    return (a + a.T) / 2
-
-
-def solved(*problems):
-    """Return `trust_region` of problems (A, b) in numpy."""
-    spectra = [(b, *np.linalg.eigh(a)) for a, b in problems]
-    parts = zip(*((b, values[::-1], vectors.T[::-1]) for b, values, vectors in spectra))
-    return trust_region(*(torch.from_numpy(np.stack(part)) for part in parts)).numpy()
-
-
-def disc(radii, angles):
-    """Return points of the unit disc, (radii · angles, 2)."""
-    r, t = np.meshgrid(np.linspace(0, 1, radii), np.linspace(0, 2 * np.pi, angles, endpoint=False))
-    return np.stack([r * np.cos(t), r * np.sin(t)], -1).reshape(-1, 2)
-
-
-def largest_rise(f, g, x, rho, starts=8):
-    """Return the largest f(x + ρv) − f(x) that BFGS finds with the gradient g, on the sphere and in the ball."""
-    rng = np.random.default_rng(0)
-    unit = rho * np.linalg.norm(g(x)) + rho**2
-    best = 0.0
-    for inside in (0, 1) * starts:
-
-        def depth(u, inside=inside):
-            length = np.sqrt(inside + u @ u)
-            v = u / length
-            slope = rho * g(x + rho * v)
-            return (f(x) - f(x + rho * v)) / unit, -(slope - (v @ slope) * v) / length / unit
-
-        end = minimize(depth, rng.normal(size=len(x)), jac=True, method="BFGS", options={"gtol": 1e-9})
-        best = max(best, -unit * end.fun)
-    return best
 
 
 def valley_average(x, rho):
@@ -75,7 +30,7 @@ def valley_average(x, rho):
     seed=st.integers(0, 10**6),
     dim=st.integers(1, 8),
     slope=st.sampled_from(["any", "none", "orthogonal to v₁", "nearly orthogonal to v₁", "large", "small"]),
-    shift=st.sampled_from(["none", "negative definite", "positive definite", "top is zero", "degenerate"]),
+    shift=st.sampled_from(["none", "negative", "positive", "top is zero", "degenerate", "zero"]),
     size=st.sampled_from([1e-12, 1.0, 1e9]),
 )
 def test_a_trust_region_solution_satisfies_the_conditions_of_a_global_maximum(seed, dim, slope, shift, size):
@@ -85,10 +40,11 @@ def test_a_trust_region_solution_satisfies_the_conditions_of_a_global_maximum(se
     values = np.sort(rng.normal(size=dim))[::-1]
     values = {
         "none": values,
-        "negative definite": values - values[0] - 0.5,
-        "positive definite": values - values[-1] + 0.5,
+        "negative": values - values[0] - 0.5,
+        "positive": values - values[-1] + 0.5,
         "top is zero": values - values[0],
         "degenerate": np.where(np.arange(dim) < 2, values[0], values),
+        "zero": 0 * values,
     }[shift]
     part = rng.normal(size=dim)
     if "orthogonal" in slope:
@@ -96,29 +52,15 @@ def test_a_trust_region_solution_satisfies_the_conditions_of_a_global_maximum(se
     part *= {"none": 0.0, "large": 100.0, "small": 1e-4}.get(slope, 1.0)
     a, b = size * (vectors * values) @ vectors.T, size * vectors @ part
     a = (a + a.T) / 2
-    (v,) = solved((a, b))
+    values, vectors = np.linalg.eigh(a)
+    parts = (torch.from_numpy(part.copy())[None] for part in (b, values[::-1], vectors.T[::-1]))
+    v = trust_region(*parts)[0].numpy()
     length = np.linalg.norm(v)
     assert length <= 1 + 1e-12
-    scale = size * max(np.abs(values).max(), np.linalg.norm(part))
+    scale = max(np.abs(values).max(), np.linalg.norm(b))
     mu = v @ (a @ v + b) / length**2 if length > 1 - 1e-9 else 0.0
-    assert mu >= max(size * values[0], 0) - 1e-9 * scale
+    assert mu >= max(values[-1], 0) - 1e-9 * scale
     np.testing.assert_allclose(mu * v - a @ v, b, rtol=0, atol=1e-9 * scale)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        (np.diag([3.0, 1.0]), [0, 0], [1, 0]),  # only curvature
-        (np.zeros((2, 2)), [3, 4], [0.6, 0.8]),  # only slope
-        (np.zeros((2, 2)), [0, 0], [0, 0]),
-        (-np.eye(2), [0.3, 0.4], [0.3, 0.4]),  # the maximum lies inside the ball
-        (-np.eye(2), [3, 4], [0.6, 0.8]),  # the maximum of the quadratic lies outside
-        (np.diag([3.0, 1.0]), [0, 1], [np.sqrt(0.75), 0.5]),  # the hard case: μ = 3, v₂ = 1/(3 − 1)
-        (np.diag([1e-8, 0.9e-8, -1.0]), [0, 0.5e-9, 0], [np.sqrt(0.75), 0.5, 0]),  # v₂ = 0.5e-9/(1e-8 − 0.9e-8)
-    ],
-)
-def test_trust_regions_by_hand(a, b, expected):
-    np.testing.assert_allclose(np.abs(solved((a, np.array(b, dtype=float)))[0]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -141,12 +83,6 @@ def test_rounding_does_not_leave_the_unit_ball(dtype, slope, values):
     assert (v[0] @ slope[0]).item() >= 0
 
 
-def test_trust_regions_of_several_runs_are_independent():
-    rng = np.random.default_rng(0)
-    problems = [(symmetric(rng, 4), rng.normal(size=4)) for _ in range(3)]
-    np.testing.assert_allclose(solved(*problems), np.concatenate([solved(p) for p in problems]), atol=1e-12)
-
-
 # local maximization in the ball
 
 
@@ -163,24 +99,22 @@ def starts(count, dim):
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (0.4, -0.7), (-1.2, 0.9)])
 def test_a_maximization_in_the_plane_against_brute_force(rho, centre):
     problem, x = Formula(2, hills), tensor(centre)
-    grid = torch.from_numpy(disc(201, 1440))
+    radii, angles = torch.meshgrid(torch.linspace(0, 1, 201), torch.arange(1440) * torch.pi / 720, indexing="ij")
+    grid = torch.stack((radii * angles.cos(), radii * angles.sin()), -1).reshape(-1, 2).double()
     best = (problem.loss(x + rho * grid) - problem.loss(x)).max().item()
     end = maximize_on_sphere(problem, x, rho, starts(12, 2), gain=1e-10, most=500)
-    assert best * (1 - 1e-9) <= end.rise.item() <= best * (1 + 2e-4)
+    assert best * (1 - 1e-6) <= end.rise.item() <= best * (1 + 2e-4)
     assert end.direction.norm().item() <= 1 + 1e-12
     assert end.rise.item() == pytest.approx((problem.loss(x + rho * end.direction) - problem.loss(x)).item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("rho", [0.1, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("rho", [0.3, 1.0, 3.0])
 def test_a_maximum_inside_the_ball_is_found(rho):
     """A bump of height 1 at (0.1, 0.2), at a distance of √0.05."""
     problem = Formula(2, lambda x, y: torch.exp(-((x - 0.1) ** 2) - 4 * (y - 0.2) ** 2))
-    grid = torch.from_numpy(disc(401, 1440) * rho)
-    best = 1 - np.exp(-0.17) if rho**2 > 0.05 else (problem.loss(grid) - np.exp(-0.17)).max().item()
     sharpness = worst_direction_sharpness(problem, tensor(0.0, 0.0), rho)
-    assert sharpness.value.item() == pytest.approx(best, rel=1e-4)
-    if rho**2 > 0.05:
-        np.testing.assert_allclose(rho * sharpness.direction[0], [0.1, 0.2], atol=1e-3)
+    assert sharpness.value.item() == pytest.approx(1 - np.exp(-0.17), rel=1e-4)
+    np.testing.assert_allclose(rho * sharpness.direction[0], [0.1, 0.2], atol=1e-3)
 
 
 def test_at_a_maximum_of_the_loss_the_sharpness_is_zero():
@@ -220,15 +154,6 @@ def test_a_maximization_with_too_few_gradients_reports_it(network):
         assert end.rise.item() < 0.999 * full.rise.item()
 
 
-def test_each_run_of_a_maximization_has_its_own_radius():
-    problem = Formula(2, hills)
-    x, start = tensor([0.1, 0.2], [-0.5, 0.3]), starts(6, 2).expand(2, -1, -1)
-    together = maximize_on_sphere(problem, x, tensor([0.2], [0.7]), start, gain=1e-10, most=500)
-    for r, rho in enumerate((0.2, 0.7)):
-        alone = maximize_on_sphere(problem, x[r : r + 1], rho, start[:1], gain=1e-10, most=500)
-        assert together.rise[r].item() == pytest.approx(alone.rise.item(), rel=1e-8)
-
-
 # worst direction
 
 
@@ -242,28 +167,19 @@ def secular(a, b):
 
 
 @STABLE
-@given(seed=st.integers(0, 10**6), dim=st.integers(1, 10), rho=st.sampled_from([1e-3, 0.1, 2.0]))
+@given(seed=st.integers(0, 10**6), dim=st.sampled_from([1, 2, 3, 7, 10, 520]), rho=st.sampled_from([1e-3, 0.1, 2.0]))
 def test_the_worst_direction_of_a_quadratic_solves_the_secular_equation(seed, dim, rho):
-    rng = np.random.default_rng(seed)
-    a, x = symmetric(rng, dim), rng.normal(size=dim)
+    """Also above the 500 parameters up to which it has a closed form."""
+    a, x = symmetric(seed, dim), np.random.default_rng(seed + 1).normal(size=dim) / dim
     a = a + 4 * dim * np.outer(x, x) / (x @ x)  # at least one positive curvature, and a slope along it
     sharpness = worst_direction_sharpness(quadratic(a), torch.from_numpy(x), rho)
-    v = rho * sharpness.direction[0].numpy()
-    assert sharpness.value.item() == pytest.approx(secular(rho**2 * a, rho * a @ x), rel=1e-9)
-    assert sharpness.value.item() == pytest.approx(v @ a @ x + v @ a @ v / 2, rel=1e-9)
+    v, rel = rho * sharpness.direction[0].numpy(), 1e-9 if dim < 500 else 1e-6
+    assert sharpness.value.item() == pytest.approx(secular(rho**2 * a, rho * a @ x), rel=rel)
+    assert sharpness.value.item() == pytest.approx(v @ a @ x + v @ a @ v / 2, rel=rel)
     assert np.linalg.norm(v) <= rho * (1 + 1e-12)
-    assert sharpness.exact
+    assert sharpness.exact == (dim < 500)
     assert sharpness.converged.item()
     assert sharpness.value.item() <= sharpness.bound.item() * (1 + 1e-12)
-
-
-def test_the_worst_direction_of_a_large_quadratic_solves_the_secular_equation():
-    rng = np.random.default_rng(0)
-    a, x = symmetric(rng, 520), 0.01 * rng.normal(size=520)
-    sharpness = worst_direction_sharpness(quadratic(a), torch.from_numpy(x), 0.3)
-    assert sharpness.value.item() == pytest.approx(secular(0.09 * a, 0.3 * a @ x), rel=1e-6)
-    assert sharpness.converged.item()
-    assert not sharpness.exact
 
 
 def test_a_gradient_orthogonal_to_v1_does_not_hide_the_worst_direction():
@@ -276,37 +192,31 @@ def test_a_gradient_orthogonal_to_v1_does_not_hide_the_worst_direction():
     assert worst_direction_sharpness(problem, x, 0.1).value.item() == pytest.approx(expected, rel=1e-8)
 
 
-@pytest.mark.parametrize("rho", [0.01, 0.1, 1.0, 3.0])
-@pytest.mark.parametrize(
-    "x", [(0.5, 0.5, 0.0, 0.0), (0.2, 0.9, 1e-4, 0.0), (0.6, 0.9, 0.1, 0.1), (1.2, -0.3, -0.5, 0.7)]
-)
-def test_the_worst_direction_of_the_valley_agrees_with_scipy(x, rho):
-    best = largest_rise(by_hand.loss, by_hand.slope, np.array(x), rho)
-    sharpness = worst_direction_sharpness(valley(), tensor(*x), rho)
-    assert sharpness.value.item() == pytest.approx(best, rel=1e-8)
-    assert sharpness.converged.item()
-    v = sharpness.direction[0].numpy()
-    assert by_hand.loss(x + rho * v) - by_hand.loss(x) == pytest.approx(best, rel=1e-8)
-    slope = by_hand.slope(x + rho * v)
-    assert sharpness.residual.item() == pytest.approx(1 - v @ slope / np.linalg.norm(slope), abs=1e-12)
-
-
 @pytest.mark.parametrize("rho", [0.01, 0.3])
-@pytest.mark.parametrize("width", [8, 24])
-def test_the_worst_direction_of_a_network_agrees_with_projected_gradient_ascent(network, rho, width):
-    """Below and above the 500 parameters up to which the Hessian is diagonalized."""
-    problem, x = network if width == 24 else (small := mlp([1, 8, 8, 1], "tanh", "sine"), small.initial(0))
+@pytest.mark.parametrize("name", ["valley", "floor", "8", "24"])
+def test_the_worst_direction_agrees_with_projected_gradient_ascent(network, name, rho):
+    """On the valley, and on networks below and above the 500 parameters up to which the Hessian is diagonalized."""
+    small, large = mlp([1, 8, 8, 1], "tanh", "sine"), name == "24"
+    problem, x = {
+        "valley": (valley(), tensor(1.2, -0.3, -0.5, 0.7)),
+        "floor": (valley(), tensor(0.2, 0.9, 1e-4, 0.0)),
+        "8": (small, small.initial(0)),
+        "24": network,
+    }[name]
     v = torch.randn(24, len(x), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    for _ in range(600 if width == 8 else 120):
+    for _ in range(120 if large else 600):
         v = v / v.norm(dim=1, keepdim=True)
         slope = problem.gradient(x + rho * v)[1]
-        v = v + (1.0 if width == 8 else 1e6) * slope / slope.norm(dim=1, keepdim=True)
+        v = v + (1e6 if large else 1.0) * slope / slope.norm(dim=1, keepdim=True)
     v = v / v.norm(dim=1, keepdim=True)
     best = (problem.loss(x + rho * v) - problem.loss(x[None])).max().item()
     sharpness = worst_direction_sharpness(problem, x, rho)
     assert sharpness.value.item() == pytest.approx(best, rel=1e-5)
     rise = problem.loss(x[None] + rho * sharpness.direction) - problem.loss(x[None])
     assert rise.item() == pytest.approx(best, rel=1e-5)
+    slope = problem.gradient(x + rho * sharpness.direction)[1]
+    cosine = torch.nn.functional.cosine_similarity(slope, sharpness.direction)
+    assert sharpness.residual.item() == pytest.approx(1 - cosine.item(), abs=1e-9)
     assert sharpness.converged.item()
     assert not sharpness.exact
 
@@ -363,14 +273,6 @@ def test_the_stochastic_form_is_the_mean_over_single_samples(kind, widths, data)
         torch.testing.assert_close(together.residual, largest, rtol=1e-5, atol=1e-8)
 
 
-def test_the_stochastic_form_of_two_quadratics_by_hand():
-    """Example 5.8: at 0 the two quadratics have λ₁ = 4 and 2."""
-    problem, x = quadratic(np.stack([np.diag([4.0, 1.0]), np.diag([0.0, 2.0])])), torch.zeros(2)
-    assert worst_direction_sharpness(problem, x, 0.1).value.item() == pytest.approx(0.01 * 2 / 2)  # of their mean
-    assert worst_direction_sharpness(problem, x, 0.1, True).value.item() == pytest.approx(0.01 * (4 + 2) / 2 / 2)
-    assert average_direction_sharpness(problem, x, 0.1, True).value.item() == pytest.approx(0.01 * 3.5 / 4)
-
-
 # ascent direction
 
 
@@ -411,8 +313,7 @@ def test_the_evidence_does_not_depend_on_the_unit_of_the_loss(size):
 @STABLE
 @given(seed=st.integers(0, 10**6), dim=st.integers(1, 40), rho=st.sampled_from([0.01, 1.0]))
 def test_the_average_of_a_quadratic_is_its_trace(seed, dim, rho):
-    rng = np.random.default_rng(seed)
-    a, x = symmetric(rng, dim), rng.normal(size=(2, dim))
+    a, x = symmetric(seed, dim), np.random.default_rng(seed).normal(size=(2, dim))
     sharpness = average_direction_sharpness(quadratic(a), torch.from_numpy(x), rho, frames=3)
     size = rho * np.abs(a).sum() * (1 + np.abs(x).max() ** 2)
     np.testing.assert_allclose(sharpness.value, [rho**2 * np.trace(a) / (2 * dim)] * 2, atol=1e-12 * size)
@@ -430,9 +331,6 @@ def test_the_average_above_256_parameters_has_a_standard_error():
 @pytest.mark.parametrize("x", [(0.5, 0.5, 0.0, 0.0), (0.6, 0.9, 0.1, -0.4)])
 @pytest.mark.parametrize("rho", [0.1, 1.0])
 def test_the_average_of_the_valley_agrees_with_its_closed_form(x, rho):
-    g = np.random.default_rng(0).normal(size=(4, 400_000))
-    rises = by_hand.loss(np.array(x)[:, None] + rho * g / np.linalg.norm(g, axis=0)) - by_hand.loss(x)
-    assert rises.mean() == pytest.approx(valley_average(x, rho), abs=4 * rises.std() / 400_000**0.5)
     for stochastic in (False, True):
         result = average_direction_sharpness(valley(), tensor(*x), rho, stochastic)
         error = 5 * result.standard_error.item() + 1e-15
@@ -461,7 +359,7 @@ def test_the_standard_error_of_the_average_is_correct():
         (mlp([1, 24, 24, 1]), False),
     ],
 )
-def test_runs_are_independent(problem, kind, stochastic):
+def test_runs_are_independent_and_single_precision_agrees_with_double(problem, kind, stochastic):
     points = torch.randn(3, problem.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 2
     together = SHARPNESSES[kind](problem, points, 0.3, stochastic)
     alone = SHARPNESSES[kind](problem, points[1], 0.3, stochastic)  # (dim,) is one run
@@ -471,17 +369,10 @@ def test_runs_are_independent(problem, kind, stochastic):
     torch.testing.assert_close(alone.value[0], together.value[1], rtol=1e-8, atol=0)
     torch.testing.assert_close(alone.bound[0], together.bound[1], rtol=1e-6, atol=0)
     assert together.direction is None or together.direction.shape == points.shape
-
-
-@pytest.mark.parametrize("kind", SHARPNESSES)
-@pytest.mark.parametrize("problem", [quadratic([3.0, 1.0, -1.0]), valley(), mlp([1, 24, 24, 1], "tanh", "sine")])
-def test_single_precision_agrees_with_double(problem, kind):
-    x = problem.initial(1)
-    double = SHARPNESSES[kind](problem, x, 0.3)
-    single = SHARPNESSES[kind](problem.to("cpu", torch.float32), x.float(), 0.3)
+    single = SHARPNESSES[kind](problem.to("cpu", torch.float32), points.float(), 0.3, stochastic)
     tensors = [single.value, single.standard_error, single.bound, single.residual, single.direction]
     assert {t.dtype for t in tensors if t is not None} == {torch.float32}
-    torch.testing.assert_close(single.value.double(), double.value, rtol=2e-5, atol=1e-6)
+    torch.testing.assert_close(single.value.double(), together.value, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", SHARPNESSES)

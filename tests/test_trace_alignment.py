@@ -4,22 +4,17 @@ import numpy as np
 import pytest
 import torch
 import valley_by_hand
-from counted import Counted
+from formula import Counted, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samviz.dynamics import gradient_descent_minimum
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
-from samviz.problems import mlp, quadratic, valley
+from samviz.problems import quadratic, valley
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def tensor(*rows):
-    return torch.tensor(rows, dtype=torch.float64)
 
 
 # trace
@@ -28,9 +23,9 @@ def tensor(*rows):
 @STABLE
 @given(seed=st.integers(0, 10**6), dim=st.integers(1, 20))
 def test_a_small_trace_is_exact(seed, dim):
-    a = np.random.default_rng(seed).normal(size=(dim, dim))
-    trace = hessian_trace(quadratic(a + a.T), torch.zeros(2, dim))
-    np.testing.assert_allclose(trace.value, [2 * np.trace(a)] * 2, rtol=1e-12, atol=1e-12)
+    a = symmetric(seed, dim)
+    trace = hessian_trace(quadratic(a), torch.zeros(2, dim))
+    np.testing.assert_allclose(trace.value, [np.trace(a)] * 2, rtol=1e-12, atol=1e-12)
     assert trace.exact
     assert torch.equal(trace.standard_error, torch.zeros(2).double())
     x = np.array([0.3, 0.7, 0.2, -0.4])
@@ -82,26 +77,15 @@ def test_a_subspace_that_contains_the_range_leaves_no_error():
         assert trace.standard_error.item() < 1e-10
 
 
-def test_the_estimate_is_correct_on_a_network():
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    x = torch.stack([gradient_descent_minimum(problem), problem.initial(0)])
+def test_the_estimate_is_correct_at_two_points_of_a_network(network):
+    problem, x = network[0], torch.stack([network[1], network[0].initial(0)])
     exact = problem.hessian(x).diagonal(dim1=1, dim2=2).sum(1)
-    known = top_eigenpairs(problem, x, 3).start
-    for options in ({}, {"products": 36, "subspace": known}):
+    for options in ({}, {"products": 36, "subspace": top_eigenpairs(problem, x, 3).start}):
         traces = [hessian_trace(problem, x, seed=s, **options) for s in range(40)]
-        values = torch.stack([t.value for t in traces])
-        errors = torch.stack([t.standard_error for t in traces])
-        assert not any(t.exact for t in traces)
+        values, errors = (torch.stack(part) for part in zip(*((t.value, t.standard_error) for t in traces)))
         assert bool(((values.mean(0) - exact).abs() < 4 * values.std(0) / 40**0.5).all())
         torch.testing.assert_close((errors**2).mean(0).sqrt(), values.std(0), rtol=0.4, atol=0)
         assert errors[:, 0].max() < 0.01 * exact[0]  # at the minimum a few eigenvalues are nearly all of the trace
-
-
-def test_runs_are_independent():
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    x = torch.stack([problem.initial(r) for r in range(3)])
-    together = hessian_trace(problem, x)
-    torch.testing.assert_close(hessian_trace(problem, x[1]).value[0], together.value[1], rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("rows", [None, 5])
@@ -190,26 +174,18 @@ def test_a_given_vector_and_given_eigenpairs_are_used():
 
 @STABLE
 @given(seed=st.integers(0, 10**6), dim=st.integers(2, 12))
-def test_the_measures_are_ordered(seed, dim):
+def test_the_measures_agree_with_the_dense_hessian_and_are_ordered(seed, dim):
     """cos₁ ≤ cos with the eigenspace ≤ 1, and for H ⪰ 0: cos₁² ≤ Rayleigh ≤ 1."""
-    rng = np.random.default_rng(seed)
-    a = rng.normal(size=(dim, dim))
-    got = alignment(quadratic(a @ a.T), torch.from_numpy(rng.normal(size=(4, dim))))
+    a, x = symmetric(seed, dim), np.random.default_rng(seed).normal(size=(4, dim))
+    a = a @ a
+    got = alignment(quadratic(a), torch.from_numpy(x))
+    values, vectors = np.linalg.eigh(a)
+    along = ((x @ a) / np.linalg.norm(x @ a, axis=1, keepdims=True) @ vectors)[:, ::-1]
+    np.testing.assert_allclose(got.cos_v1, np.abs(along[:, 0]), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(got.rayleigh, along**2 @ values[::-1] / values[-1], rtol=1e-9)
+    np.testing.assert_allclose(got.gap, [(values[-1] - values[-2]) / values[-1]] * 4, rtol=1e-9, atol=1e-12)
     slack = 1e-12
     assert bool((got.cos_v1 <= got.cos_eigenspace + slack).all())
     assert bool((got.cos_eigenspace <= 1).all())
     assert bool((got.cos_v1**2 <= got.rayleigh + slack).all())
     assert bool((got.rayleigh <= 1 + slack).all())
-
-
-def test_the_alignment_of_a_network_agrees_with_its_dense_hessian():
-    problem = mlp([1, 24, 24, 1], "tanh", "sine")
-    x = problem.initial(2)[None]
-    values, vectors = np.linalg.eigh(problem.hessian(x)[0].numpy())
-    gradient = problem.gradient(x)[1][0].numpy()
-    direction = gradient / np.linalg.norm(gradient)
-    along = (vectors.T @ direction)[::-1]
-    got = alignment(problem, x)
-    assert got.cos_v1.item() == pytest.approx(abs(along[0]), rel=1e-6)
-    assert got.rayleigh.item() == pytest.approx((along**2 * values[::-1]).sum() / values[-1], rel=1e-6)
-    assert got.gap.item() == pytest.approx((values[-1] - values[-2]) / values[-1], rel=1e-6)
