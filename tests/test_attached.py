@@ -8,6 +8,7 @@ from weakref import ref
 import numpy as np
 import pytest
 import torch
+from states import state_of
 from torch import distributed, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -58,16 +59,6 @@ def dense(model, inputs=IMAGES, labels=LABELS):
     return torch.autograd.functional.hessian(loss, nn.utils.parameters_to_vector(model.parameters()).detach())
 
 
-def differences(problem, x, v, step=1e-5):
-    """Hv by central differences of the gradient."""
-    after, before = problem.gradient(torch.stack((x + step * v, x - step * v)))[1]
-    return (after - before) / (2 * step)
-
-
-def product(problem, x, v):
-    return problem.hvp(x[None])(v[None, None])[0, 0]
-
-
 DATA, MODEL = (ROWS, GOALS), mlp()
 
 
@@ -84,16 +75,6 @@ def test_the_hessian_is_the_dense_one(batch_size):
     values = np.linalg.eigvalsh(hessian.numpy())
     np.testing.assert_allclose(top_eigenpairs(problem, x, k=3).values[0], values[:-4:-1], rtol=1e-10)
     assert hessian_trace(problem, x).value.item() == pytest.approx(values.sum(), rel=1e-10)
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_products_are_differences_of_gradients_through_batch_norm(training):
-    problem = attach(cnn(drop=0.3), LOSS, loader(shuffle=True), training=training)
-    x, v = problem.initial() + 0.1, torch.randn(problem.dim, dtype=torch.float64)
-    torch.testing.assert_close(product(problem, x, v), differences(problem, x, v), rtol=1e-6, atol=1e-8)
-    slope = problem.gradient(x[None])[1][0]
-    after, before = problem.loss(torch.stack((x + 1e-5 * v, x - 1e-5 * v)))
-    assert (after - before).item() / 2e-5 == pytest.approx((slope @ v).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -113,40 +94,38 @@ def test_batches_add_up_to_the_whole(data):
     torch.testing.assert_close(torch.autograd.grad(parts.loss(x).sum(), x)[0], together.gradient(x)[1])
 
 
-WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+def weighted(kind=nn.CrossEntropyLoss, **options):
+    return kind(torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64), **options)
 
 
 @pytest.mark.parametrize(
-    "loss_fn",
+    ("loss_fn", "probabilities"),
     [
-        nn.CrossEntropyLoss(weight=WEIGHT),
-        nn.CrossEntropyLoss(ignore_index=1),
-        nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=2, label_smoothing=0.0),
-        nn.NLLLoss(weight=WEIGHT, ignore_index=0),
-        F.cross_entropy,
-        nn.CrossEntropyLoss(weight=WEIGHT, label_smoothing=0.1),
+        (weighted(), False),
+        (nn.CrossEntropyLoss(ignore_index=1), False),
+        (weighted(ignore_index=2), False),
+        (weighted(nn.NLLLoss, ignore_index=0), False),
+        (F.cross_entropy, False),
+        (weighted(label_smoothing=0.1), True),  # the mean is over samples, without the weights
     ],
-    ids=["weight", "ignore_index", "both", "NLL", "function", "probabilities"],
 )
-def test_batches_are_weighted_by_their_targets(loss_fn, request):
+def test_batches_are_weighted_by_their_targets(loss_fn, probabilities):
     """Against the loss of all of the data in one call; all targets of the first batch of 3 are ignored."""
     rng = np.random.default_rng(3)
     rows, goals = torch.from_numpy(rng.normal(size=(13, 2))), torch.from_numpy(rng.integers(0, 3, 13))
     goals[:3] = getattr(loss_fn, "ignore_index", -100)
-    if request.node.callspec.id == "probabilities":  # their mean is over samples, without the weights
+    if probabilities:
         goals = torch.from_numpy(rng.dirichlet(np.ones(3), 13))
     model = nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(1)).double()
-    mean, parameters = loss_fn(model(rows), goals), list(model.parameters())
-    wanted = nn.utils.parameters_to_vector(torch.autograd.grad(mean, parameters, create_graph=True))
-    hessian = torch.stack(
-        [nn.utils.parameters_to_vector(torch.autograd.grad(g, parameters, retain_graph=True)) for g in wanted]
-    )
     problem = attach(model, loss_fn, (rows, goals), batch_size=3)
-    x = problem.initial()[None]
-    loss, gradient = problem.gradient(x)
-    for got in (loss, problem.loss(x)):
-        torch.testing.assert_close(got[0], mean.detach())
-    torch.testing.assert_close(gradient[0], wanted.detach())
+    x = problem.initial()[None].requires_grad_()
+
+    def mean_of(flat):
+        return loss_fn((rows @ flat[:6].view(3, 2).T + flat[6:]).log_softmax(1), goals)
+
+    slope, hessian = torch.func.grad(mean_of)(x[0]), torch.autograd.functional.hessian(mean_of, x[0])
+    torch.testing.assert_close(problem.loss(x)[0], mean_of(x[0]))
+    torch.testing.assert_close(problem.gradient(x), (mean_of(x[0]).detach()[None], slope.detach()[None]))
     torch.testing.assert_close(problem.hessian(x)[0], hessian)
 
 
@@ -210,11 +189,6 @@ def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batc
 # models of many kinds
 
 
-def assert_products_are_differences(problem, x, rtol=1e-5, atol=1e-7):
-    v = torch.randn(problem.dim, dtype=torch.float64)
-    torch.testing.assert_close(product(problem, x, v), differences(problem, x, v), rtol=rtol, atol=atol)
-
-
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -227,14 +201,12 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True)).flatten(0, 1)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_attention_has_exact_second_derivatives(training):
+def smooth():
+    """Attached models whose derivatives `test_problems` compares with finite differences."""
     torch.manual_seed(3)
-    problem = attach(Attention().double(), F.mse_loss, DATA, training=training)
-    x = problem.initial() + 0.05
-    assert_products_are_differences(problem, x)
-    without_graph = problem.loss(x[None])  # torch's fast path would leave the padding at zero
-    torch.testing.assert_close(without_graph, problem.gradient(x[None])[0], rtol=1e-12, atol=0)
+    yield from (attach(cnn(drop=0.3), LOSS, loader(shuffle=True), training=training) for training in (False, True))
+    yield from (attach(Attention().double(), F.mse_loss, DATA, training=training) for training in (False, True))
+    yield attach(Cubed(Cube), F.mse_loss, DATA)
 
 
 class Cube(torch.autograd.Function):
@@ -271,11 +243,10 @@ class Cubed(nn.Module):
 def test_custom_functions_are_refused_unless_torch_differentiates_them_twice():
     good, kernel, once = (attach(Cubed(kind), F.mse_loss, DATA) for kind in (Cube, Kernel, Once))
     x = good.initial()
-    assert_products_are_differences(good, x)
     for problem, name in ((kernel, "Kernel"), (once, "Once")):
         torch.testing.assert_close(problem.gradient(x[None])[1], good.gradient(x[None])[1])
         with pytest.raises(ValueError, match=f"Cubed has no Hessian-vector products: derivative for {name}Backward"):
-            product(problem, x, x)
+            problem.hvp(x[None])(x[None, None])
         with pytest.raises(ValueError, match="Expected operations that torch can differentiate twice"):
             top_eigenpairs(problem, x)
 
@@ -349,6 +320,121 @@ def test_wrappers_are_removed_and_compiled_parts_run_eagerly(wrapper, tmp_path):
     finally:
         if wrapper == "distributed":
             distributed.destroy_process_group()
+
+
+# evaluations change neither the model nor generators and settings, and do not depend on them
+
+
+class Recurrent(nn.GRU):
+    def forward(self, outputs):
+        return super().forward(outputs[:, None])[0][:, 0]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluations_change_no_bit(training, fails, request):
+    torch.set_float32_matmul_precision("high")  # allow TF32, as many training scripts do
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision("highest"))
+    own, calls = torch.Generator().manual_seed(5), []
+
+    def loss_fn(outputs, labels):
+        calls.append(random.random() + np.random.random() + torch.rand(()).item())  # noqa: NPY002
+        assert getattr(torch.backends.cuda.matmul, "fp32_precision", "ieee") == "ieee"
+        if fails and len(calls) > 4:
+            raise ZeroDivisionError
+        return LOSS(outputs, labels)
+
+    model = nn.Sequential(cnn(drop=0.5), Recurrent(3, 3, batch_first=True).double())
+    model[0][1].train()
+    model[0][5].eval().bias.requires_grad_(False)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    before = state_of(model, [own])
+    problem = attach(model, loss_fn, loader(True, generator=own), training=training)
+    x = problem.initial()[None]
+    for evaluate in (problem.loss, problem.gradient, problem.hessian):
+        try:
+            evaluate(x)
+        except ZeroDivisionError:
+            assert fails
+    attach(model, LOSS, loader(), recompute=True).loss(x)
+    attach(model, LOSS, loader(True, generator=own), samples=9)
+    assert state_of(model, [own]) == before
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert len(calls) > 4
+
+
+@pytest.mark.parametrize(
+    "options", [dict, lambda: {"generator": torch.Generator()}, lambda: {"num_workers": 1, "persistent_workers": True}]
+)
+def test_training_draws_the_same_batches_with_and_without_evaluations(options):
+    def epochs(evaluate):
+        torch.manual_seed(7)
+        data, batches, losses = loader(True, **options()), [], set()
+        problem = attach(cnn(), LOSS, data, training=True)
+        for _ in range(2):
+            for _, labels in data:
+                batches.append(labels.tolist())
+                if evaluate:
+                    losses.add(problem.loss(problem.initial()[None]).item())
+        return batches, losses
+
+    (batches, losses), (alone, _) = epochs(True), epochs(False)
+    assert batches == alone
+    assert len(losses) == 1
+    assert batches[:3] != batches[3:]
+
+
+def test_random_numbers_depend_only_on_the_batch():
+    """Dropout's masks, augmentation and a loss that draws are the same at each pass and for each run."""
+    masks, inputs = [], []
+
+    class Drawn(TensorDataset):
+        def __getitem__(self, index):
+            images, labels = super().__getitem__(index)
+            return images + random.random() + float(np.random.random()) + torch.rand(()), labels  # noqa: NPY002
+
+    def loss_fn(outputs, labels):
+        return LOSS(outputs, labels) * (1 + random.random() + np.random.random())  # noqa: NPY002
+
+    model = cnn(drop=0.5)
+    model[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    model[4].register_forward_hook(lambda *_: masks.append(_[2].detach() == 0))
+    problem = attach(model, loss_fn, DataLoader(Drawn(IMAGES, LABELS), 10), training=True)
+    x = problem.initial().expand(2, -1)
+    problem.loss(x)  # the first evaluation checks that the loss repeats
+    masks.clear()
+    inputs.clear()
+    assert len({*problem.loss(x).tolist(), *problem.loss(x[:1]).tolist(), *problem.gradient(x)[0].tolist()}) == 1
+    problem.hvp(x[:1])(torch.ones_like(x)[None, :1])
+    assert len(masks) == 12  # in the order of batches and runs: 2 × 2, 2 × 1, 2 × 2, 2 × 1
+    assert all(torch.equal(masks[0], masks[i]) for i in (1, 4, 6, 7, 10))
+    assert all(torch.equal(masks[2], masks[i]) for i in (3, 5, 8, 9, 11))
+    assert not torch.equal(masks[0], masks[2])
+    attach(model, LOSS, problem.data).loss(x[:1])  # this loss draws nothing
+    assert all(torch.equal(inputs[i], batch) for i, batch in zip((0, 2), inputs[-2:]))
+
+
+@pytest.mark.parametrize(
+    "context", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_numbers_do_not_depend_on_the_callers_modes(context):
+    model = cnn()
+    plain = attach(model, LOSS, (IMAGES, LABELS), batch_size=15)
+    x, wanted = plain.initial()[None], dense(model)
+    single = attach(cnn().float(), LOSS, (IMAGES, LABELS))
+    alone = single.gradient(single.initial()[None])
+    with context():
+        torch.testing.assert_close(single.gradient(single.initial()[None]), alone)
+        problem = attach(model, LOSS, [(IMAGES.clone(), LABELS.clone())])
+        here = problem.initial()[None]
+        loss, slope = problem.gradient(here)
+        found = problem.hessian(here)[0], problem.loss(here), top_eigenpairs(problem, here[0], k=1).values
+        has_graph = plain.loss(x.clone().requires_grad_()).requires_grad
+    assert has_graph == (context not in (torch.inference_mode, torch.no_grad))
+    torch.testing.assert_close(found[0], wanted, rtol=1e-9, atol=1e-13)
+    torch.testing.assert_close((loss, slope), plain.gradient(x))
+    torch.testing.assert_close((found[1], found[2][0, 0]), (loss, torch.linalg.eigvalsh(wanted)[-1]))
 
 
 # what is refused
@@ -431,11 +517,8 @@ def test_a_loss_may_draw_from_global_generators_and_have_rounding_errors(draw):
 def test_what_an_attached_model_cannot_compute_is_refused():
     problem = attach(cnn(), LOSS, loader(), recompute=True)
     x = problem.initial()[None]
-    for evaluate in (problem.gradient, problem.hvp, lambda at: problem.loss(at.requires_grad_())):
+    for evaluate in (problem.gradient, problem.hessian, lambda at: problem.loss(at.requires_grad_())):
         with pytest.raises(ValueError, match="the loss can be drawn, not differentiated"):
             evaluate(x)
     with pytest.raises(ValueError, match="batch is given"):
         problem.loss(x.detach(), torch.tensor([[0]]))
-    flat = attach(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(25)), LOSS, loader(batch_size=19), training=True)
-    with pytest.raises(ValueError, match="a batch of one sample has no statistics"):
-        flat.loss(flat.initial()[None])

@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from samviz.problems import Problem, from_module, load, mlp
+from samviz.problems import load, mlp
 
 ACTIVATIONS = {
     "tanh": nn.Tanh,
@@ -32,6 +32,14 @@ def twin(widths, activation, x):
     module = sequential(widths, activation)
     nn.utils.vector_to_parameters(x.clone(), module.parameters())
     return module
+
+
+def plain(widths, activation, x, inputs, targets, loss):
+    """The outputs of the plain module, and the gradient of its mean loss."""
+    module = twin(widths, activation, x)
+    outputs, goals = module(torch.from_numpy(inputs)), torch.from_numpy(targets)
+    (nn.MSELoss()(outputs, goals) / 2 if loss == "mse" else nn.CrossEntropyLoss()(outputs, goals)).backward()
+    return outputs.detach().numpy(), torch.cat([p.grad.flatten() for p in module.parameters()])
 
 
 def losses_by_hand(outputs, targets, loss):
@@ -58,23 +66,16 @@ def test_loss_and_gradient_are_those_of_a_plain_module(activation, loss):
     widths, (inputs, targets) = [3, 5, 4, 2], some_data(loss)
     problem = mlp(widths, activation, (inputs, targets), loss)
     x = start(problem, runs=3)
-    batches = torch.tensor([[0, 3, 3, 8], [1, 2, 5, 7], [8, 0, 4, 4]])
-    for batch in (None, batches):
+    for batch in (None, torch.tensor([[0, 3, 3, 8], [1, 2, 5, 7], [8, 0, 4, 4]])):
         value, gradient = problem.gradient(x, batch)
+        together, alone = problem.loss(x, batch), problem.sample_losses(x, batch)
         for r in range(3):
             rows = slice(None) if batch is None else batch[r].numpy()
-            module = twin(widths, activation, x[r])
-            outputs = module(torch.from_numpy(inputs[rows]))
-            goal = torch.from_numpy(targets[rows])
-            mean = nn.MSELoss()(outputs, goal) / 2 if loss == "mse" else nn.CrossEntropyLoss()(outputs, goal)
-            mean.backward()
-            expected = torch.cat([p.grad.flatten() for p in module.parameters()])
-            by_hand = losses_by_hand(outputs.detach().numpy(), targets[rows], loss)
-            assert value[r].item() == pytest.approx(by_hand.mean(), rel=1e-12)
-            assert problem.loss(x, batch)[r].item() == pytest.approx(by_hand.mean(), rel=1e-12)
-            torch.testing.assert_close(gradient[r], expected, rtol=1e-10, atol=1e-13)
-            alone = problem.sample_losses(x, batch)[r].detach()
-            np.testing.assert_allclose(alone, by_hand, rtol=1e-11)
+            outputs, slope = plain(widths, activation, x[r], inputs[rows], targets[rows], loss)
+            by_hand = losses_by_hand(outputs, targets[rows], loss)
+            np.testing.assert_allclose([value[r], together[r]], by_hand.mean(), rtol=1e-12)
+            np.testing.assert_allclose(alone[r], by_hand, rtol=1e-11)
+            torch.testing.assert_close(gradient[r], slope, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("z", [-30.0, -1.0, 0.0, 1.0, 19.9, 20.1, 40.0])
@@ -142,18 +143,12 @@ def test_the_loss_may_be_a_users_function():
     torch.testing.assert_close(problem.gradient(point)[1][0], expected, rtol=1e-10, atol=1e-13)
 
 
-# second derivatives
-
-
 def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
     problem = mlp([3, 4, 2], "tanh", some_data("mse"))
     x = start(problem, runs=2)
     at_once = problem.hessian(x)
     monkeypatch.setattr("samviz.problems.problem.CHUNK", 7 * problem.samples * problem.dim)  # 7 rows at a time of 26
     torch.testing.assert_close(problem.hessian(x), at_once, rtol=1e-13, atol=1e-15)
-
-
-# precision, runs, and the starting point
 
 
 def test_the_starting_point():
@@ -163,39 +158,6 @@ def test_the_starting_point():
     assert not torch.equal(problem.initial(3), problem.initial(4))
     assert 0.9 / 8 < first.abs().max() <= 1 / 8  # ±1/√fan_in, torch's default for linear layers
     assert 0.9 / 7**0.5 < last.abs().max() <= 1 / 7**0.5
-
-
-# any torch module
-
-
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-def test_a_module_is_the_same_problem_as_the_mlp(loss):
-    widths, data = [3, 5, 4, 2], some_data(loss)
-    module = sequential(widths, "tanh")
-    ours, theirs = mlp(widths, "tanh", data, loss), from_module(module, data, loss)
-    flat = torch.cat([p.detach().flatten() for p in module.parameters()])
-    assert torch.equal(theirs.initial(), flat)
-    assert ours.dim == theirs.dim == len(flat)
-    assert torch.equal(ours.filters, theirs.filters)
-    x = start(ours, runs=3)
-    batch = torch.tensor([[0, 3], [1, 2], [8, 0]])
-    for rows in (None, batch):
-        for runs in (1, 3):
-            part = None if rows is None else rows[:runs]
-            for a, b in zip(ours.gradient(x[:runs], part), theirs.gradient(x[:runs], part)):
-                torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-14)
-    torch.testing.assert_close(ours.hessian(x), theirs.hessian(x), rtol=1e-9, atol=1e-12)
-
-
-def test_a_problem_does_not_follow_its_module():
-    module = sequential([1, 2, 1], "tanh")
-    problem = from_module(module, "sine")
-    x, before = problem.initial()[None], problem.loss(problem.initial()[None])
-    with torch.no_grad():
-        module[0].weight.add_(1)
-    assert torch.equal(problem.loss(x), before)
-    problem.initial().add_(1)
-    assert torch.equal(problem.initial()[None], x)
 
 
 # what a network computes, as a picture
@@ -238,16 +200,3 @@ def test_the_pictures_of_many_classes_and_of_any_regression():
     np.testing.assert_allclose(residuals.targets, targets.ravel())
     outputs = module(torch.from_numpy(inputs)).detach().numpy().ravel()
     np.testing.assert_allclose(residuals.predictions, outputs, rtol=1e-12)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-def test_cuda_gives_the_same_numbers(loss):
-    data = some_data(loss)
-    for problem in (mlp([3, 5, 2], "tanh", data, loss), from_module(sequential([3, 5, 2], "tanh"), data, loss)):
-        assert isinstance(problem, Problem)
-        x, batch = start(problem, runs=2), torch.tensor([[0, 1], [2, 3]])
-        there = problem.to("cuda", torch.float64)
-        for a, b in zip(there.gradient(x.cuda(), batch.cuda()), problem.gradient(x, batch)):
-            torch.testing.assert_close(a.cpu(), b, rtol=1e-10, atol=1e-13)
-        torch.testing.assert_close(there.hessian(x.cuda()).cpu(), problem.hessian(x), rtol=1e-9, atol=1e-12)

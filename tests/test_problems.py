@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import test_attached
 import torch
 import valley_by_hand as by_hand
 from hypothesis import given, settings
@@ -42,19 +43,22 @@ def symmetric(seed, dim, scale=3.0):
 
 
 @STABLE
-@given(seed=st.integers(0, 10**6), dim=st.integers(1, 6), runs=st.integers(1, 4))
-def test_a_quadratic_is_half_x_a_x(seed, dim, runs):
-    a = symmetric(seed, dim)
-    rng = np.random.default_rng(seed + 1)
-    x, v = rng.normal(size=(runs, dim)), rng.normal(size=(runs, 3, dim))
-    problem = quadratic(a)
-    loss, gradient = problem.gradient(torch.from_numpy(x))
-    by_hand = np.array([0.5 * row @ a @ row for row in x])
-    np.testing.assert_allclose(problem.loss(torch.from_numpy(x)), by_hand, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(loss, by_hand, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(gradient, x @ a, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(problem.hessian(torch.from_numpy(x)), np.stack([a] * runs))
-    np.testing.assert_allclose(problem.hvp(torch.from_numpy(x))(torch.from_numpy(v)), v @ a, rtol=1e-12, atol=1e-12)
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 6), samples=st.integers(1, 5), size=st.integers(1, 3))
+def test_a_quadratic_is_half_x_a_x_with_the_mean_of_the_matrices_that_are_drawn(seed, dim, samples, size):
+    rng = np.random.default_rng(seed)
+    matrices = np.stack([symmetric(seed + k, dim) for k in range(samples)])
+    problem, x, v = quadratic(matrices), rng.normal(size=(2, dim)), rng.normal(size=(2, 3, dim))
+    assert problem.samples == (samples if samples > 1 else 0)
+    for batch in (None, rng.integers(samples, size=(2, size))) if samples > 1 else (None,):
+        a = np.stack([matrices.mean(0)] * 2) if batch is None else matrices[batch].mean(1)
+        points, chosen = torch.from_numpy(x), None if batch is None else torch.from_numpy(batch)
+        losses = np.einsum("ri,rij,rj->r", x, a, x) / 2
+        loss, gradient = problem.gradient(points, chosen)
+        np.testing.assert_allclose(problem.loss(points, chosen), losses, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(loss, losses, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(gradient, np.einsum("rij,rj->ri", a, x), atol=1e-12)
+        np.testing.assert_allclose(problem.hessian(points, chosen), a, atol=1e-12)
+        np.testing.assert_allclose(problem.hvp(points, chosen)(torch.from_numpy(v)), v @ a, atol=1e-12)
 
 
 @pytest.mark.parametrize("spectrum", [(2, 1), np.array([2.0, 1.0]), torch.tensor([2.0, 1.0]), [[2, 0], [0, 1]]])
@@ -88,23 +92,20 @@ def valley_loss(x, mean=False):
     return by_hand.loss(x) / (2 if mean else 1)
 
 
+def hessian_of_valley(x, mean):
+    return derivative(lambda y: derivative(lambda z: valley_loss(z, mean), y), x)
+
+
 @pytest.mark.parametrize("mean", [False, True])
 @STABLE
 @given(x=st.lists(numbers, min_size=4, max_size=4))
 def test_the_valley_and_its_derivatives(mean, x):
-    x = np.array(x)
-    problem, point = valley(mean=mean), tensor(x)
-
-    def slope(y):
-        return derivative(lambda z: valley_loss(z, mean), y)
-
+    x, v = np.array(x), np.array([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 1.0, -1.0]])
+    problem, point, hessian = valley(mean=mean), tensor(x), hessian_of_valley(x, mean)
     loss, gradient = problem.gradient(point)
-    hessian = derivative(slope, x)
-    assert problem.loss(point)[0].item() == pytest.approx(valley_loss(x, mean), abs=1e-12)
-    assert loss[0].item() == pytest.approx(valley_loss(x, mean), abs=1e-12)
-    np.testing.assert_allclose(gradient[0], slope(x), atol=1e-9)
+    np.testing.assert_allclose([problem.loss(point)[0], loss[0]], valley_loss(x, mean), atol=1e-12)
+    np.testing.assert_allclose(gradient[0], derivative(lambda y: valley_loss(y, mean), x), atol=1e-9)
     np.testing.assert_allclose(problem.hessian(point)[0], hessian, atol=1e-7)
-    v = np.array([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 1.0, -1.0]])
     np.testing.assert_allclose(problem.hvp(point)(torch.from_numpy(v)[None])[0], v @ hessian, atol=1e-6)
 
 
@@ -116,8 +117,7 @@ def test_the_eigenvalues_on_the_valley_floor(mean, x1, x2):
     x = np.array([x1, x2, 0.0, 0.0])
     f1, f2 = by_hand.curvatures(x)
     expected = np.array([f1, f2]) * (1 if mean else 2)
-    hessian = derivative(lambda y: derivative(lambda z: valley_loss(z, mean), y), x)
-    spectrum = np.linalg.eigvalsh(hessian)[::-1]
+    spectrum = np.linalg.eigvalsh(hessian_of_valley(x, mean))[::-1]
     np.testing.assert_allclose(spectrum, [*expected, 0, 0], atol=1e-7)
     np.testing.assert_allclose(valley(mean=mean).eigenvalues(tensor(x))[0], expected, rtol=1e-14)
     assert f1 > f2
@@ -225,28 +225,6 @@ def test_one_thread_for_a_toy_and_the_users_number_afterwards():
         torch.set_num_threads(before)
 
 
-# batches: the Hessian of the samples that were drawn
-
-
-@STABLE
-@given(seed=st.integers(0, 10**6), dim=st.integers(1, 4), samples=st.integers(2, 5), size=st.integers(1, 3))
-def test_a_mean_of_quadratics_draws_its_matrices(seed, dim, samples, size):
-    rng = np.random.default_rng(seed)
-    matrices = np.stack([symmetric(seed + k, dim) for k in range(samples)])
-    batch = rng.integers(samples, size=(2, size))
-    x = rng.normal(size=(2, dim))
-    problem, points, chosen = quadratic(matrices), torch.from_numpy(x), torch.from_numpy(batch)
-    assert problem.samples == samples
-    means = matrices[batch].mean(1)
-    np.testing.assert_allclose(problem.loss(points, chosen), np.einsum("ri,rij,rj->r", x, means, x) / 2, atol=1e-12)
-    np.testing.assert_allclose(problem.gradient(points, chosen)[1], np.einsum("rij,rj->ri", means, x), atol=1e-12)
-    np.testing.assert_allclose(problem.hessian(points, chosen), means, atol=1e-12)
-    np.testing.assert_allclose(
-        problem.hvp(points, chosen)(points[:, None])[:, 0], np.einsum("rij,rj->ri", means, x), atol=1e-12
-    )
-    np.testing.assert_allclose(problem.hessian(points)[0], matrices.mean(0), atol=1e-12)
-
-
 # derivatives, runs and precision of every problem
 
 ACTIVATIONS = ("tanh", "relu", "gelu", "softplus", "sigmoid", "identity")
@@ -260,6 +238,7 @@ DIFFERENTIABLE = [
     *(mlp([3, 5, 4, 2], activation, (ROWS, GOALS)) for activation in ACTIVATIONS),
     *(mlp([3, 5, 4, 2], activation, (ROWS, LABELS), "cross_entropy") for activation in ACTIVATIONS),
     *(on_images(drop=drop, training=training) for drop in (0.0, 0.3) for training in (False, True)),
+    *test_attached.smooth(),
 ]
 
 
@@ -330,6 +309,19 @@ def test_single_precision_agrees_and_does_not_change_the_problem(problem):
             torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4)
     assert single.initial().dtype == torch.float32
     assert [repr(p).split()[-1] for p in (single, problem)] == ["float32>", "float64>"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@each_of([p for p in DIFFERENTIABLE if not getattr(p, "random", isinstance(p, Attached) and p.training)])
+def test_cuda_computes_the_same_numbers(problem):
+    there, (x, batches) = problem.to("cuda", torch.float64), points_and_batches(problem, 2)
+    v = torch.ones(2, 1, problem.dim, dtype=torch.float64)
+    for batch, runs in itertools.product(batches, (1, 2)):
+        rows = None if batch is None else batch[:runs]
+        on_gpu = x[:runs].cuda(), None if rows is None else rows.cuda()
+        found = [*there.gradient(*on_gpu), there.hvp(*on_gpu)(v[:runs].cuda())]
+        for a, b in zip(found, [*problem.gradient(x[:runs], rows), problem.hvp(x[:runs], rows)(v[:runs])]):
+            torch.testing.assert_close(a.cpu(), b, rtol=1e-9, atol=1e-11)
 
 
 # arguments

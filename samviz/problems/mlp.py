@@ -62,6 +62,7 @@ class MLP(Network):
         self.filters = filters_of([shape for i, o in self.layers for shape in ((o, i), (o,))])
         self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
         self.closed = activation in SLOPES and self.loss_name in LOSSES
+        self._check_loss()
 
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
         """Return the outputs (runs, n, outputs)."""

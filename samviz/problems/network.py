@@ -32,16 +32,15 @@ LOSSES: dict[str, SampleLoss] = {
 }
 
 
-def check_repeats(what: str, first: Tensor, second: Tensor, precision: torch.dtype) -> None:
-    """Refuse two values at the same point, with the same random numbers, that differ by more than rounding."""
+def check_repeats(first: Tensor, second: Tensor, precision: torch.dtype) -> None:
+    """Refuse two losses at the same point, with the same random numbers, that differ by more than rounding."""
     before, after = first.detach().cpu().double(), second.detach().cpu().double()
     tolerance = 1000 * torch.finfo(precision).eps  # summing in another order changes a value by less
     if not torch.allclose(before, after, rtol=tolerance, atol=tolerance, equal_nan=True):
-        pair = [value.flatten()[:3].tolist() for value in (before, after)]
         raise ValueError(
-            f"{what} gave {pair[0]} and then {pair[1]} for the same parameters and samples, so it is not a function of "
-            "the parameters; expected the same value each time. Draw its random numbers once, outside, and remove "
-            "whatever changes by itself, such as its own generator or the clock"
+            f"the loss gave {before.tolist()} and then {after.tolist()} for the same parameters and samples, so it is "
+            "not a function of the parameters; expected the same value each time. Draw the random numbers of model and "
+            "loss once, outside, and remove whatever changes by itself, such as an own generator or the clock"
         )
 
 
@@ -89,9 +88,7 @@ class Network(Problem):
                 raise ValueError("loss is 'cross_entropy' but the targets are no integer labels (n,); use loss='mse'")
             if low < 0 or high >= width:
                 raise ValueError(f"labels run from {low} to {high}; expected 0 to {width - 1} for {width} outputs")
-        elif self.loss_name != "mse":
-            self._check_loss(width)
-        else:
+        elif self.loss_name == "mse":
             if labels is None:
                 self.targets = self.targets.reshape(self.samples, -1).double()
             elif low < 0:
@@ -110,17 +107,19 @@ class Network(Problem):
                 )
             self.square_targets = width
 
-    def _check_loss(self, width: int) -> None:
-        """Refuse a user's loss that does not return the loss of each sample, or cannot be differentiated."""
-        n = min(2, self.samples)
-        outputs = torch.linspace(0.1, 0.9, n * width, dtype=torch.float64).view(n, width).requires_grad_()
-        losses = self.sample_loss(outputs, self.targets[:n])
-        if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
+    def _check_loss(self) -> None:
+        """Refuse a loss that is not one number for each sample, has no derivative, or gives another value each time."""
+        x, batch = self.initial()[None].requires_grad_(), torch.arange(min(2, self.samples))[None]
+        outputs, targets = self._outputs_and_targets(x, batch)
+        losses = self.sample_loss(outputs[0], targets[0])
+        if not isinstance(losses, Tensor) or losses.shape != batch[0].shape:
             result = f"of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"{losses!r:.200}"
-            raise TypeError(f"loss returned {result} for {n} samples; expected the loss of each, (samples,)")
-        if not losses.requires_grad:
+            raise TypeError(
+                f"loss returned {result} for {batch.numel()} samples; expected the loss of each, (samples,)"
+            )
+        if outputs.requires_grad and not losses.requires_grad:
             raise ValueError("loss has no derivative; expected operations that torch can differentiate, no detach()")
-        check_repeats("loss", losses, self.sample_loss(outputs, self.targets[:n]), self.dtype)
+        check_repeats(losses, self.sample_losses(x, batch)[0], self.dtype)
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Return the network's outputs.

@@ -231,7 +231,7 @@ class Problem(ABC):
         if batch is None:
             return
         if not self.samples:
-            raise ValueError(f"batch is given, but the loss of {self.name} is not a mean over samples; expected None")
+            raise ValueError(f"batch is given, but {self.name} has no samples to draw from; expected None")
         check_shape("batch", batch, (len(x), "b"), self.name)
         if batch.dtype != torch.int64:
             raise TypeError(f"batch has numbers of {batch.dtype}; expected sample indices of torch.int64")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from zlib import crc32
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from samviz.checks import check_bool, check_int, check_type
 from samviz.problems.network import Data, Network, SampleLoss, check_repeats
@@ -30,7 +31,6 @@ from samviz.problems.problem import Operator, Problem, filters_of
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
 Batches = tuple[Any, Any] | Iterable[Any]
-Batch = tuple[int, Any, float]  # its index in the pass, its tensors, and the number that its mean loss divides by
 
 POINTS_SIZE = 2**26  # numbers in the points that share a pass over the data: 256 MB in single precision
 MODEL_SEED = 2**31  # first seed of the random numbers that the model draws; the seeds of the data start at 0
@@ -118,15 +118,10 @@ def torch_generators(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, generators[torch.empty(0, device=device).device.index]]
 
 
-def seed_torch_generators(seed: int, device: torch.device) -> None:
-    """Seed torch's default generators of the CPU and of a device."""
-    for generator in torch_generators(device):
-        generator.manual_seed(seed)
-
-
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed the generators of torch, numpy and Python."""
-    seed_torch_generators(seed, device)
+    for generator in torch_generators(device):
+        generator.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
 
@@ -152,23 +147,6 @@ def generators_restored(device: torch.device, own: Sequence[torch.Generator] = (
     finally:
         random.setstate(python)
         np.random.set_state(arrays)  # noqa: NPY002
-
-
-@contextmanager
-def seeded_pass(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Run a forward pass with torch's random numbers from a seed (None: as they come), and put their states back."""
-    try:
-        with torch_states_restored([] if seed is None else torch_generators(device)):
-            if seed is not None:
-                seed_torch_generators(seed, device)
-            yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ValueError(
-            "a batch of one sample has no statistics that BatchNorm could use in training mode; "
-            "expected batches of 2 or more, or training=False"
-        ) from error
 
 
 # everything that an evaluation could change
@@ -363,32 +341,28 @@ class Attached(Problem):
         """Return the mean loss over the data, (runs,), with a graph if x requires one; `batch` must be None."""
         self._check(x, batch)
         graph = x.requires_grad and torch.is_grad_enabled()
-        if graph:
-            self._check_differentiable()
         with self._pass(), torch.set_grad_enabled(graph):
             sums = [self._sum_at(point) for point in (x if graph else detached(x)).unbind()]
             total, count = x.new_zeros(len(x)), 0.0
-            for piece in self._batches():
-                total = total + torch.stack([sum_of(piece) for sum_of in sums])
-                count += piece[-1]
+            for part in self._batches():
+                total = total + torch.stack([sum_of(part) for sum_of in sums])
+                count += part.divisor
             return total / count
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        self._check_differentiable()
         with self._pass(), torch.enable_grad():
             points = [detached(point).requires_grad_() for point in x.unbind()]
             sums = [self._sum_at(point) for point in points]
             total, gradient, count = x.new_zeros(len(x)), x.new_zeros(x.shape), 0.0
-            for piece in self._batches():
+            for part in self._batches():
                 for run, point in enumerate(points):
-                    loss = sums[run](piece)
+                    loss = sums[run](part)
                     total[run] += loss.detach()
                     gradient[run] += torch.autograd.grad(loss, point, materialize_grads=True)[0]
-                count += piece[-1]
+                count += part.divisor
             return total / count, gradient / count
 
     def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
-        self._check_differentiable()
         products = [self._product_at(point) for point in x.unbind()]
         return lambda v: torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
 
@@ -398,15 +372,6 @@ class Attached(Problem):
         if result is not self:
             result.model = deepcopy(self.model).to(device, dtype)
         return result
-
-    def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
-        super()._check(x)
-        if batch is not None:
-            raise ValueError("batch is given; an attached model is evaluated on all of its data: attach a smaller part")
-
-    def _check_differentiable(self) -> None:
-        if self.recompute:
-            raise ValueError("recompute is True: the loss can be drawn, not differentiated; expected recompute=False")
 
     def _pass(self) -> AbstractContextManager[None]:
         return untouched(self.model, self.training, self.device, self._generators)
@@ -419,7 +384,7 @@ class Attached(Problem):
         # Iterating over a loader with persistent workers would restart the epoch that the training is in.
         new_pass = getattr(self.data, "persistent_workers", False) and getattr(self.data, "_get_iterator", None)
         index = 0
-        for index, batch in enumerate(new_pass() if new_pass else self.data, 1):
+        for index, batch in enumerate(map(_with_dicts, new_pass() if new_pass else self.data), 1):
             yield batch, _size(batch)
             seed_generators(index, self.device)  # the next batch must not depend on what the model drew for this one
         if not index:
@@ -428,8 +393,8 @@ class Attached(Problem):
     def _batches(self) -> Iterator[Batch]:
         """Yield the batches of a pass on the model's device and in its precision."""
         for index, (batch, size) in enumerate(self._read()):
-            placed = _placed(batch, self.device, self.dtype)
-            yield index, placed, _divisor(self.loss_fn, placed, size)
+            content = _placed(batch, self.device, self.dtype)
+            yield Batch(index, content, _divisor(self.loss_fn, content, size))
 
     def _sum_at(self, point: Tensor) -> Callable[[Batch], Tensor]:
         """Return the function that sums the loss over a batch's samples, (), at the parameters `point` (dim,)."""
@@ -441,10 +406,9 @@ class Attached(Problem):
         def model(*args: Any, **named: Any) -> Any:
             return functional_call(self.model, state, args, named)
 
-        def mean_of(piece: Batch) -> Tensor:
-            seed_generators(MODEL_SEED + piece[0], self.device)  # a batch has the same dropout mask in each pass
-            with seeded_pass(None, self.device):
-                loss = self.loss_fn(*_call(model, piece[1]))
+        def mean_of(batch: Batch) -> Tensor:
+            seed_generators(MODEL_SEED + batch.number, self.device)  # a batch has the same dropout mask in each pass
+            loss = self.loss_fn(*_call(model, batch.content))
             if not isinstance(loss, Tensor) or loss.numel() != 1:
                 result = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r:.200}"
                 raise TypeError(f"loss_fn returned {result}; expected the mean over the batch, a tensor of one number")
@@ -452,23 +416,25 @@ class Attached(Problem):
                 raise ValueError("the loss has no derivative: model and loss_fn have cut it off, as detach() does")
             return loss.reshape(())
 
-        def sum_of(piece: Batch) -> Tensor:
-            if piece[-1] == 0:  # all targets are ignored, so that the mean over the others is NaN
+        def sum_of(batch: Batch) -> Tensor:
+            if batch.divisor == 0:  # all targets are ignored, so that the mean over the others is NaN
                 return (0 * point).sum()
             if not self._repeats:
                 before = {name: state[name].clone() for name in buffers}
-                first = mean_of(piece).detach()
+                first = mean_of(batch).detach()
                 for name, buffer in before.items():  # the model may have changed its buffers
                     state[name].copy_(buffer)
-                check_repeats("the loss", first, mean := mean_of(piece), self.dtype)
+                check_repeats(first, mean := mean_of(batch), self.dtype)
                 self._repeats = True
-                return piece[-1] * mean
-            return piece[-1] * mean_of(piece)
+                return batch.divisor * mean
+            return batch.divisor * mean_of(batch)
 
         if self.recompute:
+            if point.requires_grad:
+                raise ValueError("recompute is True: the loss can be drawn, not differentiated; use recompute=False")
             with torch.no_grad(), averaged_statistics(self.model, state):
-                for piece in self._batches():
-                    mean_of(piece)
+                for batch in self._batches():
+                    mean_of(batch)
         return sum_of
 
     def _product_at(self, x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -483,19 +449,19 @@ class Attached(Problem):
 
         def gradients() -> Iterator[tuple[Tensor, float]]:
             sum_of = self._sum_at(point)
-            for piece in self._batches():  # no variable keeps a graph while that of the next batch is built
-                yield _gradient_with_graph(sum_of(piece), point), piece[-1]
+            for batch in self._batches():  # no variable keeps a graph while that of the next batch is built
+                yield _gradient_with_graph(sum_of(batch), point), batch.divisor
 
         def product(v: Tensor) -> Tensor:
             with self._pass(), torch.enable_grad(), _second_derivatives(self.name):
                 image, count = v.new_zeros(v.shape), 0.0
-                for gradient, size in kept or gradients():
+                for gradient, divisor in kept or gradients():
                     if isinstance(self.data, list) and len(self.data) == 1:
-                        kept[:] = [(gradient, size)]
+                        kept[:] = [(gradient, divisor)]
                     if gradient.requires_grad:  # false where the loss is linear
                         for column, out in zip(v, image):
                             out += torch.autograd.grad(gradient, point, column, True, materialize_grads=True)[0]
-                    count += size
+                    count += divisor
                     del gradient
                 return image / count
 
@@ -506,6 +472,14 @@ attach = Attached
 
 
 # batches: pairs (inputs, target) or mappings, of tensors in any nesting
+
+
+class Batch(NamedTuple):
+    """A batch of a pass over the data."""
+
+    number: int  # in the pass
+    content: Any
+    divisor: float  # of its mean loss: its number of samples, or the sum of their weights
 
 
 def _call(model: Callable[..., Any], batch: Any) -> tuple[Any, Any]:
@@ -536,14 +510,16 @@ def _divisor(loss_fn: LossFunction, batch: Any, size: int) -> float:
 
 def _size(batch: Any) -> int:
     """Return the number of samples of a batch: the length of the first tensor in it."""
-    for tensor in _tensors(batch):
-        return len(tensor) if tensor.ndim else 1
+    for leaf in tree_leaves(batch):
+        if isinstance(leaf, Tensor):
+            return len(leaf) if leaf.ndim else 1
     raise TypeError(f"data: a batch is {batch!r:.200}; expected tensors, as a pair (inputs, target) or by name")
 
 
 def _split(data: Any, batch_size: int) -> list[Any]:
     """Split tensors into batches along their first axis."""
-    tensors = _tensors(data)
+    data = _with_dicts(data)
+    tensors = [leaf for leaf in tree_leaves(data) if isinstance(leaf, Tensor)]
     lengths = {len(tensor) for tensor in tensors if tensor.ndim}
     if len(lengths) != 1 or 0 in lengths:
         found = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
@@ -552,31 +528,19 @@ def _split(data: Any, batch_size: int) -> list[Any]:
     return [_rows(data, n, slice(start, start + batch_size)) for start in range(0, n, batch_size)]
 
 
+def _with_dicts(batch: Any) -> Any:
+    """Turn the mappings that are unknown to torch's functions on trees, such as those of tokenizers, into dicts."""
+    return tree_map_only(Mapping, dict, batch)
+
+
 def _rows(batch: Any, size: int, rows: slice) -> Any:
-    return _mapped(batch, lambda tensor: tensor[rows] if tensor.ndim and len(tensor) == size else tensor)
+    """Select samples of a batch of `size` samples."""
+    return tree_map_only(Tensor, lambda tensor: tensor[rows] if tensor.ndim and len(tensor) == size else tensor, batch)
 
 
 def _placed(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Move the tensors of a batch to a device, floating-point ones also to a precision, without their graphs."""
-    return _mapped(batch, lambda t: detached(t).to(device, dtype if t.is_floating_point() else t.dtype))
-
-
-def _tensors(batch: Any) -> list[Tensor]:
-    tensors: list[Tensor] = []
-    _mapped(batch, lambda tensor: tensors.append(tensor) or tensor)  # type: ignore[func-returns-value]
-    return tensors
-
-
-def _mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to each tensor of a batch."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {name: _mapped(part, function) for name, part in batch.items()}
-    if isinstance(batch, tuple | list):
-        parts = [_mapped(part, function) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch
+    return tree_map_only(Tensor, lambda t: detached(t).to(device, dtype if t.is_floating_point() else t.dtype), batch)
 
 
 # second derivatives
@@ -648,32 +612,23 @@ class Module(Network):
         parameters = dict(self.module.named_parameters())
         self.start = torch.cat([parameters[name].detach().flatten() for name in self.shapes])
         self._workspace: tuple[nn.Module, Tensor, Tensor] | None = None
-        self.random = True  # until the first pass shows whether random numbers are drawn
-        self._fit_targets(self._width(), "a module that gives")
-        self.random = self._draws()
-        with torch.no_grad():
-            some = self.inputs[:2]
-            first, second = (self._answer(self.evaluated, some, torch.arange(len(some))) for _ in range(2))
-        check_repeats("module", first, second, self.dtype)
+        width, self.random = self._first_pass()
+        self._fit_targets(width, "a module that gives")
+        self._check_loss()
 
-    def _width(self) -> int:
-        """Return the number of outputs for a sample."""
-        first = self.inputs[:1]
-        try:
-            with torch.no_grad():
-                return self._answer(self.module, first, None).shape[1]
-        except (RuntimeError, AttributeError, TypeError, IndexError) as error:  # shapes do not fit, or no tensor
-            raise ValueError(
-                f"module cannot be evaluated on inputs of shape {tuple(first.shape)}: {error}; expected one that takes "
-                "those of data and gives a tensor (n, ...)"
-            ) from error
-
-    def _draws(self) -> bool:
-        """Return whether a forward pass draws random numbers, and refuse a module whose pass changes its buffers."""
+    def _first_pass(self) -> tuple[int, bool]:
+        """Return the number of outputs, and whether a forward pass draws random numbers; refuse changing buffers."""
         before = {name: buffer.clone() for name, buffer in self.evaluated.named_buffers()}
-        with torch.no_grad(), seeded_pass(0, self.device):
+        inputs = self.inputs[:2]
+        with torch.no_grad(), generators_restored(self.device):
             state = torch.get_rng_state()
-            self.evaluated(self.inputs[:2])
+            try:
+                width = self.evaluated(inputs).reshape(len(inputs), -1).shape[1]
+            except (RuntimeError, AttributeError, TypeError, IndexError) as error:  # shapes do not fit, or no tensor
+                raise ValueError(
+                    f"module cannot be evaluated on inputs of shape {tuple(inputs.shape)}: {error}; expected one that "
+                    "takes those of data and gives a tensor (n, ...)"
+                ) from error
             draws = not torch.equal(state, torch.get_rng_state())
         if changed := [name for name, b in self.evaluated.named_buffers() if not torch.equal(b, before[name])]:
             raise ValueError(
@@ -681,7 +636,7 @@ class Module(Network):
                 "mode, so its loss is no function of the parameters; expected a forward pass that leaves them alone "
                 "(BatchNorm may change its own)"
             )
-        return draws
+        return width, draws
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs in evaluation mode, (runs, n, outputs); see `Network.outputs`."""
@@ -707,10 +662,10 @@ class Module(Network):
 
     def _answer(self, network: Callable[[Tensor], Tensor], inputs: Tensor, batch: Tensor | None) -> Tensor:
         """Return the outputs (b, outputs) for inputs (b, ...), with random numbers that depend only on the batch."""
-        if self.random or self.training:
+        if self.random:
             rows = torch.arange(self.samples) if batch is None else batch
-            seed = crc32(rows.cpu().numpy().astype("<i8").tobytes()) if self.random else None
-            with seeded_pass(seed, self.device):
+            with generators_restored(self.device):
+                seed_generators(crc32(rows.cpu().numpy().astype("<i8").tobytes()), self.device)
                 out = network(inputs)
         else:
             out = network(inputs)
@@ -722,8 +677,13 @@ class Module(Network):
             return super()._gradient(x, batch, noise)
         rows = None if batch is None else batch[0]
         inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
-        if self._workspace is None:
-            self._workspace = flat_copy(self.evaluated, self.shapes)
+        if self._workspace is None:  # a copy of the module, whose parameters and gradients are views of two vectors
+            module, vectors = deepcopy(self.evaluated), (self.start.clone(), torch.zeros_like(self.start))
+            own = dict(module.named_parameters())
+            for attribute, vector in zip(("data", "grad"), vectors):
+                for name, view in split_by_name(vector, self.shapes).items():
+                    setattr(own[name], attribute, view)
+            self._workspace = module, *vectors
         module, parameters, gradient = self._workspace
         parameters.copy_(x.detach()[0])
         gradient.zero_()
@@ -764,7 +724,8 @@ class Module(Network):
         module.load_state_dict(split_by_name(points[0], self.shapes), strict=False)
         if self.training:
             statistics = averaged_statistics(module, dict(module.named_buffers()))
-            with torch.no_grad(), seeded_pass(0, self.device), statistics:
+            with torch.no_grad(), generators_restored(self.device), statistics:
+                seed_generators(0, self.device)
                 module(self.inputs)
         return module
 
@@ -780,18 +741,6 @@ class Module(Network):
     def __getstate__(self) -> dict[str, Any]:
         """All but the workspace, which every copy allocates for itself."""
         return {**vars(self), "_workspace": None}
-
-
-def flat_copy(module: nn.Module, shapes: Mapping[str, torch.Size]) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a copy of a module, and two vectors (dim,) of which its parameters and their gradients are views."""
-    module = deepcopy(module)
-    parameters = dict(module.named_parameters())
-    x = next(iter(parameters.values())).new_zeros(sum(shape.numel() for shape in shapes.values())).detach()
-    gradient = torch.zeros_like(x)
-    for flat, attribute in ((x, "data"), (gradient, "grad")):
-        for name, view in split_by_name(flat, shapes).items():
-            setattr(parameters[name], attribute, view)
-    return module, x, gradient
 
 
 def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse", training: bool = False) -> Module:
