@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from samviz.dynamics import Diverged, Run
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
 from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION
+from samviz.lab import PredictDirection
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import quadratic
@@ -29,6 +30,18 @@ LENGTHS = (-4.0, 1.0)  # range of the lengths' axis, powers of ten
 RULE_NAMES = {"sam": "SAM", "gd": "gradient descent"}
 COLORS, DASHES = {"sam": VERMILION, "gd": BLUE}, {"sam": "solid", "gd": "dot"}
 PAIR = ("sam", "gd")  # the runs, in their order in the batch
+ASK = PredictDirection(
+    "SAM takes 100 steps from the start. Along which line through the minimum does x lie then?",
+    start=30,
+    center=(0.0, 0.0),
+    radius=1.2,
+    replies=[
+        (-15, 15, "You expected the steepest direction, v₁, and that is where SAM ends from almost every start."),
+        (78, 102, "You expected v₂. That is what gradient descent does: it shrinks the component along v₁ first."),
+        (53, 74, "You expected the direction of the start. But SAM turns: only the cycle along v₁ is stable."),
+    ],
+    otherwise="SAM ends along v₁, the horizontal axis: only the cycle along v₁ is stable.",
+)
 
 
 def amplitude(lr: float, rho: float) -> float:
@@ -60,7 +73,7 @@ def cycle_panel() -> Panel:
     Source: Theorem 4.8; Bartlett, Long & Bousquet (2022).
 
     >>> panel = cycle_panel()
-    >>> panel.set(lr=0.25, rho=0.3)
+    >>> panel.set(guess="skipped", lr=0.25, rho=0.3)
     >>> panel.sentence.split(". ")[1]
     '100 steps from (0.5, 1): |cos(x, v₁)| = 1.0000, ‖x‖ = 0.1, predicted 0.1'
     """
@@ -74,6 +87,7 @@ def cycle_panel() -> Panel:
             "share": Slider("λ₂/λ₁", 0.95, ratios, book=[0.5, 0.95, 1.0]),
             "rule": Choice("rule", "sam", RULE_NAMES, book=["sam", "gd"]),
         },
+        predict=ASK,
         drag={"x": (0.5, 1.0)},
         description="The steps of SAM or of gradient descent on a quadratic as arrows, with an orbit; its alignment "
         "with v₁ and its length against the step",
@@ -81,9 +95,15 @@ def cycle_panel() -> Panel:
 
 
 def draw_cycle(values: dict[str, Any]) -> Iterator[Drawing]:
-    """Yield the figure and its caption while SAM and gradient descent go on."""
+    """Yield the start, and then the figure and its caption while SAM and gradient descent go on."""
     rule, lr, rho, ratio = (values[name] for name in ("rule", "lr", "rho", "share"))
     size = amplitude(lr, rho)
+    x = np.array(values["x"])
+    nothing = np.zeros((0, 2))
+    layout = new_layout(470, left=52, right=10, top=46)
+    traces = plane_traces(layout, rule, x[None], (nothing, nothing), ratio, np.nan)
+    traces += step_traces(layout, rule, np.full((1, 2, 2), np.nan), np.nan)
+    yield {"data": traces, "layout": layout}, f"The start is ({x[0]:g}, {x[1]:g}), and λ₂ = {ratio:g} λ₁."
     # SAM with ρ = 0 is gradient descent, bit for bit, so one batch holds both runs.
     problem = quadratic([TOP, ratio * TOP])
     run = Run(problem, "sam", lr, [rho, 0.0], x0=[values["x"]] * 2, device="cpu", trail=STEPS + 1)
@@ -96,7 +116,7 @@ def draw_cycle(values: dict[str, Any]) -> Iterator[Drawing]:
         for i, step in enumerate(diverged_at):
             if step >= 0:  # a diverged run keeps its last iterate
                 paths[step + 1 :, i] = np.nan
-        layout = new_layout(590, left=52, right=10)
+        layout = new_layout(470, left=52, right=10, top=46)
         field = step_field(rule, lr, rho if rule == "sam" else 0.0, ratio)
         traces = plane_traces(layout, rule, paths[:, shown], field, ratio, size)
         traces += step_traces(layout, rule, paths, size)
@@ -111,7 +131,7 @@ def plane_traces(
     square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
     x_axis = square | {"label": "along v₁", "constraintoward": "left"}
     y_axis = square | {"label": "along v₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
-    heading = "one step from each grid point", f"arrows of {RULE_NAMES[rule]}, long ones shortened"
+    heading = "the bowl", f"<br>arrows: one step of {RULE_NAMES[rule]}, long ones shortened"
     axes = add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
     (x, y), (late_x, late_y), color = path.T, path[-LAST:].T, COLORS[rule]
     cycle = size if rule == "sam" and size <= EXTENT else np.nan
@@ -137,7 +157,7 @@ def step_traces(layout: Layout, rule: str, paths: Array, size: float) -> list[Tr
     column, step, steps = (0.525, 0.87), np.arange(len(paths), dtype=float), {"range": [0, STEPS]}
     unit: Layout = {"range": [-0.04, 1.06], "tickvals": [0, 0.5, 1]}
     log: Layout = {"range": list(LENGTHS), "dtick": 1, **LOG}
-    upper, lower = ("alignment", "|cos(x, v₁)|"), ("length", "‖x‖; dashed: ηρλ₁/(2 − ηλ₁)")
+    upper, lower = ("alignment", "|cos(x, v₁)|"), ("length", "‖x‖, dashed: Theorem 4.8")
     cos_axes = add_axes(layout, 2, column, (0.585, 1.0), upper, x=steps | {"showticklabels": False}, y=unit)
     length_axes = add_axes(layout, 3, column, (0.0, 0.43), lower, x=steps | {"label": "step"}, y=log)
     traces, limits = [], 10.0 ** np.array(LENGTHS)
@@ -146,9 +166,9 @@ def step_traces(layout: Layout, rule: str, paths: Array, size: float) -> list[Tr
         for i, key in reversed([*enumerate(PAIR)]):  # SAM is drawn last
             width = 2.8 if key == rule else 1.6
             traces.append(line(step, values[:, i], f"{name} {key}", COLORS[key], width, DASHES[key]) | axes)
-            known = values[np.isfinite(values[:, i]), i]
-            end = np.clip(known[-1] if len(known) else 0.0, *limits)
-            labels.append((STEPS, end, RULE_NAMES[key].replace(" ", "<br> "), COLORS[key]))
+            if len(known := values[np.isfinite(values[:, i]), i]):
+                label = RULE_NAMES[key].replace(" ", "<br> ")
+                labels.append((STEPS, np.clip(known[-1], *limits), label, COLORS[key]))
         if name == "length":
             predicted = size if np.isfinite(size) else np.nan
             traces.append(line([0, STEPS], [predicted] * 2, "predicted length", PLUM, 2, "dash") | axes)

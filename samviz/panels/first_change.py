@@ -1,0 +1,105 @@
+"""What happens to λ₁ at a minimum of the loss when ρ is switched on: gradient descent first, and then SAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from samviz.dynamics import Run, gradient_descent_minimum
+from samviz.figures.drawing import add_axes, line, marks, new_layout, note
+from samviz.figures.style import BLUE, GREY, INK, VERMILION
+from samviz.geometry import top_eigenpairs
+from samviz.lab import PredictCurve
+from samviz.lab.controls import Slider
+from samviz.lab.panel import Drawing, Panel
+from samviz.problems import mlp
+
+SWITCHED_AT, END = 200, 1200  # steps
+SPACING = 20  # steps between two measurements
+LR = 0.05
+HIGHEST = 20.0  # upper end of the axis of λ₁
+ASK = PredictCurve(
+    "The training loss is almost zero and gradient descent no longer moves. At step 200, ρ is set to 0.05. "
+    "How does λ₁ continue?",
+    x=(500, 850, END),
+    start=(15.4, 15.4, 15.4),
+    replies=[
+        (-100, 4, "You expected λ₁ to fall almost to zero. But one step changes λ₁ by only about ηρ²."),
+        (4, 12.5, "You expected λ₁ to decrease, and it does, although the loss cannot get any smaller."),
+        (12.5, 18, "You expected λ₁ to stay, as under gradient descent. But SAM's gradient is not zero at a minimum."),
+        (18, 100, "You expected λ₁ to increase. But SAM moves to a flatter place."),
+    ],
+)
+RADII = [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05]
+
+
+@cache
+def minimum() -> tuple[Any, Tensor]:
+    """Return the network that fits a sine, and a minimum of its loss that gradient descent has found, (1, 673)."""
+    problem = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
+    return problem, gradient_descent_minimum(problem)
+
+
+def first_change_panel() -> Panel:
+    """Show λ₁ while gradient descent runs at a minimum of the loss, and after ρ is switched on.
+
+    Returns:
+        The panel; leave it as the last line of a cell.
+
+    Source: Theorem 4.5.
+    """
+    radius = Slider("ρ from step 200 on", 0.05, RADII, book=[0.0, 0.01, 0.02, 0.05])
+    description = "The largest eigenvalue λ₁ of the Hessian against the step: gradient descent, and then SAM"
+    return Panel(draw_first_change, {"rho": radius}, predict=ASK, description=description)
+
+
+def draw_first_change(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the figure after gradient descent, and then while SAM goes on."""
+    problem, x0 = minimum()
+    run = Run(problem, "sam", LR, 0.0, x0=x0, device="cpu")
+    steps, sharpness, losses, pairs = [], [], [], None
+    while run.steps <= END:
+        if run.steps == SWITCHED_AT:
+            run.set(rho=values["rho"])
+        pairs = top_eigenpairs(problem, run.x, 1, start=pairs)
+        steps.append(run.steps)
+        sharpness.append(float(pairs.values[0, 0]))
+        losses.append(float(problem.loss(run.x)[0]))
+        if run.steps >= SWITCHED_AT:
+            figure = first_change_figure(np.array(steps), np.array(sharpness), values["rho"])
+            yield figure, describe(values["rho"], steps[-1] - SWITCHED_AT, sharpness, max(losses))
+        run.step(SPACING)
+
+
+def first_change_figure(steps: Any, sharpness: Any, rho: float) -> dict[str, Any]:
+    """Draw λ₁ against the step, in one colour for gradient descent and in another for SAM."""
+    layout = new_layout(380)
+    x_axis, y_axis = {"label": "step", "range": [0, END]}, {"label": "λ₁", "range": [0, HIGHEST]}
+    heading = "the sharpness λ₁", "of a network that fits its training data, loss below 0.01 at every step"
+    axes = add_axes(layout, 1, (0, 1), (0, 1), heading, x=x_axis, y=y_axis)
+    before, after = steps <= SWITCHED_AT, steps >= SWITCHED_AT
+    traces = [
+        line([SWITCHED_AT] * 2, [0, HIGHEST], "switch", GREY, 1.5, "dash"),
+        line(steps[before], sharpness[before], "gradient descent", BLUE, 3.5),
+        line(steps[after], sharpness[after], "SAM", VERMILION if rho else BLUE, 3.5),
+        marks(steps[-1:], sharpness[-1:], "now", VERMILION if after.sum() > 1 else BLUE, 10, edge=("white", 1.5)),
+    ]
+    labels = [("gradient descent", 0.08 * SWITCHED_AT, 17.3, BLUE), ("ρ is switched on", SWITCHED_AT + 12, 1.2, INK)]
+    if rho and after.sum() > 1:
+        labels.append((f"SAM with ρ = {rho:g}", SWITCHED_AT + 150, 17.3, VERMILION))
+    layout["annotations"] += [note(label, x, y, "x", "y", color) for label, x, y, color in labels]
+    return {"data": [trace | axes for trace in traces], "layout": layout}
+
+
+def describe(rho: float, steps: int, sharpness: list[float], highest_loss: float) -> str:
+    """Say how λ₁ changed since ρ was switched on."""
+    if not steps:
+        return f"Gradient descent is at a minimum: λ₁ = {sharpness[-1]:.1f}, and the iterate no longer moves."
+    first = sharpness[SWITCHED_AT // SPACING]
+    change = f"went from {first:.1f} to {sharpness[-1]:.1f}" if rho else f"stayed at {sharpness[-1]:.1f}"
+    method = f"SAM with ρ = {rho:g}" if rho else "gradient descent, which is SAM with ρ = 0"
+    return f"In {steps:,} steps of {method}, λ₁ {change}. The training loss never exceeded {highest_loss:.1g}."
