@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from time import perf_counter
-from typing import Any, ParamSpec, SupportsFloat, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,11 +55,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A claim's figure as plain data."""
+    """A claim's figure as plain data; a claim yields it without curves."""
 
     x_label: str
     y_label: str
-    curves: Sequence[Curve]
+    curves: Sequence[Curve] = ()
     log_x: bool = True
     log_y: bool = True
 
@@ -70,8 +70,11 @@ class Finding:
 
     checks: Sequence[Check]
     plot: Plot
-    remark: str = ""  # where the statement does not hold, or what the reader should know
-    settings: Mapping[str, Any] = field(default_factory=dict)  # recorded by `Claim.measure`
+    remark: str  # where the statement does not hold, or what the reader should know
+    settings: Mapping[str, Any]  # arguments of the recorded calls
+
+
+Evidence = Iterator[Check | Curve | Plot | str]  # a claim yields checks, curves, the axes of its figure, and remarks
 
 
 @dataclass(frozen=True)
@@ -81,28 +84,32 @@ class Claim:
     name: str
     statement: str
     source: str
-    find: Callable[..., Finding]  # takes `quick`, and keyword arguments that the failing cases change
+    find: Callable[..., Evidence]  # takes `quick`, and keyword arguments that `fails_with` changes
     order: float = math.inf
     symbols: str = ""
-    fails: Sequence[Mapping[str, Any]] = ()
+    fails_with: Sequence[Mapping[str, Any]] = ()
 
     def measure(self, quick: bool, **changes: Any) -> Finding:
         """Run the claim and record its settings.
 
         Args:
             quick: whether to use fewer and coarser scales.
-            **changes: keyword arguments of the claim's function, as in `fails`.
+            **changes: keyword arguments of the claim's function, as in `fails_with`.
 
         Returns:
             The finding, with the arguments of the recorded calls and the scales of the figure as its settings.
         """
         _calls.append([])
         try:
-            finding = self.find(quick, **changes)
+            evidence = list(self.find(quick, **changes))
         finally:
             calls = _calls.pop()
-        scales = np.unique(np.concatenate([curve.x for curve in finding.plot.curves]))
-        return replace(finding, settings=_settings(calls) | {finding.plot.x_label: _plain(scales)})
+        curves = [part for part in evidence if isinstance(part, Curve)]
+        (plot,) = (replace(part, curves=curves) for part in evidence if isinstance(part, Plot))
+        checks = [part for part in evidence if isinstance(part, Check)]
+        remark = " ".join(part for part in evidence if isinstance(part, str))
+        scales = np.unique(np.concatenate([curve.x for curve in curves]))
+        return Finding(checks, plot, remark, _settings(calls) | {plot.x_label: _plain(scales)})
 
 
 @dataclass(frozen=True)
@@ -142,28 +149,29 @@ _calls: list[list[tuple[str, dict[str, Any], Any]]] = []  # of a running claim: 
 
 
 def claim(
-    source: str, *, order: float, symbols: str, fails: Sequence[Mapping[str, Any]]
-) -> Callable[[Callable[..., Finding]], Callable[..., Finding]]:
+    source: str, *, order: float, symbols: str, fails_with: Sequence[Mapping[str, Any]]
+) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
     """Register a function as a claim: its name is the claim's, the first paragraph of its docstring the statement.
 
     Args:
         source: theorem, equation or figure.
         order: sort key: the number of the theorem or section, with further digits.
         symbols: first cells, separated by "; ", of the rows of `notebooks/pages/symbols.md` that the claim checks.
-        fails: keyword arguments of the function, such as another rule, in each of the cases in which the claim fails.
+        fails_with: keyword arguments of the function with which the claim must not hold, such as a different rule.
 
     Returns:
-        A decorator for functions from `quick` (fewer and coarser scales, seconds instead of minutes) to a finding.
+        A decorator for generators that take `quick` (fewer and coarser scales, seconds instead of minutes) and yield
+        checks, curves, the plot that shows the curves, and remarks.
     """
     check_type("source", source, str, "the theorem, equation or figure")
     order = check_float("order", order, "a number, as in the paper", lambda number: number > 0)
     check_type("symbols", symbols, str, "symbols of the symbols page, separated by '; '")
-    check_type("fails", fails, list, "a list of keyword arguments")
+    check_type("fails_with", fails_with, list, "a list of keyword arguments")
 
-    def register(find: Callable[..., Finding]) -> Callable[..., Finding]:
+    def register(find: Callable[..., Evidence]) -> Callable[..., Evidence]:
         name = find.__name__
         statement = " ".join((find.__doc__ or "").split("\n\n")[0].split())
-        CLAIMS[name] = Claim(name, statement, source, find, order, symbols, fails)
+        CLAIMS[name] = Claim(name, statement, source, find, order, symbols, fails_with)
         for each in sorted(CLAIMS.values(), key=lambda claim: claim.order):
             CLAIMS[each.name] = CLAIMS.pop(each.name)
         return find
@@ -257,21 +265,24 @@ def _plain(value: Any) -> Any:
 def near(
     quantity: str,
     predicted: float,
-    measured: float,
+    measured: ArrayLike,
     *,
     relative: float = 0.0,
     absolute: float = 0.0,
     error: float = 0.0,
 ) -> Check:
-    """Check that a number is the predicted one within a relative plus an absolute tolerance."""
+    """Check that a number, or the one of several farthest from it, is the predicted one within a tolerance."""
+    numbers = np.asarray(measured, float)
+    quantity += f" (farthest of {numbers.size} from the prediction)" if numbers.size > 1 else ""
+    farthest = float(numbers.flat[np.abs(numbers - predicted).argmax()])
     tolerance = relative * abs(predicted) + absolute
-    low, high = float(predicted - tolerance), float(predicted + tolerance)
-    return Check(quantity, float(predicted), float(measured), low, high, float(error))
+    return Check(quantity, float(predicted), farthest, predicted - tolerance, predicted + tolerance, float(error))
 
 
-def at_most(quantity: str, measured: SupportsFloat, high: float, error: float = 0.0, low: float = -math.inf) -> Check:
-    """Check that a number that should be 0 is at most `high`."""
-    return Check(quantity, 0.0, float(measured), low, high, float(error))
+def at_most(quantity: str, measured: ArrayLike, high: float, error: float = 0.0, low: float = -math.inf) -> Check:
+    """Check that a number that should be 0, or the largest of several, is at most `high`."""
+    quantity += f" (largest of {np.size(measured)})" if np.size(measured) > 1 else ""
+    return Check(quantity, 0.0, float(np.max(measured)), low, high, float(error))
 
 
 def decreasing(quantity: str, values: ArrayLike) -> Check:
@@ -283,23 +294,19 @@ def decreasing(quantity: str, values: ArrayLike) -> Check:
     return Check(quantity, 0.0, float((v[1:] / v[:-1]).max()), 0.0, np.nextafter(1, 0))
 
 
-def exponent(quantity: str, x: ArrayLike, y: ArrayLike, predicted: float, tolerance: float) -> Check:
-    """Check the slope of log y against log x, by least squares, with its standard error."""
+def exponent(
+    quantity: str, x: ArrayLike, y: ArrayLike, predicted: float, tolerance: float = 0.2, or_more: bool = False
+) -> Check:
+    """Check the slope of log y against log x, with its standard error; a larger one holds too if `or_more`."""
     slope, error = line(np.log(x), np.log(y))
-    return near(quantity, predicted, slope, absolute=tolerance, error=error)
+    high = math.inf if or_more else predicted + tolerance
+    return Check(quantity, predicted, slope, predicted - tolerance, high, error)
 
 
 def line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """Return the slope of y against x by least squares, and its standard error."""
-    if len(np.atleast_1d(x)) < 3:
-        raise ValueError(f"a line has {len(np.atleast_1d(x))} points; expected three or more")
+    """Return the slope of y against x, three or more points, by least squares, and its standard error."""
     coefficients, covariance = np.polyfit(np.asarray(x, float), np.asarray(y, float), 1, cov=True)
     return float(coefficients[0]), float(np.sqrt(covariance[0, 0]))
-
-
-def farthest_from_1(ratios: Array) -> float:
-    """Return the one of some ratios that is farthest from 1."""
-    return float(ratios.flat[np.abs(ratios - 1).argmax()])
 
 
 def _finite(value: float) -> float | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, at_most, claim, decreasing, exponent, near
+from samviz.claims.claim import Array, Check, Curve, Evidence, Plot, at_most, claim, decreasing, exponent, near
 from samviz.claims.subjects import (
+    cycle_points,
     floor_points,
     gradient_flow_limit,
     interpolating,
     limiting_flow,
     new_run,
     overshoot,
-    unit,
     unit_vectors,
 )
 from samviz.dynamics.flows import Kind
@@ -24,37 +27,31 @@ from samviz.problems import Problem, valley
 FLOW_TOLERANCE = 1e-12  # of gradient flow: its error over a step h is far below the measured h²
 
 
-@claim("Lemma 3.2", order=3.2, symbols="Φ(x)", fails=[{"tol": 0.3}])
-def flow_is_blind_to_the_gradient(quick: bool, tol: float = FLOW_TOLERANCE) -> Finding:
+@claim("Lemma 3.2", order=3.2, symbols="Φ(x)", fails_with=[{"tol": 0.3}])
+def flow_is_blind_to_the_gradient(quick: bool, tol: float = FLOW_TOLERANCE) -> Evidence:
     """The limit of gradient flow does not change along the gradient: ∂Φ(x)∇L(x) = 0."""
     steps = _halved(0.04, 3 if quick else 5)
-    checks, curves = [], []
-    for name, problem, minima in _subjects(1 if quick else 4):
+    for name, problem, minima in _points_of_manifold(1 if quick else 4):
         x = minima + 0.2 * unit_vectors(*minima.shape, seed=1)
-        directions = torch.stack((unit(problem.gradient(x)[1]), unit_vectors(*minima.shape, seed=2)), 1)
+        directions = torch.stack((normalize(problem.gradient(x)[1]), unit_vectors(*minima.shape, seed=2)), 1)
         change = _change_of_limit(problem, x, directions, steps, tol).norm(dim=3)  # (steps, points, 2)
-        along, across = change.square().mean(1).sqrt().T.numpy()
-        share = _at_zero(along / across)
-        checks += [
-            exponent(f"{name}: exponent of ‖∂Φ∇L‖ by differences in their step", steps, along, 2, 0.2),
-            decreasing(f"{name}: ‖∂Φ∇L‖", along),
-            near(f"{name}: ‖∂Φ g‖ over ‖∂Φ r‖, r random, extrapolated to step 0", 0, share, absolute=1e-3),
-        ]
-        curves += [
-            Curve(f"{name}, along ∇L", steps, along),
-            Curve(f"{name}, a random direction", steps, across),
-            Curve(f"{name}, predicted h²", steps, along[0] * (steps / steps[0]) ** 2, predicted=True),
-        ]
-    remark = "Central differences have an error of order h². Along ∇L nothing else remains; it is small next to ‖∂Φ r‖."
-    return Finding(checks, Plot("step h of the differences", "change of Φ per length", curves), remark)
+        along_gradient, along_random = change.square().mean(1).sqrt().T.numpy()
+        ratio = _extrapolated(along_gradient / along_random)
+        yield exponent(f"{name}: exponent of ‖∂Φ∇L‖ by differences in their step", steps, along_gradient, 2)
+        yield decreasing(f"{name}: ‖∂Φ∇L‖", along_gradient)
+        yield near(f"{name}: ‖∂Φ∇L‖/‖∂Φ r‖, r random, extrapolated to step 0", 0, ratio, absolute=1e-3)
+        yield Curve(f"{name}, along ∇L", steps, along_gradient)
+        yield Curve(f"{name}, a random direction", steps, along_random)
+        yield Curve(f"{name}, predicted h²", steps, along_gradient[0] * (steps / steps[0]) ** 2, predicted=True)
+    yield Plot("step h of the differences", "change of Φ per length")
+    yield "Central differences have an error of order h². Along ∇L nothing else remains; it is small next to ‖∂Φ r‖."
 
 
-@claim("Lemma 3.5", order=3.5, symbols="∂Φ, P⊥; Γ; M, D − M", fails=[{"tol": 0.3}, {"rank_tol": 0.1}])
-def flow_projects(quick: bool, tol: float = FLOW_TOLERANCE, rank_tol: float = 1e-6) -> Finding:
+@claim("Lemma 3.5", order=3.5, symbols="∂Φ, P⊥; Γ; M, D − M", fails_with=[{"tol": 0.3}, {"rank_tol": 0.1}])
+def flow_projects(quick: bool, tol: float = FLOW_TOLERANCE, rank_tol: float = 1e-6) -> Evidence:
     """On Γ the derivative of gradient flow's limit, ∂Φ, is the orthogonal projection on the tangent space of Γ."""
     steps = _halved(0.02, 3 if quick else 5)
-    checks, curves = [], []
-    for name, problem, x in _subjects(1 if quick else 4):
+    for name, problem, x in _points_of_manifold(1 if quick else 4):
         identity = torch.eye(problem.dim, dtype=x.dtype).expand(len(x), -1, -1)
         jacobian = _change_of_limit(problem, x, identity, steps, tol)  # row i is ∂Φ eᵢ
         errors = {
@@ -62,72 +59,68 @@ def flow_projects(quick: bool, tol: float = FLOW_TOLERANCE, rank_tol: float = 1e
             "‖∂Φ∂Φ − ∂Φ‖": jacobian @ jacobian - jacobian,
             "‖∂Φ − ∂Φᵀ‖": jacobian - jacobian.mT,
         }
-        size = {what: m.flatten(2).norm(dim=2).square().mean(1).sqrt().numpy() for what, m in errors.items()}
+        norms = {what: m.flatten(2).norm(dim=2).square().mean(1).sqrt().numpy() for what, m in errors.items()}
         if name == "valley":  # its floor is flat and its sides are symmetric: only the solver's error is left
-            checks += [near(f"{name}: {what}, the largest", 0, y.max(), absolute=1e-6) for what, y in size.items()]
+            yield from (near(f"{name}: {what}", 0, norm, absolute=1e-6) for what, norm in norms.items())
             continue
-        off = size["‖∂Φ − P‖"]
-        checks += [decreasing(f"{name}: {what}", y) for what, y in size.items()]
-        checks += [
-            exponent(f"{name}: exponent of ‖∂Φ − P‖ in the differences' step", steps, off, 2, 0.2),
-            near(f"{name}: ‖∂Φ − P‖ at the smallest step", 0, off[-1], absolute=1e-3),
-        ]
-        curves += [Curve(f"{name}, {what}", steps, y) for what, y in size.items()]
-        curves.append(Curve(f"{name}, predicted h²", steps, off[0] * (steps / steps[0]) ** 2, predicted=True))
-    return Finding(checks, Plot("step h of the differences", "Frobenius norm", curves))
+        for what, norm in norms.items():
+            yield decreasing(f"{name}: {what}", norm)
+            yield Curve(f"{name}, {what}", steps, norm)
+        error = norms["‖∂Φ − P‖"]
+        yield exponent(f"{name}: exponent of ‖∂Φ − P‖ in the differences' step", steps, error, 2)
+        yield near(f"{name}: ‖∂Φ − P‖ at the smallest step", 0, error[-1], absolute=1e-3)
+        yield Curve(f"{name}, predicted h²", steps, error[0] * (steps / steps[0]) ** 2, predicted=True)
+    yield Plot("step h of the differences", "Frobenius norm")
 
 
 @claim(
     "Section 4, Eq. 7",
     order=4.0,
     symbols="∂²(∇L)[u, u], ∇³L[u, u]; dX/dτ = −½∂Φ∇λ₁",
-    fails=[{"rule": "usam"}, {"kind": "average"}],
+    fails_with=[{"rule": "usam"}, {"kind": "average"}],
 )
-def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Finding:
+def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Evidence:
     """The third-order term of a step along ±v₁ lowers λ₁: ∂Φ∇³L[v₁,v₁] = ∂Φ∇λ₁, and SAM moves Φ by −½ηρ²∂Φ∇λ₁."""
     scales = 3 if quick else 5
-    steps, product = _halved(0.02, scales), _halved(0.2, scales)
-    checks, curves = [], []
-    for name, problem, minimum in _subjects(1):
+    steps, product = _halved(0.02, scales), _halved(0.2, scales)  # product: ηλ₁
+    for name, problem, minimum in _points_of_manifold(1):
         space, slope = normal_space(problem, minimum), slope_on_manifold(problem, minimum, steps, kind)
         third = space.tangent(third_derivative(problem, minimum, space.vectors[:, :1]))[0, 0]
-        apart = ((slope - third).norm(dim=1) / third.norm()).numpy()
-        checks.append(near(f"{name}: ‖∂Φ∇³L[v₁,v₁] − ∂Φ∇λ₁‖ over ‖∂Φ∇λ₁‖, smallest step", 0, apart[-1], absolute=1e-4))
+        difference = ((slope - third).norm(dim=1) / third.norm()).numpy()
+        quantity = f"{name}: ‖∂Φ∇³L[v₁,v₁] − ∂Φ∇λ₁‖/‖∂Φ∇λ₁‖, smallest step"
+        yield near(quantity, 0, difference[-1], absolute=1e-4)
         if name != "valley":  # its λ₁ is quadratic in x: differences make no error
-            checks.append(exponent(f"{name}: its exponent in the differences' step", steps, apart, 2, 0.2))
+            yield exponent(f"{name}: its exponent in the differences' step", steps, difference, 2)
         drift = -slope[-1] / 2
-        displacement = _drift_on_cycle(problem, rule, minimum, product, rho=0.01)
+        displacement = _drift_on_cycle(problem, rule, minimum, product / float(space.values[0, 0]), rho=0.01)
         stronger = torch.from_numpy(overshoot(product, 1))[:, None] * drift
-        off = ((displacement - drift).norm(dim=1) / drift.norm()).numpy()
-        left = ((displacement - stronger).norm(dim=1) / drift.norm()).numpy()
-        along = _at_zero((displacement @ drift / drift.square().sum()).numpy())
-        checks += [
-            decreasing(f"{name}: error of ΔΦ/(ηρ²)", off),
-            exponent(f"{name}: its exponent in η", product, off, 1, 0.2),
-            near(f"{name}: ΔΦ/(ηρ²) over −½∂Φ∇λ₁, extrapolated to η = 0", 1, along, absolute=0.01),
-            at_most(f"{name}: share of the error left by the factor (2/(2 − ηλ₁))²", (left / off).max(), 0.1),
-            *flow_starts(problem, minimum, "worst", drift, name),
-        ]
-        curves.append(Curve(name, product, off))
-    curves += [
-        Curve("order of the theorem, η", product, product, predicted=True),
-        Curve("(2/(2 − ηλ₁))² − 1", product, overshoot(product, 1) - 1, predicted=True),
-    ]
-    remark = (
+        error = ((displacement - drift).norm(dim=1) / drift.norm()).numpy()
+        error_of_stronger = ((displacement - stronger).norm(dim=1) / drift.norm()).numpy()
+        ratio = _extrapolated((displacement @ drift / drift.square().sum()).numpy())
+        yield decreasing(f"{name}: error of ΔΦ/(ηρ²)", error)
+        yield exponent(f"{name}: its exponent in η", product, error, 1)
+        yield near(f"{name}: ΔΦ/(ηρ²) divided by −½∂Φ∇λ₁, extrapolated to η = 0", 1, ratio, absolute=0.01)
+        quantity = f"{name}: share of the error left by the factor (2/(2 − ηλ₁))²"
+        yield at_most(quantity, error_of_stronger / error, 0.1)
+        yield from flow_starts(problem, minimum, "worst", drift, name)
+        yield Curve(name, product, error)
+    yield Plot("ηλ₁", "relative error of Φ's drift")
+    yield Curve("order of the theorem, η", product, product, predicted=True)
+    yield Curve("(2/(2 − ηλ₁))² − 1", product, overshoot(product, 1) - 1, predicted=True)
+    yield (
         "At a finite η the drift is stronger than the paper's by (2/(2 − ηλ₁))²: on the 2-cycle SAM takes its gradient "
         "2ρ/(2 − ηλ₁) from Γ, not ρ. This factor explains almost all of the error."
     )
-    return Finding(checks, Plot("ηλ₁", "relative error of Φ's drift", curves), remark)
 
 
 def _halved(first: float, count: int) -> Array:
-    return np.array([first / 2**i for i in range(count)])
+    return np.asarray(first / 2.0 ** np.arange(count))
 
 
-def _subjects(points: int) -> list[tuple[str, Problem, Tensor]]:
-    """Return points of Γ (points, dim) of the valley, and one of the small network."""
+def _points_of_manifold(count: int) -> list[tuple[str, Problem, Tensor]]:
+    """Return points of Γ (count, dim) of the valley, and one of the small network."""
     network, x = interpolating()
-    return [("valley", valley(), floor_points(points)), ("network", network, x[None])]
+    return [("valley", valley(), floor_points(count)), ("network", network, x[None])]
 
 
 def _change_of_limit(problem: Problem, x: Tensor, directions: Tensor, steps: Array, tol: float) -> Tensor:
@@ -154,29 +147,28 @@ def slope_on_manifold(problem: Problem, minimum: Tensor, steps: Array, kind: Kin
     return slope
 
 
-def flow_starts(problem: Problem, minimum: Tensor, kind: Kind, drift: Tensor, name: str) -> list[Check]:
+def flow_starts(problem: Problem, minimum: Tensor, kind: Kind, drift: Tensor, name: str) -> Iterator[Check]:
     """Check that the limiting flow from a point (1, dim) of Γ starts with the velocity `drift` (dim,)."""
     tau = torch.tensor((0.004, 0.002, 0.001), dtype=minimum.dtype)
     displacement = limiting_flow(problem, minimum, kind, times=[0, *tau.flip(0)]).x[1:, 0].flip(0) - minimum
-    off = ((displacement / tau[:, None] - drift).norm(dim=1) / drift.norm()).numpy()
-    lowered = {"worst": "λ₁", "average": "Tr"}[kind]
-    quantity = f"{name}: limiting flow's (X(τ) − X(0))/τ, relative distance from −½∂Φ∇{lowered}"
-    return [decreasing(f"{quantity} as τ falls", off), near(f"{quantity} at τ = 0.001", 0, off[-1], absolute=0.01)]
+    error = ((displacement / tau[:, None] - drift).norm(dim=1) / drift.norm()).numpy()
+    decreases = {"worst": "λ₁", "average": "Tr"}[kind]
+    quantity = f"{name}: limiting flow's (X(τ) − X(0))/τ, relative distance from −½∂Φ∇{decreases}"
+    yield decreasing(f"{quantity} as τ falls", error)
+    yield near(f"{quantity} at τ = 0.001", 0, error[-1], absolute=0.01)
 
 
-def _drift_on_cycle(problem: Problem, rule: str, minimum: Tensor, product: Array, rho: float) -> Tensor:
-    """Return ΔΦ/(ηρ²) per step over one period of SAM's 2-cycle at a point of Γ, for ηλ₁ = product: (η, dim)."""
-    space = normal_space(problem, minimum)
-    top, v = float(space.values[0, 0]), space.vectors[:, 0]
-    start = minimum + torch.from_numpy(rho * product / (2 - product))[:, None] * v
-    run = new_run(problem, rule, product / top, rho, x0=start)
+def _drift_on_cycle(problem: Problem, rule: str, minimum: Tensor, lr: Array, rho: float) -> Tensor:
+    """Return ΔΦ/(ηρ²) per step over one period of SAM's 2-cycle at a point (1, dim) of Γ, (rates, dim)."""
+    start = cycle_points(problem, minimum[0], lr, rho)
+    run = new_run(problem, rule, lr, rho, x0=start)
     run.step(2)
     before, after = gradient_flow_limit(problem, torch.cat((start, run.x)), tol=FLOW_TOLERANCE).x.chunk(2)
-    displacement: Tensor = (after - before) / torch.from_numpy(2 * product / top * rho**2)[:, None]
+    displacement: Tensor = (after - before) / torch.from_numpy(2 * lr * rho**2)[:, None]
     return displacement
 
 
-def _at_zero(values: Array) -> float:
+def _extrapolated(values: Array) -> float:
     """Extrapolate values at halving steps to step 0 by Richardson's method, from the last three."""
     once = 2 * values[-2:] - values[-3:-1]
     return float((4 * once[1] - once[0]) / 3)

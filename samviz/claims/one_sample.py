@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.claims.claim import Array, Check, Curve, Finding, Plot, at_most, claim, decreasing, exponent, line, near
+from samviz.claims.claim import Array, Curve, Evidence, Plot, at_most, claim, decreasing, exponent, near
 from samviz.claims.manifold import flow_starts, slope_on_manifold
 from samviz.claims.subjects import (
     gradient_flow_limit,
@@ -26,8 +26,8 @@ START = torch.tensor([0.3, 0.8, 0.0, 0.0], dtype=torch.float64)
 TIMES = np.array([0.1, 0.2, 0.4, 0.7, 1.0])  # τ = ηρ²t: at the last, e⁻⁵ of the way is left
 
 
-@claim("Lemma 5.5", order=5.5, symbols="∇L_k ∥ v₁(∇²L_k)", fails=[{"offset": 0.1}])
-def rank_one(quick: bool, offset: float = 0.0) -> Finding:
+@claim("Lemma 5.5", order=5.5, symbols="∇L_k ∥ v₁(∇²L_k)", fails_with=[{"offset": 0.1}])
+def rank_one(quick: bool, offset: float = 0.0) -> Evidence:
     """At an interpolating minimum each sample's Hessian has rank 1, so its gradient nearby points along its v₁.
 
     The claim fails at a distance `offset` of all parameters from the minimum, where samples are not interpolated.
@@ -35,84 +35,77 @@ def rank_one(quick: bool, offset: float = 0.0) -> Finding:
     network, minimum = interpolating()
     distances = np.array([1e-1, 1e-2, 1e-3] if quick else [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
     directions = unit_vectors(8 if quick else 64, network.dim)
-    each = torch.arange(network.samples).repeat(len(directions))[:, None]
-    second, turned = np.empty((2, len(distances)))
+    samples = torch.arange(network.samples).repeat(len(directions))[:, None]
+    ratio, misalignment = np.empty((2, len(distances)))
     for i, distance in enumerate(distances):
         x = (minimum + offset + distance * directions).repeat_interleave(network.samples, 0)
-        spectrum, basis = torch.linalg.eigh(network.hessian(x, each))
+        spectrum, basis = torch.linalg.eigh(network.hessian(x, samples))
         sizes = spectrum.abs().sort(dim=1, descending=True).values
-        second[i] = (sizes[:, 1] / sizes[:, 0]).mean()
-        turned[i] = (1 - (1 - sine(network.gradient(x, each)[1], basis[:, :, -1]) ** 2).sqrt()).mean()
+        ratio[i] = (sizes[:, 1] / sizes[:, 0]).mean()
+        misalignment[i] = (1 - (1 - sine(network.gradient(x, samples)[1], basis[:, :, -1]) ** 2).sqrt()).mean()
     at = list(distances).index(1e-3)
-    checks = [
-        decreasing("|second eigenvalue|/λ₁ of a sample's Hessian", second),
-        exponent("its exponent in the distance from Γ", distances, second, 1, 0.1),
-        near("|second eigenvalue|/λ₁ at distance 0.001", 0, second[at], absolute=0.01),
-        decreasing("1 − |cos(∇L_k, v₁(∇²L_k))|", turned),
-        exponent("its exponent in the distance from Γ, an angle's square", distances, turned, 2, 0.2),
-        near("1 − |cos| at distance 0.001", 0, turned[at], absolute=1e-4),
-    ]
-    curves = [
-        Curve("|second eigenvalue|/λ₁", distances, second),
-        Curve("predicted, order 1", distances, second[0] * distances / distances[0], predicted=True),
-        Curve("1 − |cos(∇L_k, v₁)|", distances, turned),
-        Curve("predicted, order 2", distances, turned[0] * (distances / distances[0]) ** 2, predicted=True),
-    ]
-    return Finding(checks, Plot("distance from Γ", "mean over samples and directions", curves))
+    yield decreasing("|second eigenvalue|/λ₁ of a sample's Hessian", ratio)
+    yield exponent("its exponent in the distance from Γ", distances, ratio, 1, 0.1)
+    yield near("|second eigenvalue|/λ₁ at distance 0.001", 0, ratio[at], absolute=0.01)
+    yield decreasing("1 − |cos(∇L_k, v₁(∇²L_k))|", misalignment)
+    yield exponent("its exponent in the distance from Γ, an angle's square", distances, misalignment, 2)
+    yield near("1 − |cos| at distance 0.001", 0, misalignment[at], absolute=1e-4)
+    yield Plot("distance from Γ", "mean over samples and directions")
+    yield Curve("|second eigenvalue|/λ₁", distances, ratio)
+    yield Curve("predicted, order 1", distances, ratio[0] * distances / distances[0], predicted=True)
+    yield Curve("1 − |cos(∇L_k, v₁)|", distances, misalignment)
+    yield Curve("predicted, order 2", distances, misalignment[0] * (distances / distances[0]) ** 2, predicted=True)
 
 
 @claim(
     "Theorem 5.4, Eq. 18",
     order=5.4,
     symbols="the same on L_k; dX/dτ = −½∂Φ∇Tr; (2/(2 − ηλ₁))²",
-    fails=[{"rule": "gd"}, {"batch_size": None}, {"kind": "worst"}],
+    fails_with=[{"rule": "gd"}, {"batch_size": None}, {"kind": "worst"}],
 )
-def one_sample_flow(quick: bool, rule: str = "sam", batch_size: int | None = 1, kind: Kind = "average") -> Finding:
+def one_sample_flow(quick: bool, rule: str = "sam", batch_size: int | None = 1, kind: Kind = "average") -> Evidence:
     """The limit Φ(x) of SAM with one sample a step follows dX/dτ = −½∂Φ∇Tr(∇²L), with an error that falls with η."""
     x, rates, _ = _runs(quick, rule, batch_size)
     flow = limiting_flow(valley(mean=True), START, kind, times=TIMES).x  # (times, 1, 4)
     limit = gradient_flow_limit(valley(mean=True), x.view(-1, 4)).x.view(x.shape)
-    off = (limit - flow[:, None]).norm(dim=3).amax(0)  # (rates, seeds), the largest of all times
-    error, spread = off.mean(1).numpy(), (off.std(1) / x.shape[2] ** 0.5).numpy()
-    middle = limit.mean(2, keepdim=True)
-    scatter = (limit - middle).square().sum(3).mean((0, 2)).sqrt().numpy()
-    bias = (middle - flow[:, None]).norm(dim=3).amax(0)[:, 0].numpy()
-    predicted = stronger_flow(START[:2], rates, TIMES, "average")  # (times, rates, 2)
-    left = np.linalg.norm(middle[:, :, 0, :2].numpy() - predicted, axis=2).max(0)
-    slope, slope_error = line(np.log(rates), np.log(error))
+    errors = (limit - flow[:, None]).norm(dim=3).amax(0)  # (rates, seeds), the largest of all times
+    error, spread = errors.mean(1).numpy(), (errors.std(1) / x.shape[2] ** 0.5).numpy()
+    mean = limit.mean(2, keepdim=True)
+    scatter = (limit - mean).square().sum(3).mean((0, 2)).sqrt().numpy()
+    bias = (mean - flow[:, None]).norm(dim=3).amax(0)[:, 0].numpy()
+    stronger = stronger_flow(START[:2], rates, TIMES, "average")  # (times, rates, 2)
+    error_of_stronger = np.linalg.norm(mean[:, :, 0, :2].numpy() - stronger, axis=2).max(0)
     network, minimum = interpolating()
-    uphill = slope_on_manifold(network, minimum[None], np.array([0.002]), "average")[0]
-    checks = [
-        decreasing("max over τ of ‖Φ(x(t)) − X(τ)‖, mean over the seeds", error),
-        Check("its exponent in η, ½ or more by the theorem", 0.5, slope, low=0.5, error=slope_error),
-        near("error at the smallest η", 0, error[-1], absolute=rates[-1] ** 0.5, error=spread[-1]),
-        exponent("exponent in η of the scatter over the seeds", rates, scatter, 0.5, 0.2),
-        at_most("share of the mean's error left by the factor (2/(2 − ηλ))²", (left / bias).max(), 0.5),
-        *flow_starts(network, minimum[None], "average", -uphill / 2, "network"),
-    ]
-    law = np.linalg.norm(predicted - flow[:, :, :2].numpy(), axis=2).max(0)
-    curves = [
-        Curve("error, mean over the seeds", rates, error, error=spread),
-        Curve("order √η of the theorem", rates, error[0] * (rates / rates[0]) ** 0.5, predicted=True),
-        Curve("error of the seeds' mean", rates, bias),
-        Curve("predicted by (2/(2 − ηλ))²", rates, law, predicted=True),
-        Curve("scatter over the seeds", rates, scatter),
-    ]
-    remark = (
+    slope = slope_on_manifold(network, minimum[None], np.array([0.002]), "average")[0]
+    yield decreasing("max over τ of ‖Φ(x(t)) − X(τ)‖, mean over the seeds", error)
+    yield exponent("its exponent in η, ½ or more by the theorem", rates, error, 0.5, 0, or_more=True)
+    yield near("error at the smallest η", 0, error[-1], absolute=rates[-1] ** 0.5, error=spread[-1])
+    yield exponent("exponent in η of the scatter over the seeds", rates, scatter, 0.5)
+    yield at_most("share of the mean's error left by the factor (2/(2 − ηλ))²", error_of_stronger / bias, 0.5)
+    yield from flow_starts(network, minimum[None], "average", -slope / 2, "network")
+    predicted = np.linalg.norm(stronger - flow[:, :, :2].numpy(), axis=2).max(0)
+    yield Plot("η", "max over τ of ‖Φ(x(t)) − X(τ)‖")
+    yield Curve("error, mean over the seeds", rates, error, error=spread)
+    yield Curve("order √η of the theorem", rates, error[0] * (rates / rates[0]) ** 0.5, predicted=True)
+    yield Curve("error of the seeds' mean", rates, bias)
+    yield Curve("predicted by (2/(2 − ηλ))²", rates, predicted, predicted=True)
+    yield Curve("scatter over the seeds", rates, scatter)
+    yield (
         "At a finite η each sample's drift is stronger than the paper's by its own factor (2/(2 − ηλ))², as for the "
         "full batch. This is most of the error, of order η. The random samples add the scatter over the seeds, of "
         "order √η."
     )
-    return Finding(checks, Plot("η", "max over τ of ‖Φ(x(t)) − X(τ)‖", curves), remark)
 
 
 @claim(
     "Corollaries 5.6 and 5.7",
     order=5.6,
     symbols="E_k R_k,Max(x(t))",
-    fails=[{"rule": "gd"}, {"batch_size": None}, {"kind": "worst"}],
+    fails_with=[{"rule": "gd"}, {"batch_size": None}, {"kind": "worst"}],
 )
-def one_sample_sharpness(quick: bool, rule: str = "sam", batch_size: int | None = 1, kind: Kind = "average") -> Finding:
+def one_sample_sharpness(
+    quick: bool, rule: str = "sam", batch_size: int | None = 1, kind: Kind = "average"
+) -> Evidence:
     """SAM with one sample a step lowers the samples' mean worst-direction sharpness as ρ²Tr(X(τ))/2, to its minimum."""
     x, rates, rho = _runs(quick, rule, batch_size)
     problem = valley(mean=True)
@@ -122,29 +115,24 @@ def one_sample_sharpness(quick: bool, rule: str = "sam", batch_size: int | None 
     scale = rho**2 * (first + second) / 2
     ratio, spread = rise.mean(2).numpy() / scale, (rise.std(2) / x.shape[2] ** 0.5).numpy() / scale  # (times, rates)
     error = np.abs(ratio - 1).max(0)
-    higher = (f * (1 + rates * f) / (1 - rates * f) for f in (first, second))  # (2 + ηλ)/(2 − ηλ) times
-    law = sum(higher) / (first + second)
-    slope, slope_error = line(np.log(rates), np.log(error))
-    end = ratio[-1] * float(first[-1, 0] + second[-1, 0]) / (373 / 35)  # the least trace F₁ + F₂, at (0.8, 1/7)
-    end_error = np.hypot(2 * spread[-1, -1], spread[-1, -2])
-    name = "E R at the end over ρ²·least Tr/2, extrapolated to η = 0"
-    distance = np.abs(ratio[-1] / law[-1] - 1).max()
-    checks = [
-        decreasing("max over τ of |E R/(ρ²Tr(X(τ))/2) − 1|", error),
-        Check("its exponent in η, ½ or more by the corollary", 0.5, slope, low=0.5, error=slope_error),
-        near(name, 1, 2 * end[-1] - end[-2], absolute=0.02, error=end_error),
-        at_most("|E R/(ρ²Tr/2) over (2 + ηλ)/(2 − ηλ) − 1| at the end, the largest", distance, rho**2),
-    ]
-    curves = [
-        Curve("|E R/(ρ²Tr(X(τ))/2) − 1|, the worst on the way", rates, error, error=spread.max(0)),
-        Curve("order √η of the corollary", rates, error[0] * (rates / rates[0]) ** 0.5, predicted=True),
-        Curve("predicted by (2 + ηλ)/(2 − ηλ)", rates, law.max(0) - 1, predicted=True),
-    ]
-    remark = (
+    larger = (f * (1 + rates * f) / (1 - rates * f) for f in (first, second))  # (2 + ηλ)/(2 − ηλ) times
+    predicted = sum(larger) / (first + second)
+    final = ratio[-1] * float(first[-1, 0] + second[-1, 0]) / (373 / 35)  # the smallest trace F₁ + F₂, at (0.8, 1/7)
+    final_error = np.hypot(2 * spread[-1, -1], spread[-1, -2])
+    yield decreasing("max over τ of |E R/(ρ²Tr(X(τ))/2) − 1|", error)
+    yield exponent("its exponent in η, ½ or more by the corollary", rates, error, 0.5, 0, or_more=True)
+    quantity = "E R at the last τ divided by ρ²·(smallest Tr)/2, extrapolated to η = 0"
+    yield near(quantity, 1, 2 * final[-1] - final[-2], absolute=0.02, error=final_error)
+    quantity = "|E R/(ρ²Tr/2) divided by (2 + ηλ)/(2 − ηλ) − 1| at the last τ"
+    yield at_most(quantity, np.abs(ratio[-1] / predicted[-1] - 1), rho**2)
+    yield Plot("η", "relative error")
+    yield Curve("|E R/(ρ²Tr(X(τ))/2) − 1|, the largest of all τ", rates, error, error=spread.max(0))
+    yield Curve("order √η of the corollary", rates, error[0] * (rates / rates[0]) ** 0.5, predicted=True)
+    yield Curve("predicted by (2 + ηλ)/(2 − ηλ)", rates, predicted.max(0) - 1, predicted=True)
+    yield (
         "The error is of order η: the iterate is at distance ηρλ/(2 − ηλ) from Γ, where a sample's R_Max is larger "
         "than ρ²λ/2 by (2 + ηλ)/(2 − ηλ)."
     )
-    return Finding(checks, Plot("η", "relative error", curves), remark)
 
 
 def _runs(quick: bool, rule: str, batch_size: int | None) -> tuple[Tensor, Array, float]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from samviz import dynamics, geometry
 from samviz.claims.claim import Array, recorded
@@ -43,29 +44,20 @@ def floor_points(count: int) -> Tensor:
 @recorded
 def unit_vectors(*shape: int, seed: int = 0) -> Tensor:
     """Return random vectors of length 1, uniformly distributed along the last axis."""
-    return unit(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Scale vectors along the last axis to length 1."""
-    directions: Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
-    return directions
+    return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
 
 
 def sine(vectors: Tensor, directions: Tensor) -> Tensor:
     """Return the sine of the angle between vectors and unit directions (n, dim), exact for small angles."""
-    across = vectors - (vectors * directions).sum(1, keepdim=True) * directions
-    ratio: Tensor = across.norm(dim=1) / vectors.norm(dim=1)
+    perpendicular = vectors - (vectors * directions).sum(1, keepdim=True) * directions
+    ratio: Tensor = perpendicular.norm(dim=1) / vectors.norm(dim=1)
     return ratio
 
 
-def grid(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
+def pairs(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
     """Return all pairs of two lists of numbers, each (pairs,); the second varies fastest."""
     one, two = np.meshgrid(first, second, indexing="ij")
     return one.ravel(), two.ravel()
-
-
-# ---- runs
 
 
 @recorded
@@ -79,23 +71,23 @@ def new_run(problem: Problem, rule: str, lr: ArrayLike, rho: ArrayLike = 0.05, *
 
 def iterates(run: Run, steps: Array) -> Tensor:
     """Step a batch of runs and return the iterates (times, runs, dim), each run at its own rounded steps."""
-    marks = np.broadcast_to(np.rint(steps).astype(int), (len(steps), len(run.x)))
-    x = run.x.new_zeros(*marks.shape, run.problem.dim)
-    for mark in np.unique(marks):
-        run.step(int(mark) - run.steps)
-        times, runs = np.nonzero(marks == mark)
+    rounded = np.broadcast_to(np.rint(steps).astype(int), (len(steps), len(run.x)))
+    x = run.x.new_zeros(*rounded.shape, run.problem.dim)
+    for step in np.unique(rounded):
+        run.step(int(step) - run.steps)
+        times, runs = np.nonzero(rounded == step)
         x[times, runs] = run.x[runs]
     return x
 
 
-def on_cycle(problem: Problem, minimum: Tensor, lr: Array, rho: float | Array) -> Tensor:
+def cycle_points(problem: Problem, minimum: Tensor, lr: Array, rho: float | Array) -> Tensor:
     """Return for each run the point of Theorem 4.8's 2-cycle next to a point (dim,) of Γ, (runs, dim)."""
-    pairs = geometry.top_eigenpairs(problem, minimum)
-    top = float(pairs.values)
-    return minimum + torch.from_numpy(lr * rho * top / (2 - lr * top))[:, None] * pairs.vectors[0]
+    top = geometry.top_eigenpairs(problem, minimum)
+    value = float(top.values)
+    return minimum + torch.from_numpy(lr * rho * value / (2 - lr * value))[:, None] * top.vectors[0]
 
 
-# ---- closed forms of the valley, in numpy and from the paper's caption, that share no code with the library
+# Closed forms of the valley, in numpy and from the paper's caption. They share no code with the library.
 
 
 def curvatures(x: Array) -> tuple[Array, Array]:
