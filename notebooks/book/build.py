@@ -73,6 +73,7 @@ def gather(source: Path, coarse: bool) -> int:
     shutil.copy(HERE / "api.py", source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copy(HERE / "book.css", static)
+    shutil.copy(ROOT / "samviz/figures/predict.css", static)
     shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static)
     (static / "book.js").write_text(player_js(), encoding="utf-8")
     front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")
@@ -91,7 +92,7 @@ def gather(source: Path, coarse: bool) -> int:
     count = 0
     for name, frames in tqdm(sets.items(), "pictures"):
         drawings = list(frames.drawings())
-        script = player_data(name, frames.player_controls({}), drawings, "f4")
+        script = player_data(name, frames.player_controls({}), drawings, "f4", frames.predict())
         (static / f"figures/{name}.js").write_text(script, encoding="utf-8")
         count += len(drawings)
     return count
@@ -111,7 +112,7 @@ def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frame
             words = output.metadata["image/png"]["alt"]
             name, start = labs.pop(line) if line else (panel_in(cell.source), {})
             frames = sets.get(name) or Frames(name, coarse) if name else None
-            if frames is None or not frames.values:
+            if frames is None or not (frames.values or frames.predict()):
                 cell.metadata["mystnb"] = {"image": {"alt": words}}
                 continue
             sets[name], png = frames, "".join(output.data["image/png"].split())

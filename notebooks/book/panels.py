@@ -11,6 +11,8 @@ from samviz import panels
 from samviz.dynamics import gradient_descent_minimum
 from samviz.figures.player import Drawing, PlayerControl
 from samviz.lab import Choice, Lab, Panel, Slider
+from samviz.lab.controls import GUESS
+from samviz.lab.predictions import SKIPPED
 from samviz.lab.status import advice, phase
 from samviz.problems import Problem, load, mlp
 
@@ -105,12 +107,20 @@ class Frames:
             for key, values in self.values.items()
         ]
 
+    def predict(self) -> dict[str, Any] | None:
+        """Return what the page needs to know of the panel's question, or None if it has none."""
+        return next((each for each in self.panel.view.controls if each["name"] == GUESS), None)
+
     def drawings(self) -> Iterator[Drawing]:
-        """Yield figure and sentence for each combination; the last control changes fastest."""
-        for values in product(*self.values.values()):
-            self.panel.set(**dict(zip(self.values, values)))
+        """Yield figure and sentence for each combination; the last control changes fastest. A question's start is last."""
+        combinations = [dict(zip(self.values, values)) for values in product(*self.values.values())]
+        if self.panel.question:
+            start = {name: self.panel.values[name] for name in self.values}
+            combinations = [values | {GUESS: SKIPPED} for values in combinations] + [start | {GUESS: None}]
+        for values in combinations:
+            self.panel.set(**values)
             if self.panel.view.alert:
-                raise RuntimeError(f"no figure for {dict(zip(self.values, values))}: {self.panel.view.alert}")
+                raise RuntimeError(f"no figure for {values}: {self.panel.view.alert}")
             yield self.panel.figure, self.panel.sentence
 
 

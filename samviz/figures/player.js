@@ -20,31 +20,33 @@ function expand(node, parts) { // a new copy for each drawing, because plotly.js
 }
 
 async function start(player) {
-  const [controls, sentence, spoken, graph] = ["controls", "sentence", "spoken", "graph"]
+  const [controls, sentence, spoken, scroll, graph] = ["controls", "sentence", "spoken", "scroll", "graph"]
     .map((part) => player.querySelector(`.samviz-${part}`));
   const inputs = [...controls.querySelectorAll("[data-stops]")], stops = inputs.map((input) => JSON.parse(input.dataset.stops));
   const [range] = inputs, button = controls.querySelector("button"), name = player.dataset.player, zoom = "zoom" in player.dataset;
   const config = { displayModeBar: zoom && "hover", displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: "reset" };
   if (!globalThis.samvizFigures?.[name]) await Promise.all([load("plotly.min.js"), load(`figures/${name}.js`)]);
-  const { parts, figures, sentences } = globalThis.samvizFigures[name];
-  let busy = false, drawn = "", speaking = 0, timer = 0;
-
-  function chosen() { // the number of the figure
+  const { parts, figures, sentences, predict } = globalThis.samvizFigures[name];
+  let prediction, busy = false, drawn = "", speaking = 0, timer = 0, guess = null;
+  function chosen() { // the number of the figure; the last one is the initial state, before a prediction
     inputs.forEach((input, i) => {
       if (input.type === "range") input.ariaValueText = input.nextElementSibling.value = stops[i][input.value];
     });
-    return inputs.reduce((index, input, i) => index * stops[i].length + Number(input.value), 0);
+    return prediction?.waiting() ? figures.length - 1 : inputs.reduce((index, input, i) => index * stops[i].length + Number(input.value), 0);
   }
 
   async function draw() {
-    sentence.textContent = sentences[chosen()];
+    sentence.textContent = prediction?.sentence(sentences[chosen()]) ?? sentences[chosen()];
     if (busy) return; // draw one figure at a time, then the latest one that was chosen
     busy = true;
     try {
-      for (let wanted; (wanted = `${chosen()} ${dark()}`) !== drawn; drawn = wanted) {
-        const figure = expand(figures[chosen()], parts), { data, layout, frames } = dark() ? recolour(figure) : figure;
+      for (let wanted; (wanted = `${chosen()} ${dark()} ${prediction?.state()}`) !== drawn; drawn = wanted) {
+        const figure = expand(figures[chosen()], parts);
+        figure.data.push(...(prediction?.traces(figure.layout) ?? []));
+        const { data, layout, frames } = dark() ? recolour(figure) : figure;
         if (!drawn) graph.replaceChildren(); // remove the still
         await Plotly.react(graph, { data, layout: zoom ? layout : { dragmode: false, ...layout }, frames, config });
+        prediction?.place();
       }
     } finally { busy = false; }
   }
@@ -68,7 +70,15 @@ async function start(player) {
   }
   new MutationObserver(draw).observe(document.body, { attributeFilter: ["data-theme"] });
   system.addEventListener("change", draw);
+  if (predict) {
+    const set = (value) => { guess = value; prediction?.show(); changed(); };
+    prediction = createPrediction(predict, location.pathname, { card: player, graph, controls: inputs, guess: { get: () => guess, set }, redraw: draw });
+    player.prepend(prediction.box);
+    player.append(prediction.after);
+    scroll.append(...prediction.overlay);
+  }
   await draw();
+  if (prediction) graph.on("plotly_afterplot", prediction.place);
   controls.hidden = !inputs.length;
   player.dataset.drawn = "";
 }

@@ -1,7 +1,8 @@
 """Precomputed figures behind controls, for a page without a kernel: an exported run, or a panel in the book.
 
 A script defines `samvizFigures[name]` with `figures` and `sentences`, one for each combination of the controls' stops,
-and `parts`: an object {"$": i} in a figure or a part stands for part i. `player.js` draws the chosen figure.
+and `parts`: an object {"$": i} in a figure or a part stands for part i. `player.js` draws the chosen figure. With
+`predict`, a question, the last figure is the initial state, which is shown until the question is answered.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from samviz.figures.style import recolour_js
 Plain = dict[str, Any]
 Drawing = tuple[Plain, str]  # a figure as plain plotly JSON, and a sentence about it
 SHARED = 40  # characters of JSON above which a part is stored only once
-PLAYER_JS = (Path(__file__).parent / "player.js").read_text(encoding="utf-8")
+SCRIPTS = "elements.js", "predict.js", "player.js"
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,29 @@ class PlayerControl:
     named: bool = False
 
 
-def player_data(name: str, controls: Sequence[PlayerControl], drawings: Iterable[Drawing], precision: str) -> str:
+def player_data(
+    name: str,
+    controls: Sequence[PlayerControl],
+    drawings: Iterable[Drawing],
+    precision: str,
+    predict: Plain | None = None,
+) -> str:
     """Return the script that defines a set of figures; the last control changes fastest.
 
-    `precision`, "f4" or "f8", is that of arrays with one dimension.
+    `precision`, "f4" or "f8", is that of arrays with one dimension. `predict` describes a question that is asked first
+    (from `samviz.lab.controls.spec`); then one more drawing, the last one, is the initial state.
     """
     parts: dict[str, int] = {}
     figures, sentences = [], []
     for figure, sentence in drawings:
         figures.append(_share(encoded(figure, precision), parts))
         sentences.append(sentence)
-    expected = prod(len(control.stops) for control in controls)
+    expected = prod(len(control.stops) for control in controls) + (predict is not None)
     if len(figures) != expected:
         stops = " × ".join(str(len(control.stops)) for control in controls)
         raise ValueError(f"there are {len(figures)} figures; expected {stops} = {expected}, one for each combination")
     data = {"parts": [json.loads(part) for part in parts], "figures": figures, "sentences": sentences}
+    data |= {"predict": predict} if predict else {}
     script = f"(globalThis.samvizFigures ??= {{}})[{json.dumps(name)}] = {_json(data)};\n"
     return script.replace("</", "\\u003c/").replace("<!--", "\\u003c!--")  # must not end a page's script element
 
@@ -73,7 +82,8 @@ def player_html(
 
 def player_js() -> str:
     """Return the script of all players; it loads `plotly.min.js` and `figures/NAME.js` from its folder if needed."""
-    return f"(() => {{\n{recolour_js()}\n{PLAYER_JS}}})();\n"
+    sources = [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join(["(() => {", recolour_js(), *sources, "})();\n"])
 
 
 def encoded(node: Any, precision: str = "f8") -> Any:

@@ -1,4 +1,4 @@
-// What all widgets share: plotly.js, frames, controls, the graph. The kernel's half is widget.py.
+// What all widgets share: plotly.js, frames, controls, the graph (nodes: elements.js). The kernel's half is widget.py.
 // A widget's own file follows in the same module, with its only export.
 
 const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
@@ -10,9 +10,6 @@ const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transit
 const PICTURE_DELAY_MS = 1500; // a picture for the saved notebook is made once the figure has not changed for so long
 const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
-const page = Math.random().toString(36).slice(2); // each widget loads its own copy of this module, so a count alone would repeat ids
-let nodes = 0;
-const nextId = () => `samviz-${page}-${nodes++}`;
 
 // ---------------------------------------------------------------- plotly.js, once a page and version
 const library = (window.samvizPlotly ??= {});
@@ -101,16 +98,6 @@ function createStore(model) {
     hold(isPaused) { paused = isPaused; pump(); }, // stop drawing as soon as Pause is clicked, so that the click is handled at once
     join(graph) { graphs.add(graph); redraw(); return () => graphs.delete(graph); },
   };
-}
-
-// ---------------------------------------------------------------- elements
-const shield = (node) => { node.dataset.lmSuppressShortcuts = "true"; }; // Notebook 7 eats arrow keys otherwise
-
-function make(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  if (/^(button|input|select)$/.test(tag)) shield(node);
-  node.append(...children);
-  return node;
 }
 
 // ---------------------------------------------------------------- one view: its values and its controls
@@ -266,8 +253,8 @@ const webgl = () => { // tested once, and the context is released, because a pag
 };
 
 // Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
-// the picture; `placed` is called when axes or points may have moved.
-function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {} }) {
+// the picture; `placed` is called when axes or points may have moved; `extra` returns traces for a layout, drawn over the figure's.
+function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [] }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
   let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
@@ -295,10 +282,11 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     }, PICTURE_DELAY_MS);
   };
   undo.push(() => clearTimeout(picturing), store.join({
-    async draw(Plotly, figure, fixed) {
+    async draw(Plotly, figure, rest) {
       if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
       if (dark !== isDark()) [dark, shown] = [!dark, null];
-      const { data, layout } = painted(figure);
+      const more = extra(figure.layout), fixed = rest + JSON.stringify(more.map(({ x, y, ...style }) => style));
+      const { data, layout } = painted({ data: [...figure.data, ...more], layout: figure.layout });
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
       const moved = shown === fixed && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
       [shown, width] = [null, graph.clientWidth];

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+import traitlets as t
 
 from samviz.lab.controls import GUESS, Control, declared
 from samviz.lab.display import display_widget, is_interactive, static_picture
@@ -18,7 +22,8 @@ Drawing = tuple[dict[str, Any], str]
 class PanelWidget(PlotWidget):
     """The widget of a panel."""
 
-    _esm = script("panel.js")
+    _esm = script("../figures/predict.js", "panel.js")
+    notebook = t.Unicode(help="its file name, under which the page stores answers; empty: unknown").tag(sync=True)
 
 
 class Panel:
@@ -75,7 +80,8 @@ class Panel:
         self._drawn_values: dict[str, Any] | None = None  # the values for which the latest work was started
         self._new_figure = False  # whether the figure has not been shown yet
         self.controls = declared(controls, drag or {}, predict)
-        self._connect(PanelWidget(self.controls, description=description))
+        notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+        self._connect(PanelWidget(self.controls, notebook=notebook, description=description))
         work = self._work()
         next(work)  # an error in `draw` is the cell's own error
         self._draw(True)

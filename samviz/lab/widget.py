@@ -57,10 +57,10 @@ def to_wire(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return single if exact.all() else np.ascontiguousarray(array, np.float64)
 
 
-def script(name: str) -> str:
-    """Return a widget's JavaScript module: the shared part, and the named file with the module's only export."""
-    sources = [(HERE / part).read_text(encoding="utf-8") for part in ("graph.js", name)]
-    return "\n".join([recolour_js(), *sources])
+def script(*names: str) -> str:
+    """Return a widget's JavaScript module: the shared part and the named files, the last with the only export."""
+    parts = ("../figures/elements.js", "graph.js", *names)
+    return "\n".join([recolour_js(), *((HERE / part).read_text(encoding="utf-8") for part in parts)])
 
 
 class Widget(anywidget.AnyWidget):
@@ -71,7 +71,7 @@ class Widget(anywidget.AnyWidget):
     confirmation with the values that now hold. Observers may run on any thread (ipykernel 7.0 to 7.3).
     """
 
-    _css = (HERE / "widget.css").read_text(encoding="utf-8")
+    _css = "".join((HERE / part).read_text(encoding="utf-8") for part in ("widget.css", "../figures/predict.css"))
 
     alert = t.Unicode(help="an error with its reason and remedy; empty: none").tag(sync=True)
     values = t.Dict(help="each control's value by its name").tag(sync=True, echo_update=False)
