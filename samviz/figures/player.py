@@ -57,7 +57,7 @@ def player_data(
     if len(figures) != expected:
         stops = " × ".join(str(len(control.stops)) for control in controls)
         raise ValueError(f"there are {len(figures)} figures; expected {stops} = {expected}, one for each combination")
-    data = {"parts": [json.loads(part) for part in parts], "figures": figures, "sentences": sentences}
+    data: Plain = {"parts": [json.loads(part) for part in parts], "figures": figures, "sentences": sentences}
     data |= {"predict": predict} if predict else {}
     script = f"(globalThis.samvizFigures ??= {{}})[{json.dumps(name)}] = {_json(data)};\n"
     return script.replace("</", "\\u003c/").replace("<!--", "\\u003c!--")  # must not end a page's script element
