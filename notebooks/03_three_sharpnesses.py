@@ -13,13 +13,7 @@
 # %% [markdown]
 # # Three notions of sharpness
 #
-# **20 minutes.** Goals:
-#
-# - see where each notion of sharpness looks, and what it sees from there;
-# - predict the three limits of $R_\rho/\rho^2$ at a minimizer and measure them (Theorem 4.2);
-# - learn why one step of ascent, which is all that SAM takes, is *not* the worst direction at a minimum.
-#
-# Before each experiment there is a question. Write your answer down first.
+# **16 minutes.** Goal: know what each of the three notions measures, and why it matters which one an optimizer minimizes. In [02](02_why_sharpness_decreases.ipynb) SAM lowered $\lambda_1$, the largest eigenvalue of the Hessian. But SAM was motivated by three notions of sharpness. If they agreed, there would be nothing left to explain.
 
 # %%
 import sys
@@ -29,17 +23,19 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     print("samviz is installed; go on with the next cell.")
 
 # %% [markdown]
-# ## 1. Where each one looks
+# ## 1. Where the three notions come from
 #
-# How much can the loss rise within distance ρ of $x$? That depends on where one looks (Eqs. 1, 2 and 4):
+# All three ask how much the loss $L$ can rise at a distance ρ from the parameters $x$ (a vector of $D$ numbers). They differ in the direction:
 #
-# | notion | looks | sharpness $R_\rho(x)$ |
+# | notion | where it occurs in the work on SAM (Foret et al. 2021) | sharpness $R_\rho(x)$ |
 # |---|---|---|
-# | worst direction | where it rises most | $\max_{\lVert v\rVert\le1} L(x+\rho v) - L(x)$ |
-# | ascent direction | along the gradient, as SAM does | $L\!\left(x+\rho\,\nabla L(x)/\lVert\nabla L(x)\rVert\right) - L(x)$ |
-# | average direction | everywhere alike | $\mathbb{E}_g\,L(x+\rho\,g/\lVert g\rVert) - L(x)$, with Gaussian $g$ |
+# | worst direction | the **objective** that SAM is derived from | $R_{\mathrm{Max}}=\max_{\lVert v\rVert\le1} L(x+\rho v) - L(x)$ |
+# | ascent direction | the **algorithm**, which perturbs along the gradient | $R_{\mathrm{Asc}}=L\!\left(x+\rho\,\nabla L(x)/\lVert\nabla L(x)\rVert\right) - L(x)$ |
+# | average direction | the proof of the **generalization bound**, which uses Gaussian noise | $R_{\mathrm{Avg}}=\mathbb{E}_g\,L(x+\rho\,g/\lVert g\rVert) - L(x)$, with Gaussian $g$ |
 #
-# **Question: on the side of a bowl the worst and the ascent arrow almost coincide. Take the point down to the minimum. Do they still?**
+# ## 2. The three directions at a minimum
+#
+# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. Turn the needle, then see what happens.
 
 # %%
 from samviz.panels import sharpness_panel
@@ -48,125 +44,77 @@ panel = sharpness_panel()
 panel
 
 # %% [markdown]
-# The ring is the point that you drag; *distance to Γ* takes you from there towards the minimum, and the dot is where you are. A dotted arrow is a second direction as bad as the worst, within 2 %.
-#
 # <details><summary>What you see</summary>
 #
-# Far from the minimum the slope decides, and both look up the slope: their two curves on the right rise like $\lVert\nabla L\rVert/\rho$ towards small ρ. Set *distance to Γ* to 0.001: only curvature is left. The worst arrow turns to $v_1$, the horizontal axis, from whichever side you come. The ascent arrow stays with your side: drag the ring near the vertical axis, and it gets only a quarter of the rise. The average never cared.
+# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$, and the ascent direction keeps the direction in which the point came. It reaches only half of the rise here. Drag the ring close to the vertical axis, and it reaches only a quarter. The average does not depend on the direction of approach.
 #
 # </details>
-
-# %% [markdown]
-# **Try these, with a prediction first:**
 #
-# - the ratio λ₁/λ₂ from 4 to 1: which of the three limits move?
-# - the *bent* bowl at the minimum, ρ from 0.01 to 1: which curve leaves its dashed line first?
-# - the *valley*, whose floor is flat, so $\lambda_2=0$: is the limit of the ascent notion 0 there?
+# ## 3. Three limits
 #
-# <details><summary>What you see</summary>
+# Let Γ be the set of minimizers, $x^*$ a point of Γ, and $H=\nabla^2L(x^*)$ the Hessian there, with eigenvalues $\lambda_1\ge\lambda_2\ge\dots$; $\lambda_M$ is the smallest one that is *not* zero, and Tr is their sum. Since $\nabla L(x^*)=0$, Taylor's theorem gives for every unit vector $v$
 #
-# - λ₁ is fixed, so the worst limit stays. The other two rise, until all three are equal at ratio 1: in a round bowl every direction is alike.
-# - The average, from ρ = 0.3 or so: it looks everywhere, so it feels the bend. The worst one holds out longest, since along $v_1$ this loss is a parabola, bend or not; only near ρ = 1 does another direction beat it.
-# - No. Along the floor the gradient has no component, so the ascent arrow never points there: what counts is $\lambda_M$, the smallest eigenvalue that is *not* zero. Here there is one only, and worst and ascent agree. The average divides by all $D=2$ directions, the flat one too.
+# $$\begin{aligned}
+# L(x^*+\rho v)-L(x^*) &= \tfrac12\rho^2\,v^\top Hv+O(\rho^3),\\
+# \text{worst:}\quad \max_v v^\top Hv&=\lambda_1,\\
+# \text{average:}\quad \mathbb{E}\,v^\top Hv&=\operatorname{Tr}/D,\quad\text{since } \mathbb{E}\,vv^\top=I/D,\\
+# \text{ascent from } x^*+\delta:\quad \nabla L&\approx H\delta,\ \text{which contains no eigenvector of eigenvalue } 0, \text{ so } v^\top Hv\ge\lambda_M .
+# \end{aligned}$$
 #
-# </details>
-
-# %% [markdown]
-# ## 2. The limits, predicted and measured
-#
-# At a minimizer the gradient is zero and $L(x+\rho v)-L(x)\approx\tfrac12\rho^2\,v^\top\nabla^2L\,v$, so $R_\rho/\rho^2$ has a limit $S$ as ρ → 0, the *limiting regularizer* (Theorem 4.2, Table 1):
-#
-# | worst | ascent | average |
-# |---|---|---|
-# | $\lambda_1/2$ | $\lambda_M/2$ | $\operatorname{Tr}/(2D)$ |
-#
-# On Γ itself there is no ascent direction: $R_{\mathrm{Asc}}=+\infty$, and its limit is an infimum over points nearby (Definition 4.1). **Question: a bowl has eigenvalues 2 and 0.5. What does the ascent notion give at a point next to the minimum along $v_1$, along $v_2$, and diagonally between them?**
-
-# %%
-from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
-from samviz.problems import quadratic
-
-bowl, rho = quadratic([2.0, 0.5]), 0.1
-sides = [[1e-6, 0.0], [0.0, 1e-6], [1e-6, 1e-6]]
-
-# %%
-# NBVAL_CHECK_OUTPUT
-print("predicted: worst 1, ascent 0.25 at the least, average 0.625")
-for R in (worst_direction_sharpness, ascent_direction_sharpness, average_direction_sharpness):
-    print(R.__name__, (R(bowl, sides, rho).value / rho**2).numpy().round(3))
-
-# %% [markdown]
-# Diagonally it is almost as large as along $v_1$: the gradient of a point beside the minimum is $\nabla^2L\,(x-x^*)$, which leans towards $v_1$. Only a point exactly on the flattest side shows $\lambda_M$. An optimizer of $L+R_{\mathrm{Asc}}$ finds that side, since that is where its loss is least.
-#
-# ## 3. A valley of minimizers
-#
-# The paper's toy (Figure 1) has four parameters and $L=F_1x_3^2+F_2x_4^2$, where $F_1$ and $F_2$ depend on $x_1, x_2$. Γ is the plane $x_3=x_4=0$, and $\nabla^2L$ has eigenvalues $2F_1, 2F_2, 0, 0$ there. **Question: at (0.6, 0.9) these are 26.44, 3.3, 0, 0. Which three numbers will you measure?**
+# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then* $R_\rho/\rho^2$ has on Γ, as ρ → 0, the limits $\lambda_1/2$ (worst), $\lambda_M/2$ (ascent) and $\operatorname{Tr}/(2D)$ (average). On Γ itself the ascent direction is not defined; its limit is the *infimum* over the points that approach $x^*$ (Definition 4.1).
 
 # %%
 import torch
 
-from samviz.geometry import limiting_regularizer
-from samviz.problems import valley
+from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
+from samviz.problems import quadratic, valley
 
-toy, foot = valley(), torch.tensor([0.6, 0.9, 0.0, 0.0])
-
-# %%
-# NBVAL_CHECK_OUTPUT
-for kind, formula in (("worst", "λ₁/2"), ("ascent", "λ_M/2"), ("average", "Tr/(2D)")):
-    print(f"{kind}: {formula} = {limiting_regularizer(toy, foot, kind).value.item():.4f}")
-
-# %%
-# NBVAL_CHECK_OUTPUT
-near = foot + torch.tensor([[0, 0, 1e-8, 0], [0, 0, 0, 1e-8]])  # beside Γ along x₃, and along x₄
-for R in (worst_direction_sharpness, ascent_direction_sharpness, average_direction_sharpness):
-    ratios = [(R(toy, near, rho).value / rho**2).numpy().round(2) for rho in (0.3, 0.1, 0.01)]
-    print(R.__name__, *ratios)
+bowl, rho = quadratic([2.0, 0.5]), 0.1  # λ₁ = 2, λ_M = 0.5, Tr = 2.5, D = 2
+notions = worst_direction_sharpness, ascent_direction_sharpness, average_direction_sharpness
 
 # %% [markdown]
-# Each pair is the two sides; ρ falls from left to right. Different notions single out different points of Γ: the smallest $\lambda_1$ is at (0, 0), the smallest $\lambda_M$ at (1, 1), the smallest trace at (0.8, 1/7). So it matters which one an optimizer really lowers. SAM's formula has the ascent direction in it. What it lowers is $\lambda_1$, and the next notebooks show why.
+# ## 4. Try to break it: is it really the smallest eigenvalue?
 #
-# ## 4. One step of ascent is not the worst direction
-#
-# "SAM takes one step of ascent to the worst point nearby" is how it is often told. **Question: at a minimum that gradient descent has found for a small network, what share of the worst rise does that one step get?**
-#
-# A second step of ascent from there, projected on the sphere, is a step of the power method. Let us take $K$ of them.
-
-# %%
-from samviz.dynamics import gradient_descent_minimum
-from samviz.geometry.ball_maximum import maximize_on_sphere
-from samviz.problems import mlp
-
-sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
-x = gradient_descent_minimum(sine)[None]
+# **Question**: what does each notion measure at points next to the minimum, on its steep side (along $v_1$), on its flat side (along $v_2$), and diagonally between them? Write down nine numbers, or at least the three for the ascent direction.
 
 # %%
 # NBVAL_CHECK_OUTPUT
-worst = worst_direction_sharpness(sine, x, rho=0.005).value
-slope = sine.gradient(x)[1]
-for K in (1, 2, 3, 5, 10, 20):
-    rise = maximize_on_sphere(sine, x, 0.005, slope / slope.norm(), gain=0, most=K).rise
-    print(f"K = {K:2}: {(rise / worst).item():6.1%} of the worst rise")
+sides = [[1e-6, 0.0], [0.0, 1e-6], [1e-6, 1e-6]]  # steep side, flat side, diagonal
+print("predicted: worst 1, ascent at least 0.25, average 0.625")
+for R in notions:
+    print(R.__name__, (R(bowl, sides, rho).value / rho**2).numpy().round(3))
 
 # %% [markdown]
-# <details><summary>Why so little</summary>
+# <details><summary>What you see</summary>
 #
-# Under gradient descent the component of ∇L along $v_1$ dies first, so at its minimum the gradient lies in the flattest directions that are not quite flat. The step looks precisely where there is nothing to see. That is $\lambda_M$ instead of $\lambda_1$, on a network.
+# The ascent direction gives 1 on the steep side, 0.25 on the flat side, and 0.956 diagonally. So one point next to Γ can show any value between $\lambda_M/2$ and $\lambda_1/2$. Theorem 4.2 states the infimum, because an optimizer of $L+R_{\mathrm{Asc}}$ goes to the side where this sum is smallest: the flat one.
 #
 # </details>
-
-# %% [markdown]
-# So a fixed $K$ is no measure of the worst direction. Climb until a step gains little; `worst_direction_sharpness` does, from several starts, and says what it left undone.
+#
+# ## 5. Why it matters: each notion prefers another minimizer
+#
+# The example of the paper (Figure 1) has four parameters and the loss $L=F_1x_3^2+F_2x_4^2$. $F_1=x_1^2+6x_2^2+8$ and $F_2=4(1-x_1)^2+(1-x_2)^2+1$ are positive, so Γ is the plane $x_3=x_4=0$, the floor of a *valley*. There the Hessian has the eigenvalues $2F_1, 2F_2, 0, 0$. **Question**: at $(x_1,x_2)=(0.6, 0.9)$ we have $F_1=13.22$ and $F_2=1.65$. Which three limits do you expect?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-found = worst_direction_sharpness(sine, x, rho=0.005)
-print(f"converged: {found.converged.item()}, 1 − cos(v, ∇L(x + ρv)) below 1e-6: {found.residual.item() < 1e-6}")
-print(f"R / ρ² over λ₁/2: {(found.value / 0.005**2 / limiting_regularizer(sine, x, 'worst').value).item():.2f}")
+near = torch.tensor([[0.6, 0.9, 1e-8, 0.0], [0.6, 0.9, 0.0, 1e-8]])  # next to Γ along x₃, and along x₄
+for R in notions:
+    print(R.__name__, (R(valley(), near, 0.01).value / 0.01**2).numpy().round(2))
 
 # %% [markdown]
-# ## 5. Your turn
+# <details><summary>What you see</summary>
 #
-# Write the ascent sharpness yourself. `loss` and `gradient` are functions of a numpy vector `x`.
+# Worst: $\lambda_1/2=F_1=13.22$ from both sides. Ascent: 13.22 or 1.65, and the infimum is $\lambda_M/2=F_2=1.65$. The two zeros do not count, because the gradient has no component along the floor. Average: $\operatorname{Tr}/(2D)=2(F_1+F_2)/8=3.72$; here the zeros count.
+#
+# </details>
+#
+# On this floor $\lambda_1=2F_1$ is smallest at (0, 0), $\lambda_M=2F_2$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. The **explicit bias** of a notion (Definition 4.3) says which minimizers of $L$ also minimize the limit: it holds for *any* optimizer that succeeds in minimizing $L+R_\rho$. The **implicit bias** of an algorithm says where its own steps lead.
+#
+# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. SAM evaluates its gradient in the *ascent* direction, and yet it lowers $\lambda_1$, the limit of the *worst* direction. How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
+#
+# ## Exercises
+#
+# **1.** Write the ascent-direction sharpness. `loss` and `gradient` are functions of a numpy vector `x`.
 
 # %%
 from samviz.course import check
@@ -192,15 +140,42 @@ check("ascent_sharpness", ascent_sharpness)
 #
 # </details>
 #
-# ## What to take away
+# **2.** A point approaches a minimum from the direction $d$: $x=x^*+\varepsilon d$ with ε → 0. Derive the limit of $R_{\mathrm{Asc}}/\rho^2$ for this approach from the Hessian (a symmetric matrix) and $d$. Compare it with the values of section 4.
+
+
+# %%
+def ascent_limit(hessian, d):
+    return ...  # your formula
+
+
+check("ascent_limit", ascent_limit)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
 #
-# 1. Three notions, three limits: $\lambda_1/2$, $\lambda_M/2$, $\operatorname{Tr}/(2D)$ (Theorem 4.2).
-# 2. On a slope the ascent direction is nearly the worst one. At a minimum it is not, and there the bias is decided.
-# 3. A fixed number of ascent steps measures nothing in particular; stop by gain.
+# ```python
+# import numpy as np
 #
+#
+# def ascent_limit(hessian, d):
+#     g = hessian @ d  # the gradient, up to the factor ε
+#     u = g / np.linalg.norm(g)
+#     return u @ hessian @ u / 2
+# ```
+#
+# The factor $H$ in $\nabla L\approx\varepsilon Hd$ turns the gradient towards $v_1$. Therefore the diagonal gave 0.956, and only an approach exactly along $v_M$ gives $\lambda_M/2$.
+#
+# </details>
+#
+# **3.** Answer in one or two sentences between the quotation marks: Why does the limit for the average direction change when parameters are added on which the loss does not depend, while the other two limits stay?
+
+# %%
+check("sharpnesses_sentence", "...")
+
+# %% [markdown]
 # ## Quiz
 #
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+# Choose an answer, and read why it is right or wrong. Nothing is sent or stored outside this notebook.
 
 # %%
 from samviz.lab import quiz
@@ -208,4 +183,66 @@ from samviz.lab import quiz
 quiz("sharpnesses")
 
 # %% [markdown]
-# If the ascent direction is so poor, how can SAM lower $\lambda_1$? Because SAM does not stay where its gradient is poor: [01_alignment](01_alignment.ipynb).
+# ## Going deeper
+#
+# ### Three experiments with the panel
+#
+# - Set the ratio λ₁/λ₂ from 4 to 1. Which of the three limits move?
+# - Choose the *bent* bowl and raise ρ from 0.01 to 1 at the minimum. Which curve leaves its dashed limit first?
+# - Choose the *valley*, whose floor is flat, so that $\lambda_2=0$. Is the limit for the ascent direction 0?
+#
+# <details><summary>What you see</summary>
+#
+# - The panel keeps λ₁ fixed, so the limit for the worst direction stays. The other two rise. At ratio 1 all directions are alike and the three limits are equal.
+# - The average leaves first, at about ρ = 0.3, because it also contains the directions in which the bowl is bent. Along $v_1$ this loss is a parabola, so the worst direction leaves last.
+# - No. The gradient has no component along the floor, so the ascent direction never points along it, and the smallest eigenvalue that is not zero counts. There is only one here, so worst and ascent agree. The average counts the flat direction as one of $D=2$.
+#
+# </details>
+#
+# ### One ascent step does not find the worst direction
+#
+# SAM is often explained by the sentence "one ascent step finds the worst point nearby". **Question**: a small network is at a minimum that gradient descent has found. Which fraction of the worst rise does this one step reach there? A further ascent step, projected on the sphere of radius ρ, is a step of the power method; the table shows $K$ of them.
+
+# %%
+from samviz.dynamics import gradient_descent_minimum
+from samviz.geometry.ball_maximum import maximize_on_sphere
+from samviz.problems import mlp
+
+sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
+x = gradient_descent_minimum(sine)[None]
+
+# %%
+# NBVAL_CHECK_OUTPUT
+worst = worst_direction_sharpness(sine, x, rho=0.005).value
+slope = sine.gradient(x)[1]
+for K in (1, 2, 3, 5, 10, 20):
+    rise = maximize_on_sphere(sine, x, 0.005, slope / slope.norm(), gain=0, most=K).rise
+    print(f"K = {K:2}: {(rise / worst).item():6.1%} of the worst rise")
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# The first step reaches about a thousandth. Gradient descent multiplies the component of ∇L along $v_1$ by $1-\eta\lambda_1$ in each step, so this component decays first, and the gradient that is left lies in flat directions. This is *one* approach to Γ, and not the infimum of Theorem 4.2: the value is no measurement of $\lambda_M$.
+#
+# </details>
+#
+# So a fixed number of ascent steps does not measure the worst direction. `worst_direction_sharpness` continues until a step gains less than 1e-9, starts from several directions, and reports whether it converged.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from samviz.geometry import limiting_regularizer
+
+found = worst_direction_sharpness(sine, x, rho=0.005)
+print(f"converged: {found.converged.item()}, 1 − cos(v, ∇L(x + ρv)) below 1e-6: {found.residual.item() < 1e-6}")
+print(f"R / ρ² over λ₁/2: {(found.value / 0.005**2 / limiting_regularizer(sine, x, 'worst').value).item():.2f}")
+
+# %% [markdown]
+# ### The limits as functions of the library
+#
+# `limiting_regularizer` computes the limits from the eigenvalues. The sharpness at three values of ρ approaches them; each pair shows the two sides of Γ.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for kind, R in zip(("worst", "ascent", "average"), notions):
+    limit = limiting_regularizer(valley(), torch.tensor([0.6, 0.9, 0.0, 0.0]), kind).value.item()
+    print(f"{kind}: limit {limit:.3f};", *((R(valley(), near, r).value / r**2).numpy().round(2) for r in (0.3, 0.1)))

@@ -29,7 +29,7 @@ def cells(notebook, kind):
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
-def test_each_file_is_a_quiz_that_its_notebook_shows_once_and_each_notebook_ends_with_a_quiz():
+def test_each_file_is_a_quiz_that_its_notebook_shows_once_and_each_notebook_has_a_quiz():
     assert FILES.keys() == QUIZZES.keys()
     for name, data in FILES.items():
         assert data.keys() == {"notebook", "questions"}
@@ -38,7 +38,7 @@ def test_each_file_is_a_quiz_that_its_notebook_shows_once_and_each_notebook_ends
     notebooks = [quiz.notebook for quiz in QUIZZES.values()]
     assert notebooks == sorted(notebooks)
     for path in (ROOT / "notebooks").glob("[0-9]*.py"):
-        name = re.search(r'\n\nquiz\("(\w+)"\)$', cells(path.stem, "code")[-1])[1]
+        (name,) = re.findall(r'\n\nquiz\("(\w+)"\)$', "\n".join(cells(path.stem, "code")), re.M)
         assert QUIZZES[name].notebook == path.stem
 
 

@@ -13,11 +13,17 @@ from samviz.geometry import (
     limiting_regularizer,
     worst_direction_sharpness,
 )
-from samviz.panels.three_sharpnesses import BOWLS, Bowl, SharpnessAt, draw_sharpness
+from samviz.panels import three_sharpnesses
+from samviz.panels.three_sharpnesses import BOWLS, Bowl, SharpnessAt
 from samviz.problems import Problem
 
-START = {"rho": 0.4, "ratio": 4.0, "left": 1.0, "bowl": "round", "x": (0.35, 0.75)}
+START = {"rho": 0.4, "ratio": 4.0, "left": 1.0, "bowl": "round", "x": (0.35, 0.75), "guess": "skipped"}
 of_each = pytest.mark.parametrize("kind", BOWLS)
+
+
+def draw_sharpness(values):
+    (drawing,) = three_sharpnesses.draw_sharpness(values)
+    return drawing
 
 
 class TorchBowl(Problem):
@@ -98,7 +104,7 @@ def test_ascent_sharpness_depends_on_the_direction_of_approach():
 @pytest.mark.parametrize("left", [0.001, 1.0])
 @pytest.mark.parametrize("x", [(1.4, 1.4), (-1.4, 0.0), (0.0, -1.4), (0.0, 0.0)])
 def test_extreme_values_are_drawn_with_the_names_inside_the_axes(kind, ratio, rho, left, x):
-    figure, sentence = draw_sharpness({"bowl": kind, "ratio": ratio, "rho": rho, "left": left, "x": x})
+    figure, sentence = draw_sharpness(START | {"bowl": kind, "ratio": ratio, "rho": rho, "left": left, "x": x})
     finite(figure, gaps=names(figure))
     assert "nan" not in sentence
     words = trace(figure, "names")
@@ -115,3 +121,16 @@ def test_the_layout_stays_the_same_while_a_point_moves_a_little():
     first, second = (draw_sharpness(START | {"x": (0.35, y)})[0] for y in (0.75, 0.76))
     assert str(first["layout"]) == str(second["layout"])
     assert trace(first, "√L")["z"] is trace(second, "√L")["z"]
+
+
+def test_before_the_prediction_the_point_is_on_the_slope_and_no_limit_is_shown():
+    figure, sentence = draw_sharpness(START | {"left": 0.001, "guess": None})
+    assert trace(figure, "point")["x"] == pytest.approx([0.35])
+    assert not [t for t in figure["data"] if ("limit" in t["name"] or "over ρ²" in t["name"]) and len(t["x"])]
+    assert "limit" not in sentence
+
+
+def test_the_prediction_is_about_the_direction_that_the_panel_shows():
+    at = SharpnessAt(Bowl("round", 4.0), three_sharpnesses.FIRST_POINT, 0.001, three_sharpnesses.FIRST_RHO)
+    (low, high, _) = next(r for r in three_sharpnesses.PREDICTION.replies if "stays as it was" in r[2])
+    assert low < np.degrees(at.ascent) < high

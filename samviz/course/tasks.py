@@ -79,6 +79,18 @@ def ascent_sharpness(loss: Any, gradient: Any, x: Any, rho: float) -> Any:
 
 
 @_exercise(
+    [(HESSIAN, np.array([1.0, 2.0, -1.0])), (MATRIX, np.array([0.0, 1.0]))],
+    offset_itself=lambda hessian, d: _unit(d) @ hessian @ _unit(d) / 2,
+    no_half=lambda hessian, d: _unit(hessian @ d) @ hessian @ _unit(hessian @ d),
+    infimum=lambda hessian, d: np.linalg.eigvalsh(hessian)[0] / 2,
+    not_normalized=lambda hessian, d: d @ hessian @ hessian @ hessian @ d / 2,
+)
+def ascent_limit(hessian: Any, d: Any) -> Any:
+    u = hessian @ d / np.linalg.norm(hessian @ d)
+    return u @ hessian @ u / 2
+
+
+@_exercise(
     [(_gradient, x, lr, rho) for x, lr, rho in zip(POINTS, (0.1, 0.3), (0.1, 0.5))],
     not_normalized=lambda gradient, x, lr, rho: x - lr * gradient(x + rho * gradient(x)),
     gradient_descent=lambda gradient, x, lr, rho: x - lr * gradient(x),

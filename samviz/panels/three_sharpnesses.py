@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from samviz.figures.drawing import LOG, Layout, Trace, line, marks, text
 from samviz.figures.style import BLUE, GREEN, GREY, HALO, INK, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
+from samviz.lab.predictions import PredictDirection
 
 Array = NDArray[np.float64]
 TOP = 2.0  # λ₁ at the minimum of each bowl
@@ -28,6 +30,32 @@ COLORS = dict(zip(NOTIONS, (VERMILION, BLUE, GREEN)))
 MARKS = dict(zip(NOTIONS, (("triangle-up", 20), ("diamond", 9), ("circle", 11))))  # sizes differ: marks may coincide
 LIMITS = ("λ₁/2", "λ<sub>M</sub>/2", "Tr/(2D)")
 FIRST_ANGLE = -90.0  # degrees at which the axis of the angles begins, away from v₁
+FIRST_RHO, FIRST_POINT = 0.3, (0.17, 0.95)  # on the slope, where the worst and the ascent direction nearly agree
+STEEPEST = (
+    "This is v₁, to which the worst direction turns. The ascent direction is that of ∇L, and ∇L = ∇²L·x has the same "
+    "direction at every point of the dotted line."
+)
+PREDICTION = PredictDirection(
+    "The point moves along the dotted line to the minimum. In which direction does the ascent direction (blue) point "
+    "when it is almost there?",
+    start=120.0,
+    center=(0.0, 0.0),
+    radius=FIRST_RHO,
+    period=360,
+    replies=[
+        (-22.0, 22.0, STEEPEST),
+        (158.0, 202.0, STEEPEST),
+        (42.0, 67.0, "The direction stays as it was, since ∇L = ∇²L·x only becomes shorter along the dotted line."),
+        (
+            67.0,
+            113.0,
+            "This is the flattest direction, λ_M. The ascent direction points there only if the point approaches along "
+            "that axis: the limit λ_M/2 is an infimum over all approaches.",
+        ),
+        (210.0, 270.0, "This is downhill. The perturbation of SAM goes uphill, along +∇L."),
+    ],
+    otherwise="On a quadratic ∇L = ∇²L·x has the same direction at every point of the dotted line.",
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +147,7 @@ class SharpnessAt:
 
 
 def sharpness_panel() -> Panel:
-    """Show the three notions of sharpness at a point that is dragged over a bowl.
+    """Show the three notions of sharpness at a point that moves to a minimum and can be dragged.
 
     Returns:
         The panel; leave it as the last line of a cell.
@@ -127,33 +155,38 @@ def sharpness_panel() -> Panel:
     Source: Eqs. 1, 2 and 4, Theorem 4.2 and Table 1.
 
     >>> panel = sharpness_panel()
-    >>> panel.set(left=0.001, rho=0.5)
+    >>> panel.set(guess="skipped", rho=0.5)
     >>> panel.sentence.split(": ")[1].split(". ")[0]
-    'worst 1.001 (1.000), ascent 0.834 (0.250), average 0.625 (0.625)'
+    'worst 1.001 (1.000), ascent 0.505 (0.250), average 0.625 (0.625)'
     """
     shares = [m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)] + [1]
     return Panel(
         draw_sharpness,
         {
-            "rho": Slider("ρ radius", 0.4, decades(-2, 0), book=[0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]),
+            "rho": Slider("ρ radius", FIRST_RHO, decades(-2, 0), book=[0.01, 0.03, 0.1, 0.3, 0.6, 1.0]),
             "ratio": Slider("λ₁/λ₂", 4.0, [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]),
-            "left": Slider("distance to Γ, ×", 1.0, shares, book=[0.001, 0.01, 0.1, 0.5, 1.0]),
+            "left": Slider("distance to Γ, ×", 0.001, shares, book=[0.001, 0.01, 0.1, 0.5, 1.0]),
             "bowl": Choice("bowl", "round", BOWLS, book=list(BOWLS)),
         },
-        drag={"x": (0.35, 0.75)},
+        predict=PREDICTION,
+        drag={"x": FIRST_POINT},
         description="A bowl with a circle of radius ρ around a point; the rise of the loss around the circle; "
         "and the three sharpnesses over ρ squared against ρ",
     )
 
 
-def draw_sharpness(values: dict[str, Any]) -> Drawing:
-    """Return the figure and its caption."""
-    at = SharpnessAt(Bowl(values["bowl"], values["ratio"]), values["x"], values["left"], values["rho"])
+def draw_sharpness(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the point on the slope before the prediction, and the figure with its caption afterwards."""
+    asked = values["guess"] is None
+    left = 1.0 if asked else values["left"]
+    at = SharpnessAt(Bowl(values["bowl"], values["ratio"]), values["x"], left, values["rho"])
     layout = draw.new_layout(590, left=52, right=10)
-    return {
-        "data": bowl_traces(layout, at) + rise_traces(layout, at) + ratio_traces(layout, at),
-        "layout": layout,
-    }, describe(at)
+    data = bowl_traces(layout, at) + rise_traces(layout, at) + ratio_traces(layout, at)
+    if asked:
+        empty: Trace = {"x": [], "y": []}  # the limits would answer the question
+        data = [trace | empty if trace.get("yaxis") == "y3" else trace for trace in data]
+    start = "The point is on the slope, where the worst and the ascent direction nearly agree."
+    yield {"data": data, "layout": layout}, start if asked else describe(at)
 
 
 def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
