@@ -21,6 +21,7 @@ PREPARE = "from samviz import Run, mlp; Run(mlp([1, 2, 1]), device='cpu').prepar
 # Voila's page requests icons from another host, which it does not need
 SAME_HOST = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 RECORD = ".samviz.json"  # in a learner's folder: the hash of each original, as last copied or offered
+PACKAGE = Path(__file__).resolve().parent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,7 +71,8 @@ def lab(folder: Path | None, *, browser: bool, copy_only: bool) -> int:
     else:
         folder = folder or Path("samviz-notebooks")
         try:
-            copy_notebooks(_originals(), folder)
+            installed = PACKAGE / "notebooks"  # otherwise samviz was installed from a clone
+            copy_notebooks(installed if installed.is_dir() else PACKAGE.parent / "notebooks", folder)
         except OSError as error:
             return _fail(f"the notebooks cannot be copied to {folder}: {error}", "name another: samviz lab DIR")
     print(f"The notebooks are in {folder.resolve()}")
@@ -81,8 +83,7 @@ def lab(folder: Path | None, *, browser: bool, copy_only: bool) -> int:
     except ImportError as error:
         return _fail(f"JupyterLab cannot be loaded ({error})", 'pip install "samviz[lab]"')
     options = [f"--ServerApp.root_dir={folder.resolve()}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
-    if not browser:
-        options.append("--no-browser")
+    options += [] if browser else ["--no-browser"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where JupyterLab would refuse to start
         options.append("--allow-root")
     subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -96,9 +97,9 @@ def app(port: int, *, browser: bool) -> int:
         from voila.app import Voila
     except ImportError as error:
         return _fail(f"Voila cannot be loaded ({error})", 'pip install "samviz[app]"')
-    options = [str(Path(__file__).resolve().parent / "lab" / "app.ipynb"), f"--port={port}"]
-    headers = {"Content-Security-Policy": SAME_HOST}
-    Voila.launch_instance(options if browser else [*options, "--no-browser"], tornado_settings={"headers": headers})
+    options = [str(PACKAGE / "lab" / "app.ipynb"), f"--port={port}"]
+    options += [] if browser else ["--no-browser"]
+    Voila.launch_instance(options, tornado_settings={"headers": {"Content-Security-Policy": SAME_HOST}})
     return 0
 
 
@@ -146,13 +147,6 @@ def _ask(original: Path, copy: Path) -> None:
             new = new.with_suffix(f".new{copy.suffix}")
         write(new, original.read_bytes())
         print(f"Saved {new}")
-
-
-def _originals() -> Path:
-    """Return the folder of the notebooks: in the installed package, or in the clone that it was installed from."""
-    package = Path(__file__).resolve().parent
-    installed = package / "notebooks"
-    return installed if installed.is_dir() else package.parent / "notebooks"
 
 
 def _hash(path: Path) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Finding(NamedTuple):
 def doctor() -> int:
     """Print one line for each thing that the lab needs, with a remedy for each problem, and return the exit status."""
     failed = False
-    for check in (_versions, _packages, _widget_manager, _memory, _device, _speed, _mode):
+    for check in (_packages, _widget_manager, _machine, _speed):
         for verdict, subject, facts, remedy in check():
             print(f"{verdict:8}{subject:20}{facts}", flush=True)
             if verdict != "ok":
@@ -39,12 +40,9 @@ def doctor() -> int:
     return int(failed)
 
 
-def _versions() -> Iterator[Finding]:
+def _packages() -> Iterator[Finding]:
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Finding("ok", "samviz", __version__)
-
-
-def _packages() -> Iterator[Finding]:
     for name, minimum in NEEDED.items():
         yield _package(name, minimum, "FAIL", f'pip install -U "{name}>={minimum}"')
     yield _package("numba", "0.60", "warning", "pip install numba: small problems run many times faster")
@@ -77,36 +75,31 @@ def _widget_manager() -> Iterator[Finding]:
     yield Finding("ok" if matches else "FAIL", "jupyterlab_widgets", facts, remedy)
 
 
-def _memory() -> Iterator[Finding]:
-    try:
+def _machine() -> Iterator[Finding]:
+    """Report memory, device, and how much the notebooks compute; _packages reports a package that is missing."""
+    with suppress(ImportError):
         import psutil  # a dependency of ipykernel
-    except ImportError:
-        return
-    free = psutil.virtual_memory().available / 2**30
-    remedy = "shut down other kernels and programs; a lab takes up to 0.7 GiB"
-    yield Finding("ok" if free > 1 else "warning", "memory", f"{free:.1f} GiB free", remedy)
 
-
-def _device() -> Iterator[Finding]:
-    try:
+        free = psutil.virtual_memory().available / 2**30
+        remedy = "shut down other kernels and programs; a lab takes up to 0.7 GiB"
+        yield Finding("ok" if free > 1 else "warning", "memory", f"{free:.1f} GiB free", remedy)
+    with suppress(Exception):  # a broken installation can raise anything
         import torch
-    except Exception:  # reported by _packages
-        return
-    if torch.cuda.is_available():
-        yield Finding("ok", "device", f"CUDA ({torch.cuda.get_device_name()}), float64")
-    else:
+
         mps = "; MPS on request, in float32" if torch.backends.mps.is_available() else ""
-        yield Finding("ok", "device", f"CPU ({torch.get_num_threads()} threads), float64{mps}")
+        cpu = f"CPU ({torch.get_num_threads()} threads), float64{mps}"
+        cuda = torch.cuda.is_available()
+        yield Finding("ok", "device", f"CUDA ({torch.cuda.get_device_name()}), float64" if cuda else cpu)
+    with suppress(ImportError):
+        from samviz.machine import lite
+
+        lines = "in full; SAMVIZ_LITE=1 for less", "lite: they compute less here; SAMVIZ_LITE=0 for all"
+        yield Finding("ok", "notebooks", lines[lite()])
 
 
 def _speed() -> Iterator[Finding]:
     try:
-        step = _fifty_steps()
-        steps, start = 0, time.perf_counter()
-        while time.perf_counter() - start < 1:
-            step()
-            steps += 50
-        speed = steps / (time.perf_counter() - start)
+        speed = _steps_per_second()
     except Exception as error:
         remedy = "repair what is marked above; if nothing is, please report this with all of these lines"
         yield Finding("FAIL", "speed", f"SAM cannot run ({type(error).__name__}: {error})", remedy)
@@ -116,24 +109,17 @@ def _speed() -> Iterator[Finding]:
     yield Finding("ok" if speed >= MIN_SPEED else "warning", "speed", facts, remedy)
 
 
-def _mode() -> Iterator[Finding]:
-    try:
-        from samviz.machine import lite
-    except ImportError:  # reported by _packages
-        return
-    facts = "lite: they compute less here; SAMVIZ_LITE=0 for all" if lite() else "in full; SAMVIZ_LITE=1 for less"
-    yield Finding("ok", "notebooks", facts)
-
-
-def _fifty_steps() -> Callable[[], None]:
-    """Return a function that takes fifty steps of SAM on the tutorial's network, after a first call."""
+def _steps_per_second() -> float:
+    """Measure SAM on the tutorial's network for a second."""
     from samviz.dynamics import Run
     from samviz.problems import mlp
 
-    problem = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
-    run = Run(problem, rule="sam", lr=0.05, rho=0.005, device="cpu")
+    run = Run(mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse"), "sam", lr=0.05, rho=0.005, device="cpu")
     run.step(50)
-    return lambda: run.step(50)
+    start = time.perf_counter()
+    while time.perf_counter() - start < 1:
+        run.step(50)
+    return (run.steps - 50) / (time.perf_counter() - start)
 
 
 def _version(name: str) -> str | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import metadata
 from math import isfinite
 from pathlib import Path
 
+from tqdm import tqdm
+
 from samviz import __version__
 from samviz.claims import CLAIMS, Check, Verdict, verify
 from samviz.files import write
-
-BAR_LENGTH = 24  # characters of the progress bar
 
 
 def run_claims(
@@ -26,14 +26,17 @@ def run_claims(
         print(f"samviz: --report is {report}; expected a file in a folder that exists", file=sys.stderr)
         return 2
     verdicts: list[Verdict] = []
-    try:
-        for verdict in _with_progress(verify(names, quick=quick), list(names) or list(CLAIMS)):
-            verdicts.append(verdict)
+    results = verify(names, quick=quick)
+    with tqdm(list(names) or list(CLAIMS), leave=False, disable=None) as progress:  # only in a terminal
+        for name in progress:
+            progress.set_description(name)
+            try:
+                verdicts.append(next(results))
+            except ValueError as error:
+                print(f"samviz: {error}", file=sys.stderr)
+                return 2
             if not as_json:
-                print(_lines(verdict), flush=True)
-    except ValueError as error:
-        print(f"samviz: {error}", file=sys.stderr)
-        return 2
+                tqdm.write(_lines(verdicts[-1]))
     if as_json:
         print(json.dumps({"claims": [verdict.row() for verdict in verdicts]}, ensure_ascii=False, indent=1))
     else:
@@ -48,57 +51,39 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     return f"{sum(verdict.holds for verdict in verdicts)} of {len(verdicts)} claims hold"
 
 
-def _with_progress(verdicts: Iterator[Verdict], names: list[str]) -> Iterator[Verdict]:
-    """Yield the verdicts, and show a progress bar if there is a terminal."""
-    if not sys.stderr.isatty():
-        yield from verdicts
-        return
-    for done, name in enumerate([*names, ""]):
-        share = BAR_LENGTH * done // len(names)
-        bar = "█" * share + "░" * (BAR_LENGTH - share)
-        print(f"\r\x1b[K{bar} {done}/{len(names)} {name}", end="", file=sys.stderr, flush=True)
-        verdict = next(verdicts, None)
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-        if verdict is not None:
-            yield verdict
-
-
 def _lines(verdict: Verdict) -> str:
     """Return the lines of the table for a claim."""
     claim = verdict.claim
-    head = f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"
+    lines = [f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"]
     if verdict.finding is None:
-        return f"{head}\n       {verdict.problem}"
-    lines = [
-        f"     {' ' if c.holds else '!'} {c.quantity}: "
-        f"measured {_measured(c)}, predicted {c.predicted:.4g}, claimed {_interval(c)}"
-        for c in verdict.finding.checks
-    ]
-    return "\n".join([head, *lines])
+        return f"{lines[0]}\n       {verdict.problem}"
+    for check in verdict.finding.checks:
+        quantity, predicted, measured, interval = _cells(check)
+        mark = " " if check.holds else "!"
+        lines.append(f"     {mark} {quantity}: measured {measured}, predicted {predicted}, claimed {interval}")
+    return "\n".join(lines)
 
 
-def _measured(check: Check) -> str:
-    return f"{check.measured:.4g}" + (f" ± {check.error:.1g}" if check.error else "")
-
-
-def _interval(check: Check) -> str:
-    """Describe the interval in which a check holds."""
+def _cells(check: Check) -> tuple[str, str, str, str]:
+    """Return quantity, prediction, measurement and the interval in which a check holds, as texts."""
     low, high, tolerance = check.low, check.high, (check.high - check.low) / 2
     if isfinite(tolerance) and abs(low + tolerance - check.predicted) <= 1e-6 * tolerance:
-        return f"within {tolerance:.2g}"
-    if isfinite(tolerance):
-        return f"from {low:.4g} to {high:.4g}"
-    return f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
+        interval = f"within {tolerance:.2g}"
+    elif isfinite(tolerance):
+        interval = f"from {low:.4g} to {high:.4g}"
+    else:
+        interval = f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
+    error = f" ± {check.error:.1g}" if check.error else ""
+    return check.quantity, f"{check.predicted:.4g}", f"{check.measured:.4g}{error}", interval
 
 
 def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
     """Return one HTML page that needs no network: a table of all claims, and for each its numbers and its figure."""
     from samviz.figures.style import FONT
 
-    rows = "".join(
-        f"<tr class={_word(v)}><td>{_word(v)}</td><td><a href='#{v.claim.name}'>{v.claim.name}</a></td>"
-        f"<td>{escape(v.claim.source)}</td><td>{v.seconds:.1f} s</td></tr>"
-        for v in verdicts
+    table = _table(
+        ("verdict", "claim", "source", "time"),
+        ((v, (_word(v), v.claim.name, v.claim.source, f"{v.seconds:.1f} s")) for v in verdicts),
     )
     first = next((verdict for verdict in verdicts if verdict.finding), None)
     sections = "\n".join(_section(verdict, library=verdict is first) for verdict in verdicts)
@@ -107,7 +92,16 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
         f"samviz {__version__}, torch {metadata.version('torch')}, Python {platform.python_version()} "
         f"on {platform.machine()}."
     )
-    return PAGE.format(font=FONT, about=about, rows=rows, sections=sections)
+    return PAGE.format(font=FONT, about=about, table=table, sections=sections)
+
+
+def _table(head: Sequence[str], rows: Iterable[tuple[Check | Verdict, Sequence[str]]]) -> str:
+    """Return an HTML table; each row has the class "holds" or "fails", and a claim's name is a link to its section."""
+    lines = [f"<tr><th>{'</th><th>'.join(head)}</th></tr>"]
+    for result, texts in rows:
+        cells = (f"<a href='#{text}'>{text}</a>" if text in CLAIMS else escape(text) for text in texts)
+        lines.append(f"<tr class={_word(result)}><td>{'</td><td>'.join(cells)}</td></tr>")
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _section(verdict: Verdict, *, library: bool) -> str:
@@ -117,24 +111,14 @@ def _section(verdict: Verdict, *, library: bool) -> str:
     from samviz.figures import claim_figure, figure
 
     claim, finding = verdict.claim, verdict.finding
-    if finding is None:
-        body = f"<p class=fails>{escape(verdict.problem)}</p>"
-    else:
-        chart = to_html(
-            figure(claim_figure(finding.plot)),
-            full_html=False,
-            include_plotlyjs=library,
-            default_height="360px",
-            config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]},
-        )
-        checks = "".join(
-            f"<tr class={_word(c)}><td>{escape(c.quantity)}</td><td>{c.predicted:.4g}</td>"
-            f"<td>{_measured(c)}</td><td>{_interval(c)}</td></tr>"
-            for c in finding.checks
-        )
+    body = f"<p class=fails>{escape(verdict.problem)}</p>"
+    if finding is not None:
+        modes = {"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]}
+        options = {"full_html": False, "include_plotlyjs": library, "default_height": "360px", "config": modes}
+        checks = ((check, _cells(check)) for check in finding.checks)
         body = (
-            f"<table><tr><th>quantity</th><th>predicted</th><th>measured</th><th>claim</th></tr>{checks}</table>"
-            f"<p>{escape(finding.remark)}</p>{chart}<details><summary>Settings</summary>"
+            f"{_table(('quantity', 'predicted', 'measured', 'claim'), checks)}<p>{escape(finding.remark)}</p>"
+            f"{to_html(figure(claim_figure(finding.plot)), **options)}<details><summary>Settings</summary>"
             f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
         )
     return (
@@ -157,7 +141,7 @@ small.holds {{ color: #00694b }} section {{ border-top: 1px solid #d5dbe2; margi
 </style></head><body>
 <h1>How does SAM minimize sharpness? Every statement, predicted and measured</h1>
 <p>The statements are those of Wen, Ma and Li (ICLR 2023), arXiv 2211.05729, in our words. {about}</p>
-<table><tr><th>verdict</th><th>claim</th><th>source</th><th>time</th></tr>{rows}</table>
+{table}
 {sections}
 </body></html>
 """

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import time
 import tomllib
 import urllib.request
 from itertools import pairwise
@@ -293,14 +292,14 @@ def test_the_doctor_finds_a_package_that_is_too_old(monkeypatch, version, verdic
     assert doctor._package("plotly", "5.24", "FAIL", "the remedy") == (verdict, "plotly", *facts)
 
 
-@pytest.mark.parametrize(("memory", "status"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
-def test_the_doctor_fails_when_any_check_does(monkeypatch, capsys, memory, status):
-    for check in ("_versions", "_packages", "_widget_manager", "_memory", "_device", "_speed", "_mode"):
-        finding = doctor.Finding(memory if check == "_memory" else "ok", check, "facts", "the remedy")
+@pytest.mark.parametrize(("machine", "status"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
+def test_the_doctor_fails_when_any_check_does(monkeypatch, capsys, machine, status):
+    for check in ("_packages", "_widget_manager", "_machine", "_speed"):
+        finding = doctor.Finding(machine if check == "_machine" else "ok", check, "facts", "the remedy")
         monkeypatch.setattr(doctor, check, lambda finding=finding: [finding])
     assert doctor.doctor() == status
     report = capsys.readouterr().out
-    assert report.count("-> the remedy") == (memory != "ok")
+    assert report.count("-> the remedy") == (machine != "ok")
     assert report.endswith("The lab cannot run here: see the lines marked FAIL.\n" if status else "can run here.\n")
 
 
@@ -315,10 +314,10 @@ def test_the_doctor_compares_the_two_packages_of_widgets(monkeypatch, ipywidgets
 
 
 @pytest.mark.parametrize(
-    ("step", "verdict"), [(lambda: None, "ok"), (lambda: time.sleep(0.6), "warning"), (lambda: 1 / 0, "FAIL")]
+    ("measure", "verdict"), [(lambda: 201.0, "ok"), (lambda: 199.0, "warning"), (lambda: 1 / 0, "FAIL")]
 )
-def test_the_doctor_judges_the_speed(monkeypatch, step, verdict):
-    monkeypatch.setattr(doctor, "_fifty_steps", lambda: step)
+def test_the_doctor_judges_the_speed(monkeypatch, measure, verdict):
+    monkeypatch.setattr(doctor, "_steps_per_second", measure)
     (finding,) = doctor._speed()
     assert finding.verdict == verdict
     assert finding.remedy

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from samviz.claims.claim import Array, Curve, Evidence, Plot, at_most, claim, decreasing, exponent, near
-from samviz.claims.subjects import new_run
+from samviz.claims.subjects import cycle_size, new_run
 from samviz.dynamics import Run
 from samviz.dynamics.rules import RULES
 from samviz.geometry.ball_maximum import trust_region
@@ -27,11 +27,6 @@ def cycle_multiplier(rule: str, lr: float, top: float, other: float) -> float:
     kept = 1 - lr * other - (other / top) ** 2 * (2 - lr * top)
     dropped = (other / top) ** 2 * (2 - lr * top) ** 2 * (top - other) / (lr * top**2)
     return kept + dropped if rule == "ascent" else kept
-
-
-def cycle_size(lr: float, rho: float, top: float) -> float:
-    """Return ‖x‖ on the 2-cycle along v₁, ηρλ₁/(2 − ηλ₁) (Theorem 4.8)."""
-    return lr * rho * top / (2 - lr * top)
 
 
 def ascent_cycle_near_low(lr: float, rho: float, top: float, low: float) -> Array:

@@ -83,8 +83,7 @@ def iterates(run: Run, steps: Array) -> Tensor:
 def cycle_points(problem: Problem, minimum: Tensor, lr: Array, rho: float | Array) -> Tensor:
     """Return for each run the point of Theorem 4.8's 2-cycle next to a point (dim,) of Γ, (runs, dim)."""
     top = geometry.top_eigenpairs(problem, minimum)
-    value = float(top.values)
-    return minimum + torch.from_numpy(lr * rho * value / (2 - lr * value))[:, None] * top.vectors[0]
+    return minimum + torch.from_numpy(cycle_size(lr, rho, float(top.values)))[:, None] * top.vectors[0]
 
 
 # Closed forms of the valley, in numpy and from the paper's caption. They share no code with the library.
@@ -98,6 +97,12 @@ def curvatures(x: Array) -> tuple[Array, Array]:
 def slopes(x: Array) -> tuple[Array, Array]:
     """Return ∇F₁ and ∇F₂ along the floor, each (2,)."""
     return np.array([2 * x[0], 12 * x[1]]), np.array([-8 * (1 - x[0]), -2 * (1 - x[1])])
+
+
+def cycle_size(lr: ArrayLike, rho: ArrayLike, top: ArrayLike) -> Array:
+    """Return ‖x‖ on the 2-cycle along v₁, ηρλ₁/(2 − ηλ₁) (Theorem 4.8)."""
+    product = np.asarray(lr) * np.asarray(top)
+    return np.asarray(product * rho / (2 - product))
 
 
 def overshoot(lr: ArrayLike, curvature: ArrayLike) -> Array:
