@@ -19,23 +19,18 @@ from samviz.kernels.primitives import FLAGS, fast
 IDENTITY, TANH, RELU, SOFTPLUS, SIGMOID = range(len(ACTIVATION_KINDS))
 
 LOG2_E = 1.4426950408889634
-LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10  # ln 2 in two parts, the first ends in zero bits
-ROUNDER = 6755399441055744.0  # 1.5·2⁵²: adding it rounds to an integer, which the lowest bits then hold
-LARGEST = 700.0  # eˣ overflows for a larger |x|
-ONE, TWO, TEN, HALF, SIXTH = (np.float32(c) for c in (1.0, 2.0, 10.0, 0.5, 1 / 6))
-C4, C5, C6, C7 = (np.float32(c) for c in (1 / 24, 1 / 120, 1 / 720, 1 / 5040))
-SINGLE_LOG2_E, SINGLE_HIGH, SINGLE_LOW = np.float32(LOG2_E), np.float32(0.693359375), np.float32(-2.12194440e-4)
-SINGLE_ROUNDER, SINGLE_LARGEST = np.float32(12582912.0), np.float32(85.0)
+# ln 2 in two parts, by the bits of a number: the first part ends in zero bits
+LN2_PARTS = {64: (0.6931471803691238, 1.9082149292705877e-10), 32: (0.693359375, -2.12194440e-4)}
 
 
 def _power(_: Any, shifted: Any) -> Any:
-    """Build 2ᵐ through the bits of its exponent, from m + ROUNDER."""
-    size, bias, digits = (64, 1023, 52) if shifted == types.float64 else (32, 127, 23)
+    """Build 2ᵐ through the bits of its exponent, from m + 1.5·2ᵇ, where b is the number of bits of the mantissa."""
+    info = np.finfo(str(shifted))
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.IntType(size)
-        bits = builder.add(builder.bitcast(arguments[0], kind), ir.Constant(kind, bias))
-        return builder.bitcast(builder.shl(bits, ir.Constant(kind, digits)), context.get_value_type(shifted))
+        kind = ir.IntType(info.bits)
+        bits = builder.add(builder.bitcast(arguments[0], kind), ir.Constant(kind, info.maxexp - 1))
+        return builder.bitcast(builder.shl(bits, ir.Constant(kind, info.nmant)), context.get_value_type(shifted))
 
     return shifted(shifted), build
 
@@ -43,26 +38,30 @@ def _power(_: Any, shifted: Any) -> Any:
 _power_of_two: Any = intrinsic(_power)
 
 
-@fast
-def _double(x: Any) -> Any:
-    """Return 2ᵐ and eʳ − 1."""
-    shifted = x * LOG2_E + ROUNDER
-    m = shifted - ROUNDER
-    r = (x - m * LN2_HIGH) - m * LN2_LOW
-    s = ((1 / 6227020800.0 * r + 1 / 479001600.0) * r + 1 / 39916800.0) * r + 1 / 3628800.0
-    s = (((s * r + 1 / 362880.0) * r + 1 / 40320.0) * r + 1 / 5040.0) * r + 1 / 720.0
-    s = (((s * r + 1 / 120.0) * r + 1 / 24.0) * r + 1 / 6.0) * r + 0.5
-    return _power_of_two(shifted), s * r * r + r
+def _exponential(x: Any) -> tuple[Any, Any]:
+    """Return the type of numbers of a precision, and the compiled function from x to 2ᵐ and eʳ − 1.
 
+    All constants have that type, because one constant in double precision would promote everything.
+    """
+    number = {types.float64: np.float64, types.float32: np.float32}[x]
+    info = np.finfo(number)
+    double, (high, low) = info.bits == 64, map(number, LN2_PARTS[info.bits])
+    log2_e, rounder = number(LOG2_E), number(1.5 * 2**info.nmant)  # adding the second rounds to an integer
+    lowest = number((info.minexp + 2) * math.log(2))  # eˣ underflows for a smaller x
+    c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (number(1 / math.factorial(k)) for k in range(2, 14))
 
-@fast
-def _single(x: Any) -> Any:
-    """Return 2ᵐ and eʳ − 1 in single precision: one double-precision constant would promote everything."""
-    shifted = x * SINGLE_LOG2_E + SINGLE_ROUNDER
-    m = shifted - SINGLE_ROUNDER
-    r = (x - m * SINGLE_HIGH) - m * SINGLE_LOW
-    s = (((C7 * r + C6) * r + C5) * r + C4) * r + SIXTH
-    return _power_of_two(shifted), (s * r + HALF) * r * r + r
+    def parts(x: Any) -> Any:
+        x = max(x, lowest)
+        shifted = x * log2_e + rounder
+        m = shifted - rounder
+        r = (x - m * high) - m * low
+        s = c7
+        if double:
+            s = (((((c13 * r + c12) * r + c11) * r + c10) * r + c9) * r + c8) * r + c7
+        s = ((((s * r + c6) * r + c5) * r + c4) * r + c3) * r + c2
+        return _power_of_two(shifted), s * r * r + r
+
+    return number, njit(**FLAGS)(parts)
 
 
 def exp(x: float) -> float:
@@ -77,45 +76,35 @@ def tanh(x: float) -> float:
 
 @overload(exp, jit_options=FLAGS)
 def _exp(x: Any) -> Any:
-    def double(x: Any) -> Any:
-        power, rest = _double(max(x, -LARGEST))
+    _, parts = _exponential(x)
+
+    def compute(x: Any) -> Any:
+        power, rest = parts(x)
         return power * rest + power
 
-    def single(x: Any) -> Any:
-        power, rest = _single(max(x, -SINGLE_LARGEST))
-        return power * rest + power
-
-    return double if x == types.float64 else single
+    return compute
 
 
 @overload(tanh, jit_options=FLAGS)
 def _tanh(x: Any) -> Any:
-    def double(x: Any) -> Any:
-        power, rest = _double(2.0 * min(abs(x), 20.0))
-        e = power * rest + (power - 1.0)
-        a = e / (e + 2.0)
+    number, parts = _exponential(x)
+    one, two, limit = number(1), number(2), number(20)
+
+    def compute(x: Any) -> Any:
+        power, rest = parts(two * min(abs(x), limit))
+        e = power * rest + (power - one)
+        a = e / (e + two)
         return a if x > 0 else (-a if x < 0 else x)
 
-    def single(x: Any) -> Any:
-        power, rest = _single(TWO * min(abs(x), TEN))
-        e = power * rest + (power - ONE)
-        a = e / (e + TWO)
-        return a if x > 0 else (-a if x < 0 else x)
-
-    return double if x == types.float64 else single
+    return compute
 
 
 @fast
-def _all_tanh(z: Floats, count: int) -> None:
-    for i in range(count):
-        z[i] = tanh(z[i])
-
-
-@njit(cache=True, error_model="numpy")
 def activate(kind: int, z: Floats, count: int) -> None:
     """Replace the first `count` z by σ(z)."""
     if kind == TANH:
-        _all_tanh(z, count)
+        for i in range(count):
+            z[i] = tanh(z[i])
     elif kind == RELU:
         for i in range(count):
             z[i] = max(z[i], 0.0) if z[i] == z[i] else z[i]

@@ -89,16 +89,16 @@ class MLP(Network):
         shape = len(x), used * sum(self.widths)
         if arrays is None or math.prod(shape) > MAX_ACTIVATIONS:
             return super()._hvp(x, batch)
-        from samviz.kernels import mlp_hessian
+        from samviz.kernels.mlp import linearized, products
 
         point, samples = _array(x), _indices(batch, len(x))
         acts, ups, deltas = np.empty(shape), np.empty(shape), np.empty(shape)
-        mlp_hessian.linearized(arrays.floats, arrays.ints, point, samples, acts, ups, deltas)
+        linearized(arrays.floats, arrays.ints, point, samples, acts, ups, deltas)
 
         def product(v: Tensor) -> Tensor:
             vectors = _array(v)
             out = np.empty_like(vectors)
-            mlp_hessian.products(arrays.ints, point, vectors, acts, ups, deltas, used, out)
+            products(arrays.ints, point, vectors, acts, ups, deltas, used, out)
             return torch.from_numpy(out)
 
         return product
@@ -127,8 +127,7 @@ class MLP(Network):
         if not self.closed or not can_compile(self):
             return None
         if self not in _kernels:
-            from samviz.kernels.mlp import mlp_gradient, workspace_length
-            from samviz.kernels.mlp_hessian import mlp_product
+            from samviz.kernels.mlp import mlp_gradient, mlp_product, workspace_length
 
             square = self.loss_name == "mse"
             kind = ACTIVATION_KINDS.index(self.activation), LOSS_KINDS.index(self.loss_name)
