@@ -14,11 +14,11 @@ from torch import Tensor
 from benchmarks.row import Measured
 from benchmarks.subjects import Subject, t2
 from benchmarks.timing import alternate
-from samviz.dynamics import Run
-from samviz.dynamics.sampling import BLOCK, batch_indices
+from samviz.dynamics import Run, sampling
 from samviz.problems import Problem, from_module
 
 LR, RHO = 0.02, 0.05
+DRAWN = 4096  # steps whose samples are drawn; later steps use them again
 CHECKED = 3  # steps that are compared with the reference
 TOLERANCE = 1e-6  # of a side's error, relative to the way it went
 
@@ -94,11 +94,11 @@ def is_correct(stepper: Stepper, subject: Subject, batch: int | None) -> bool:
 
 
 def batches(subject: Subject, size: int | None, seed: int = 0) -> Iterator[Tensor | slice]:
-    """The samples of each step: those that a run of samviz with this seed draws, 64 blocks over and over."""
+    """The samples of each step: those that a run of samviz with this seed draws, the same for every 4,096 steps."""
     if size is None:
         return cycle([slice(None)])
-    blocks = (batch_indices(seed, block, size, len(subject.inputs)) for block in range(BLOCK))
-    return cycle([torch.from_numpy(row.copy()) for block in blocks for row in block])
+    drawn = sampling.batches((seed,), 0, DRAWN, size, len(subject.inputs))[:, 0]
+    return cycle(list(torch.from_numpy(drawn)))
 
 
 def as_module(subject: Subject) -> Problem:
@@ -165,7 +165,7 @@ def samples(subject: Subject, batch: int | None) -> Iterator[tuple[Tensor, Tenso
     """Inputs and targets of each step, cut out beforehand."""
     if batch is None:
         return cycle([(subject.inputs, subject.targets)])
-    chosen = islice(batches(subject, batch), BLOCK * BLOCK)
+    chosen = islice(batches(subject, batch), DRAWN)
     return cycle([(subject.inputs[i], subject.targets[i]) for i in chosen])
 
 

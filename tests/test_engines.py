@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 import samviz.dynamics.run as run_module
 from samviz import kernels
 from samviz.dynamics import RULES, Diverged, Rule, Run, Settings
-from samviz.dynamics.engines import Engine, StepBlock, cuda_graph, engine
-from samviz.dynamics.engines.loops import torch_steps
+from samviz.dynamics import engines as cuda_graph
+from samviz.dynamics.engines import Engine, StepBlock, engine, torch_steps
 from samviz.problems import mlp, quadratic, valley
 from samviz.problems.primitives import hvp
 

@@ -9,7 +9,7 @@ import torch
 from no_float64 import NoFloat64
 
 from samviz.dynamics import RULES, Diverged, Run, Settings
-from samviz.dynamics.sampling import batch_indices
+from samviz.dynamics.sampling import batches
 from samviz.geometry import alignment
 from samviz.problems import mlp, quadratic, valley
 
@@ -40,9 +40,8 @@ def test_each_step_uses_the_samples_drawn_for_it(batch_size):
     """130 steps, over two ends of a block of 64."""
     run = sine(batch_size=batch_size, seed=9)
     x = run.x
-    for step in range(130):
-        drawn = batch_indices(9, step // 64, batch_size, 20)[step % 64]
-        x = RULES["sam"](run.problem, x, torch.from_numpy(drawn)[None], 0.1, 0.05).x
+    for drawn in torch.from_numpy(batches((9,), 0, 130, batch_size, 20)):
+        x = RULES["sam"](run.problem, x, drawn, 0.1, 0.05).x
     run.step(130)
     torch.testing.assert_close(run.x, x, rtol=1e-12, atol=1e-14)
 

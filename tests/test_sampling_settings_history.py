@@ -1,7 +1,6 @@
 """The samples and the noise of each step, the settings of a run, and its history."""
 
 import sys
-import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 from itertools import combinations
 
@@ -10,12 +9,12 @@ import pytest
 import torch
 
 from samviz.dynamics import History, Settings, sampling
-from samviz.dynamics.sampling import BLOCK, NORMALS, _cached_normals, batch_indices, normals
+from samviz.dynamics.sampling import BLOCK, NORMALS, batches, noise
 from samviz.problems import mlp, quadratic, valley
 
 
-def draws(seed, batch_size, samples, blocks=200):
-    return np.concatenate([batch_indices(seed, block, batch_size, samples) for block in range(blocks)])
+def draws(seed, batch_size, samples, n=200 * BLOCK):
+    return batches((seed,), 0, n, batch_size, samples)[:, 0]
 
 
 def chi_square(counts):
@@ -38,8 +37,7 @@ def test_single_samples_are_uniform_and_independent(seed):
 def test_a_batch_contains_no_sample_twice_and_all_samples_equally_often(batch_size):
     drawn = draws(3, batch_size, 20)
     assert drawn.shape == (200 * BLOCK, batch_size)
-    assert drawn.min() == 0
-    assert drawn.max() == 19
+    assert (drawn.min(), drawn.max()) == (0, 19)
     assert (np.diff(np.sort(drawn, 1), axis=1) > 0).all()
     counts = np.bincount(drawn.ravel(), minlength=20)
     # without replacement the counts vary less, by the factor (n − b)/(n − 1)
@@ -53,78 +51,40 @@ def test_every_batch_is_equally_likely():
     assert chi_square(counts) < 20.5
 
 
-def test_a_draw_depends_on_its_arguments_alone():
-    first = batch_indices(7, 3, 2, 10).copy()
-    batch_indices(8, 0, 2, 10)
-    sampling._block_cache.cache_clear()
-    np.testing.assert_array_equal(batch_indices(7, 3, 2, 10), first)
+# samples and noise
 
 
-def allocated(batch_size, samples):
-    """Return the bytes that remain allocated after drawing the 40 blocks of a run with empty caches."""
-    sampling._block_cache.cache_clear()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        for block in range(40):
-            batch_indices(0, block, batch_size, samples)
-        return tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-        sampling._block_cache.cache_clear()
-
-
-def test_cached_samples_take_the_memory_of_the_batches_up_to_a_limit(monkeypatch):
-    """Not that of the permutations of all 2,000 samples from which the batches are chosen."""
-    assert allocated(10, 2000) < 2 * 40 * BLOCK * 10 * 8
-    monkeypatch.setattr(sampling, "CACHE_BYTES", 2**20)
-    assert allocated(200, 400) < 1.1 * 2**20 < 40 * BLOCK * 200 * 8
-    for batch_size in (1, 200):  # a block is drawn once for successive steps
-        assert batch_indices(0, 5, batch_size, 400) is batch_indices(0, 5, batch_size, 400)
-
-
-@pytest.mark.parametrize("other", [(8, 3, 1, 1000), (7, 4, 1, 1000), (7, 3, 2, 1000)])
-def test_seed_block_and_batch_size_each_change_the_draw(other):
-    assert np.mean(batch_indices(7, 3, 1, 1000)[:, 0] == batch_indices(*other)[:, 0]) < 0.1
-
-
-# noise
+@pytest.mark.parametrize("draw", [lambda *a: batches(*a, 2, 1000), lambda *a: noise(*a, 3), lambda *a: noise(*a, 5000)])
+def test_a_draw_depends_only_on_seed_and_step(draw):
+    together = draw((7, 8), 0, 150).copy()
+    sampling._batch_block.cache_clear()
+    sampling._noise_block.cache_clear()
+    np.testing.assert_array_equal(draw((8,), 60, 75)[:, 0], together[60:135, 1])
+    for step in (149, 63, 64):
+        np.testing.assert_array_equal(draw((7,), step, 1)[0, 0], together[step, 0])
+    rows = together.reshape(300, -1)
+    assert len(np.unique(rows, axis=0)) == 300  # another seed or another step draws something else
 
 
 @pytest.mark.parametrize("count", [1, 4, 63, 100, NORMALS // 2, NORMALS, NORMALS + 1])
 def test_noise_is_standard_normal_and_differs_from_step_to_step(count):
     """Kolmogorov's distance, whose 99.9 % point is 1.95/√n; and no two numbers of the steps are the same."""
     steps = max(3, 20_000 // count)
-    drawn = np.stack([normals(3, step, count) for step in range(steps)])
+    drawn = noise((3,), 0, steps, count)[:, 0]
     assert drawn.shape == (steps, count)
-    assert drawn.dtype == np.float64
     flat = np.sort(drawn.ravel())
     below = torch.special.ndtr(torch.from_numpy(flat)).numpy()
     assert np.abs(below - (np.arange(flat.size) + 0.5) / flat.size).max() < 1.95 / np.sqrt(flat.size)
     assert np.unique(flat).size == flat.size
-    between = np.mean(drawn[1:] * drawn[:-1])
-    assert abs(between) < 4 / np.sqrt(flat.size - count)
+    assert abs(np.mean(drawn[1:] * drawn[:-1])) < 4 / np.sqrt(flat.size - count)
 
 
-@pytest.mark.parametrize("count", [3, 1000, NORMALS + 1])
-def test_the_noise_of_a_step_depends_on_its_arguments_alone(count):
-    forwards = [normals(7, step, count).copy() for step in range(70)]
-    normals(8, 0, count)
-    _cached_normals.cache_clear()
-    backwards = [normals(7, step, count) for step in reversed(range(70))][::-1]
-    np.testing.assert_array_equal(forwards, backwards)
-
-
-@pytest.mark.parametrize("other", [(8, 130, 1000), (7, 131, 1000), (7, 194, 1000), (7, 130, 999)])
-def test_seed_step_and_count_each_change_the_noise(other):
-    assert not np.intersect1d(normals(7, 130, 1000), normals(*other)).size
-
-
-def test_noise_and_samples_are_drawn_apart():
+def test_noise_and_samples_are_drawn_independently():
     """The generators' keys differ, also where as many numbers are drawn as a batch has samples."""
-    noise = np.concatenate([normals(0, step, 2) for step in range(200 * BLOCK)]).reshape(-1, 2)
     chosen = draws(0, 1, 2).ravel()
-    assert abs(np.corrcoef(noise[:, 0], chosen)[0, 1]) < 4 / np.sqrt(len(chosen))
+    normals = noise((0,), 0, len(chosen), 2)[:, 0, 0]
+    assert abs(np.corrcoef(normals, chosen)[0, 1]) < 4 / np.sqrt(len(chosen))
+    assert not np.intersect1d(noise((7,), 130, 1, 1000), noise((7,), 130, 1, 999)).size
 
 
 # settings

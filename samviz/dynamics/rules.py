@@ -31,7 +31,6 @@ from samviz.problems.primitives import (
 )
 
 Batch = Tensor | None  # int64 (runs, b), sample indices; None for the full batch
-Noise = Callable[[int], Tensor]  # count -> (runs, count), standard normal numbers of this step
 
 PAIRS = 8  # pairs of opposite directions in a step of `average`
 
@@ -82,7 +81,7 @@ class Rule:
     compiled: bool = False
 
     def __call__(
-        self, problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Noise | None = None
+        self, problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Tensor | None = None
     ) -> Step:
         """Take one step of every run.
 
@@ -92,7 +91,7 @@ class Rule:
             batch: int64 (runs, b), sample indices; None for the full batch.
             lr: learning rate η, a number or (runs, 1).
             rho: perturbation radius ρ, a number or (runs, 1).
-            noise: function of a count that returns standard normal numbers (runs, count), for rules that draw noise.
+            noise: (runs, count), standard normal numbers, for a rule that draws noise; see `noise_count`.
 
         Returns:
             The step.
@@ -100,9 +99,7 @@ class Rule:
         loss, g = problem.gradient(x, batch)
         if self.gd_at_zero_rho and isinstance(rho, float | int) and rho == 0:
             return Step(x - lr * g, loss, g, g)
-        count = self.noise_count(problem, None if batch is None else batch.shape[1])
-        p = StepInput(problem, batch, noise(count) if count and noise else None)
-        direction = self.direction(p, x, g, rho)
+        direction = self.direction(StepInput(problem, batch, noise), x, g, rho)
         if self.gd_at_zero_rho and isinstance(rho, Tensor):
             direction = torch.where(rho > 0, direction, g)
         return Step(x - lr * direction, loss, g, direction)
@@ -306,6 +303,5 @@ def directional_curvature(step: Step, rho: Number) -> Tensor:
     Returns:
         (runs,), off by O(ρ); NaN where ρ = 0.
     """
-    rise = dot(step.direction - step.gradient, unit(step.gradient))
-    radius = torch.as_tensor(rho).to(rise)
-    return torch.where(radius > 0, rise / radius, torch.nan)[:, 0]
+    rise: Tensor = dot(step.direction - step.gradient, unit(step.gradient))  # 0 where ρ = 0
+    return (rise / rho)[:, 0]

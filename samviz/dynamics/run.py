@@ -97,7 +97,7 @@ class Run:
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
         self.trail: deque[Tensor] = deque([self.x], maxlen=check_int("trail", trail, "0 or more iterates", 0))
-        self._curvature: Callable[[], Tensor] = lambda: self.x.new_full((len(self.x),), torch.nan)
+        self._curvature: Callable[[], Tensor] | None = None  # None before the first step, and for most rules
         self._bound = DIVERGED_LOSS * self.problem.loss(self.x).detach().clamp_min(1)
         self._warm: Tensor | None = None  # initial vectors of the next eigenpairs
         self._width = 0  # number of eigenpairs that the top eigenspace needed in the last measurement
@@ -122,7 +122,7 @@ class Run:
     @property
     def curvature(self) -> Tensor:
         """uᵀ∇²L u (runs,) along the gradient of SAM's last step: its two gradients give it for free, off by O(ρ)."""
-        return self._curvature()
+        return self._curvature() if self._curvature else self.x.new_full((len(self.x),), torch.nan)
 
     @property
     def engine(self) -> str:
@@ -172,25 +172,24 @@ class Run:
     def _take_block(self, n: int) -> int:
         """Take as many of n steps as one block holds; return how many."""
         n = min(n, longest_block(self.problem, self._settings, len(self.x)))
-        _, advance = engine(self.problem, self._settings)
         running = (self.diverged_at < 0).numpy()
-        length = min(n, self.trail.maxlen or 0)
+        starts = self.x, self._before, running, self._bound
         block = StepBlock(
-            self.problem, self._settings, self.x, self._before, running, self._bound, self.seeds, self.steps, n, length
+            self.problem, self._settings, *starts, self.seeds, self.steps, n, path_length=self.trail.maxlen or 0
         )
-        result = advance(block)
-        if 0 < length < n and not (running & (result.diverged_at < 0)).any():  # the path begins after the last one
-            last = int(result.diverged_at.max()) + 1
-            result = advance(replace(block, n=last, path_length=min(last, self.trail.maxlen or 0)))
-        self.x, self._before, self._curvature = result.x, result.before, result.curvature
-        diverged = torch.from_numpy(result.diverged_at)
-        self.diverged_at = torch.where(diverged >= 0, self.steps + diverged, self.diverged_at)
+        result = engine(self.problem, self._settings).advance(block)
+        self.x, self._before = result.x, result.before
+        self._curvature = result.curvature if block.rule.measures_curvature else None
+        diverging = running & (result.completed < n)
+        self.diverged_at[torch.from_numpy(diverging)] = self.steps + torch.from_numpy(result.completed[diverging])
         self.trail.extend(result.path)
         if bool((self.diverged_at < 0).any()):
             self.steps += n
             return n
-        self.steps = int(self.diverged_at.max())  # where the last run diverged
-        if bool(result.rolled_back[result.diverged_at == result.diverged_at.max()].any()) and self.steps > 0:
+        last = result.completed.max()
+        self._curvature = None
+        self.steps += int(last)  # where the last run diverged
+        if self.steps > 0 and bool(result.rolled_back[running & (result.completed == last)].any()):
             self.steps -= 1
             if self.trail:
                 self.trail.pop()

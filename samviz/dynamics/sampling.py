@@ -1,65 +1,72 @@
 """Draw the mini-batch indices and the noise of each step from (seed, step), so that a run resumes without a generator.
 
-The generators are counter-based (Philox): a draw depends on its arguments alone.
+The generators are counter-based (Philox): a draw depends on its arguments alone. Do not write to the arrays, which are
+cached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Seeds = tuple[int, ...]  # of each run
+
 BLOCK = 64  # steps drawn at once
-CACHE_BYTES = 2**25  # limit of the cached blocks of one batch size, unless one block is larger
-NORMALS = 4096  # limit of the normal numbers drawn at once for later steps
+NORMALS = 4096  # limit of the normal numbers of a run that are drawn at once for later steps
 NOISE = 2**62  # added to the keys of noise; the keys of batches are batch sizes, and numpy rounds keys above 2⁶³
 
 
-def batch_indices(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
-    """Draw the sample indices (64, b) of the steps 64·block, …, 64·block + 63 of a run; do not write to them.
+def batches(seeds: Seeds, first: int, n: int, batch_size: int, samples: int) -> NDArray[np.int64]:
+    """Return the sample indices (n, runs, b) of n steps, from the step number `first` on.
 
     Each batch is uniform, without replacement, and independent of all other batches. Source: Eq. 17 for b = 1.
 
-    >>> batch_indices(0, block=0, batch_size=2, samples=5).shape
-    (64, 2)
+    >>> batches((0, 1, 2), first=100, n=10, batch_size=2, samples=5).shape
+    (10, 3, 2)
     """
-    return _block_cache(batch_size)(seed, block, batch_size, samples)
+    return _steps(partial(_batch_block, seeds, batch_size, samples), BLOCK, first, n)
 
 
-@lru_cache(maxsize=2)  # two runs with different batch sizes may alternate
-def _block_cache(batch_size: int) -> Callable[[int, int, int, int], NDArray[np.int64]]:
-    """Return the function that draws a block, with a cache whose size in bytes is limited."""
-    blocks = CACHE_BYTES // (BLOCK * batch_size * np.dtype(np.int64).itemsize)
-    return lru_cache(maxsize=max(1, min(256, blocks)))(_drawn_block)
+def noise(seeds: Seeds, first: int, n: int, count: int) -> NDArray[np.float64]:
+    """Return the standard normal numbers (n, runs, count) of n steps, from the step number `first` on.
 
-
-def _drawn_block(seed: int, block: int, batch_size: int, samples: int) -> NDArray[np.int64]:
-    """Draw the sample indices of a block of steps."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, batch_size], counter=[0, 0, 0, block]))
-    if batch_size == 1:
-        return generator.integers(0, samples, (BLOCK, 1))
-    keys = generator.random((BLOCK, samples))
-    return np.argpartition(keys, batch_size - 1, 1)[:, :batch_size].copy()  # a view would keep all n indices alive
-
-
-def normals(seed: int, step: int, count: int) -> NDArray[np.float64]:
-    """Draw the standard normal numbers (count,) of one step of a run; do not write to them.
-
-    >>> normals(0, step=100, count=3).shape
-    (3,)
+    >>> noise((0, 1), first=100, n=10, count=3).shape
+    (10, 2, 3)
     """
-    steps = max(1, min(BLOCK, NORMALS // count))
-    block, row = divmod(step, steps)
-    drawn: NDArray[np.float64] = (_cached_normals if steps > 1 else _drawn_normals)(seed, block, steps, count)[row]
+    length = max(1, min(BLOCK, NORMALS // count))
+    draw = _noise_block if length > 1 else _noise_block.__wrapped__  # a later call needs none of a single step
+    return _steps(partial(draw, seeds, count, length), length, first, n)
+
+
+def _steps(draw: Callable[[int], NDArray[Any]], length: int, first: int, n: int) -> NDArray[Any]:
+    """Return the numbers of n steps from blocks of `length` steps."""
+    blocks = range(first // length, (first + n - 1) // length + 1)
+    drawn = draw(blocks[0]) if len(blocks) == 1 else np.concatenate([draw(block) for block in blocks])
+    return drawn[first - blocks.start * length :][:n]
+
+
+def _generator(seed: int, key: int, block: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, key], counter=[0, 0, 0, block]))
+
+
+@lru_cache(maxsize=8)  # several runs may alternate
+def _batch_block(seeds: Seeds, batch_size: int, samples: int, block: int) -> NDArray[np.int64]:
+    """Draw the sample indices (64, runs, b) of a block of steps."""
+    drawn = np.empty((BLOCK, len(seeds), batch_size), dtype=np.int64)
+    for run, seed in enumerate(seeds):
+        generator = _generator(seed, batch_size, block)
+        if batch_size == 1:
+            drawn[:, run] = generator.integers(0, samples, (BLOCK, 1))
+        else:
+            drawn[:, run] = np.argpartition(generator.random((BLOCK, samples)), batch_size - 1, 1)[:, :batch_size]
     return drawn
 
 
-def _drawn_normals(seed: int, block: int, steps: int, count: int) -> NDArray[np.float64]:
-    """Draw (steps, count) numbers at once: building a generator takes as long as drawing a thousand numbers."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, NOISE + count], counter=[0, 0, 0, block]))
-    return generator.standard_normal((steps, count))
-
-
-_cached_normals = lru_cache(maxsize=1024)(_drawn_normals)  # 32 MB at most
+@lru_cache(maxsize=8)
+def _noise_block(seeds: Seeds, count: int, steps: int, block: int) -> NDArray[np.float64]:
+    """Draw (steps, runs, count) numbers at once: building a generator takes as long as drawing a thousand numbers."""
+    return np.stack([_generator(seed, NOISE + count, block).standard_normal((steps, count)) for seed in seeds], 1)

@@ -43,7 +43,7 @@ def _exponential(x: Any) -> tuple[Any, Any]:
 
     All constants have that type, because one constant in double precision would promote everything.
     """
-    number = {types.float64: np.float64, types.float32: np.float32}[x]
+    number: Any = {types.float64: np.float64, types.float32: np.float32}[x]
     info = np.finfo(number)
     double, (high, low) = info.bits == 64, map(number, LN2_PARTS[info.bits])
     log2_e, rounder = number(LOG2_E), number(1.5 * 2**info.nmant)  # adding the second rounds to an integer

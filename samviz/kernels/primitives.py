@@ -37,7 +37,6 @@ _STEP_INPUT = types.NamedTuple(
     (types.FunctionType(GRADIENT), types.FunctionType(PRODUCT), _FLOATS, _INTS, _INTS, _FLOATS, _FLOATS), StepInput
 )
 RULE = _FLOATS(_STEP_INPUT, _FLOATS, _FLOATS, types.float64)  # p, x, ∇L(x), ρ -> direction
-RUNNING = -1  # in the place of the step at which a run has diverged
 FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,9 +140,8 @@ def any_run(condition: bool) -> bool:
     return condition
 
 
-_FUNCTIONS: tuple[Any, ...] = (loss_and_gradient, gradient, noisy_gradient, mean_gradient, hvp, dot, norm, unit)
-_FUNCTIONS += (divide, fixed_direction, where, any_run)
-PRIMITIVES = {function.__name__: function for function in _FUNCTIONS}
+NAMES = "gradient loss_and_gradient noisy_gradient mean_gradient hvp dot norm unit divide fixed_direction any_run where"
+PRIMITIVES: dict[str, Any] = {name: globals()[name] for name in NAMES.split()}
 
 
 def _called(function: Callable[..., Any]) -> dict[str, FunctionType]:
@@ -215,42 +213,40 @@ def advance(
     floats: Floats,
     ints: Ints,
     workspace: int,
-    n: int,
     x: Floats,  # (runs, dim), the iterates, changed in place
     before: Floats,  # (runs, dim), the previous iterates, changed in place
     lr: Floats,  # (runs,)
     rho: Floats,  # (runs,)
     bound: Floats,  # (runs,), the loss above which a run counts as diverged
-    batches: Ints,  # (runs, n, b), samples of each step; b = 0 is the full batch
-    noise: Floats,  # (runs, n, count), standard normal numbers of each step
-    path: Floats,  # (k, runs, dim), filled with the iterates after the last k steps
-    diverged_at: Ints,  # (runs,), RUNNING, or the step at which a run diverges
-    rolled_back: Ints,  # (runs,), set to 1 where a run that diverges returns to the previous iterate
+    running: Any,  # bool (runs,), False for a run that takes no steps
+    batches: Ints,  # (n, runs, b), samples of each step; b = 0 is the full batch
+    noise: Floats,  # (n, runs, count), standard normal numbers of each step
+    path: Floats,  # (k, runs, dim), row t mod k is filled with the iterates after step t
+    completed: Ints,  # (runs,), increased by the number of steps that a run takes before it diverges
+    rolled_back: Any,  # bool (runs,), set to True where a run that diverges returns to the previous iterate
     curvature: Floats,  # (runs,), filled with u·(direction − ∇L(x))/ρ of the last step, u = ∇L(x)/‖∇L(x)‖
 ) -> None:
-    """Take n steps of every run that has not diverged; a run that diverges stays at its last good iterate."""
-    runs, dim = x.shape
+    """Take n steps of every run; a run that diverges stays at its last good iterate."""
+    n, dim = len(noise), x.shape[1]
     g, new, work = np.empty(dim), np.empty(dim), np.empty(workspace)
-    for run in range(runs):
-        for t in range(n):
-            if diverged_at[run] == RUNNING:
-                p = StepInput(gradient, product, floats, ints, batches[run, t], noise[run, t], work)
-                loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
-                direction = g if gd_at_zero_rho and rho[run] == 0 else rule(p, x[run], g, rho[run])
+    for run in range(len(x)):
+        for t in range(n if running[run] else 0):
+            p = StepInput(gradient, product, floats, ints, batches[t, run], noise[t, run], work)
+            loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
+            direction = g if gd_at_zero_rho and rho[run] == 0 else rule(p, x[run], g, rho[run])
+            for i in range(dim):
+                new[i] = x[run, i] - lr[run] * direction[i]
+            if not loss <= bound[run]:
+                rolled_back[run] = True
                 for i in range(dim):
-                    new[i] = x[run, i] - lr[run] * direction[i]
-                if not loss <= bound[run]:
-                    diverged_at[run], rolled_back[run] = t, 1
-                    for i in range(dim):
-                        x[run, i] = before[run, i]
-                elif not _is_finite(new):
-                    diverged_at[run] = t
-                else:
-                    for i in range(dim):
-                        before[run, i], x[run, i] = x[run, i], new[i]
-                    if t == n - 1:
-                        curvature[run] = dot(unit(g), direction - g) / rho[run]
-            place = t - (n - len(path))
-            if place >= 0:
-                for i in range(dim):
-                    path[place, run, i] = x[run, i]
+                    x[run, i] = before[run, i]
+                break
+            if not _is_finite(new):
+                break
+            for i in range(dim):
+                before[run, i], x[run, i] = x[run, i], new[i]
+            completed[run] += 1
+            if len(path):
+                path[t % len(path), run] = new
+            if t == n - 1:
+                curvature[run] = dot(unit(g), direction - g) / rho[run]

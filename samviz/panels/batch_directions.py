@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.dynamics import Run
-from samviz.dynamics.sampling import BLOCK, batch_indices
+from samviz.dynamics import Run, sampling
 from samviz.figures.drawing import Layout, Trace, add_axes, line, marks, new_layout, text
 from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab.controls import Slider, decades
@@ -43,8 +42,7 @@ def quadratic_samples(ratio: float = 0.0) -> Quadratic:
 @cache
 def batches(size: int) -> Tensor:
     """Return the sample indices that a run with seed 0 draws, (steps, size)."""
-    blocks = range(-(-(SETTLING + SHOWN) // BLOCK))
-    return torch.from_numpy(np.concatenate([batch_indices(0, block, size, len(SIZES)) for block in blocks]))
+    return torch.from_numpy(sampling.batches((0,), 0, SETTLING + SHOWN, size, len(SIZES))[:, 0])
 
 
 class BatchRuns:

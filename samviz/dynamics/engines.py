@@ -1,0 +1,316 @@
+"""The engines, which take the same steps up to rounding: compiled code on the CPU, CUDA graphs, and torch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samviz.dynamics.rules import RULES, Rule, Step, directional_curvature
+from samviz.dynamics.sampling import batches, noise
+from samviz.dynamics.settings import Settings, per_run
+from samviz.kernels import Kernels
+from samviz.problems import Problem
+
+WORK = 2e8  # multiplications in a block, a few tenths of a second: an interrupt is handled between two blocks
+DRAWN = 2**20  # sample indices and normal numbers in a block
+STEPS = 2**16  # in a block
+GRAPH_STEPS = 32  # in a CUDA graph
+GRAPHS = 8  # kept for a problem
+
+
+@dataclass(frozen=True)
+class StepBlock:
+    """Steps to take with every run under fixed settings."""
+
+    problem: Problem
+    settings: Settings
+    x: Tensor  # (runs, dim), the iterates
+    before: Tensor  # (runs, dim), the previous iterates
+    running: NDArray[np.bool_]  # (runs,), False for a run that has diverged, which takes no steps
+    bound: Tensor  # (runs,), the loss above which a run counts as diverged
+    seeds: tuple[int, ...]  # of each run
+    first: int  # index of the first step
+    n: int  # number of steps
+    path_length: int  # how many of the last iterates the result contains
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of the settings."""
+        return RULES[self.settings.rule]
+
+    def batches(self) -> NDArray[np.int64]:
+        """Return the sample indices (n, runs, b) of the steps; b = 0 is the full batch."""
+        size = self.settings.batch_size
+        if size is None:
+            return np.zeros((self.n, len(self.x), 0), dtype=np.int64)
+        return batches(self.seeds, self.first, self.n, size, self.problem.samples)
+
+    def noise(self) -> NDArray[np.float64]:
+        """Return the standard normal numbers (n, runs, count) of the steps."""
+        count = self.rule.noise_count(self.problem, self.settings.batch_size)
+        return noise(self.seeds, self.first, self.n, count) if count else np.zeros((self.n, len(self.x), 0))
+
+
+class StepResult(NamedTuple):
+    """Where a block of steps ends. A run diverges at the step whose loss or next iterate is out of bounds."""
+
+    x: Tensor  # (runs, dim), the iterates; of a run that diverged, its last good one
+    before: Tensor  # (runs, dim), the previous iterates
+    completed: NDArray[np.int64]  # (runs,), number of steps before a run diverged; all n if it did not
+    rolled_back: NDArray[np.bool_]  # (runs,), whether it returned to the previous iterate: its loss was out of bounds
+    path: list[Tensor]  # (runs, dim) each, the latest iterates; if all runs diverged, those before the last one did
+    curvature: Callable[[], Tensor]  # returns `directional_curvature` of the last step, (runs,)
+
+
+class Engine(NamedTuple):
+    """A name for users, and the function that takes a block of steps."""
+
+    name: str
+    advance: Callable[[StepBlock], StepResult]
+
+
+def engine(problem: Problem, settings: Settings) -> Engine:
+    """Return the fastest engine for the settings.
+
+    "compiled" takes built-in problems on the CPU, if numba can compile the rule; "CUDA graph" takes problems in closed
+    form on a GPU, if a graph can capture the rule; "torch" takes all others.
+    """
+    if RULES[settings.rule].compiled and (kernels := problem.compiled()) is not None:
+        return Engine("compiled", partial(compiled_steps, kernels=kernels))
+    if captures(problem, settings):
+        return Engine("CUDA graph", graph_steps)
+    return Engine("torch", torch_steps)
+
+
+def longest_block(problem: Problem, settings: Settings, runs: int) -> int:
+    """Return how many steps a block may have, 1 or more."""
+    samples = settings.batch_size or max(problem.samples, 1)
+    drawn = (settings.batch_size or 0) + RULES[settings.rule].noise_count(problem, settings.batch_size)
+    return int(max(1, min(STEPS, WORK / (runs * samples * problem.dim), DRAWN / max(runs * drawn, 1))))
+
+
+# The engine of torch
+
+
+def torch_steps(block: StepBlock) -> StepResult:
+    """Take the steps one by one in torch, for any problem on any device: the reference for the other loops."""
+    x, before, rule = block.x, block.before, block.rule
+    lr, rho = per_run(block.settings.lr, x), per_run(block.settings.rho, x)
+    indices, normals = torch.from_numpy(block.batches()).to(x.device), torch.from_numpy(block.noise()).to(x)
+    running = torch.from_numpy(block.running).to(x.device)
+    all_running = bool(block.running.all())
+    completed, rolled_back = np.where(block.running, block.n, 0), np.zeros(len(x), dtype=bool)
+    path: deque[Tensor] = deque(maxlen=block.path_length)
+    for t in range(block.n):
+        batch = None if block.settings.batch_size is None else indices[t]
+        step = rule(block.problem, x, batch, lr, rho, normals[t])
+        if all_running and _within_bounds(step, block.bound):
+            before, x = x, step.x
+        else:
+            (before, x), was_running = (x, before), running
+            x, running, returning = next_iterates(step, before, x, running, block.bound)
+            all_running = False
+            completed[(was_running & ~running).cpu().numpy()], rolled_back[returning.cpu().numpy()] = t, True
+            if not bool(running.any()):
+                break
+        path.append(x)
+    return StepResult(x, before, completed, rolled_back, list(path), partial(directional_curvature, step, rho))
+
+
+def _within_bounds(step: Step, bound: Tensor) -> bool:
+    """Return whether every loss is within bounds and every next iterate finite; for one run on the CPU, quickly."""
+    if len(bound) == 1 and bound.device.type == "cpu":
+        return float(step.loss) <= float(bound) and math.isfinite(float(step.x.sum()))
+    return bool(((step.loss <= bound) & step.x.isfinite().all(1)).all())
+
+
+def next_iterates(
+    step: Step, x: Tensor, before: Tensor, running: Tensor, bound: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the iterates after a step, which runs continue, and which return to the iterate before x."""
+    bounded = step.loss <= bound  # False for NaN, too
+    returning = running & ~bounded
+    running = running & bounded & step.x.isfinite().all(1)
+    stopped = torch.where(returning[:, None], before, x)  # the iterate before the one whose loss is too large
+    return torch.where(running[:, None], step.x, stopped), running, returning
+
+
+# The engine of compiled code
+
+
+def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
+    """Take the steps in one call of compiled code: up to rounding, the result is that of `torch_steps`."""
+    from samviz.kernels.primitives import advance, compiled_rule, no_product, uses_product
+
+    runs, rule = len(block.x), block.rule
+    x, before = block.x.numpy().copy(), block.before.numpy().copy()
+    lr, rho = (np.broadcast_to(np.asarray(v, float), runs).copy() for v in (block.settings.lr, block.settings.rho))
+    path, curvature = np.empty((min(block.n, block.path_length), *x.shape)), np.full(runs, np.nan)
+    completed, rolled_back = np.zeros(runs, dtype=np.int64), np.zeros(runs, dtype=bool)
+    advance(
+        compiled_rule(rule.direction),
+        rule.gd_at_zero_rho,
+        *kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product()),
+        x,
+        before,
+        lr,
+        rho,
+        block.bound.numpy(),
+        block.running,
+        block.batches(),
+        block.noise(),
+        path,
+        completed,
+        rolled_back,
+        curvature,
+    )
+    last = completed.max()
+    steps = np.arange(max(0, last - len(path)), last)[:, None, None]
+    latest = np.where(steps < completed[:, None], path[steps[:, 0, 0] % len(path)], x) if len(path) else path
+    ends = torch.from_numpy(x), torch.from_numpy(before)
+    return StepResult(
+        *ends, completed, rolled_back, list(torch.from_numpy(latest)), lambda: torch.from_numpy(curvature)
+    )
+
+
+# The engine of the GPU: steps captured in CUDA graphs, all runs in one batch, without synchronization inside. For small
+# problems a GPU spends its time waiting for the launch of each kernel. A graph launches them all at once. Where a graph
+# cannot be captured or replayed, the torch engine takes the same steps on the GPU, after one warning.
+
+
+class GraphState:
+    """The tensors that captured steps read and change; they stay at their addresses."""
+
+    def __init__(self, block: StepBlock) -> None:
+        """Allocate tensors for the runs of a block, and for the samples, noise and iterates of a graph's steps."""
+        x, runs, size = block.x, len(block.x), block.settings.batch_size
+        self.problem, self.rule = block.problem, block.rule
+        self.x, self.before, self.bound = x.clone(), x.clone(), block.bound.clone()
+        self.lr, self.rho = x.new_zeros(runs, 1), x.new_zeros(runs, 1)
+        self.running = torch.ones(runs, dtype=torch.bool, device=x.device)
+        self.rolled_back = torch.zeros(runs, dtype=torch.bool, device=x.device)
+        self.completed = torch.zeros(runs, dtype=torch.int64, device=x.device)
+        self.batches = torch.zeros(GRAPH_STEPS, runs, size or 0, dtype=torch.int64, device=x.device)
+        self.noise = x.new_zeros(GRAPH_STEPS, runs, block.rule.noise_count(block.problem, size))
+        self.path = x.new_zeros(GRAPH_STEPS, *x.shape)
+        self.curvature = torch.full_like(block.bound, torch.nan)
+
+    def load(self, block: StepBlock) -> None:
+        """Copy the start of a block into the tensors."""
+        self.x.copy_(block.x)
+        self.before.copy_(block.before)
+        self.bound.copy_(block.bound)
+        for tensor, value in ((self.lr, block.settings.lr), (self.rho, block.settings.rho)):
+            tensor.copy_(torch.as_tensor(value, dtype=tensor.dtype).expand(len(tensor))[:, None])
+        self.running.copy_(torch.from_numpy(block.running))
+        self.rolled_back.zero_()
+        self.completed.zero_()
+
+    def step(self, steps: int) -> None:
+        """Take some steps in place, without synchronizing with the CPU."""
+        for t in range(steps):
+            batch = self.batches[t] if self.batches.shape[2] else None
+            step = self.rule(self.problem, self.x, batch, self.lr, self.rho, self.noise[t])
+            x, running, returning = next_iterates(step, self.x, self.before, self.running, self.bound)
+            self.before.copy_(self.x)
+            self.x.copy_(x)
+            self.running.copy_(running)
+            self.rolled_back.logical_or_(returning)
+            self.completed.add_(running)
+            self.path[t].copy_(x)
+        if self.rule.measures_curvature:
+            self.curvature.copy_(directional_curvature(step, self.rho))
+
+
+Replay = Callable[[int], None]  # takes 1 or GRAPH_STEPS steps
+_graphs: WeakKeyDictionary[Problem, dict[tuple[object, ...], tuple[GraphState, Replay]]] = WeakKeyDictionary()
+_failed: WeakKeyDictionary[Problem, set[Rule]] = WeakKeyDictionary()  # rules whose graphs raised an error
+
+
+def captures(problem: Problem, settings: Settings) -> bool:
+    """Return whether a graph can capture the steps; after an error it does not try the problem and rule again."""
+    rule = RULES[settings.rule]
+    closed_on_gpu = problem.device.type == "cuda" and problem.closed
+    return closed_on_gpu and rule.capturable and rule not in _failed.get(problem, ())
+
+
+def graph_steps(block: StepBlock) -> StepResult:
+    """Take the steps with graphs; if a graph raises an error, exactly as `torch_steps`, from the block's start."""
+    failed = _failed.setdefault(block.problem, set())
+    if block.rule not in failed:
+        try:
+            return replay(block, *_graph(block))
+        except RuntimeError as error:  # the class of all errors of CUDA
+            failed.add(block.rule)
+            del _graphs[block.problem]
+            warnings.warn(
+                f"the CUDA graph of the rule {block.rule.name!r} failed with {type(error).__name__}: {error}. "
+                "The run continues on the GPU with one step at a time: the same numbers up to rounding, more slowly",
+                RuntimeWarning,
+                stacklevel=4,  # where Run.step was called
+            )
+    return torch_steps(block)
+
+
+def _graph(block: StepBlock) -> tuple[GraphState, Replay]:
+    """Return the graphs of an earlier block like this one, or capture new ones."""
+    graphs = _graphs.setdefault(block.problem, {})
+    key = block.rule, block.settings.batch_size, len(block.x)
+    if key not in graphs:
+        while len(graphs) >= GRAPHS:
+            del graphs[next(iter(graphs))]
+        graphs[key] = capture(block)
+    return graphs[key]
+
+
+def capture(block: StepBlock) -> tuple[GraphState, Replay]:
+    """Capture a graph of a single step and one of GRAPH_STEPS steps, both on one state."""
+    device, state = block.problem.device, GraphState(block)
+    state.load(block)
+    current, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    aside.wait_stream(current)
+    try:
+        with torch.cuda.stream(aside):  # libraries initialize here, which cannot be captured
+            for _ in range(3):
+                state.step(1)
+    finally:
+        current.wait_stream(aside)  # even after an error, before the state's memory is used for other tensors
+    graphs = {}
+    with torch.cuda.stream(current):  # after an error in a capture torch would stay in the stream of the capture
+        for steps in (1, GRAPH_STEPS):
+            graphs[steps] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graphs[steps]):
+                state.step(steps)
+    return state, lambda steps: graphs[steps].replay()
+
+
+def replay(block: StepBlock, state: GraphState, play: Replay) -> StepResult:
+    """Take the steps of a block: many at a time by `play`, and the rest one by one."""
+    state.load(block)
+    indices, normals = torch.from_numpy(block.batches()), torch.from_numpy(block.noise())
+    path: deque[Tensor] = deque(maxlen=block.path_length)
+    done = 0
+    while done < block.n:
+        steps = GRAPH_STEPS if block.n - done >= GRAPH_STEPS else 1
+        state.batches[:steps].copy_(indices[done : done + steps])
+        state.noise[:steps].copy_(normals[done : done + steps])
+        play(steps)
+        done += steps
+        if block.path_length:
+            path.extend(state.path[:steps].clone())
+    completed, rolled_back = state.completed.cpu().numpy().copy(), state.rolled_back.cpu().numpy().copy()
+    if block.path_length and (completed < block.n).all():
+        return torch_steps(block)  # whose path ends where the last run diverged
+    curvature = state.curvature.clone()
+    return StepResult(state.x.clone(), state.before.clone(), completed, rolled_back, list(path), lambda: curvature)
