@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Real
+from types import NoneType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim import LBFGS, Optimizer
 
-from samviz.checks import check_bool, check_float, check_int
+from samviz.checks import check_bool, check_float, check_int, check_type
 from samviz.problems.torch_model import torch_generators, torch_states_restored
 
 __all__ = ["SAM"]
@@ -22,6 +23,7 @@ __all__ = ["SAM"]
 Saved = list[tuple[Tensor, Any, Tensor]]  # parameter, its perturbed rows (... for all), their values before
 
 FLOAT32_MAX = torch.finfo(torch.float32).max
+SCALER = "the torch.amp.GradScaler that scaled the loss, or None"
 
 # What is skipped and what the user can do about it, by the reason.
 SKIPS = {
@@ -139,8 +141,7 @@ class SAM(Optimizer):
         else:  # torch's constructor adds the groups that the base has already
             super().add_param_group(param_group)
         try:
-            _radius(self.param_groups[-1])
-            _check_parameters(self.param_groups[-1]["params"], len(self.param_groups) - 1)
+            _check_group(self.param_groups[-1], len(self.param_groups) - 1)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
@@ -168,10 +169,11 @@ class SAM(Optimizer):
             RuntimeError: when no parameter has a gradient after the closure.
         """
         if not callable(closure):
-            expected = "a function that runs forward and backward and returns the loss"
-            found = "got no closure" if closure is None else f"got {closure!r:.200} for closure"
-            raise TypeError(f"step() {found}; expected {expected}. Or call first_step() and second_step()")
-        _check_scaler(scaler)
+            expected = (
+                "a function that runs forward and backward and returns the loss, or first_step() and second_step()"
+            )
+            raise TypeError(f"closure is {closure!r:.200}; expected {expected}")
+        check_type("scaler", scaler, (torch.amp.GradScaler, NoneType), SCALER)
         if samples is None and self.m is None:
             loss = self._both_passes(closure)
         elif samples is None or self.m is None:
@@ -189,9 +191,7 @@ class SAM(Optimizer):
         if isinstance(loss, Tensor) and loss.numel() == 1:
             loss = loss.detach().clone().view(())
         elif not isinstance(loss, Real):
-            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
-            expected = "the loss, a number or a tensor of one element: return loss"
-            raise TypeError(f"the closure returned {found}; expected {expected}")
+            raise TypeError(f"closure returned {loss!r:.200}; expected the loss, a number or a tensor of one element")
         self.first_step()
         if any(group["rho"] > 0 for group in self.param_groups):  # the same on all processes, which wait for each other
             with self.second_pass(), torch.enable_grad():
@@ -286,7 +286,7 @@ class SAM(Optimizer):
             TypeError: when scaler cannot unscale gradients, or zero_grad is neither True nor False.
             RuntimeError: when first_step was not called, no parameter has a gradient, or m is set.
         """
-        _check_scaler(scaler)
+        check_type("scaler", scaler, (torch.amp.GradScaler, NoneType), SCALER)
         check_bool("zero_grad", zero_grad)
         if self._saved is None:
             raise RuntimeError("second_step() was called before first_step(); call that at the first gradient")
@@ -354,20 +354,19 @@ def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
     Only the rows of a sparse gradient are perturbed. Nothing is perturbed if ‖Tg‖ is so small that ρ/‖Tg‖ overflows
     float32. Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
     """
-    radii = [_radius(group) for group in groups]
-    norm = _norm(_scaled_gradient(p, group["adaptive"], 1) for group in groups for p in _with_gradient([group]))
+    used = [(p, group["adaptive"], _radius(group)) for group in groups for p in _with_gradient([group])]
+    norm = _norm(_scaled_gradient(p, adaptive, 1) for p, adaptive, _ in used)
     if not math.isfinite(norm):
         return None
-    if norm * FLOAT32_MAX <= max(radii):
+    if norm * FLOAT32_MAX <= max(rho for *_, rho in used):
         return []
-    perturbed = [
-        (p, group["adaptive"], rho) for group, rho in zip(groups, radii) if rho for p in _with_gradient([group])
-    ]
-    rows = [p.grad.coalesce().indices()[0] if p.grad.is_sparse else ... for p, _, _ in perturbed]  # type: ignore[union-attr]
-    saved: Saved = [(p, row, p.detach()[row].clone()) for (p, _, _), row in zip(perturbed, rows)]
+    saved: Saved = []
     try:
-        for p, adaptive, rho in perturbed:
-            p.add_(_scaled_gradient(p, adaptive, 2), alpha=rho / norm)
+        for p, adaptive, rho in used:
+            if rho:
+                row = p.grad.coalesce().indices()[0] if p.grad.is_sparse else ...  # type: ignore[union-attr]
+                saved.append((p, row, p.detach()[row].clone()))
+                p.add_(_scaled_gradient(p, adaptive, 2), alpha=rho / norm)
     except BaseException:  # no memory, or an interrupt
         _put_back(saved)
         raise
@@ -443,26 +442,25 @@ def _radius(group: dict[str, Any]) -> float:
     return check_float("rho", group["rho"], expected, lambda rho: 0 <= rho <= FLOAT32_MAX)
 
 
-def _check_parameters(parameters: list[Tensor], group: int) -> None:
-    for i, p in enumerate(parameters):
+def _check_group(group: dict[str, Any], number: int) -> None:
+    """Check what SAM needs of a parameter group: its options, and real parameters that differ."""
+    _radius(group)
+    for i, p in enumerate(group["params"]):
         if not p.is_floating_point():
             raise ValueError(
-                f"parameter {i} of group {group} is {p.dtype}; expected real floating-point numbers in params. Leave "
+                f"parameter {i} of group {number} is {p.dtype}; expected real floating-point numbers in params. Leave "
                 "it out, or make it real: torch.view_as_real gives the two parts of complex numbers"
             )
-    if len(set(parameters)) < len(parameters):
-        raise ValueError(f"group {group} has a parameter twice; expected each once")
+    if len(set(group["params"])) < len(group["params"]):
+        raise ValueError(f"group {number} has a parameter twice; expected each once")
 
 
 def _base_optimizer(base_optimizer: Any, params: Any, options: dict[str, Any]) -> Optimizer:
     """Return the optimizer, or the one that a class or a function returns for params, if SAM can step with it."""
-    if isinstance(params, Tensor) or not isinstance(params, Iterable):
-        raise TypeError(f"params is {params!r:.200}; expected parameters or groups of them: model.parameters()")
     params = list(params) if isinstance(params, Iterator) else params
-    if wrong := [each for each in params if not isinstance(each, Tensor | dict | tuple)]:
-        raise TypeError(f"params holds {wrong[0]!r:.200}; expected parameters or groups of them: model.parameters()")
-    if not params:
-        raise ValueError(f"params is {params!r}; expected one parameter at least: a model with something to train")
+    usable = isinstance(params, Iterable) and not isinstance(params, Tensor) and params
+    if not (usable and all(isinstance(each, Tensor | dict | tuple) for each in params)):
+        raise TypeError(f"params is {params!r:.200}; expected parameters or groups of them, such as model.parameters()")
     base: Optimizer = base_optimizer(params, **options) if callable(base_optimizer) else base_optimizer
     if not isinstance(base, Optimizer) or isinstance(base, LBFGS) or {"rho", "adaptive"} & base.defaults.keys():
         raise TypeError(
@@ -477,8 +475,3 @@ def _base_optimizer(base_optimizer: Any, params: Any, options: dict[str, Any]) -
                 "param_groups or all its parameters, and no options: set them, and rho, in its param_groups"
             )
     return base
-
-
-def _check_scaler(scaler: Any) -> None:
-    if scaler is not None and not hasattr(scaler, "unscale_"):
-        raise TypeError(f"scaler is {scaler!r:.200}; expected a torch.amp.GradScaler, or None")

@@ -2,7 +2,9 @@
 
 import copy
 import io
+import math
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.func import functional_call
+from torch.func import functional_call, grad
 from torch.nn.functional import cross_entropy, dropout
 from torch.optim import SGD, Adam, AdamW, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
@@ -86,17 +88,15 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def gradient_at(model, weights, inputs, labels):
-    """The gradient by autograd, without touching the model."""
-    leaves = [w.detach().requires_grad_() for w in weights]
-    parameters = dict(zip((name for name, _ in model.named_parameters()), leaves))
-    return torch.autograd.grad(cross_entropy(functional_call(model, parameters, (inputs,)), labels), leaves)
-
-
 def perturbed_gradient(model, weights, rho, part=slice(None)):
-    inputs = INPUTS[part].to(weights[0].dtype)
-    first = gradient_at(model, weights, inputs, LABELS[part])
-    return gradient_at(model, [w + rho * g / norm_of(first) for w, g in zip(weights, first)], inputs, LABELS[part])
+    """The gradient at the perturbed weights by torch.func, without touching the model."""
+    names, inputs = [name for name, _ in model.named_parameters()], INPUTS[part].to(weights[0].dtype)
+
+    def loss(values):
+        return cross_entropy(functional_call(model, dict(zip(names, values)), (inputs,)), LABELS[part])
+
+    first = grad(loss)(weights)
+    return grad(loss)([w + rho * g / norm_of(first) for w, g in zip(weights, first)])
 
 
 def norm_of(tensors):
@@ -106,24 +106,14 @@ def norm_of(tensors):
 # what it computes
 
 
-def test_iterates_on_a_quadratic_are_those_of_equation_3():
-    hessian, w, rho, lr = np.diag([3.0, 1.0, 0.2]), np.array([1.0, -2.0, 0.5]), 0.1, 0.05
-    p = line(*w)
-    optimizer = SAM([p], SGD, rho=rho, lr=lr)
-    for _ in range(30):
-        loss = optimizer.step(closure_of(lambda: 0.5 * p @ torch.tensor(hessian) @ p))
-        assert loss.item() == pytest.approx(0.5 * w @ hessian @ w)  # of the first pass
-        g = hessian @ w
-        w = w - lr * hessian @ (w + rho * g / np.linalg.norm(g))
-    np.testing.assert_allclose(p.detach(), w, rtol=1e-12)
-
-
 def test_groups_have_their_own_rho_and_adaptive_and_one_norm():
+    """Against equation 3 by hand, for the loss Σw³."""
     a, b, c = line(1.0, -2.0), line(0.5), line(3.0)
     groups = [{"params": [a], "rho": 0.3}, {"params": [b], "adaptive": True}, {"params": [c], "rho": 0.0, "lr": 1.0}]
     optimizer = SAM(groups, SGD, rho=0.1, lr=0.5)
     start = [p.detach().numpy().copy() for p in (a, b, c)]
-    optimizer.step(closure_of(lambda: (a**3).sum() + (b**3).sum() + (c**3).sum()))
+    loss = optimizer.step(closure_of(lambda: (a**3).sum() + (b**3).sum() + (c**3).sum()))
+    assert loss.item() == pytest.approx(sum((w**3).sum() for w in start))  # of the first pass
     first = [3 * w**2 for w in start]
     length = np.sqrt(sum((t**2).sum() for t in (first[0], start[1] * first[1], first[2])))
     at = [start[0] + 0.3 * first[0] / length, start[1] + 0.1 * start[1] ** 2 * first[1] / length, start[2]]
@@ -181,30 +171,28 @@ def test_weights_are_restored_bit_for_bit(pairs, dtype, adaptive, rho):
     assert torch.equal(p, before[0].view(dtype))  # except that the base turns -0 into 0
 
 
-def test_at_rho_zero_it_is_its_base_optimizer_in_one_pass():
+def test_at_rho_zero_it_is_its_base_optimizer_in_one_pass_and_rho_may_change_between_steps():
     ours, plain, calls = cnn(), cnn(), []
     mine, base = SAM(ours.parameters(), Adam, rho=0.0, lr=0.01), Adam(plain.parameters(), lr=0.01)
+
+    def closure():
+        calls.append(1)
+        return fitting(ours)()
+
     for _ in range(3):
-        mine.step(lambda: calls.append(1) or fitting(ours)())
+        mine.step(closure)
         base.zero_grad()
         fitting(plain)()
         base.step()
     assert same(ours.parameters(), plain.parameters())
     assert len(calls) == 3
-
-
-def test_rho_may_change_between_steps():
-    p = line(2.0)
-    optimizer, closure = SAM([p], SGD, rho=0.0, lr=1.0), closure_of(lambda: (0.5 * p**2).sum())
-    optimizer.step(closure)  # to 0
-    p.data.fill_(2.0)
-    optimizer.param_groups[0]["rho"] = 0.5
-    optimizer.step(closure)
-    assert p.item() == pytest.approx(-0.5)  # 2 − (2 + ρ)
-    optimizer.param_groups[0]["rho"] = -1.0
+    mine.param_groups[0]["rho"] = 0.5
+    mine.step(closure)
+    assert len(calls) == 5
+    before, mine.param_groups[0]["rho"] = bits(ours.parameters()), -1.0
     with pytest.raises(ValueError, match=r"rho is -1\.0; expected a number of 0 or more"):
-        optimizer.step(closure)
-    assert p.item() == pytest.approx(-0.5)
+        mine.step(closure)
+    assert same(bits(ours.parameters()), before)
 
 
 # as one of torch's optimizers
@@ -253,8 +241,6 @@ def test_a_resumed_run_continues_as_if_it_had_not_stopped(base):
 def test_a_checkpoint_of_the_base_optimizer_alone_can_be_loaded():
     model = cnn()
     base = SGD(model.parameters(), lr=0.1, momentum=0.9)
-    fitting(model)()
-    base.step()
     optimizer = SAM(model.parameters(), SGD, rho=0.2, lr=0.5, momentum=0.9)
     optimizer.load_state_dict(base.state_dict())
     assert (optimizer.param_groups[0]["rho"], optimizer.param_groups[0]["lr"]) == (0.2, 0.1)
@@ -275,24 +261,18 @@ def test_groups_can_be_added_later_and_a_refused_one_is_not_kept():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("take_step", [lambda optimizer, closure: optimizer.step(closure), take_loop_step])
-def test_a_scheduler_sets_the_learning_rate_of_the_base(take_step):
-    p = line(1.0)
+def test_schedulers_set_the_rate_and_momentum_of_the_base_and_step_hooks_run(take_step):
+    p, calls = line(1.0), []
     optimizer = SAM([p], SGD, rho=0.1, lr=1.0)
-    scheduler = CosineAnnealingLR(optimizer, 4)
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    cosine = CosineAnnealingLR(optimizer, 4)
     for rate in (1.0, 0.5 + np.sqrt(0.125), 0.5):
         before = p.item()
         take_step(optimizer, closure_of(lambda: p.sum()))
         assert before - p.item() == pytest.approx(rate)
-        scheduler.step()
-
-
-def test_schedulers_of_momentum_and_of_plateaus_and_step_hooks_work():
-    p, calls = line(1.0), []
+        cosine.step()
+    assert len(calls) == 3  # one for each step
     optimizer = SAM([p], SGD, lr=1.0, momentum=0.9)
-    optimizer.register_step_post_hook(lambda *_: calls.append(1))
-    optimizer.step(closure_of(lambda: (p**2).sum()))
-    take_loop_step(optimizer, closure_of(lambda: (p**2).sum()))
-    assert len(calls) == 2  # one for each step
     OneCycleLR(optimizer, max_lr=0.5, total_steps=10)
     assert optimizer.base.param_groups[0]["momentum"] == 0.95
     plateau, rate = ReduceLROnPlateau(optimizer, patience=0), optimizer.param_groups[0]["lr"]
@@ -306,10 +286,9 @@ def test_schedulers_of_momentum_and_of_plateaus_and_step_hooks_work():
 
 def test_a_loop_may_clip_both_gradients():
     """The first gradient's norm does not matter; the step is taken with the clipped second gradient."""
-    model = smooth()
+    model, norms = smooth(), []
     before = [p.detach().clone() for p in model.parameters()]
-    second = perturbed_gradient(model, before, 0.1)
-    optimizer, norms = SAM(model.parameters(), SGD, rho=0.1, lr=1.0), []
+    second, optimizer = perturbed_gradient(model, before, 0.1), SAM(model.parameters(), SGD, rho=0.1, lr=1.0)
 
     def closure():
         fitting(model)()
@@ -327,24 +306,22 @@ def test_a_loop_may_clip_both_gradients():
 
 
 def test_a_closure_may_clip_and_accumulate():
-    at_once, in_parts = smooth(), smooth()
-
     def clipped(model, size):
         def closure():
-            losses = [
-                cross_entropy(model(INPUTS[i : i + size].double()), LABELS[i : i + size]) for i in range(0, 24, size)
-            ]
-            (sum(losses) / len(losses)).backward()
+            parts = [slice(i, i + size) for i in range(0, 24, size)]
+            loss = sum(cross_entropy(model(INPUTS[part].double()), LABELS[part]) for part in parts) / len(parts)
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 0.01)
-            return sum(losses) / len(losses)
+            return loss
 
         return closure
 
-    pairs = [(SAM(m.parameters(), SGD, lr=1.0), clipped(m, size)) for m, size in ((at_once, 24), (in_parts, 8))]
+    models = smooth(), smooth()
+    pairs = [(SAM(model.parameters(), SGD, lr=1.0), clipped(model, size)) for model, size in zip(models, (24, 8))]
     for _ in range(3):
         torch.testing.assert_close(*(optimizer.step(closure) for optimizer, closure in pairs))
-    torch.testing.assert_close(flat(at_once), flat(in_parts), rtol=0, atol=1e-10)
-    assert 0.02 < (flat(at_once) - flat(smooth())).norm() < 0.0301  # three steps of 0.01
+    torch.testing.assert_close(flat(models[0]), flat(models[1]), rtol=0, atol=1e-10)
+    assert 0.02 < (flat(models[0]) - flat(smooth())).norm() < 0.0301  # three steps of 0.01
 
 
 def test_with_m_each_micro_batch_has_its_own_perturbation():
@@ -403,14 +380,6 @@ def test_autocast_around_steps_does_not_reuse_weights_of_another_pass():
 # both passes evaluate the same function
 
 
-def test_batch_statistics_are_updated_once():
-    model, plain = cnn(), cnn()
-    SAM(model.parameters(), SGD, rho=1.0, lr=0.1).step(fitting(model))
-    plain(INPUTS)
-    assert same(model.buffers(), plain.buffers())
-    assert model[1].num_batches_tracked == 1
-
-
 class Counter(nn.Module):
     """Replaces a buffer instead of writing into it."""
 
@@ -424,15 +393,17 @@ class Counter(nn.Module):
         return self.weight**2 * x
 
 
-def test_buffers_that_a_forward_replaces_are_restored():
-    model, ones = Counter(), torch.ones(())
+def test_buffers_keep_what_the_first_pass_writes_or_replaces():
+    model, plain = cnn(), cnn()
+    SAM(model.parameters(), SGD, rho=1.0, lr=0.1).step(fitting(model))
+    plain(INPUTS)
+    assert same(model.buffers(), plain.buffers())
+    model, ones, substituted = Counter(), torch.ones(()), {"calls": torch.full((), 7.0)}
     optimizer = SAM(model.parameters(), SGD, lr=0.1)
     optimizer.step(closure_of(lambda: model(ones)))
     assert model.calls == 1
-    substituted = {"calls": torch.full((), 7.0)}
     optimizer.step(closure_of(lambda: functional_call(model, substituted, (ones,))))
-    assert model.calls == 1
-    assert substituted["calls"] == 8
+    assert (model.calls, substituted["calls"]) == (1, 8)
 
 
 def test_dropout_masks_are_the_same_in_both_passes_and_drawn_once():
@@ -502,12 +473,9 @@ def test_parameters_without_gradient_and_groups_with_rho_zero_are_not_perturbed(
 
 def test_a_tiny_gradient_in_half_precision_gives_a_perturbation():
     p = nn.Parameter(torch.ones(4, dtype=torch.float16))
-    optimizer = SAM([p], SGD, rho=1.0, lr=0.0)
     p.grad = torch.full((4,), 6e-8, dtype=torch.float16)
-    optimizer.first_step()
+    SAM([p], SGD, rho=1.0, lr=0.0).first_step()
     assert p.tolist() == [1.5] * 4
-    optimizer.second_step()
-    assert p.tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
@@ -559,24 +527,13 @@ def test_sparse_gradients_step_like_dense_ones_and_perturb_only_their_rows(adapt
         for _ in range(3):
             optimizer.step(closure_of(loss))
     torch.testing.assert_close(tables[0].weight, tables[1].weight)
-    for changed in (weights[1], tables[0].weight):
-        assert (changed != weights[0]).any(1).nonzero().flatten().tolist() == [1, 4, 7]
-
-
-def test_sparse_gradients_work_with_m_and_a_sparse_base():
-    table, index = nn.Embedding(9, 3, sparse=True), torch.tensor([1, 4, 4, 7])
-    before = table.weight.detach().clone()
+    before, table = weights[0], nn.Embedding.from_pretrained(weights[0].clone(), freeze=False, sparse=True)
     optimizer = SAM(table.parameters(), SparseAdam, m=2, lr=0.1)
-
-    def closure(part, factor=1.0):
-        loss = factor * (table(index[part]) ** 2).mean()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure, samples=4)
-    assert (table.weight != before).any(1).nonzero().flatten().tolist() == [1, 4, 7]
+    optimizer.step(lambda part: closure_of((table(index[part]) ** 2).mean)(), samples=4)
+    for changed in (weights[1], tables[0].weight, table.weight):
+        assert (changed != before).any(1).nonzero().flatten().tolist() == [1, 4, 7]
     with pytest.warns(UserWarning, match="first gradient is not finite"):
-        optimizer.step(lambda part: closure(part, float("inf")), samples=4)
+        optimizer.step(lambda part: closure_of((math.inf * table(index[part])).mean)(), samples=4)
 
 
 # what is refused
@@ -593,12 +550,7 @@ P = line(1.0)
         ([P], torch.optim.Adadelta, {}, "gives Adadelta.*no option rho"),
         ([P], lambda params, lr: SAM(params, SGD, lr=lr), {}, "gives SAM"),
         ([P], SGD([P], lr=0.1), {}, r"with other params or options \(lr\)"),
-        (
-            [line(1.0)],
-            SGD([P], lr=0.1),
-            {"lr": None},
-            r"other params or options \(none\); expected its param_groups",
-        ),
+        ([line(1.0)], SGD([P], lr=0.1), {"lr": None}, r"params or options \(none\); expected its param_groups"),
         ([{"params": [P], "rho": 0.3}], SGD([P], lr=0.1), {"lr": None}, "other params"),  # this rho would be ignored
         pytest.param([P, P], SGD, {}, "a parameter twice", marks=pytest.mark.filterwarnings("ignore:.*duplicate")),
     ],
@@ -609,51 +561,39 @@ def test_what_sam_cannot_optimize_is_refused_with_a_remedy(params, base, options
         SAM(params, base, **options)
 
 
-def test_the_two_steps_must_alternate_and_m_needs_a_closure():
+def test_a_step_has_its_parts_in_order_and_errors_restore_the_weights():
     p = line(1.0)
     optimizer = SAM([p], SGD, lr=0.1)
-    with pytest.raises(RuntimeError, match="none of the parameters has a gradient"):
-        optimizer.first_step()
-    p.grad = torch.ones_like(p)
-    with pytest.raises(RuntimeError, match=r"second_step\(\) was called before first_step\(\)"):
-        optimizer.second_step()
-    for late in (optimizer.first_step, optimizer.first_pass().__enter__, lambda: optimizer.step(lambda: 0.0)):
+
+    def refused(message, call):
+        with pytest.raises(RuntimeError, match=message):
+            call()
+        assert p.item() == 1.0
+
+    def perturb():
         optimizer.first_step()
         assert p.item() == 1.05
-        with pytest.raises(RuntimeError, match=r"before second_step\(\) ended the last step; its weights are restored"):
-            late()
-        assert p.item() == 1.0
-    optimizer.m = 4
-    optimizer.first_step()
-    with pytest.raises(RuntimeError, match="m is 4, which goes with step"):
-        optimizer.second_step()
-    assert p.item() == 1.0
 
-
-def test_a_second_pass_needs_a_first_and_runs_once():
-    p = line(1.0)
-    optimizer = SAM([p], SGD, lr=0.1)
+    refused("none of the parameters has a gradient", optimizer.first_step)
     p.grad = torch.ones_like(p)
-
-    def refuse():
-        message = r"second_pass\(\) was entered before first_pass\(\) and first_step\(\)"
-        with pytest.raises(RuntimeError, match=message), optimizer.second_pass():
-            pass
-        assert p.item() == 1.0
-
-    refuse()
-    optimizer.first_step()  # without a first pass there are no random numbers to repeat
-    refuse()
+    refused(r"second_step\(\) was called before first_step\(\)", optimizer.second_step)
+    out_of_order = r"second_pass\(\) was entered before first_pass\(\) and first_step\(\)"
+    refused(out_of_order, lambda: optimizer.second_pass().__enter__())
+    perturb()  # without a first pass there are no random numbers to repeat
+    refused(out_of_order, lambda: optimizer.second_pass().__enter__())
+    for late in (optimizer.first_step, optimizer.first_pass().__enter__, lambda: optimizer.step(lambda: 0.0)):
+        perturb()
+        refused(r"before second_step\(\) ended the last step; its weights are restored", late)
     for error in (None, KeyError):
         with optimizer.first_pass():
             pass
-        optimizer.first_step()
-        assert p.item() == 1.05
-        if error:
-            with pytest.raises(error), optimizer.second_pass():
+        perturb()
+        with pytest.raises(error) if error else nullcontext(), optimizer.second_pass():
+            if error:
                 raise error
-        else:
-            with optimizer.second_pass():
-                pass
-            refuse()  # the weights are restored
         assert p.item() == 1.0
+        if not error:
+            refused(out_of_order, lambda: optimizer.second_pass().__enter__())  # it ran already
+    optimizer.m = 4
+    perturb()
+    refused("m is 4, which goes with step", optimizer.second_step)

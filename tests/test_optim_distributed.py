@@ -28,7 +28,7 @@ def batch():
     return torch.randn(16, 5, generator=generator).double(), torch.randint(0, 3, (16,), generator=generator)
 
 
-def by_closure(model, optimizer, inputs, labels, factor=1.0):
+def step_by_closure(model, optimizer, inputs, labels, factor=1.0):
     def closure(part=slice(None)):
         loss = factor * cross_entropy(model(inputs[part]), labels[part])
         loss.backward()
@@ -37,7 +37,7 @@ def by_closure(model, optimizer, inputs, labels, factor=1.0):
     optimizer.step(closure, **({} if optimizer.m is None else {"samples": 16}))
 
 
-def by_loop(model, optimizer, inputs, labels, factor=1.0):
+def step_in_loop(model, optimizer, inputs, labels, factor=1.0):
     with model.no_sync(), optimizer.first_pass():
         optimizer.zero_grad()
         (factor * cross_entropy(model(inputs), labels)).backward()  # of the first pass alone
@@ -48,23 +48,20 @@ def by_loop(model, optimizer, inputs, labels, factor=1.0):
     optimizer.second_step()
 
 
-def run_steps(step, rank, broken=False):
-    """The state after some steps on this process's half of the batch, what was skipped, and BatchNorm's count."""
-    model = network().eval()  # so that samples are independent
-    model = DistributedDataParallel(model)
-    optimizer = SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9)
-    inputs, labels = (values[8 * rank : 8 * rank + 8] for values in batch())
-    for _ in range(STEPS):
+def sam(model, m=None):
+    return SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9, m=m)
+
+
+def state_after(step, rank, steps=STEPS, broken=False, training=False):
+    """The state after steps on this process's half of the batch, and what was skipped.
+
+    In evaluation mode, the default, samples are independent.
+    """
+    model = DistributedDataParallel(network().train(training))
+    optimizer, (inputs, labels) = sam(model), (values[8 * rank : 8 * rank + 8] for values in batch())
+    for _ in range(steps):
         step(model, optimizer, inputs, labels, float("inf") if broken and rank == 1 else 1.0)
     return model.module.state_dict(), optimizer.skipped
-
-
-def buffers_after_a_step(rank):
-    """Return BatchNorm's buffers after a step in training mode."""
-    model = DistributedDataParallel(network())
-    inputs, labels = (values[8 * rank : 8 * rank + 8] for values in batch())
-    by_closure(model, SAM(model.parameters(), SGD, rho=RHO, lr=LR), inputs, labels)
-    return dict(model.module.named_buffers())
 
 
 def worker(rank, folder):
@@ -73,11 +70,11 @@ def worker(rank, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = {
-            "closure": run_steps(by_closure, rank),
-            "loop": run_steps(by_loop, rank),
-            "broken closure": run_steps(by_closure, rank, broken=True),
-            "broken loop": run_steps(by_loop, rank, broken=True),
-            "buffers": buffers_after_a_step(rank),
+            "closure": state_after(step_by_closure, rank),
+            "loop": state_after(step_in_loop, rank),
+            "broken closure": state_after(step_by_closure, rank, broken=True),
+            "broken loop": state_after(step_in_loop, rank, broken=True),
+            "training": state_after(step_by_closure, rank, steps=1, training=True),
         }
     torch.save(results, f"{folder}/{rank}")
     destroy_process_group()
@@ -93,19 +90,14 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize(("recipe", "m"), [("closure", None), ("loop", 8)])
 def test_two_processes_step_like_one_with_the_whole_batch(results, recipe, m):
     model = network().eval()
-    optimizer = SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9, m=m)
+    optimizer = sam(model, m)
     for _ in range(STEPS):
-        by_closure(model, optimizer, *batch())
+        step_by_closure(model, optimizer, *batch())
     for state, skipped in (result[recipe] for result in results):
         assert sum(skipped.values()) == 0
         for name, value in model.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=0, atol=1e-12)
     assert (model[0].weight - network()[0].weight).norm() > 0.1
-
-
-def test_the_two_recipes_are_not_the_same(results):
-    closure, loop = (results[0][recipe][0]["0.weight"] for recipe in ("closure", "loop"))
-    assert (closure - loop).norm() > 1e-3
 
 
 @pytest.mark.parametrize("recipe", ["broken closure", "broken loop"])
@@ -115,9 +107,9 @@ def test_a_gradient_that_is_not_finite_on_one_process_stops_both(results, recipe
         assert all(torch.equal(state[name], value) for name, value in network().state_dict().items())
 
 
-def test_each_process_touches_its_batch_statistics_once(results):
+def test_each_process_updates_its_batch_statistics_once(results):
     for rank, result in enumerate(results):
         plain = network()
         plain(batch()[0][8 * rank : 8 * rank + 8])
         for name, value in plain.named_buffers():
-            torch.testing.assert_close(result["buffers"][name], value)
+            torch.testing.assert_close(result["training"][0][name], value)
