@@ -26,12 +26,6 @@ import samviz
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FOLDERS = [os.environ.get(folder, "") for folder in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")]
-PATHS = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    *(os.path.join(folder, r"Google\Chrome\Application\chrome.exe") for folder in FOLDERS),
-)
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 REMEDY = "install Chromium or Google Chrome (Debian: apt install chromium), or: python -m playwright install chromium"
@@ -59,20 +53,21 @@ def skip_or_fail(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="module")  # not session: until Playwright is stopped, its loop counts as running in this thread
 def browser() -> Iterator[Any]:
-    """Chromium, started headless: the system's if there is one, else Playwright's own."""
+    """Chromium, started headless: the system's if there is one, else Chrome, else Playwright's own."""
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         skip_or_fail("the package playwright is not installed; run: pip install playwright")
-    found = next(filter(None, (*map(shutil.which, NAMES), *filter(os.path.isfile, PATHS))), None)
+    found = next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
-        path = found or playwright.chromium.executable_path
-        if not os.path.exists(path):
-            skip_or_fail(f"neither Chromium nor Chrome was found; {REMEDY}")
-        try:
-            chromium = playwright.chromium.launch(executable_path=path, args=FLAGS, chromium_sandbox=not AS_ROOT)
-        except Error as error:
-            skip_or_fail(f"{path} did not start ({error.message.splitlines()[0]}); {REMEDY}")
+        for which in ({"executable_path": found},) if found else ({"channel": "chrome"}, {}):
+            try:
+                chromium = playwright.chromium.launch(**which, args=FLAGS, chromium_sandbox=not AS_ROOT)
+                break
+            except Error as error:
+                reason = error.message.splitlines()[0]
+        else:
+            skip_or_fail(f"no Chromium or Chrome has started ({reason}); {REMEDY}")
         yield chromium
         chromium.close()
 

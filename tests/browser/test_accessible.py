@@ -228,9 +228,7 @@ def test_nothing_fades_if_the_system_asks_for_less_motion(notebook: Any) -> None
     notebook.page.emulate_media(reduced_motion="no-preference")
 
 
-@pytest.fixture
-def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page with three pictures that play, in a system of the theme that the test asks for."""
+def test_an_exported_page_is_dark_if_the_system_is(browser: Any, tmp_path: Path) -> None:
     pictures = [
         {
             "data": [{"type": "scatter", "mode": "lines", "name": "loss", "y": [0, n], "line": {"color": "#0072B2"}}],
@@ -239,32 +237,20 @@ def exported(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> It
         }
         for n in (1, 2, 3)
     ]
-    file = tmp_path / "steps.html"
-    stops = ["step 1", "step 2", "step 3"]
+    file, stops = tmp_path / "steps.html", ["step 1", "step 2", "step 3"]
     file.write_text(page_of("steps", [(each, f"At {s}.") for each, s in zip(pictures, stops)], stops), encoding="utf-8")
-    with offline(browser, color_scheme=request.param, viewport={"width": 1000, "height": 700}) as page:
-        page.goto(file.as_uri())
-        page.locator(".annotation").wait_for()
-        yield page
-
-
-@pytest.mark.parametrize("exported", ["light", "dark"], indirect=True)
-def test_axe_finds_nothing_in_an_exported_page_which_uploads_nothing(exported: Any) -> None:
-    assert violations(exported, "figure") == []
-    titles = exported.locator(".modebar-btn").evaluate_all("nodes => nodes.map(node => node.dataset.title)")
-    assert not re.search("share|cloud|studio", " ".join(titles), re.IGNORECASE)
-
-
-@pytest.mark.parametrize("exported", ["dark"], indirect=True)
-def test_an_exported_page_is_dark_if_the_system_is(exported: Any) -> None:
     graph = "document.querySelector('.js-plotly-plot')"
     look = f"() => [{graph}.layout.paper_bgcolor, {graph}.data[0].line.color, {graph}.layout.annotations[0].font.color]"
-    assert exported.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
-    slider = exported.get_by_role("slider", name="picture")
-    slider.press("Home")  # a frame, which holds the annotation as well
-    exported.wait_for_function(f"() => {graph}.data[0].y[1] === 1")
-    assert exported.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
-    exported.emulate_media(color_scheme="light")
-    exported.wait_for_function(f"() => {graph}.layout.paper_bgcolor === 'white' && {graph}.data[0].y[1] === 1")
-    assert exported.evaluate(look) == ["white", "#0072B2", "#1b2733"]
-    assert exported.locator("output").inner_text() == "step 1"
+    with offline(browser, color_scheme="dark", viewport={"width": 1000, "height": 700}) as page:
+        page.goto(file.as_uri())
+        page.locator(".annotation").wait_for()
+        assert page.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
+        assert violations(page, "figure") == []
+        page.get_by_role("slider", name="picture").press("Home")  # a frame, which holds the annotation as well
+        page.wait_for_function(f"() => {graph}.data[0].y[1] === 1")
+        assert page.evaluate(look) == ["#14191f", "#3f97e8", "#dfe6ee"]
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(f"() => {graph}.layout.paper_bgcolor === 'white' && {graph}.data[0].y[1] === 1")
+        assert page.evaluate(look) == ["white", "#0072B2", "#1b2733"]
+        assert page.locator("output").inner_text() == "step 1"
+        assert violations(page, "figure") == []

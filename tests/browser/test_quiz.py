@@ -1,4 +1,4 @@
-"""The quiz in JupyterLab: answered by keyboard, kept in the text of the cell, and restored after a restart."""
+"""Quiz and lab in JupyterLab and in Notebook 7, which handles keys itself and loads its pages in another way."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from .conftest import Notebook
+from .panels import SINE, lab_in
 
 CELL = 'from samviz.lab import quiz\n\nquiz("alignment")'
 SOURCE = "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(0).sharedModel.getSource()"
-RESTART = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart() }"
 SCORE = "__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment']"
 
 
@@ -23,53 +25,72 @@ def chosen(page: Any) -> list[str]:
     return [radio.get_attribute("value") for radio in page.get_by_role("radio", checked=True).all()]
 
 
-def answer_by_keyboard(notebook: Notebook) -> None:
-    """Answer two questions with keys alone; each answer is judged at once."""
-    page, first = notebook.page, question(notebook, 1)
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_answers_are_judged_at_once_counted_in_the_kernel_and_kept_in_the_cell(
+    keep_notebook: Callable[..., Notebook], app: str
+) -> None:
+    notebook = keep_notebook(f"quiz_{app}.ipynb", [CELL], app=app)
+    page, errors = notebook.page, set(notebook.errors)  # Notebook's own, before any code of ours runs
+    notebook.run_all()
+    question(notebook, 2).get_by_text("c) Threefold").click()
+    notebook.until(SCORE, lambda score: score == (1, 4))
+    notebook.run_all()  # the text of the cell contains no answer, so the quiz starts again
+    page.get_by_text("0 of 4 right.").wait_for()
+    first = question(notebook, 1)
     first.get_by_role("radio").first.focus()
     page.keyboard.press("Space")
     first.get_by_role("status").filter(has_text="✗ Not yet. Gradient descent shrinks the part along v₁").wait_for()
     page.keyboard.press("ArrowDown")
     first.get_by_role("status").filter(has_text="✓ Right. The component that decays first").wait_for()
-    page.keyboard.press("Tab")  # one stop for each question: past the second, to the third
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
+    for key in ("Tab", "Tab", "Space"):  # one stop for each question: past the second, to the third
+        page.keyboard.press(key)
     assert chosen(page) == ["b", "a"]
     page.get_by_text("2 of 4 right.").wait_for()
     assert page.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "b?a")'
-    notebook.screenshot(f"quiz_{notebook.name.removesuffix('.ipynb')}", ".samviz-quiz")
+    notebook.screenshot(f"quiz_{app}", ".samviz-quiz")
 
-
-def keep_the_answers(notebook: Notebook) -> None:
-    """Paste the call over the last line of the cell, restart the kernel, and find the answers again."""
-    page = notebook.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy", exact=True).click()
     page.get_by_text("Copied. Paste it over").wait_for()
     page.locator(".jp-CodeCell .cm-content").first.click()
-    for keys in ("ControlOrMeta+End", "Shift+Home", "ControlOrMeta+v"):
-        page.keyboard.press(keys)
+    for key in ("ControlOrMeta+End", "Shift+Home", "ControlOrMeta+v"):
+        page.keyboard.press(key)
     page.wait_for_function(f"() => ({SOURCE})().endsWith('b?a\")')")
-    page.evaluate(RESTART)
+    notebook.restart()
     notebook.run_all()
     page.get_by_text("2 of 4 right.").wait_for()
     assert chosen(page) == ["b", "a"]
     assert page.evaluate(SOURCE) == CELL.replace(")", ', "b?a")')
+    assert set(notebook.errors) <= errors
 
 
-def test_answers_are_counted_in_the_kernel_judged_at_once_and_kept_in_the_cell(
+def test_in_notebook_7_keys_move_the_sliders_of_a_lab_which_survives_a_reload(
     keep_notebook: Callable[..., Notebook],
 ) -> None:
-    notebook = keep_notebook("quiz.ipynb", [CELL, "from samviz.course import progress\n\nprogress()"])
+    notebook = keep_notebook("seven.ipynb", SINE, app="notebook")
+    errors = set(notebook.errors)
     notebook.run_all()
-    question(notebook, 1).get_by_text("b) Along v₁ for SAM").click()
-    notebook.run_all()  # the text of the cell contains no answer, so the quiz starts again
-    notebook.page.get_by_text("0 of 4 right.").wait_for()
-    question(notebook, 2).get_by_text("c) Threefold").click()
-    notebook.page.get_by_text("1 of 4 right.").wait_for()
-    notebook.until(SCORE, lambda score: score == (1, 4))
-    notebook.run_all()
-    notebook.page.get_by_text("0 of 4 right.").wait_for()
-    answer_by_keyboard(notebook)
-    keep_the_answers(notebook)
-    assert notebook.errors == []
+    lab = lab_in(notebook)
+    slider = lab.get_by_role("slider", name="ρ radius", exact=True)
+    for key, after in (("ArrowUp", 0.001), ("ArrowRight", 0.0011), ("Home", 0.0)):
+        slider.press(key)
+        notebook.until("lab.values['rho']", lambda value, after=after: value == after)
+        assert slider.get_attribute("aria-valuetext") == f"{after:g}"
+    lab.get_by_role("button", name="Play", exact=True).press(" ")
+    notebook.until("lab.session.run.steps > 100", seconds=60)
+    for _ in range(12):
+        slider.press("ArrowRight")
+        notebook.page.wait_for_timeout(40)  # as fast as a person
+    radius = float(slider.get_attribute("aria-valuetext"))
+    notebook.until("lab.session.run.settings.rho", lambda value: value == radius > 0, seconds=60)
+    notebook.until("float(lab.history['cos_v1'][-1]) > 0.99", seconds=60)
+    notebook.screenshot("notebook7")
+
+    notebook.reload()
+    lab = lab_in(notebook)
+    assert float(lab.get_by_role("textbox", name="ρ radius, typed").input_value()) == radius
+    steps = notebook.kernel("lab.session.run.steps")
+    notebook.until(f"lab.session.run.steps > {steps}", seconds=60)  # it has continued meanwhile
+    lab.get_by_role("button", name="Pause", exact=True).press("Enter")
+    lab.locator(".samviz-status").filter(has_text="paused").wait_for()
+    assert set(notebook.errors) <= errors

@@ -85,13 +85,6 @@ def test_with_reduced_motion_it_shows_the_end_and_the_captions_follow_what_is_sh
         assert float(low) < 30 < 55 < float(high)
 
 
-def test_without_scripts_it_shows_the_end_and_no_button(opened: Opener) -> None:
-    with opened(java_script_enabled=False) as page:
-        assert page.locator(".secret li").count() == 3
-        assert page.locator('[data-part="sam ball"]').is_visible()
-        assert page.get_by_role("button").count() == 0
-
-
 @pytest.mark.parametrize(
     ("theme", "system", "dark"),
     [("dark", "light", True), ("auto", "dark", True), ("auto", "light", False), ("light", "dark", False)],

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .panels import GRAPH, press, wait
+from .panels import press, wait
 
 SECONDS = float(os.environ.get("SAMVIZ_SOAK_SECONDS", "60"))
 WARM = min(60.0, SECONDS / 3)  # when the measuring begins
@@ -151,20 +151,15 @@ def try_everything(notebook: Notebook, monkey: Monkey) -> None:
                 notebook.page.wait_for_timeout(300)
 
 
-def answers(notebook: Notebook, number: int) -> None:
-    """A lab resets, plays, and marks the move of a slider."""
-    lab, name = notebook.page.locator(".samviz-lab").nth(number), NAMES[number]
+def answers(notebook: Notebook, lab: Any, name: str) -> None:
+    """A lab resets, plays and pauses."""
     if notebook.kernel(f"{name}.view.playing"):
         press(lab, "Pause")
-    lab.get_by_role("button", name="Play", exact=True).wait_for()
     notebook.kernel(f"{name}.set(rule='sam', lr=0.05, rho=0.01)")
     press(lab, "Reset")
     notebook.until(f"{name}.session.run.steps == 0", seconds=60)
     press(lab, "Play")
     notebook.until(f"{name}.session.run.steps > 20", seconds=60)
-    lab.get_by_role("slider", name="ρ radius", exact=True).press("ArrowRight")
-    marks = f"{GRAPH.format(number)}.data.find(trace => trace.name === 'changes').text"
-    wait(notebook, f"{marks}.some(text => text.includes('0.01 → 0.011'))")
     press(lab, "Pause")
     lab.locator(".samviz-status").filter(has_text="paused").wait_for()
     notebook.until(f"{name}.view._seq == {name}.view._ack", seconds=60)
@@ -192,8 +187,8 @@ def test_a_monkey_plays_two_labs(
             next_sample = watch.seconds() + min(5.0, SECONDS / 40)
         notebook.page.wait_for_timeout(monkey.random.randint(100, 600))
     watch.sample()
-    for number in range(len(NAMES)):
-        answers(notebook, number)
+    for lab, name in zip(monkey.labs, NAMES):
+        answers(notebook, lab, name)
 
     last = watch.samples[-1]
     figures: dict[str, Any] = {"moves": sum(monkey.moves.values()), "frames": last["frames"]}

@@ -99,7 +99,7 @@ def process_id(notebook: Notebook) -> int:
     return notebook.kernel("__import__('os').getpid()")
 
 
-def test_interrupts_pause_the_lab_at_most(lab: Notebook) -> None:
+def test_interrupts_pause_the_lab(lab: Notebook) -> None:
     for n in range(8):  # while the learner moves a control: that is when a kernel handles an interrupt
         typed(lab, RADIUS, str(0.01 + 0.001 * n))
         lab.command("kernelmenu:interrupt")
@@ -108,6 +108,29 @@ def test_interrupts_pause_the_lab_at_most(lab: Notebook) -> None:
     alert = lab.page.locator(".samviz-lab .samviz-alert").inner_text()  # a value that is typed later clears it
     assert alert in ("", "Interrupted; press Play to continue.")
     press(lab, "Play")
+    answers(lab)
+    lab.page.wait_for_timeout(500)  # no cell and no message is being handled
+    lab.interrupt()
+    lab.page.locator(".samviz-lab .samviz-alert").filter(has_text="Interrupted; press Play to continue.").wait_for()
+    press(lab, "Play")
+    answers(lab)
+
+
+def test_a_stopped_kernel_is_reported_and_leaves_no_queue(lab: Notebook) -> None:
+    """Takes long because the page waits for eight seconds before it reports that the kernel does not answer."""
+    kernel, status = process_id(lab), lab.page.locator(".samviz-lab .samviz-status")
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        lab.page.locator(".samviz-lab .samviz-alert").filter(has_text="The kernel does not answer.").wait_for()
+        lab.page.get_by_role("button", name="Play", exact=True).wait_for()
+        assert status.inner_text() == ""
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    lab.page.get_by_role("button", name="Pause", exact=True).wait_for()
+    first, began = lab.kernel(clock := "(lab.view._seq, __import__('time').monotonic())")
+    lab.page.wait_for_timeout(1000)
+    last, ended = lab.kernel(clock)
+    assert last - first <= 16 * (ended - began) + 1  # not more than ever: nothing was queued
     answers(lab)
 
 
