@@ -164,7 +164,7 @@ def _solve_limiting_flow(problem: Problem, start: Tensor, kind: Kind, clock: Arr
 
     def velocity(_: float, y: Array) -> Array:
         x = _runs(y, like)
-        values, normal = (part[0, :rank] for part in diagonalize(problem.hessian(x)))  # (rank,), (rank, dim)
+        values, normal = (part[0, :rank] for part in diagonalize(problem, x)[1:])  # (rank,), (rank, dim)
         vectors = normal[:1] if kind == "worst" else normal  # the other terms of ∇Tr are normal to Γ
         drift = third_derivative(problem, x, vectors[None])[0].sum(0)
         tangent = drift - (drift @ normal.T) @ normal

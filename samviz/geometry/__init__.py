@@ -1,9 +1,8 @@
 """Measurements of a loss: eigenpairs, trace, alignment, sharpness and landscape slices, each with its evidence."""
 
-from samviz.geometry.alignment import Alignment, alignment
 from samviz.geometry.density import SpectralDensity, spectral_density
-from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
-from samviz.geometry.hessian import Trace, hessian_trace
+from samviz.geometry.eigenpairs import Alignment, Eigenpairs, alignment, top_eigenpairs
+from samviz.geometry.hessian import NormalSpace, Trace, hessian_trace, normal_space, third_derivative
 from samviz.geometry.landscape import (
     Landscape,
     Plane,
@@ -17,7 +16,6 @@ from samviz.geometry.landscape import (
     random_plane,
     slices,
 )
-from samviz.geometry.manifold import NormalSpace, normal_space, third_derivative
 from samviz.geometry.sharpness import (
     Regularizer,
     Sharpness,

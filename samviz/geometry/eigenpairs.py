@@ -1,4 +1,4 @@
-"""The top eigenpairs of the Hessian: dense when small, otherwise block Lanczos or, from old vectors, LOBPCG."""
+"""The top eigenpairs of the Hessian, by block Lanczos or LOBPCG when large, and the alignment of the gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.checks import check_float, check_int, check_tensor, seeded_generator
+from samviz.checks import check_float, check_int, check_tensor, check_type, seeded_generator
 from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
@@ -23,7 +23,8 @@ NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which the direction of a 
 SMALL_DIM = 4000  # a cold start adds SMALL_DIM // dim blocks, one to three, before each `eigh`
 COLD_EVERY = 50  # calls: warm ones may never find an eigenvalue that appears above those that they follow
 CAPACITY = 8  # times (k + 2) vectors, up to which a basis may grow before it is restarted from its best half
-ORTHOGONAL = 1e-5  # component of a unit vector in the basis that one last projection removes
+CLOSE = 0.05  # eigenvalues within 5 % of λ₁ belong to the top eigenspace
+ORTHOGONAL = 1e-5  # component of unit vectors in the basis that one last projection removes
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,13 @@ def top_eigenpairs(
     seeded_generator(seed)  # refuses an invalid seed also where no random vector is needed
     with one_thread(problem):
         if problem.dim <= DENSE:
-            return _dense(check_finite(problem, problem.hessian(x, batch)), k, tol)
+            return _dense(*diagonalize(problem, x, batch), k, tol)
         hvp = problem.hvp(x, batch)
         pairs = _krylov(lambda v: check_finite(problem, hvp(v)), x, k, start, tol, max_products, seed)
         return replace(pairs, age=age)
 
 
-def _dense(hessian: Tensor, k: int, tol: float) -> Eigenpairs:
-    spectrum, basis = diagonalize(hessian)
+def _dense(hessian: Tensor, spectrum: Tensor, basis: Tensor, k: int, tol: float) -> Eigenpairs:
     values, vectors = spectrum[:, :k], basis[:, :k]
     residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
     host_gaps, allowed = _gaps_and_tolerances(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
@@ -148,12 +148,13 @@ def _krylov(
         block = torch.cat((block, noise(max(0, least - block.shape[1]))), 1)
         block[:, k : k + 1] += NOISE * noise(least - k)
         old, min_products = block[:, :k], max(block.shape[1] + min(k, WARM_PRODUCTS), 2 * k + 2)
-    space = Subspace(product, block, min(dim, CAPACITY * (k + 2)))
+    capacity = min(dim, CAPACITY * (k + 2))
+    space = Subspace(product, block, capacity)
     spent, next_check = space.rows, least
     while True:
         step = min(width, dim - space.rows)
         affordable = spent + step <= max_products
-        if space.rows < least or (0 < step <= space.free and affordable and space.rows < next_check):
+        if space.rows < least or (0 < step <= capacity - space.rows and affordable and space.rows < next_check):
             space.extend(space.image[:, -step:])
             spent += step
             continue
@@ -168,7 +169,7 @@ def _krylov(
             break
         if start is not None:
             step = min(max(1, int(unconverged.sum(1).max())), dim - space.rows, max_products - spent)
-        if step > space.free:
+        if step > capacity - space.rows:
             space.restart()
         # extend by the residuals that have not converged, then by that of the guard
         rank = np.concatenate((np.where(unconverged, 0, 2), np.ones((runs, least - k))), 1)
@@ -226,7 +227,7 @@ class Subspace:
         self._basis = block.new_empty(runs, capacity, dim)
         self._image = block.new_empty(runs, capacity, dim)
         self._projected = torch.zeros(runs, capacity, capacity, dtype=torch.float64)  # only the lower triangle is used
-        self._append(torch.linalg.qr(block.mT).Q.mT)
+        self.extend(block)
 
     @property
     def basis(self) -> Tensor:
@@ -238,18 +239,10 @@ class Subspace:
         """The products of the basis with the operator, (runs, rows, dim)."""
         return self._image[:, : self.rows]
 
-    @property
-    def free(self) -> int:
-        """How many rows can be added before a restart."""
-        return self._basis.shape[1] - self.rows
-
     def extend(self, block: Tensor) -> None:
         """Add the span of the rows of a block (runs, m, dim); this takes m products."""
-        self._append(orthonormal(block, self.basis))
-
-    def _append(self, vectors: Tensor) -> None:
-        old, new = self.rows, self.rows + vectors.shape[1]
-        self._basis[:, old:new] = vectors
+        old, new = self.rows, self.rows + block.shape[1]
+        self._basis[:, old:new] = orthonormal(block, self.basis)
         self._image[:, old:new] = image = self.product(self._basis[:, old:new])
         self._projected[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
         self.rows = new
@@ -279,5 +272,82 @@ def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
     while True:  # two passes suffice, except for nearly dependent rows, whose difference is rounding error at first
         block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
         inside = torch.bmm(block, basis.mT)
-        if not float(inside.abs().max()) >= ORTHOGONAL:  # with NaN, too, which the next product reports
+        if not float(inside.norm()) >= ORTHOGONAL:  # with NaN, too, which the next product reports
             return torch.baddbmm(block, inside, basis, alpha=-1)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The alignment of a gradient with the top of the spectrum; 1 is full alignment.
+
+    Once λ₁ meets λ₂, v₁ is no longer unique and its cosine fluctuates. The measures with the top eigenspace and by the
+    Rayleigh ratio stay meaningful.
+    """
+
+    cos_v1: Tensor  # (runs,), |cos(∇L, v₁)|
+    cos_eigenspace: Tensor  # (runs,), norm of the gradient direction's projection on the top eigenspace
+    rayleigh: Tensor  # (runs,), gᵀHg / (|λ₁|‖g‖²), negative where the curvature along g is negative
+    multiplicity: Tensor  # int64 (runs,), eigenvalues in the top eigenspace, among those computed
+    gap: Tensor  # (runs,), (λ₁ − λ₂)/|λ₁|; inf for one parameter
+    closing: Tensor  # bool (runs,), True when λ₂ lies in the top eigenspace
+
+
+def alignment(
+    problem: Problem,
+    x: Tensor,
+    *,
+    batch: Tensor | None = None,
+    gradient: Tensor | None = None,
+    eigenpairs: Eigenpairs | None = None,
+    close: float = CLOSE,
+) -> Alignment:
+    """Return the alignment of the gradient with the top eigenvector, with the top eigenspace, and by Rayleigh ratio.
+
+    Args:
+        problem: whose loss.
+        x: (dim,) or (runs, dim), where.
+        batch: int64 (runs, b), the samples of the mean loss; None for all.
+        gradient: (runs, dim) or (dim,), the vector to align; None is ∇L(x).
+        eigenpairs: those at x if they are known; at least two are needed to detect a closing gap. None computes three.
+        close: share of λ₁ within which an eigenvalue belongs to the top eigenspace, 0 to 1.
+
+    Returns:
+        The three measures and the state of the eigengap; NaN where the gradient is zero.
+
+    Raises:
+        ValueError: when x, batch, gradient or eigenpairs do not fit the problem.
+
+    Source: Theorem 4.5, phase II: the angle between ∇L(x(t)) and the top eigenspace is O(ρ).
+
+    >>> from samviz.problems import quadratic
+    >>> import torch
+    >>> alignment(quadratic([2.0, 1.0]), torch.tensor([1.0, 0.0])).cos_v1
+    tensor([1.], dtype=torch.float64)
+    """
+    problem, x = at_point(problem, x, batch)
+    close = check_float("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
+    if eigenpairs is None:
+        eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
+    else:
+        check_type("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
+        check_tensor("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
+    if gradient is None:
+        gradient = problem.gradient(x, batch)[1]
+    else:
+        gradient = problem.points(gradient, "gradient")
+        check_tensor("gradient", gradient, tuple(x.shape))
+    with one_thread(problem):
+        direction = gradient / gradient.norm(dim=1, keepdim=True)  # NaN where the gradient is zero
+        top = eigenpairs.values[:, :1]
+        inside = eigenpairs.values >= top - close * top.abs()  # (runs, k)
+        cosines = (eigenpairs.vectors @ direction[..., None])[..., 0].abs()  # (runs, k)
+        curvature = (direction * problem.hvp(x, batch)(direction[:, None])[:, 0]).sum(1)
+    size, gap = top[:, 0].abs(), eigenpairs.gaps[:, 0]
+    return Alignment(
+        cos_v1=cosines[:, 0].clamp(max=1),
+        cos_eigenspace=(cosines * inside).norm(dim=1).clamp(max=1),
+        rayleigh=curvature / size,
+        multiplicity=inside.sum(1),
+        gap=gap / size,
+        closing=gap <= close * size,
+    )

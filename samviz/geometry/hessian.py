@@ -1,4 +1,4 @@
-"""The Hessian at a point: dense when small; its trace, by Hutch++ when large; and the checks of the point."""
+"""The Hessian at a point: its trace, the normal space of the manifold of minimizers, and its derivative."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.checks import check_int, check_shape, check_tensor, check_type, seeded_generator
+from samviz.checks import check_float, check_int, check_shape, check_tensor, check_type, seeded_generator
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
 DENSE = 500  # parameters up to which the whole Hessian is as fast as a few products
+RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
 
 
 def at_point(problem: Problem, x: Tensor, batch: Tensor | None = None, name: str = "x") -> tuple[Problem, Tensor]:
@@ -25,8 +26,9 @@ def at_point(problem: Problem, x: Tensor, batch: Tensor | None = None, name: str
         check_shape("batch", batch, (len(x), "b"), expected := f"indices of the {problem.samples} samples, or None")
         if batch.dtype != torch.int64 or batch.is_meta:
             raise TypeError(f"batch holds numbers of {batch.dtype}; expected int64 {expected}")
-        if bool((batch < 0).any()) or bool((batch >= problem.samples).any()):
-            raise ValueError(f"batch holds {int(batch.min())} to {int(batch.max())}; expected {expected}")
+        low, high = map(int, batch.aminmax())
+        if low < 0 or high >= problem.samples:
+            raise ValueError(f"batch holds {low} to {high}; expected {expected}")
     return problem, x
 
 
@@ -37,11 +39,12 @@ def check_finite(problem: Problem, products: Tensor) -> Tensor:
     return products
 
 
-def diagonalize(hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all eigenvalues (runs, dim), largest first, and the eigenvectors (runs, dim, dim) as rows."""
+def diagonalize(problem: Problem, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the Hessian (runs, dim, dim), its eigenvalues (runs, dim), largest first, and its eigenvectors as rows."""
+    hessian = check_finite(problem, problem.hessian(x, batch))
     double = hessian if hessian.device.type == "mps" else hessian.double()  # in single precision it may not converge
     values, vectors = (part.to(hessian) for part in torch.linalg.eigh(double))
-    return values.flip(1), vectors.flip(2).mT
+    return hessian, values.flip(1), vectors.flip(2).mT
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,97 @@ def hessian_trace(
         probes = probes - (probes @ subspace.mT) @ subspace
         outside = (probes * hvp(probes)).sum(2)  # (runs, count), independent estimates of the rest
         return Trace(inside + outside.mean(1), outside.std(1) / count**0.5, spent + count, False)
+
+
+@dataclass(frozen=True)
+class NormalSpace:
+    """The Hessian's spectrum on Γ, split into M non-zero eigenvalues and D − M zeros."""
+
+    values: Tensor  # (runs, dim), eigenvalues, largest first
+    vectors: Tensor  # (runs, dim, dim), unit rows; the first M span the normal space
+    rank: Tensor  # int64 (runs,), M
+
+    @property
+    def inside(self) -> Tensor:
+        """Which eigenvectors span the normal space, bool (runs, dim)."""
+        return torch.arange(self.values.shape[1], device=self.values.device) < self.rank[:, None]
+
+    @property
+    def smallest(self) -> Tensor:
+        """λ_M, the smallest non-zero eigenvalue, (runs,); NaN where all are zero."""
+        last = self.values.gather(1, (self.rank - 1).clamp_min(0)[:, None])[:, 0]
+        return torch.where(self.rank > 0, last, torch.nan)
+
+    @property
+    def separation(self) -> Tensor:
+        """λ_M over the largest |eigenvalue| of the rest, (runs,): large where the rank is certain."""
+        return self.smallest / self.values.masked_fill(self.inside, 0.0).abs().amax(1)
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """Return the part of vectors (runs, k, dim) that is tangent to Γ: ∂Φ v, by Lemma 3.5."""
+        check_tensor("v", v, (len(self.values), -1, self.values.shape[1]))
+        v = v.to(self.vectors)
+        normal = self.vectors * self.inside[..., None]
+        return v - (v @ normal.mT) @ normal
+
+
+def normal_space(problem: Problem, x: Tensor, *, rank_tol: float = RANK_TOL) -> NormalSpace:
+    """Return the normal space of Γ at its point x, from the dense Hessian.
+
+    Args:
+        problem: whose minimizers; D up to about a thousand, the Hessian is diagonalized.
+        x: (dim,) or (runs, dim), points on Γ; off Γ the zero eigenvalues are only small.
+        rank_tol: an eigenvalue is non-zero when it is above this share of λ₁.
+
+    Returns:
+        Spectrum, eigenvectors and rank M; `separation` shows how certain the rank is.
+
+    Raises:
+        ValueError: when rank_tol is not between 0 and 1, or x does not fit the problem.
+
+    Source: Assumption 3.3 and Lemma 3.5.
+
+    >>> from samviz.problems import valley
+    >>> space = normal_space(valley(), torch.tensor([0.0, 0.0, 0.0, 0.0]))
+    >>> space.rank, space.smallest
+    (tensor([2]), tensor([12.], dtype=torch.float64))
+    """
+    rank_tol = check_float("rank_tol", rank_tol, "a share of λ₁ between 0 and 1", lambda share: 0 < share < 1)
+    problem, x = at_point(problem, x)
+    with one_thread(problem):
+        _, values, vectors = diagonalize(problem, x)
+    rank = (values > rank_tol * values[:, :1].clamp_min(0)).sum(1)
+    return NormalSpace(values, vectors, rank)
+
+
+def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
+    """Return ∇³L(x)[v, v], the gradient of the curvature vᵀ∇²L(x)v along fixed vectors v, (runs, k, dim).
+
+    For a simple eigenvalue with unit eigenvector v it is ∇λ (first-order perturbation theory).
+
+    Args:
+        problem: whose loss; three times differentiable by autograd.
+        x: (dim,) or (runs, dim), where.
+        v: (runs, k, dim).
+
+    Raises:
+        ValueError: when the shapes do not fit.
+
+    Source: Section 4, the step from the third-order term of the Taylor expansion to ∇λ₁.
+
+    >>> from samviz.problems import valley
+    >>> v = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]]).double()
+    >>> third_derivative(valley(), torch.tensor([0.5, 0.5, 0.0, 0.0]), v)[0, 0]  # ∇(2F₁) = (4x₁, 24x₂, 0, 0)
+    tensor([ 2., 12.,  0.,  0.], dtype=torch.float64)
+    """
+    problem, x = at_point(problem, x)
+    check_tensor("v", v, (len(x), -1, problem.dim))
+    with one_thread(problem), torch.enable_grad():
+        copies = x.repeat_interleave(v.shape[1], 0).requires_grad_()
+        flat = v.reshape(-1, problem.dim).to(copies)
+        (change,) = torch.autograd.grad(problem.loss(copies).sum(), copies, create_graph=True)
+        for _ in range(2):  # twice along v
+            if not change.requires_grad:  # a quadratic's curvature does not change
+                return torch.zeros_like(flat).view(v.shape)
+            (change,) = torch.autograd.grad((change * flat).sum(), copies, create_graph=True, materialize_grads=True)
+    return change.detach().view(v.shape)

@@ -12,8 +12,7 @@ from torch import Tensor
 from samviz.checks import check_bool, check_float, check_int, seeded_generator
 from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.geometry.eigenpairs import top_eigenpairs
-from samviz.geometry.hessian import DENSE, at_point, check_finite, diagonalize, hessian_trace
-from samviz.geometry.manifold import RANK_TOL, normal_space
+from samviz.geometry.hessian import DENSE, RANK_TOL, at_point, diagonalize, hessian_trace, normal_space
 from samviz.problems import Problem, Quadratic
 from samviz.problems.device import one_thread
 from samviz.problems.problem import CHUNK
@@ -176,7 +175,7 @@ def _worst(problem: Problem, x: Tensor, rho: float, batch: Tensor | None) -> Sha
     starts = torch.cat((gradient[:, None], random.expand(len(x), -1, -1)), 1)
     starts = torch.nn.functional.normalize(starts, dim=2, eps=1e-30)
     if problem.dim <= DENSE:
-        values, vectors = diagonalize(check_finite(problem, problem.hessian(x, batch)))
+        _, values, vectors = diagonalize(problem, x, batch)
         first, bound = trust_region(rho * gradient, rho**2 * values, vectors), _bound(rho, gradient, values[:, 0])
         if isinstance(problem, Quadratic):
             curvature = (first * problem.hvp(x, batch)(first[:, None])[:, 0]).sum(1)
