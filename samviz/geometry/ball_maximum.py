@@ -95,17 +95,17 @@ def trust_region(slope: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
     size = torch.maximum(part.abs().amax(1, keepdim=True), values.abs().amax(1, keepdim=True))
     size = size.clamp_min(torch.finfo(values.dtype).tiny)
     part, values = part / size, values / size  # v stays the same, and nothing underflows
+    eps = torch.finfo(values.dtype).eps
+    # In the hard case b has no component along v₁: with one of the size of a rounding error it is like all others.
+    nudged = part[:, :1].abs().clamp_min(eps).copysign(part[:, :1])
+    part = torch.cat((torch.where(values[:, :1] > 0, nudged, part[:, :1]), part[:, 1:]), 1)
     gap = values[:, :1].clamp_min(0) - values  # max(λ₁, 0) − λᵢ ≥ 0
-    least = torch.finfo(values.dtype).eps  # of μ − max(λ₁, 0), up to rounding
-    low = torch.full_like(size, least).log()
-    high = (2 * part.norm(dim=1, keepdim=True)).clamp_min(least).log()
+    low = torch.full_like(size, eps**2).log()  # of μ − max(λ₁, 0)
+    interior = part / (low.exp() + gap)
+    high = torch.maximum(low, (2 * part.norm(dim=1, keepdim=True)).log())
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         outside = (part / (middle.exp() + gap)).norm(dim=1, keepdim=True) > 1
         low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-    boundary = part / (high.exp() + gap)
-    limit = part / (least + gap)  # μ = max(λ₁, 0): if it lies in the ball, this is the hard case or the interior one
-    missing = (1 - limit[:, 1:].square().sum(1, keepdim=True)).clamp_min(0).sqrt()
-    hard = torch.cat((missing.copysign(limit[:, :1]), limit[:, 1:]), 1)  # up to the sphere along v₁
-    inside = torch.where(values[:, :1] > 0, hard, limit)
-    return (torch.where(limit.norm(dim=1, keepdim=True) > 1, boundary, inside)[:, None] @ vectors)[:, 0]
+    v = torch.where(interior.norm(dim=1, keepdim=True) > 1, part / (high.exp() + gap), interior)
+    return (v[:, None] @ vectors)[:, 0]
