@@ -63,6 +63,10 @@ def moved(model, plane, coordinates):
     return twin.state_dict()
 
 
+def vector_of(model, state):
+    return np.concatenate([state[name].numpy().ravel() for name, _ in model.named_parameters()])
+
+
 def tensors_of(model):
     everything = [*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()]
     return [tensor.detach().clone() for tensor in everything], [m.training for m in model.modules()]
@@ -98,6 +102,10 @@ def test_every_value_on_a_plane_is_the_loss_at_its_point(run, directions, recomp
             assert result.loss[row, column] == pytest.approx(wanted, rel=1e-9)
     for state, loss in zip(states[::4], result.trajectory.loss):
         assert loss == pytest.approx(evaluated(model, state, recompute), rel=1e-9)
+    if directions == "two":  # the first is at (1, 0), and angles are true
+        first, second = result.plane.directions.numpy()
+        np.testing.assert_allclose(first, vector_of(model, states[0]) - vector_of(model, model.state_dict()))
+        np.testing.assert_allclose([first @ second, second @ second], [0, first @ first], atol=1e-9)
     if directions == "hessian":  # is always taken without recomputing
         other = landscape_of(model, LOSS, DATA, **options).plane
         assert torch.equal(result.plane.directions, other.directions)
@@ -118,24 +126,6 @@ def test_the_hessian_directions_come_with_their_eigenpairs(run):
     linear, data = nn.Linear(1, 2, bias=False).double(), (torch.ones(2, 1), torch.ones(2, 2))
     saddle = landscape_of(linear, lambda out, y: -(out**2).mean(), data, directions="hessian", resolution=3)
     assert saddle.axis1[-1] == 1
-
-
-def test_the_plane_through_three_points_preserves_angles(run):
-    model, states = run
-    result = landscape_of(
-        model, LOSS, DATA, directions=[states[0], states[6]], checkpoints=[states[0], states[6]], resolution=3
-    )
-    places = np.stack([vector_of(model, state) for state in (states[0], states[6], model.state_dict())])
-    scale = np.linalg.norm(places[0] - places[2])
-    np.testing.assert_allclose(result.trajectory.coordinates[[0, 2]], [[1, 0], [0, 0]], atol=1e-9)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        on_plane = np.linalg.norm(result.trajectory.coordinates[i] - result.trajectory.coordinates[j])
-        assert on_plane * scale == pytest.approx(np.linalg.norm(places[i] - places[j]), rel=1e-9)
-    np.testing.assert_allclose(result.trajectory.lost, 0, atol=1e-7)
-
-
-def vector_of(model, state):
-    return np.concatenate([state[name].numpy().ravel() for name, _ in model.named_parameters()])
 
 
 # the trajectory
