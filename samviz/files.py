@@ -12,15 +12,7 @@ ABANDONED_S = 3600.0  # a write takes seconds: a temporary file of this age belo
 
 
 def write(file: Path, content: bytes) -> Path:
-    """Create or replace a file in an existing folder; after an OSError nothing has changed.
-
-    Several processes may write the same file at the same time; the last one to finish determines its content.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write(Path(folder) / "note.txt", b"complete").read_bytes()
-    b'complete'
-    """
+    """Create or replace a file in an existing folder, also while other processes do; an OSError changes nothing."""
     part = file.with_name(f"{file.name}.{uuid4().hex}.part")  # a different name for every writer
     try:
         with part.open("xb") as stream:

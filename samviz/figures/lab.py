@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from samviz.dynamics import History, Settings
     from samviz.geometry import Landscape
-    from samviz.problems.picture import Picture
+    from samviz.problems.problem import Picture
 
 Array = NDArray[np.float64]
 Drawn = tuple[list[Trace], tuple[str, str], Layout, Layout]  # traces, heading, and properties of both axes

@@ -19,22 +19,14 @@ class Work(NamedTuple):
 
 
 class Account:
-    """Credit in seconds, which training earns and measuring spends, and the order in which measurements take turns.
-
-    One clock counts every second once, as training or as measuring. The predicted time of a unit of work rises at once
-    and falls by halves, so that a single cheap measurement is not followed by one that is too expensive.
-
-    >>> account = Account(0.05, {})
-    >>> account.trained, account.spent = 100.0, 3.0
-    >>> account.credit
-    2.0
-    """
+    """Credit in seconds, which training earns and measuring spends, and the order in which measurements take turns."""
 
     def __init__(self, budget: float | None, work: Mapping[str, Work]) -> None:
         """Start at zero; `budget` is a share of the training time, or None; "gradient" is a part of every row."""
         self.budget, self.work = budget, dict(work)
         self.trained = self.spent = 0.0
         self._time_of = {name: 0.0 for name in work if name != "gradient"}
+        # They rise at once and fall by halves: a single cheap measurement is not followed by one too expensive.
         self._unit_times = {name: each.seconds for name, each in work.items()}
         self._trained_before = 0.0  # `trained` when `affordable` was last called
         self._last: float | None = None  # time of the last lap
@@ -51,10 +43,7 @@ class Account:
         self.trained += self.lap()
 
     def spend(self, name: str | None = None, units: float = 0, payers: Sequence[str] = (), least: float = 0) -> None:
-        """Count the time since the last lap as measuring, divided among the measurements `payers`.
-
-        If the measurement `name` did some units of work, predict its next time; a positive `least` replaces its least.
-        """
+        """Count the time since the last lap for `payers`, and predict the next time and least work of a measurement."""
         seconds = self.lap()
         self.spent += seconds
         for each in payers:
@@ -76,18 +65,15 @@ class Account:
         return self.spent / self.trained if self.trained > 0 else 0.0
 
     def affordable(self) -> list[str]:
-        """Return the measurements that the credit pays for now, those that had the least time first.
-
-        The list ends before the first one that must wait, which would otherwise never be measured. Only a gradient is
-        measured before it, if it costs at most its part of the credit earned since the last call.
-        """
+        """Return the measurements that the credit pays for now, those that had the least time first."""
         gradient = self._price("gradient")
         left, names = SAFETY * self.credit - gradient, []
         for name in sorted(self._time_of, key=self._time_of.__getitem__):
             if left <= self._price(name):
-                break
+                break  # a cheaper one must not pass the first one that has to wait, which would never be measured
             left -= self._price(name)
             names.append(name)
+        # A gradient alone is measured if it costs at most its part of the credit earned since the last call.
         new, self._trained_before = self.trained - self._trained_before, self.trained
         alone = self.budget is None or gradient <= self.budget * new / len(self.work)
         return ["gradient", *names] if names or (alone and left > 0) else []

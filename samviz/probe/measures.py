@@ -18,6 +18,7 @@ from samviz.geometry.hessian import DENSE
 from samviz.probe.budget import Work, timed
 from samviz.problems import Problem
 
+# A unit of work is a Hessian-vector product; for gradient and sharpness a gradient, which costs three losses.
 # Least and most work: antithetic pairs of random directions of the average, and gradients of the maximization;
 # random vectors and Lanczos steps of the spectral density.
 PAIRS, MAXIMIZATION = (4, 16), (2, 40)
@@ -41,12 +42,7 @@ class Found(NamedTuple):
 
 
 class Gauge:
-    """Measure a problem at one iterate after another, each time starting from the last results.
-
-    A unit of work is a Hessian-vector product; for gradient and sharpness a gradient, which costs as much as three
-    losses. Between two iterates it keeps about 2k + 2 parameter vectors. The random vectors of a seed are the same
-    each time, so that their errors vary smoothly.
-    """
+    """Measure a problem at one iterate after another, each time starting from the last results."""
 
     def __init__(self, problem: Problem, k: int, rho: float, seed: int) -> None:
         """Prepare to measure k eigenvalues, at most dim, and the sharpness at radius ρ."""

@@ -214,12 +214,16 @@ class Probe:
         self.to_pandas().to_csv(path, index=False)
 
     def lab(self, train: Callable[[], Any] | None = None, optimizer: Any = None) -> Any:
-        """Return a live panel of the record for a notebook.
+        """Return a live panel of the record for a notebook, to be left as the last line of a cell.
 
         Args:
-            train: the training, a function without arguments that calls `step`; it runs in the background. None if
-                it runs elsewhere.
-            optimizer: the panel offers its settings; None for none.
+            train: the training, a function without arguments that calls `step`. Start and Stop run it in the
+                background, and without a front end it runs when the panel is shown. None if it runs elsewhere.
+            optimizer: has `param_groups`, whose learning rate and, if it is SAM, ρ get a slider each; groups keep
+                their ratios. A scheduler that sets them later overrides the sliders. None for no sliders.
+
+        Raises:
+            TypeError: when train cannot be called, or optimizer has no groups of parameters.
         """
         from samviz.probe.training_panel import watch_panel
 

@@ -21,9 +21,7 @@ SETTINGS = {"lr": ("η learning rate", decades(-6, 1)), "rho": ("ρ radius", [0.
 
 
 class Watch(Panel):
-    """The panel that `Probe.lab` returns; leave it as the last line of a cell.
-
-    The training runs in its own thread, so that other cells can be run; while one of them computes, the panel waits.
+    """The panel of `Probe.lab`; its training runs in a thread, so that other cells can run.
 
     Attributes:
         training: whether it is running.
@@ -181,21 +179,7 @@ class Watch(Panel):
 
 
 def watch_panel(probe: Any, train: Callable[[], object] | None = None, optimizer: Any = None) -> Watch:
-    """Return a live panel of what a probe records.
-
-    Args:
-        probe: a `samviz.Probe`.
-        train: runs the training and calls `probe.step()`; Start and Stop run it in the background, and without a
-            front end it runs when the panel is shown. None if it runs elsewhere: then the panel only shows.
-        optimizer: has `param_groups`, whose learning rate and, if it is SAM, ρ get a slider each; groups keep their
-            ratios. A scheduler that sets them later overrides the sliders. None for no sliders.
-
-    Returns:
-        The panel; while its training runs, the existing one.
-
-    Raises:
-        TypeError: when train cannot be called, or optimizer has no groups of parameters.
-    """
+    """Return the panel of `Probe.lab`; while its training runs, the existing one."""
     existing = getattr(probe.on_step, "__self__", None)
     if isinstance(existing, Watch):
         if existing.training:

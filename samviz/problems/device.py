@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from samviz.kernels import available
-
 if TYPE_CHECKING:
     from samviz.problems.problem import Problem
 
@@ -19,11 +17,6 @@ SMALL_WORK = 50_000_000  # samples × parameters up to which one thread is used:
 def is_small(problem: Problem) -> bool:
     """Return whether a problem is on the CPU and so small that one thread is fastest."""
     return problem.device.type == "cpu" and problem.work <= SMALL_WORK
-
-
-def can_compile(problem: Problem) -> bool:
-    """Return whether the compiled engine can run a problem that has kernels: a small one in float64, with numba."""
-    return is_small(problem) and problem.dtype == torch.float64 and available()
 
 
 @contextmanager

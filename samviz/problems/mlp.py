@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from samviz.checks import seeded_generator
 from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
-from samviz.problems.device import can_compile, is_small
+from samviz.problems.device import is_small
 from samviz.problems.network import LOSSES, Data, Network, SampleLoss
 from samviz.problems.problem import Operator, filters_of
 
@@ -106,7 +106,7 @@ class MLP(Network):
     def _slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the loss on a plane, compiled if possible."""
         # The kernels compute in the origin's precision from data in float64, which not every device has.
-        arrays = self.to(self.device, torch.float64).compiled() if is_small(self) else None
+        arrays = self.to("cpu", torch.float64).compiled() if is_small(self) else None
         if arrays is None:
             return super()._slice(origin, directions)
         from samviz.kernels.mlp import plane_losses, plane_preactivations
@@ -122,11 +122,8 @@ class MLP(Network):
 
         return losses
 
-    def compiled(self) -> Kernels | None:
-        """Return data, widths and labels for the compiled engine."""
-        if not self.closed or not can_compile(self):
-            return None
-        if self not in _kernels:
+    def _kernels(self) -> Kernels | None:
+        if self.closed and self not in _arrays:
             from samviz.kernels.mlp import mlp_gradient, mlp_product, workspace_length
 
             square = self.loss_name == "mse"
@@ -135,8 +132,8 @@ class MLP(Network):
             ints = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
             floats = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
             length = workspace_length(ints, self.samples)
-            _kernels[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
-        return _kernels[self]
+            _arrays[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
+        return _arrays.get(self)
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute the gradient by backpropagation in closed form, compiled if possible, else by autograd."""
@@ -177,7 +174,7 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
-_kernels: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
+_arrays: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from samviz.checks import check_array, check_shape
 from samviz.problems.data import load
-from samviz.problems.picture import Classes, Curve, Picture, Regions, Residuals
-from samviz.problems.problem import Problem
+from samviz.problems.problem import Classes, Curve, Picture, Problem, Regions, Residuals
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)

@@ -6,19 +6,70 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_array, check_shape
-from samviz.kernels import Kernels
-from samviz.problems.device import placed
+from samviz.kernels import Kernels, available
+from samviz.problems.device import is_small, placed
 
 Operator = Callable[[Tensor], Tensor]  # (runs, k, dim) -> (runs, k, dim)
+Array = NDArray[np.float64]
 
 CHUNK = 2**22  # numbers that a batched evaluation may keep per layer: limits memory to about 100 MB
+
+
+class Curve(NamedTuple):
+    """A function of one input, with its data."""
+
+    inputs: Array  # (grid,)
+    outputs: Array  # (grid,)
+    data_inputs: Array  # (n,)
+    data_targets: Array  # (n,)
+
+
+class Regions(NamedTuple):
+    """A classifier of the plane, with its data."""
+
+    axis1: Array  # (grid1,)
+    axis2: Array  # (grid2,)
+    score: Array  # (grid2, grid1), above 0 for the second class
+    points: Array  # (n, 2)
+    labels: NDArray[np.int64]  # (n,)
+
+
+class Classes(NamedTuple):
+    """The accuracy of a classifier on each class."""
+
+    accuracy: Array  # (classes,), in [0, 1]
+
+
+class Residuals(NamedTuple):
+    """Predictions next to their targets."""
+
+    predictions: Array  # (n,)
+    targets: Array  # (n,)
+
+
+class Coordinates(NamedTuple):
+    """The distance from the minimum along each Hessian eigenvector, the top one first."""
+
+    distance: Array  # (dim,)
+
+
+class Floor(NamedTuple):
+    """A point of the valley projected to Γ, with λ₁ on Γ."""
+
+    axis: Array  # (grid,), of x₁ and of x₂
+    level: Array  # (grid, grid), λ₁; rows are x₂
+    point: Array  # (2,)
+
+
+Picture = Curve | Regions | Classes | Residuals | Coordinates | Floor
 
 
 class Problem(ABC):
@@ -148,7 +199,10 @@ class Problem(ABC):
         return (hessian + hessian.mT) / 2
 
     def compiled(self) -> Kernels | None:
-        """Return the problem for the compiled engine; None if it has no such form, or numba is missing."""
+        """Return the problem for the compiled engine; None if it has no such form or is large, or numba is missing."""
+        return self._kernels() if is_small(self) and self.dtype == torch.float64 and available() else None
+
+    def _kernels(self) -> Kernels | None:
         return None
 
     def slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
@@ -178,8 +232,8 @@ class Problem(ABC):
     def initial(self, seed: int = 0) -> Tensor:
         """Return a starting point (dim,) on the problem's device; the seed chooses it if it is random."""
 
-    def picture(self, x: Tensor) -> Any:
-        """Return what the parameters mean, as data that a figure can draw; None if there is nothing to draw."""
+    def picture(self, x: Tensor) -> Picture | None:
+        """Return what the parameters mean, as arrays that a figure can draw; None if there is nothing to draw."""
         return None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:

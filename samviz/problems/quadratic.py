@@ -9,9 +9,7 @@ from torch import Tensor
 
 from samviz.checks import check_array, seeded_generator
 from samviz.kernels import Kernels
-from samviz.problems.device import can_compile
-from samviz.problems.picture import Coordinates
-from samviz.problems.problem import Operator, Problem
+from samviz.problems.problem import Coordinates, Operator, Problem
 
 
 class Quadratic(Problem):
@@ -46,10 +44,7 @@ class Quadratic(Problem):
         self._check(x, batch)
         return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
 
-    def compiled(self) -> Kernels | None:
-        """The matrices, for the compiled engine."""
-        if not can_compile(self):
-            return None
+    def _kernels(self) -> Kernels:
         from samviz.kernels.closed_forms import quadratic_gradient, quadratic_product
 
         floats = torch.cat((self.matrix[None], self.matrices)).flatten().numpy()

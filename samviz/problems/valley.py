@@ -10,9 +10,7 @@ from torch import Tensor
 
 from samviz.checks import check_bool, check_tensor
 from samviz.kernels import Kernels
-from samviz.problems.device import can_compile
-from samviz.problems.picture import Floor
-from samviz.problems.problem import Operator, Problem
+from samviz.problems.problem import Floor, Operator, Problem
 
 
 class Valley(Problem):
@@ -101,10 +99,7 @@ class Valley(Problem):
         hessian = self.hessian(x, batch)
         return lambda v: v @ hessian
 
-    def compiled(self) -> Kernels | None:
-        """The scale, for the compiled engine."""
-        if not can_compile(self):
-            return None
+    def _kernels(self) -> Kernels:
         from samviz.kernels.closed_forms import valley_gradient, valley_product
 
         return Kernels(valley_gradient(), valley_product, np.array([self.scale]), np.zeros(0, dtype=np.int64), 0)
