@@ -12,15 +12,22 @@
 # ---
 
 # %% [markdown]
-# # Start here: SAM, live
+# # Start here: which minimum?
 #
-# **5 minutes.** Goals: steer a running SAM with sliders, see where the iterate goes and what the Hessian does, and check one theorem to eight digits.
+# **10 minutes.** The goal: see that SAM changes *which* minimum is reached, and ask which notion of flatness it minimizes.
 #
-# Sharpness-aware minimization (SAM) takes its gradient a little uphill, at distance ρ:
+# ![Gradient descent and SAM in the same valley. Gradient descent stops in its sharp part, at λ₁ = 59. SAM jumps from wall to wall along v₁ and drifts along the floor to the flat part, where λ₁ = 16.](secret.webp)
 #
-# $$x \leftarrow x - \eta\,\nabla L\!\left(x + \rho\,\frac{\nabla L(x)}{\lVert\nabla L(x)\rVert}\right)\qquad\text{(Eq. 3)}$$
+# Gradient descent (grey) stops at the first minimum that it reaches. SAM (orange) jumps across the valley and moves along its floor to a flatter minimum. The height is the loss, and six symbols describe the rest:
 #
-# Wen, Ma and Li (ICLR 2023) ask what this does after the loss is already small. Their answer: the gradient turns until it points along $v_1$, the top eigenvector of the Hessian, and from then on every step lowers $\lambda_1$, the sharpness. You can watch it happen.
+# | symbol | meaning |
+# |---|---|
+# | $L$ | the training loss, a function of the parameters $x$; $\nabla L$ is its gradient, and $\nabla^2L$ its Hessian, the matrix of second derivatives |
+# | $\eta$ | the learning rate |
+# | $\rho$ | the radius of SAM: the distance between $x$ and the point where SAM computes its gradient |
+# | $\lambda_1$ | the sharpness: the largest eigenvalue of $\nabla^2L$, which is the largest curvature of the loss |
+# | $v_1$ | its unit eigenvector: the direction of the largest curvature |
+# | $\Gamma$ | the set of all minimizers of $L$, such as the floor of the valley |
 
 # %%
 import sys
@@ -29,15 +36,50 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     # %pip install --quiet git+https://github.com/samviz/samviz
     print("samviz is installed; go on with the next cell.")
 
+# %% [markdown]
+# ## 1. Many minima, one prediction
+#
+# A network with more parameters than data fits the data in infinitely many ways: its loss is zero on a whole manifold Γ. Some points of Γ generalize better than others, and a common guess is that the flat ones do. *Sharpness-aware minimization* (SAM, Foret et al. 2021) was designed to find a flat point. Its gradient comes from a point at the distance ρ uphill:
+#
+# $$x \leftarrow x - \eta\,\nabla L\!\left(x + \rho\,\frac{\nabla L(x)}{\lVert\nabla L(x)\rVert}\right)\qquad\text{(Eq. 3)}$$
+#
+# **Predict**: gradient descent has reached a point of Γ of a small network, and it no longer moves. At step 200, ρ is switched on. Draw how λ₁ continues, or skip the question.
+
+# %%
+from samviz.panels import first_change_panel
+
+panel = first_change_panel()
+panel
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# λ₁ falls from 15.4 to 7.0 within 1,000 steps. The training loss cannot show this: it stays below 0.01, and the network fits its data at every step. With ρ = 0 in place of 0.05, λ₁ stays where it is.
+#
+# </details>
+#
+# ## 2. Three notions of flatness
+#
+# So SAM moves to a flatter point of Γ. But which flatness does it minimize? Foret et al. (2021) use three different notions, each of them the increase of the loss at the distance ρ from $x$:
+#
+# | where it is used | in which direction the loss increases | name |
+# |---|---|---|
+# | SAM's *objective*, $\min_x\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)$ | the worst one | worst-direction sharpness |
+# | SAM's *algorithm* (Eq. 3) | that of the gradient, and the algorithm treats this direction as a constant | ascent-direction sharpness |
+# | the *proof* that flatness helps (section 4) | a random one, on average | average-direction sharpness |
+#
+# They can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper and of this tutorial.
+#
+# ## 3. The live lab
+#
+# Here is the same network, with everything that we measure. **Run the next two cells, press Play, and then set ρ to 0.005.** A slider changes the running optimizer; it does not restart it.
+
 # %%
 from samviz.lab import Lab
 from samviz.problems import mlp
 
 problem = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
 problem
-
-# %% [markdown]
-# A small network that has learned a sine. The lab starts where gradient descent ends, with ρ = 0. **Run the next cell, press Play, then move ρ.** Moving a slider changes the running run; it does not restart it.
 
 # %%
 lab = Lab(problem)
@@ -46,42 +88,135 @@ lab
 # %% [markdown]
 # | control | what it does |
 # |---|---|
-# | Play, Pause, Step, Reset | Reset goes back to the start with the settings you see |
-# | ρ radius | how far uphill SAM looks; 0 is gradient descent to the bit |
-# | η learning rate | the slider moves by ratio; type any number beside it |
-# | batch size | from one sample (1-SAM) to all of them |
-# | preset | four settings worth knowing |
-# | plane, Re-centre | the slice of the loss that the landscape shows; Re-centre puts the iterate in its middle |
-# | ghost of the last run | keeps the run before the last Reset in grey |
-# | Share | this run as one line of text; paste another's there and press Enter to get the same run |
+# | Play, Pause, Step, Reset | Reset returns to the start and keeps the settings |
+# | ρ radius, η learning rate | ρ = 0 is gradient descent; you can type any number next to a slider |
+# | batch size | how many samples a step uses: all of them, or as few as one |
+# | preset | four settings that the notebooks use |
 #
-# Left, on one step axis: the loss, the Hessian's eigenvalues and trace, and how well the gradient points along the top of the spectrum. A dashed mark is a change that you made. Right: the loss in the plane of $v_1$ and $v_2$ with the last 40 steps, and what the network computes.
+# The curves on the left are the loss, the eigenvalues of the Hessian, and the cosine of the angle between $\nabla L$ and $v_1$. On the right you see the loss around the iterate, with its last 40 steps.
+#
+# **Try to break it**: which of the curves change within 100 steps after ρ = 0.005? Then set ρ back to 0. Does λ₁ return to its old value?
+#
+# <details><summary>What you see</summary>
+#
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, slowly, because one step changes it only by about $\eta\rho^2$.
+#
+# With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
+#
+# </details>
+#
+# ## 4. Why it matters which notion it is
+#
+# The theorem that motivates SAM is about the *average* direction:
+#
+# > **Generalization bound** (Foret et al. 2021, Theorem 2, in our words). Let $L$ be the mean loss of $n$ training samples, which are drawn at random, and let $L_{\mathcal D}$ be the expected loss of a new sample; both have values in [0, 1]. Let $\varepsilon$ be Gaussian noise that is shorter than ρ with high probability. *Assume that noise does not decrease the expected loss:* $L_{\mathcal D}(x)\le\mathbb E_\varepsilon L_{\mathcal D}(x+\varepsilon)$. Then, with probability $1-\delta$ over the training samples,
+# >
+# > $$L_{\mathcal D}(x)\;\le\;\mathbb E_\varepsilon L(x+\varepsilon)+C\;\le\;\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)+C',$$
+# >
+# > where $C$ and $C'$ depend on $\lVert x\rVert/\rho$, $n$, δ and the number of parameters, and not on the flatness.
+#
+# The first inequality is the PAC-Bayes theorem; it contains the average direction. The second one only says that a mean is at most a maximum. So the worst direction in the statement is not what the proof needs.
+#
+# **What the bound does not say.** An upper bound does not say that a flatter network has a smaller test loss, and for large networks this bound is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing any prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023). And it does not say which of the points of Γ the algorithm reaches.
+#
+# ## 5. The argument in seven notebooks
+#
+# The abstract of *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023) has eight sentences. Each is treated here:
+#
+# | sentence of the abstract | notebook |
+# |---|---|
+# | 1. SAM is a highly effective regularization technique | here; [08](08_your_own_model.ipynb) measures it on a model of your own |
+# | 2. How it works remains elusive, because its theory uses intriguing approximations | here and [04](04_two_wrongs_make_a_right.ipynb), which takes the two approximations apart |
+# | 3. It intends to penalize one notion of sharpness, implements a variant, and a third notion is used for the guarantees | sections 2 and 4 above |
+# | 4. The differences between the notions lead to significantly different results | [03](03_three_sharpnesses.ipynb): three notions, three different minimizers |
+# | 5. The exact notion that SAM regularizes, and the mechanism | [02](02_why_sharpness_decreases.ipynb): alignment lowers λ₁ |
+# | 6. The two approximations are individually inaccurate, and together correct for full batches | [04](04_two_wrongs_make_a_right.ipynb) |
+# | 7. Stochastic SAM regularizes the third notion, most likely the preferred one in practice | [05](05_one_sample_at_a_time.ipynb) |
+# | 8. The key mechanism is the alignment of the gradient with the top eigenvector | [01](01_alignment.ipynb) |
+#
+# [06](06_where_the_theory_ends.ipynb) shows where each assumption ends, and [07](07_loss_landscapes.ipynb) how pictures of a loss mislead.
+#
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although one step of it only sees a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+#
+# ## Exercises
+#
+# **1.** Write one step of SAM (Eq. 3). `gradient` is a function of the parameters.
+
+# %%
+from samviz.course import check
+
+
+def sam_step(gradient, x, lr, rho):
+    return ...  # your formula
+
+
+check("sam_step", sam_step)
 
 # %% [markdown]
-# ## Three things to try, each with a prediction first
+# <details><summary>Solution</summary>
 #
-# **1. The first touch of ρ.** At ρ = 0 the cosine between ∇L and $v_1$ is about $10^{-7}$. What will it be, 100 steps after you set ρ = 0.005? Choose the preset *SAM, small ρ (the theorem)*.
+# ```python
+# import numpy as np
 #
-# <details><summary>What you see</summary>
-# It jumps to 1 (Theorem 4.5: the angle is O(ρ)). In the landscape the iterate bounces across the valley along v₁, and λ₁ begins to fall.
+#
+# def sam_step(gradient, x, lr, rho):
+#     g = gradient(x)
+#     return x - lr * gradient(x + rho * g / np.linalg.norm(g))
+# ```
+#
 # </details>
 #
-# **2. Too much of a good thing.** λ₁ = 15.4 falls, λ₂ = 9.5 hardly moves. What happens to cos(∇L, v₁) when they meet? Choose *SAM, large ρ (its edge)* and let 3,000 steps pass.
-#
-# <details><summary>What you see</summary>
-# Both fall together from then on. v₁ is no longer one direction, so its cosine jumps about, and the bounce in the landscape turns. The alignment with the top <i>eigenspace</i> stays at 1: the mechanism is intact, only the assumption λ₁ > λ₂ is gone.
-# </details>
-#
-# **3. One sample at a time.** Full-batch SAM lowers λ₁. Which number falls fastest with batch size 1? Choose *1-SAM*, and look at the trace.
-#
-# <details><summary>What you see</summary>
-# The trace. Each sample's Hessian has rank one, so each ∇L_k is aligned with its own top eigenvector (Lemma 5.5), and the mean of the samples' λ₁ is the trace (Theorem 5.4).
-# </details>
+# **2.** In one dimension let $L=\tfrac12\lambda_1x^2$, so that $\nabla L=\lambda_1x$. SAM does not converge to 0 there: it ends by jumping between $a$ and $-a$. Which $a>0$ is it?
+
+
+# %%
+def amplitude(lr, rho, top):
+    return ...  # your formula
+
+
+check("amplitude", amplitude)
 
 # %% [markdown]
-# ## One theorem, predicted and measured
+# <details><summary>Solution</summary>
 #
-# On a quadratic, SAM never arrives: it ends in a 2-cycle across the minimum, along $v_1$, of size $\eta\rho\lambda_1/(2-\eta\lambda_1)$ (Theorem 4.8). The same code runs the lab above.
+# At $x=a$ the gradient is computed at $a+\rho$, so the step leads to $a-\eta\lambda_1(a+\rho)$. Set this equal to $-a$: then $(2-\eta\lambda_1)\,a=\eta\rho\lambda_1$.
+#
+# ```python
+# def amplitude(lr, rho, top):
+#     return lr * rho * top / (2 - lr * top)
+# ```
+#
+# </details>
+#
+# **3.** All points of Γ have the same training loss. Why can it still matter which of them an optimizer reaches, and why does this not yet say which sharpness it should minimize?
+
+# %%
+check("start_sentence", "...")
+
+# %% [markdown]
+# ## Quiz
+#
+# Four questions. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("start")
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### The bound in full
+#
+# With $k$ parameters, the statement of Foret et al. (2021, Theorem 2 in appendix A.1) has
+#
+# $$C'=\sqrt{\frac{k\ln\!\Big(1+\frac{\lVert x\rVert^2}{\rho^2}\big(1+\sqrt{\ln(n)/k}\big)^2\Big)+4\ln\frac n\delta+\tilde O(1)}{n-1}},$$
+#
+# where $\tilde O(1)$ hides logarithms of $n$ and $k$. The proof compares two Gaussian distributions of parameters: one around 0, which does not depend on the data, and one around $x$ with standard deviation σ. The PAC-Bayes theorem bounds the expected loss under the second one by the training loss under it, plus a term with their Kullback–Leibler divergence, which contains $k\ln(1+\lVert x\rVert^2/(k\sigma^2))$. Then σ is chosen so small that the noise is shorter than ρ with probability $1-1/\sqrt n$, and the mean is replaced by the maximum. The authors expect the assumption to hold for the result of training, and say that it need not hold for every $x$. The bound exceeds 1, and says nothing, when $k\ln(1+\lVert x\rVert^2/\rho^2)$ is larger than $4n$; this is typical when there are more parameters than samples.
+#
+# ### One theorem, predicted and measured
+#
+# Exercise 2 in more dimensions is Theorem 4.8, the subject of the next notebook. The library predicts and measures the same number:
 
 # %%
 from samviz.dynamics import Run
@@ -97,14 +232,30 @@ print(f"predicted {predicted:.8f}, measured {run.x.norm():.8f}")
 print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
 
 # %% [markdown]
-# ## Quiz
+# ### Two more experiments in the lab
 #
-# Three questions, each with a verdict as soon as you choose. Nothing leaves your machine.
-
-# %%
-from samviz.lab import quiz
-
-quiz("start")
-
-# %% [markdown]
-# Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) asks what sharpness is: there are three answers. To see a static picture instead of the lab, run `lab.run(500).static()`.
+# **When λ₁ meets λ₂.** λ₁ = 15.4 falls, and the second eigenvalue, λ₂ = 9.5, falls more slowly. What happens to the cosine with $v_1$ when they meet? Choose the preset *SAM, large ρ (its edge)* and let it take 3,000 steps.
+#
+# <details><summary>What you see</summary>
+#
+# From then on both fall together. $v_1$ is no longer a single direction, so its cosine jumps, and the oscillation in the picture turns. The gradient still lies in the plane of the two top eigenvectors: the mechanism works, but the assumption λ₁ > λ₂ no longer holds. [06](06_where_the_theory_ends.ipynb) continues here.
+#
+# </details>
+#
+# **One sample at a time.** Full-batch SAM lowers λ₁. Which number falls fastest with batch size 1? Choose the preset *1-SAM*, and look at the trace, which is the sum of all eigenvalues of the Hessian.
+#
+# <details><summary>What you see</summary>
+#
+# The trace. [05](05_one_sample_at_a_time.ipynb) explains why, with Lemma 5.5 and Theorem 5.4.
+#
+# </details>
+#
+# ### The other controls of the lab
+#
+# | control | what it does |
+# |---|---|
+# | plane, Re-centre | the two directions of the picture of the loss; Re-centre puts the iterate in its middle |
+# | ghost of the last run | keeps the run before the last Reset in grey |
+# | Share | this run as one line of text; paste another line there and press Enter to get the same run |
+#
+# A dashed line in the curves marks a change that you made. `lab.run(500).static()` shows a static picture in place of the lab.

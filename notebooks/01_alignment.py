@@ -11,15 +11,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # Alignment: why SAM's gradient finds $v_1$
+# # Alignment: SAM's gradient turns to $v_1$
 #
-# **25 minutes.** Goals:
-#
-# - see SAM end in a 2-cycle across the minimum, along $v_1$, and predict its size (Theorem 4.8);
-# - derive why $v_1$ wins, how fast, and what happens at the theorem's edges;
-# - carry it over from $x$ on a quadratic to $\nabla L$ on a network (Theorem 4.5).
-#
-# Before each experiment there is a question. Write your answer down first.
+# **16 minutes.** In notebook [00](00_start_here.ipynb), SAM began to jump across the valley as soon as ρ was switched on, and λ₁ fell. The goal of this notebook is the first half of the reason: the jumps always end up along $v_1$, the direction of the largest curvature.
 
 # %%
 import sys
@@ -29,40 +23,11 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     print("samviz is installed; go on with the next cell.")
 
 # %% [markdown]
-# ## 1. SAM never arrives
+# ## 1. Where does SAM end?
 #
-# On $L=\tfrac12x^\top Ax$ the gradient is $Ax$, and a step of SAM (Eq. 3) is
+# We start with the simplest minimum, a bowl $L=\tfrac12x^\top Ax$ in two dimensions. Its Hessian is the matrix $A$, with eigenvalues $\lambda_1>\lambda_2>0$ and unit eigenvectors $v_1$ and $v_2$, which are the two axes of the picture. The bowl is nearly round: $\lambda_2=0.95\,\lambda_1$.
 #
-# $$x \leftarrow x-\eta A\left(x+\rho\,\frac{Ax}{\lVert Ax\rVert}\right)=(I-\eta A)\,x-\eta\rho\,\frac{A^2x}{\lVert Ax\rVert}.$$
-#
-# The first term shrinks with $x$, the second does not: its length is about $\eta\rho\lambda$ however close the minimum is. Write the step down first.
-
-# %%
-from samviz.course import check
-
-
-def sam_step(gradient, x, lr, rho):
-    return ...  # your formula
-
-
-check("sam_step", sam_step)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# import numpy as np
-#
-#
-# def sam_step(gradient, x, lr, rho):
-#     g = gradient(x)
-#     return x - lr * gradient(x + rho * g / np.linalg.norm(g))
-# ```
-#
-# </details>
-
-# %% [markdown]
-# **Question: the bowl below is nearly round, $\lambda_2=0.95\,\lambda_1$. Gradient descent comes to rest in the middle. Where does SAM end, and does it matter where it started?** Drag the start.
+# **Predict**: gradient descent converges to the minimum in the middle. SAM does not converge to a point. Turn the needle to the line on which SAM lies after 100 steps.
 
 # %%
 from samviz.panels import cycle_panel
@@ -73,101 +38,93 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# It jumps from one side of the minimum to the other, and each pair of jumps turns a little, until it lies along $v_1$. From there it jumps between two points for ever, at the predicted distance. The start decides only which end is first. Switch to gradient descent: its $\lvert\cos(x,v_1)\rvert$ goes to 0 instead.
+# SAM jumps from one side of the minimum to the other. Each pair of jumps turns a little, until the jumps lie along $v_1$. From then on SAM alternates between two points, a *2-cycle*, at the distance that Theorem 4.8 predicts.
+#
+# The direction of the start has no influence: drag the start, or move it with the arrow keys. Gradient descent (dotted) ends in the other direction: its |cos(x, v₁)| goes to 0.
 #
 # </details>
-
-# %% [markdown]
-# **Three more, with a prediction first:**
 #
-# - $\lambda_2/\lambda_1$ from 0.95 to 0.99, and to 1: what becomes of the alignment?
-# - η from 0.4 to 0.5, where $\eta\lambda_1=1$: how wide is the cycle, compared with ρ?
-# - η above 0.5, and above 1: does the cycle survive the end of the theorem?
+# ## 2. Why $v_1$
 #
-# <details><summary>What you see</summary>
+# The gradient is $\nabla L=Ax$, so a step of SAM (Eq. 3) is
 #
-# - It takes longer and longer: the smaller the eigengap, the slower. At 1 there is no top direction, and $x$ keeps the one it has.
-# - As wide as ρ: $\eta\rho\lambda_1/(2-\eta\lambda_1)=\rho$. Along $v_1$ a step then lands at exactly ρ on the other side, wherever it came from.
-# - Yes, until $\eta\lambda_1=2$: the theorem's $\eta\lambda_1<1$ is what its proof asks for. The amplitude grows and goes to infinity at 2; beyond that, every step along $v_1$ overshoots by more than it came.
+# $$x \;\leftarrow\; x-\eta A\Big(x+\rho\,\frac{Ax}{\lVert Ax\rVert}\Big)=(I-\eta A)\,x-\eta\rho\,\frac{A^2x}{\lVert Ax\rVert}.$$
 #
-# </details>
-
-# %% [markdown]
-# ## 2. The size of the cycle
+# 1. The first term shrinks with $x$. The second one does not: it has about the length $\eta\rho\lambda_1$ even next to the minimum, so SAM does not converge to a point.
+# 2. A step maps $a\,v_1$ to $\big((1-\eta\lambda_1)\,a-\eta\rho\lambda_1\big)v_1$. This is $-a\,v_1$ if $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$: a 2-cycle.
+# 3. On this cycle $\lVert Ax\rVert=\lambda_1a$. A small additional component along $v_2$ is therefore multiplied in each step by $\mu=1-\eta\lambda_2-\eta\rho\lambda_2^2/(\lambda_1a)=1-\eta\lambda_2-r^2\,(2-\eta\lambda_1)$ with $r=\lambda_2/\lambda_1$.
+# 4. For $r<1$ the factor lies between −1 and 1, and the component along $v_2$ decays: the cycle along $v_1$ is stable.
+# 5. There is also a cycle along $v_2$. For it, exchange λ₁ and λ₂: then $r>1$, the factor is below −1, and a small component along $v_1$ grows. Only the cycle along $v_1$ is stable.
 #
-# On the cycle a step turns $a\,v_1$ into $-a\,v_1$. **Question: which $a$ does that?** Solve for it.
-
-
-# %%
-def amplitude(lr, rho, top):
-    return ...  # your formula
-
-
-check("amplitude", amplitude)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
+# > **Theorem 4.8** (Wen, Ma & Li 2023; see also Bartlett, Long & Bousquet 2022). Let $L=\tfrac12x^\top Ax$, where $A$ is positive definite and its largest eigenvalue is simple ($\lambda_1>\lambda_2$), and let $\eta\lambda_1<1$. Then for almost every start the direction of $x(t)$ converges to $\pm v_1$, and $\lVert x(t)\rVert\to\eta\rho\lambda_1/(2-\eta\lambda_1)$.
 #
-# For $x=a\,v_1$ the step gives $(1-\eta\lambda_1)a-\eta\rho\lambda_1$. Put it equal to $-a$: $(2-\eta\lambda_1)\,a=\eta\rho\lambda_1$.
-#
-# ```python
-# def amplitude(lr, rho, top):
-#     return lr * rho * top / (2 - lr * top)
-# ```
-#
-# </details>
+# We check the factor μ. The last two steps of a run give the measured one:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 from samviz.dynamics import Run
 from samviz.problems import quadratic
 
-run = Run(quadratic([2.0, 1.0]), rule="sam", lr=[0.05, 0.2, 0.4], rho=0.1, x0=[[1.0, 1.0]] * 3, device="cpu")
-run.step(500)
-print("predicted", [round(lr * 0.1 * 2 / (2 - lr * 2), 8) for lr in (0.05, 0.2, 0.4)])
-print("measured ", run.x.norm(dim=1).numpy().round(8).tolist())
-
-# %% [markdown]
-# ## 3. Why $v_1$, and how fast
-#
-# Other eigenvectors have cycles of their own. **Question: why does none of them last?**
-#
-# On the cycle $\lVert Ax\rVert=\lambda_1a$. Put a small part along $v_2$ beside it, and with $r=\lambda_2/\lambda_1$ each step multiplies that part by
-#
-# $$1-\eta\lambda_2-\eta\rho\,\frac{\lambda_2^2}{\lambda_1a}=1-\eta\lambda_2-r^2(2-\eta\lambda_1).$$
-#
-# For $r<1$ this lies between −1 and 1: the part dies, from side to side when the factor is negative. At $r=1$ it is −1: nothing dies. For $r>1$, which is $v_1$ seen from a cycle along $v_2$, it is below −1: the part grows. Only along the top one is the cycle stable.
-
-# %%
-# NBVAL_CHECK_OUTPUT
-lr, rho, top = 0.2, 0.1, 2.0
 for r in (0.2, 0.5, 0.9, 0.98):
-    run = Run(quadratic([top, r * top]), rule="sam", lr=lr, rho=rho, x0=[1.0, 1.0], trail=2)
+    run = Run(quadratic([2.0, 2 * r]), rule="sam", lr=0.2, rho=0.1, x0=[1.0, 1.0], trail=2, device="cpu")
     run.step(300)
-    before, after = (x[0, 1].item() for x in run.trail)
-    predicted = 1 - lr * top * r - r**2 * (2 - lr * top)
-    print(f"r = {r}: predicted {predicted:.4f}, measured {after / before:.4f}")
+    measured = (run.trail[1][0, 1] / run.trail[0][0, 1]).item()
+    print(f"λ₂/λ₁ = {r}: predicted {1 - 0.2 * 2 * r - r**2 * (2 - 0.2 * 2):.4f}, measured {measured:.4f}")
 
 # %% [markdown]
-# Gradient descent multiplies the part along $v_i$ by $1-\eta\lambda_i$, so for small η the *top* part dies first and what is left points to the other end of the spectrum. **Question: after 50 steps, what is $\lvert\cos(x,v_1)\rvert$ for each?** For gradient descent you can say it in one formula.
+# ## 3. From a bowl to a network
+#
+# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. Near Γ, the gradient of *any* loss follows this recursion with $A=\nabla^2L$, up to an error of $O(\eta\rho^2)$. So the gradient turns to $v_1$:
+#
+# > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Once SAM, started in the basin of Γ, has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
+#
+# **Predict before you run the cells**: a network with 673 parameters takes 1,000 steps of SAM from a minimum that gradient descent has found. What is |cos(∇L, v₁)| then? And how well does λ₁ times the size of the cycle, $\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, predict the length of the gradient?
+
+# %%
+from samviz.dynamics import gradient_descent_minimum
+from samviz.problems import mlp
+
+sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
+run = Run(sine, rule="sam", lr=0.05, rho=0.005, x0=gradient_descent_minimum(sine), device="cpu")
+start = run.measure()
+run.step(1000)
+row = run.measure()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-both = Run(quadratic([2.0, 1.0]), rule="sam", lr=0.1, rho=[0.05, 0.0], x0=[[1.0, 1.0]] * 2, device="cpu")
-both.step(50)
-cosines = (both.x[:, 0].abs() / both.x.norm(dim=1)).tolist()
-print(f"SAM: predicted 1, measured {cosines[0]:.4f}")
-print(f"gradient descent: predicted {(0.8 / 0.9) ** 50:.4f}, measured {cosines[1]:.4f}")
+top = row["eigenvalues"][0]
+print(f"|cos(∇L, v₁)|: below 1e-5 at the start: {start['cos_v1'] < 1e-5}; after SAM: {row['cos_v1']:.4f}")
+print(f"‖∇L‖: predicted {0.05 * 0.005 * top**2 / (2 - 0.05 * top):.3f}, measured {row['grad_norm']:.3f}")
 
 # %% [markdown]
-# The formula is $\left((1-\eta\lambda_1)/(1-\eta\lambda_2)\right)^{50}$, up to the normalization. ρ = 0 is gradient descent to the bit, so one run of two rows is both.
+# At the minimum of gradient descent the gradient was perpendicular to $v_1$. SAM has turned it to $v_1$, and it has the length that the bowl predicts.
 #
-# ## 4. From $x$ to $\nabla L$
+# ## 4. Try to break it
 #
-# A network is no quadratic. But on a quadratic the gradient $g=Ax$ obeys the same recursion as $x$, and near Γ the gradient of any loss does so up to $O(\eta\rho^2)$. So what Theorem 4.8 says of $x$, Theorem 4.5 says of $\nabla L$: it aligns with $v_1$. Its length should then be λ₁ times the amplitude, $\eta\rho\lambda_1^2/(2-\eta\lambda_1)$. First the measure:
-
+# Go back to the panel of section 1 and try these settings. Say first what will happen.
+#
+# - λ₂/λ₁ = 0.99, and then 1. How long does the alignment take?
+# - η above 0.5. Then ηλ₁ > 1, and the theorem says nothing. And η above 1?
+# - Choose *gradient descent* and η = 0.98. Does gradient descent never align with $v_1$?
+#
+# <details><summary>What you see</summary>
+#
+# - At 0.99 the factor μ is −0.97 in place of −0.84, and the alignment takes about five times as many steps. At 1 there is no single top direction, and $x$ keeps the direction that it has. The alignment needs a gap between λ₁ and λ₂.
+# - The cycle exists until ηλ₁ = 2; the condition ηλ₁ < 1 is needed only for the proof. The size of the cycle grows and tends to infinity at 2. Beyond that, every step along $v_1$ overshoots the minimum by more than the distance to it.
+# - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns at every η.
+#
+# </details>
+#
+# **Conclusion.** SAM does not converge to a point, because its perturbation has a fixed length. It ends in an oscillation across the minimum, and only the oscillation along $v_1$ is stable. On a network the gradient takes the place of $x$, so it turns to $v_1$ and changes its sign with every step. Next: [02_why_sharpness_decreases](02_why_sharpness_decreases.ipynb) shows why such an oscillation lowers λ₁.
+#
+# ## Exercises
+#
+# **1.** Measure the alignment: return |cos(∇L, v₁)| for a gradient and a Hessian, given as arrays.
 
 # %%
+from samviz.course import check
+
+
 def alignment(gradient, hessian):
     return ...  # your formula
 
@@ -187,40 +144,42 @@ check("alignment", alignment)
 # ```
 #
 # </details>
+#
+# **2.** SAM is already close to its cycle along $v_1$. After how many steps is the component along $v_2$ a thousand times smaller? (The answer need not be a whole number.)
 
-# %% [markdown]
-# **Question: 673 parameters, 1,000 steps of SAM from a gradient-descent minimum. How well does a formula for a quadratic predict the gradient's length?**
 
 # %%
-from samviz.dynamics import gradient_descent_minimum
-from samviz.problems import mlp
+def steps_to_align(lr, top, second):
+    return ...  # your formula, with lr = η, top = λ₁ and second = λ₂
 
-sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
-run = Run(sine, rule="sam", lr=0.05, rho=0.005, x0=gradient_descent_minimum(sine), device="cpu")
-start = run.measure()
-run.step(1000)
-row = run.measure()
 
-# %%
-# NBVAL_CHECK_OUTPUT
-top = row["eigenvalues"][0]
-print(f"|cos(∇L, v₁)|: below 1e-5 at the start: {start['cos_v1'] < 1e-5}; now {row['cos_v1']:.4f}")
-print(f"with the top eigenspace {row['cos_eigenspace']:.4f}, Rayleigh ratio {row['rayleigh']:.4f}")
-print(f"‖∇L‖: predicted {0.05 * 0.005 * top**2 / (2 - 0.05 * top):.3f}, measured {row['grad_norm']:.3f}")
+check("steps_to_align", steps_to_align)
 
 # %% [markdown]
-# Three measures, because they differ once λ₂ comes close to λ₁; [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) shows that. Here they agree.
+# <details><summary>Solution</summary>
 #
-# ## What to take away
+# Solve $|\mu|^n=1/1000$ for $n$.
 #
-# 1. SAM ends in a 2-cycle along $v_1$ of size $\eta\rho\lambda_1/(2-\eta\lambda_1)$ (Theorem 4.8). It never comes to rest, and that is the point.
-# 2. $v_1$ wins because every other cycle is unstable towards it. The eigengap sets the speed; without a gap there is no alignment with one vector.
-# 3. Gradient descent aligns with the other end of the spectrum.
-# 4. On a network the gradient plays the part of $x$.
+# ```python
+# import numpy as np
 #
+#
+# def steps_to_align(lr, top, second):
+#     factor = 1 - lr * second - (second / top) ** 2 * (2 - lr * top)
+#     return -np.log(1000) / np.log(abs(factor))
+# ```
+#
+# </details>
+#
+# **3.** Gradient descent with a small η and SAM minimize the same quadratic. Why does x point along v₁ for SAM only?
+
+# %%
+check("alignment_sentence", "...")
+
+# %% [markdown]
 # ## Quiz
 #
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+# Five questions. Nothing leaves your machine.
 
 # %%
 from samviz.lab import quiz
@@ -228,4 +187,44 @@ from samviz.lab import quiz
 quiz("alignment")
 
 # %% [markdown]
-# Now the gradient points along $v_1$. What that does to $\lambda_1$ comes next: [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb).
+# ## Going deeper
+#
+# ### The factor lies between −1 and 1
+#
+# Write $s=\eta\lambda_1$ and $r=\lambda_2/\lambda_1<1$; then $\mu=1-rs-r^2(2-s)$. It is below 1, because both subtracted terms are positive for $0<s<2$. It is above −1, because $rs+r^2(2-s)<2$ is the same as $rs(1-r)<2(1-r)(1+r)$, that is $rs<2(1+r)$, which holds for every $s<2$. For $r=1$ the factor is −1, so nothing decays.
+#
+# ### The size of the cycle for three learning rates
+
+# %%
+# NBVAL_CHECK_OUTPUT
+run = Run(quadratic([2.0, 1.0]), rule="sam", lr=[0.05, 0.2, 0.4], rho=0.1, x0=[[1.0, 1.0]] * 3, device="cpu")
+run.step(500)
+print("predicted", [round(lr * 0.1 * 2 / (2 - lr * 2), 8) for lr in (0.05, 0.2, 0.4)])
+print("measured ", run.x.norm(dim=1).numpy().round(8).tolist())
+
+# %% [markdown]
+# At ηλ₁ = 1 the size of the cycle is exactly ρ. A step along $v_1$ then lands at the distance ρ on the other side, from wherever it started.
+#
+# ### Gradient descent ends at the other end of the spectrum
+#
+# Gradient descent multiplies the component along $v_i$ by $1-\eta\lambda_i$. For a small η the component along $v_1$ shrinks fastest, and the flat directions remain. After 50 steps, |cos(x, v₁)| is about $\big((1-\eta\lambda_1)/(1-\eta\lambda_2)\big)^{50}$. One batch of two runs compares it with SAM, because ρ = 0 is gradient descent:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+both = Run(quadratic([2.0, 1.0]), rule="sam", lr=0.1, rho=[0.05, 0.0], x0=[[1.0, 1.0]] * 2, device="cpu")
+both.step(50)
+cosines = (both.x[:, 0].abs() / both.x.norm(dim=1)).tolist()
+print(f"SAM: predicted 1, measured {cosines[0]:.4f}")
+print(f"gradient descent: predicted {(0.8 / 0.9) ** 50:.4f}, measured {cosines[1]:.4f}")
+
+# %% [markdown]
+# ### Three measures of alignment
+#
+# If λ₂ is close to λ₁, then $v_1$ is hardly determined, and |cos(∇L, v₁)| can change by chance. Two other measures do not have this problem. The *cosine with the top eigenspace* projects the gradient on the span of all eigenvectors whose eigenvalues are within 5 % of λ₁. The *Rayleigh ratio* is the curvature along the gradient $g$ divided by the largest curvature, $g^\top\nabla^2L\,g/(\lambda_1\lVert g\rVert^2)$; it is 1 if $g$ lies in the top eigenspace. In section 3 all three agree:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print(f"cosine with the top eigenspace {row['cos_eigenspace']:.4f}, Rayleigh ratio {row['rayleigh']:.4f}")
+
+# %% [markdown]
+# On handwritten digits they do not ([06](06_where_the_theory_ends.ipynb) has this network). About ten eigenvalues are nearly equal there, and a threshold of 5 % divides this cluster at an arbitrary place. The cosine with the top eigenspace can then drop to 0.1–0.2, while the Rayleigh ratio stays close to 1. The gradient lies in the cluster, but not in the part above the threshold. Use the Rayleigh ratio if the top eigenvalues form a cluster.

@@ -126,6 +126,23 @@ def alignment(gradient: Any, hessian: Any) -> Any:
     return abs(gradient @ top) / np.linalg.norm(gradient)
 
 
+def _factor(lr: float, top: float, second: float, power: float = 2) -> float:
+    """Return the factor of the component along v₂ in a step near SAM's 2-cycle along v₁."""
+    return 1 - lr * second - (second / top) ** power * (2 - lr * top)
+
+
+@_exercise(
+    [(0.1, 3.0, 2.85), (0.2, 2.0, 1.5)],
+    gradient_descent=lambda lr, top, second: -np.log(1000) / np.log(1 - lr * second),
+    ratio=lambda lr, top, second: -np.log(1000) / np.log(abs(_factor(lr, top, second, 1))),
+    negative=lambda lr, top, second: np.log(1000) / np.log(abs(_factor(lr, top, second))),
+    tenth=lambda lr, top, second: -np.log(10) / np.log(abs(_factor(lr, top, second))),
+)
+def steps_to_align(lr: float, top: float, second: float) -> float:
+    factor = 1 - lr * second - (second / top) ** 2 * (2 - lr * top)
+    return float(-np.log(1000) / np.log(abs(factor)))
+
+
 @_exercise(
     [(_gradient, _hessian, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
     sam=lambda gradient, hessian, x, rho: gradient(x + rho * _unit(gradient(x))),
@@ -159,6 +176,16 @@ def flow(x0: Any, tau: float) -> Any:
 )
 def steps(tau: float, lr: float, rho: float) -> float:
     return tau / (lr * rho**2)
+
+
+@_exercise(
+    [(0.6, 0.4, 0.01, 0.1), (0.2, 0.5, 0.02, 0.3)],
+    no_half=lambda x1, x2, lr, rho: lr * rho**2 * ((4 * x1) ** 2 + (24 * x2) ** 2),
+    no_square=lambda x1, x2, lr, rho: lr * rho**2 * np.hypot(4 * x1, 24 * x2) / 2,
+    no_factor_2=lambda x1, x2, lr, rho: lr * rho**2 * ((2 * x1) ** 2 + (12 * x2) ** 2) / 2,
+)
+def decrease(x1: float, x2: float, lr: float, rho: float) -> float:
+    return lr * rho**2 * ((4 * x1) ** 2 + (24 * x2) ** 2) / 2
 
 
 @_exercise(
