@@ -61,10 +61,11 @@ panel
 # We check the factor μ. The last two steps of a run give the measured one:
 
 # %%
-# NBVAL_CHECK_OUTPUT
 from samviz.dynamics import Run
 from samviz.problems import quadratic
 
+# %%
+# NBVAL_CHECK_OUTPUT
 for r in (0.2, 0.5, 0.9, 0.98):
     run = Run(quadratic([2.0, 2 * r]), rule="sam", lr=0.2, rho=0.1, x0=[1.0, 1.0], trail=2, device="cpu")
     run.step(300)

@@ -171,6 +171,7 @@ def test_the_size_is_bounded(book, build, monkeypatch):
         ("[a](../../samviz/optim.py)", "[a](https://github.com/samviz/samviz/blob/HEAD/samviz/optim.py)"),
         ("[a](../05.ipynb#4.-In-between:-Example-5.8)", "[a](../05.ipynb#4-in-between-example-58)"),
         ("[a](glossary.md#m-sharpness) [b](#trace)", "[a](glossary.md#m-sharpness) [b](#trace)"),
+        ("![a](secret.webp)", "![a](secret.webp)"),
         ("[a](https://example.org/a.py) `x[0](y)`", "[a](https://example.org/a.py) `x[0](y)`"),
     ],
 )

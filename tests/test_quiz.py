@@ -137,14 +137,14 @@ def test_without_a_front_end_the_quiz_is_also_shown_as_text(displayed, monkeypat
 def test_progress_counts_the_latest_answers(displayed, capsys):
     course.check("amplitude", ...)
     quiz("start", "ab")
-    displayed[0].set_state({"values": {"answers": "cba"}})  # as the browser does
+    displayed[0].set_state({"values": {"answers": "cbba"}})  # as the browser does
     course.check("amplitude", EXERCISES["amplitude"].solution)
     capsys.readouterr()
     progress()
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["amplitude", "1", "of", "1", "right"],
-        ["quiz", "start", "3", "of", "3", "right"],
-        ["all", "4", "of", "4", "right"],
+        ["quiz", "start", "4", "of", "4", "right"],
+        ["all", "5", "of", "5", "right"],
     ]
 
 

@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent
 ROOT = NOTEBOOKS.parent
 LIMIT = 25e6  # bytes of the whole book
-LINK = re.compile(r"\[((?:`[^`]*`|[^\[\]`])*)\]\(((?:\.\./)*)([\w./-]+\.\w+)(#[^)\s]+)?\)")
+LINK = re.compile(r"(?<!!)\[((?:`[^`]*`|[^\[\]`])*)\]\(((?:\.\./)*)([\w./-]+\.\w+)(#[^)\s]+)?\)")
 
 
 def main(out: Path, coarse: bool) -> None:
@@ -79,6 +79,7 @@ def gather(source: Path, coarse: bool) -> int:
     front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")
     (source / "index.md").write_text(front, encoding="utf-8")
     (source / "secret.html").write_text(secret(), encoding="utf-8")
+    shutil.copy(NOTEBOOKS / "secret.webp", source)
     for page in NOTEBOOKS.glob("pages/*.md"):
         (source / "pages" / page.name).write_text(linked(page.read_text(encoding="utf-8")), encoding="utf-8")
     sets: dict[str, Frames] = {}

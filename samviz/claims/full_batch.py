@@ -119,7 +119,7 @@ def phase_two(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Evidence:
     yield Curve("∝ η", rates, error[-1] * rates / rates[-1], predicted=True)
     yield Curve("valley, from the flow with (2/(2 − ηλ₁))²", rates, error_of_stronger)
     yield (
-        "A law beyond the theorem explains nearly all of the valley's error: on the 2-cycle the drift is "
+        "Our own formula explains nearly all of the valley's error: on the 2-cycle the drift is "
         f"(2/(2 − ηλ₁))² times that of Eq. 7. With this factor the error is at most {error_of_stronger.max():.1g} "
         f"instead of {error.max():.1g}. ρ is large here, which saves steps: the valley has no length scale next to "
         "its floor."

@@ -106,7 +106,7 @@ def cycle_size(lr: ArrayLike, rho: ArrayLike, top: ArrayLike) -> Array:
 
 
 def overshoot(lr: ArrayLike, curvature: ArrayLike) -> Array:
-    """Return the factor (2/(2 − ηλ))² by which the drift at a finite η is stronger than in Eq. 7.
+    """Return the factor (2/(2 − ηλ))² by which the drift at a finite η is stronger than in Eq. 7 (our result).
 
     On the 2-cycle SAM takes its gradient at distance 2ρ/(2 − ηλ) from Γ instead of ρ, and the drift is quadratic in it.
     """

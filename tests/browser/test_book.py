@@ -68,9 +68,10 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> Non
 
 def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[..., Any]) -> None:
     page = opened("00_start_here.html")
-    figure = drawn(page)
+    figure = drawn(page, 1)  # the first one is a panel
     sentence = figure.locator(".samviz-sentence")
-    last = f"document.querySelector('{DRAWN}')._fullData.find((t) => t.name === 'loss').x.at(-1)"
+    curves = f"[...document.querySelectorAll('{DRAWN}')].flatMap((graph) => graph._fullData)"
+    last = f"{curves}.find((t) => t.name === 'loss').x.at(-1)"
     assert page.evaluate(last) == 600
     steps = figure.get_by_role("slider", name="steps")
     steps.press("Home" if steps.input_value() != "0" else "End")
