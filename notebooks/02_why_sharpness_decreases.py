@@ -260,6 +260,7 @@ for lr, rho in ((0.1, 0.02), (0.05, 0.01), (0.025, 0.005)):
 #
 # Theorem 4.5 bounds the distance between Φ(x(t)) and X(τ) by $O(\eta\ln(1/\rho))$. For 1-SAM, which uses one sample per step (notebook [05](05_one_sample_at_a_time.ipynb)), the flow descends on the trace (Eq. 18), and the bound is $\tilde O(\sqrt\eta+\rho)$ (Theorem 5.4), because the samples are drawn at random. We measure the full-batch distance at τ = ½:
 
+
 # %%
 def distance_from_flow(lr, rho):
     run = Run(valley(), "sam", lr, rho, x0=[0.6, 0.6, 0.3, 0.05], device="cpu")

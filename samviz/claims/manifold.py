@@ -108,8 +108,8 @@ def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Ev
     yield Curve("order of the theorem, η", product, product, predicted=True)
     yield Curve("(2/(2 − ηλ₁))² − 1", product, overshoot(product, 1) - 1, predicted=True)
     yield (
-        "At a finite η the drift is stronger than the paper's by (2/(2 − ηλ₁))² (our result): on the 2-cycle SAM takes its "
-        "gradient 2ρ/(2 − ηλ₁) from Γ, not ρ. This factor explains almost all of the error."
+        "At a finite η the drift is stronger than the paper's by (2/(2 − ηλ₁))² (our result): on the 2-cycle SAM "
+        "takes its gradient 2ρ/(2 − ηλ₁) from Γ, not ρ. This factor explains almost all of the error."
     )
 
 
