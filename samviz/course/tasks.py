@@ -126,9 +126,9 @@ def alignment(gradient: Any, hessian: Any) -> Any:
     return abs(gradient @ top) / np.linalg.norm(gradient)
 
 
-def _factor(lr: float, top: float, second: float, power: float = 2) -> float:
+def _factor(lr: float, top: float, second: float, power: int = 2) -> float:
     """Return the factor of the component along v₂ in a step near SAM's 2-cycle along v₁."""
-    return 1 - lr * second - (second / top) ** power * (2 - lr * top)
+    return float(1 - lr * second - (second / top) ** power * (2 - lr * top))
 
 
 @_exercise(
