@@ -1,20 +1,22 @@
-"""How each public callable is called rightly, and which values each of its arguments must refuse.
+"""Valid and invalid values of each argument of each public callable, and what counts as a refusal.
 
-Both follow from the name and the annotation of an argument; the tables below hold the exceptions.
+The values follow from the name and the annotation of an argument; the tables below contain the exceptions.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
-import bad_values as bad
 import numpy as np
 import torch
-from bad_values import INF, NAN
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from samviz.claims import Curve, Plot
@@ -25,6 +27,11 @@ from samviz.optim import SAM
 from samviz.probe import Probe
 from samviz.problems import attach, from_module, mlp, quadratic, valley
 
+NAN, INF = float("nan"), float("inf")
+CASE_LIMIT_S = 20  # a case that takes longer hangs; all of them together take about that
+FEW = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 SUBPACKAGES = ("problems", "geometry", "dynamics", "optim", "probe", "claims", "figures", "lab", "panels")
 FLAT = quadratic([3.0, 1.0])
 LARGE = quadratic(np.arange(1.0, 602.0))  # too large for a dense Hessian
@@ -133,18 +140,12 @@ def good(name: str) -> dict[str, Any]:
     drawn |= {"history": MEASURED.history, "records": {"SGD": [RECORD, RECORD]}, "columns": ["loss"]}
     valid: dict[str, Any] = {
         **{"problem": FLAT, "x": HERE, "x0": HERE, "rho": 0.1, "lr": 0.1, "grad_norm": 1.0, "kind": "worst", "runs": 2},
-        **{"resolution": 3, "radius": 1.0, "v": torch.ones(1, 1, 2).double(), "times": [0.0, 0.1], "steps": 1, "n": 1},
+        **{"resolution": 3, "radius": 1.0, "v": torch.ones(1, 1, 2).double(), "times": [0.0, 0.1], "steps": 1},
+        **{"n": 1, "points": [0.0, 1]},
         **{"device": "cpu", "dtype": torch.float64, "widths": [1, 4, 1], "spectrum": [3.0, 1.0], "text": SHARED},
         **{"model": net(), "loss_fn": nn.MSELoss(), "data": (EYE.float(), torch.zeros(2, 1)), "low": -1, "high": 1},
         **{"module": nn.Linear(1, 1), "state": net().state_dict(), "params": net().parameters(), "name": "alignment"},
-        **{
-            "plane": PLANE,
-            "positions": EYE,
-            "origin": EYE[0] * 0,
-            "first": EYE[0],
-            "second": EYE[1],
-            "points": [0.0, 1],
-        },
+        **{"plane": PLANE, "positions": EYE, "origin": EYE[0] * 0, "first": EYE[0], "second": EYE[1]},
         **{"base_optimizer": torch.optim.SGD, "flow": FLOW, "limit": 2, "row": {"step": 0}, "named": {"a": LANDSCAPE}},
         **{"draw": draw, "controls": {"a": Slider(**SLIDER)}, "description": "a line", **SLIDER, **drawn},
     }
@@ -185,30 +186,72 @@ TAKEN = {"Slider": 0.1, "Choice": "sam", "Switch": True, "Button": 3}
 
 # What an argument must refuse: by its name, else by its annotation. None is left out where it is the default.
 
-RATES = (*bad.ABOVE_0, [], ["a"], [0.1, 0.1], [0.1, "a"], [True])
+NUMBER = (NAN, INF, -INF, 10**400, "0.1", None, 1j, True, (), np.ones((1, 1)))
+AT_LEAST_0 = (*NUMBER, -1, -1e-300)
+ABOVE_0 = (*AT_LEAST_0, 0, 0.0)
+STEPS = (-1, 1.5, NAN, INF, "3", 1j, True, [2], None)
+COUNT = (*STEPS, 0)
+SEED = (-1, 1.5, NAN, "0", True, None, 2**70)
+FLAG = ("yes", 1, 0.0, None, NAN)
+NAME = ("unknown", "", None, 3, ["sam"], NAN)
+OBJECT = (None, 3, "x", NAN, [1.0])
+DEVICE = ("gpu", 2.5, None, "", "meta9")
+DTYPE = (torch.float16, torch.int64, torch.complex64, "float32", 3)
+COLUMN = np.ones((3, 1))
+DATA = (None, 3, "moons", (COLUMN,), (COLUMN, np.ones(4)), (np.ones((0, 1)), np.ones((0, 1))), (None, None))
+DATA += ((COLUMN * NAN, np.ones(3)), (COLUMN, np.full(3, INF)), (COLUMN * 1j, np.ones(3)), ([["a"]], [1.0]))
+DATA += (([[1.0], [1.0, 2.0]], [1.0, 2.0]),)
+BATCHES = (None, 3, "moons", [], iter([]), torch.ones(3, 2), [3, 4])
+BATCHES += ((torch.ones(3, 2), torch.ones(4, 1)), (torch.ones(0, 2), torch.ones(0, 1)))
+
+
+def points(dim: int) -> tuple[Any, ...]:
+    """Return values that are not parameters of a problem of this dimension."""
+    tensors = (torch.zeros(dim + 1), torch.zeros(0), torch.zeros(()), torch.zeros(1, 1, dim), torch.zeros(0, dim))
+    tensors += (torch.full((dim,), NAN), torch.full((2, dim), INF), torch.zeros(dim, dtype=torch.complex64))
+    return (None, "start", *tensors, torch.zeros(dim, device="meta"), np.full(dim, None), [[1.0, 2.0], [1.0]])
+
+
+def tensors(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return values that are not finite tensors of this shape."""
+    return 3, "up", torch.ones(*shape, 1), torch.ones(*shape[:-1], shape[-1] + 1), torch.full(shape, NAN)
+
+
+def no_loss(*_: Any) -> Any:
+    return None
+
+
+def rounded(outputs: Tensor, target: Tensor) -> Tensor:
+    """Return a loss without a gradient."""
+    return (outputs - target).round().argmax().double()
+
+
+MODULE = (None, 3, "net", lambda inputs: inputs, nn.ReLU(), nn.Linear(1, 1, dtype=torch.complex64))
+LOSS = (*NAME, no_loss, rounded, lambda outputs, targets: outputs.mean())
+RATES = (*ABOVE_0, [], ["a"], [0.1, 0.1], [0.1, "a"], [True])
 POSITIVE = ("a", None, 1j, -0.1, ["a"], [0.1, -0.1])
 BY_ANNOTATION: dict[str, tuple[Any, ...]] = {
-    "bool": bad.FLAG,
-    **dict.fromkeys(("int", "int | None"), bad.COUNT),
-    **dict.fromkeys(("float", "float | None", "float | tuple[float, ...]"), bad.ABOVE_0),
+    "bool": FLAG,
+    **dict.fromkeys(("int", "int | None"), COUNT),
+    **dict.fromkeys(("float", "float | None", "float | tuple[float, ...]"), ABOVE_0),
     "float | ArrayLike | Tensor": RATES,
     "ArrayLike": POSITIVE,
-    "str": bad.NAME,
-    "str | SampleLoss": bad.LOSS,
-    "Data": bad.DATA,
-    "Batches": bad.BATCHES,
-    "nn.Module": bad.MODULE,
+    "str": NAME,
+    "str | SampleLoss": LOSS,
+    "Data": DATA,
+    "Batches": BATCHES,
+    "nn.Module": MODULE,
     "torch.amp.GradScaler | None": (3, "scale"),
-    **dict.fromkeys(("Problem", "Plane", "Plot", "SpectralDensity", "Sweep", "LimitingFlow", "History"), bad.OBJECT),
-    **dict.fromkeys(("Frame", "Eigenpairs | None"), bad.OBJECT),
+    **dict.fromkeys(("Problem", "Plane", "Plot", "SpectralDensity", "Sweep", "LimitingFlow", "History"), OBJECT),
+    **dict.fromkeys(("Frame", "Eigenpairs | None", "Prediction | None"), OBJECT),
 }
 INDICES = (torch.zeros(2).long(), torch.zeros(1, 0).long(), torch.zeros(2, 3).long(), torch.tensor([[20]]))
 INDICES += (torch.tensor([[-1]]), torch.zeros(1, 3), torch.zeros(1, 1, dtype=torch.int64, device="meta"))
 BY_NAME: dict[str, tuple[Any, ...] | Callable[[Any], tuple[Any, ...]]] = {
-    **dict.fromkeys(("x", "x0", "positions", "first"), lambda x: bad.points(np.shape(x)[-1])),
-    **{"v": lambda v: (None, *bad.tensors((1, 1, 2))), "seed": bad.SEED, "device": bad.DEVICE, "dtype": bad.DTYPE},
-    **{"n": bad.STEPS, "steps": bad.STEPS, "trail": bad.STEPS, "batch": (3, "all", *INDICES)},
-    **{"rho": bad.AT_LEAST_0, "rank_tol": (*bad.ABOVE_0, 1), "kind": (*bad.NAME, "Worst"), "rule": (*bad.NAME, "SAM")},
+    **dict.fromkeys(("x", "x0", "positions", "first"), lambda x: points(np.shape(x)[-1])),
+    **{"v": lambda v: (None, *tensors((1, 1, 2))), "seed": SEED, "device": DEVICE, "dtype": DTYPE},
+    **{"n": STEPS, "steps": STEPS, "trail": STEPS, "batch": (3, "all", *INDICES)},
+    **{"rho": AT_LEAST_0, "rank_tol": (*ABOVE_0, 1), "kind": (*NAME, "Worst"), "rule": (*NAME, "SAM")},
     "center": (None, 3, "mid", (0.0,), (0.0, 0.0, 0.0), (0.0, NAN), (0.0, "a"), (INF, 0.0), (0.0, 1j)),
     "names": (3, ["layer9.*"], "bias9", [], [3]),
     "loss_fn": (None, 3, "mse", nn.MSELoss(reduction="none"), nn.MSELoss(reduction="sum")),
@@ -263,16 +306,16 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
     "geometry.alignment": {
         "gradient": (3, "up", torch.ones(3), torch.ones(2, 13), torch.full((13,), NAN)),
         "eigenpairs": (3, "top", PAIRS.values),
-        "close": (*bad.AT_LEAST_0, 1.5),
+        "close": (*AT_LEAST_0, 1.5),
     },
     "geometry.hessian_plane": {"vectors": (3, "top", torch.ones(2), torch.ones(1, 2), torch.ones(2, 3), EYE * NAN)},
     "geometry.pca_plane": {"positions": PATHS},
     "geometry.plane_through": {  # the length of `origin` may be that of the others
-        "origin": (None, "start", *bad.points(2)[4:]),
-        "second": (*bad.points(2)[1:], torch.tensor([2.0, 0.0])),
+        "origin": (None, "start", *points(2)[4:]),
+        "second": (*points(2)[1:], torch.tensor([2.0, 0.0])),
     },
     "geometry.projected": {"loss": (3, "low", torch.ones(3), torch.ones(2, 2))},
-    "geometry.Plane.project": {"positions": (None, "start", *bad.points(2)[7:])},
+    "geometry.Plane.project": {"positions": (None, "start", *points(2)[7:])},
     "geometry.landscape": {"plane": (None, 3, "hessian", [1.0], plane_through(torch.zeros(3), torch.ones(3)))},
     "geometry.slices": {"plane": (None, 3, "hessian", torch.zeros(2))},
     "geometry.landscape_of": {
@@ -280,8 +323,8 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "checkpoints": (None, 3, "gone.pt", [{}], [3], [nn.Linear(3, 1).state_dict()], ["gone.pt"]),
     },
     "geometry.SpectralDensity.at": {"points": (None, "mid", 1.0, [NAN], [1j], np.ones((2, 2, 2)), np.ones((3, 2)), [])},
-    "geometry.SpectralDensity.trace": {"f": (None, 3, "square", bad.no_loss, lambda nodes: nodes.sum())},
-    "dynamics.Run": {"rho": (*bad.AT_LEAST_0, [0.1, 0.2], ["a"]), "seed": (*bad.SEED, [0, 1], ["a"], [])},
+    "geometry.SpectralDensity.trace": {"f": (None, 3, "square", no_loss, lambda nodes: nodes.sum())},
+    "dynamics.Run": {"rho": (*AT_LEAST_0, [0.1, 0.2], ["a"]), "seed": (*SEED, [0, 1], ["a"], [])},
     "dynamics.Run.why_diverged": {"r": (1, -2, 1.5, None, "0")},
     "dynamics.Run.load_state_dict": {
         "state": (None, 3, "state", {}, {"x": HERE}, Run(SINE, device="cpu").state_dict())
@@ -290,7 +333,7 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
     "dynamics.Settings.fit": {"runs": (1, 3)},
     "dynamics.sweep": {
         "rule": ("unknown", "", None, 3, NAN, [], ["sam", "sam"], ["SAM"]),
-        "rho": (*bad.AT_LEAST_0, [], [0.1, 0.1]),
+        "rho": (*AT_LEAST_0, [], [0.1, 0.1]),
         "batch_size": (-1, 0, 1.5, NAN, "3", 1j, True, 21, [], [1, 1], [1, 21]),
         "seeds": (-1, 0, 1.5, "0", None, [], [0, 0], [-1], [1.5], [2**70]),
         "test": ((np.ones((3, 1)), np.zeros(3, int)),),
@@ -298,8 +341,8 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "executor": (3, "threads"),
     },
     "dynamics.edge_of_stability": {"lr": (*POSITIVE, 0.0, INF, [[0.1], [0.1, 0.2]]), "rho": (*POSITIVE, INF)},
-    "dynamics.limiting_flow": {"kind": (*bad.NAME, "ascent"), "times": TIMES},
-    "dynamics.History.append": {"row": (*bad.OBJECT, {}, {"loss": 1.0})},
+    "dynamics.limiting_flow": {"kind": (*NAME, "ascent"), "times": TIMES},
+    "dynamics.History.append": {"row": (*OBJECT, {}, {"loss": 1.0})},
     "dynamics.tracking_error": {
         "x": (None, 3, "x", torch.zeros(4), torch.zeros(3, 1, 4), torch.zeros(2, 1, 3), torch.full((2, 1, 4), NAN))
     },
@@ -308,7 +351,7 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "base_optimizer": (None, 3, "SGD", torch.optim.LBFGS, lambda *_, **__: None),
     },
     "optim.SAM.add_param_group": {"param_group": (None, 3, {}, [nn.Parameter(torch.ones(2))])},
-    "optim.SAM.step": {"closure": (3, "loss", bad.no_loss, lambda: torch.ones(2), lambda: "low")},
+    "optim.SAM.step": {"closure": (3, "loss", no_loss, lambda: torch.ones(2), lambda: "low")},
     "probe.Probe.to_csv": {"path": (None, 3, "/no/such/folder/a.csv")},
     "probe.Probe.lab": {"train": (3, "train"), "optimizer": (3, "SGD", object())},
     "claims.claim": {"source": (None, 3), "symbols": (None, 3), "fails_with": (None, 3, "gd")},
@@ -326,10 +369,10 @@ INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "low": (NAN, INF, "0", 2.0, True),
         "high": (NAN, INF, "0", -1.0, True),
     },
-    "lab.Slider.take": {"value": (*bad.NUMBER, -0.1, 1.1, 1e300)},
-    "lab.Choice.take": {"value": (*bad.NAME[:-2], "SAM")},
-    "lab.Switch.take": {"value": bad.FLAG},
-    "lab.Button.take": {"value": bad.STEPS},
+    "lab.Slider.take": {"value": (*NUMBER, -0.1, 1.1, 1e300)},
+    "lab.Choice.take": {"value": (*NAME[:-2], "SAM")},
+    "lab.Switch.take": {"value": FLAG},
+    "lab.Button.take": {"value": STEPS},
     "lab.Panel": {"draw": (None, 3, "mse_", [1.0]), "controls": (None, 3, {"a": 3}), "drag": (3, [0.0, 0.0])},
     "lab.Lab": {"batch_size": (1, 0, -1, 1.5, "2")},
     "lab.Lab.export": {"path": (None, 3, 1.5, "page.png", "no/such/folder/page.html")},
@@ -434,3 +477,76 @@ def bad_arguments(name: str) -> Iterator[tuple[str, tuple[Any, ...] | None]]:
             if values is not None and parameter.default is None:
                 values = tuple(value for value in values if value is not None)
         yield argument, None if values is None else (*values, *MORE.get(f"{name}.{argument}", ()))
+
+
+# What counts as a refusal.
+
+REMEDY = re.compile(
+    r"\b(expected|use|give|choose|pass|take|drop|make|run|set|attach|measure|call|log|pip install|freeze|define)\b"
+)
+
+
+class Hung(BaseException):
+    """A case without an answer."""
+
+
+@contextmanager
+def no_hang(seconds: float = CASE_LIMIT_S) -> Iterator[None]:
+    """Interrupt what takes too long; without alarms, as on Windows, pytest's time limit does."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Hung(f"no answer within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fault(call: Callable[[], Any], argument: str, value: Any) -> str:
+    """Return what is wrong with the answer to a bad value; empty for a message with argument, value and remedy."""
+    try:
+        with no_hang():
+            answer = call()
+            if isinstance(answer, Iterator):
+                answer = list(answer)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        message = str(error)
+        lacks = [] if re.search(rf"\b{re.escape(argument)}\b", message) else ["argument"]
+        if not REMEDY.search(message):
+            lacks.append("remedy")
+        if not names_value(value, message):
+            lacks.append("value")
+        return f"{value!r:.60}: no {', no '.join(lacks)} in {message!r:.300}" if lacks else ""
+    except BaseException as error:
+        return f"{value!r:.60}: {type(error).__name__}: {error!s:.200}"
+    return f"{value!r:.60}: taken, {answer!r:.100}"
+
+
+def names_value(value: Any, message: str) -> bool:
+    """Return whether a message names a value: as it is written, or its type or shape, or what is wrong with it."""
+    if re.search(rf"\b{type(value).__name__}\b", message) or repr(value)[:20] in message:
+        return True
+    if value is None or isinstance(value, str | int | float | complex):
+        text = str(value)
+        return text in message.split() or (text in message and len(text) > 3) or "has shape ()" in message
+    if isinstance(value, Tensor | np.ndarray):
+        rows = len(value) if value.ndim else "()"
+        forms = [str(tuple(value.shape)), str(value.dtype), f" {rows} ", f"(1, {rows})", *PROBLEMS]
+        if "meta" not in repr(value) and np.prod(value.shape) == 1:
+            forms += [f" {value.item():g} ", repr(value.ravel().tolist())]
+        return any(form in message for form in forms)
+    if isinstance(value, list | tuple):
+        found = any(form in message for form in (f" {len(value)} ", *PROBLEMS))
+        return found or any(names_value(part, message) for part in value)
+    return True  # of a module, a function or a state the remedy says what it lacks
+
+
+PROBLEMS = ("NaN or infinity", "not symmetric", "is empty", "fits none", "shape (0,)", "itself", "one line")
+PROBLEMS += ("no batches", "records", "classifier")

@@ -101,7 +101,8 @@ class PredictDirection(Prediction):
         super().__post_init__()
         _numbers("start", [self.start], 1)
         _numbers("center", self.center, 2)
-        check_float("radius", self.radius, "a positive number", lambda radius: radius > 0)
+        radius = check_float("radius", self.radius, "a positive number", lambda radius: radius > 0)
+        object.__setattr__(self, "radius", radius)
         if self.period not in (180, 360):
             raise ValueError(f"period is {self.period!r}; expected 180 for a line or 360 for an arrow")
 
