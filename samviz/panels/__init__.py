@@ -9,8 +9,8 @@ from samviz.panels.first_change import first_change_panel as first_change_panel
 from samviz.panels.flow_tracking import flow_panel as flow_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
 from samviz.panels.landscape_planes import slice_panel as slice_panel
-from samviz.panels.sweep_maps import sweep_panel as sweep_panel
 from samviz.panels.square import square_panel as square_panel
+from samviz.panels.sweep_maps import sweep_panel as sweep_panel
 from samviz.panels.three_sharpnesses import sharpness_panel as sharpness_panel
 from samviz.panels.two_cycle import cycle_panel as cycle_panel
 from samviz.panels.valley_methods import ablation_panel as ablation_panel
