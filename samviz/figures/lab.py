@@ -38,7 +38,6 @@ class Frame:
     landscape: Landscape
     height: Array  # (resolution, resolution) from `heights`, or (1, resolution) for a line
     trail: Array  # (steps, 2), the latest iterates on the plane; on a line the coordinate and the loss
-    lost: float  # share of the distance from the plane's origin that is off the plane
     trail_text: str  # which iterates the trail contains, as text
     picture: Picture | None
     start: Picture | None

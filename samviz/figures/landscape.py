@@ -48,9 +48,7 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     else:
         y = number_format | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
         levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
-        lost = f" {frame.lost:.0%} of the way from the plane’s origin is off the plane"
-        share = draw.text(a[:1], b[:1], [lost], "projection", position="top right", size=11)
-        traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates, share]
+        traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates]
         detail = f"plane of {labels[0]} and {labels[1]}"
     detail += f" · {frame.trail_text}" if len(frame.trail) > 1 else ""
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)

@@ -7,6 +7,7 @@ const CONFIG = {
 };
 const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolor: "rgba(0,0,0,0)", color: "#5b6876", activecolor: "#1b2733" } };
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
+const SYNC_MS = 1000, SYNC_DELAY_MS = 300; // plotly draws at least so often while a figure moves, and so long after its last frame
 const PICTURE_DELAY_MS = 1500; // a picture for the saved notebook is made once the figure has not changed for so long
 const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
@@ -252,12 +253,58 @@ const webgl = () => { // tested once, and the context is released, because a pag
   return hasWebgl;
 };
 
+// Move lines, points and texts to new positions by setting the attributes of the elements that plotly has drawn, which
+// takes about a millisecond. Return false, and change nothing, if plotly has drawn something else than expected.
+function moveTraces(graph, data) {
+  const nodes = new Map([...graph.querySelectorAll(".scatterlayer > .trace")].map((node) => [node.__data__?.[0]?.trace?.index, node]));
+  const moves = [];
+  for (const [i, { type, x, y, text = [] }] of data.entries()) {
+    const { xaxis, yaxis, mode, fill } = graph._fullData[i], node = nodes.get(i);
+    if (type !== "scatter" || (!node && !x.length)) continue;
+    if (!node) return false;
+    const pixels = (values, id) => Array.from(values, graph._fullLayout[id.replace(/^./, "$&axis")].d2p);
+    const px = pixels(x, xaxis), py = pixels(y, yaxis), isKnown = (k) => Number.isFinite(px[k]) && Number.isFinite(py[k]);
+    const known = [...px.keys()].filter(isKnown);
+    if (mode.includes("lines")) {
+      const paths = [...node.querySelectorAll(".lines > path")], areas = node.querySelectorAll(".fills path");
+      if (!paths.length && known.length > 1) return false;
+      const drawn = known.map((k) => `${isKnown(k - 1) ? "L" : "M"}${px[k].toFixed(2)},${py[k].toFixed(2)}`).join("");
+      moves.push(() => { // plotly draws a path for each part between gaps, here the first path has all parts
+        paths.forEach((path, k) => path.setAttribute("d", k ? "M0,0" : drawn || "M0,0"));
+        if (fill === "toself") areas.forEach((area) => area.setAttribute("d", `${drawn || "M0,0"}Z`));
+      });
+    }
+    if (mode.includes("markers")) {
+      const layer = node.querySelector(".points"), points = [...layer.querySelectorAll(".point")];
+      if (!points.length && known.length) return false;
+      moves.push(() => {
+        points.slice(known.length).forEach((point) => point.remove());
+        known.slice(points.length).forEach(() => points.push(layer.appendChild(points[0].cloneNode())));
+        known.forEach((k, n) => points[n].setAttribute("transform", `translate(${px[k]},${py[k]})`));
+      });
+    }
+    if (mode.includes("text")) {
+      const texts = [...node.querySelectorAll(".textpoint > text")];
+      const fits = ({ dataset }, k) => dataset.unformatted === text[k] || ![dataset.unformatted, text[k]].join().includes("<");
+      if (texts.length !== known.length || !texts.every((drawn, n) => fits(drawn, known[n]))) return false;
+      moves.push(() => texts.forEach((drawn, n) => {
+        const [k, lines] = [known[n], [drawn, ...drawn.querySelectorAll(".line")]];
+        if (drawn.dataset.unformatted !== text[k]) drawn.dataset.unformatted = drawn.textContent = text[k];
+        lines.forEach((line) => { line.setAttribute("x", px[k]); line.setAttribute("y", py[k]); });
+      }));
+    }
+  }
+  moves.forEach((move) => move());
+  data.forEach(({ x, y, text }, i) => Object.assign(graph.data[i], text ? { x, y, text } : { x, y }));
+  return true;
+}
+
 // Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
 // the picture; `placed` is called when axes or points may have moved; `extra` returns traces for a layout, drawn over the figure's.
 function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [] }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
-  let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null;
+  let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
   const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // widget.css tests for dark pages
   const painted = ({ data, layout }) => {
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
@@ -281,7 +328,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       if (size.width && !document.hidden) send({ picture: await Plotly.toImage(graph, { format: "png", ...size }) });
     }, PICTURE_DELAY_MS);
   };
-  undo.push(() => clearTimeout(picturing), store.join({
+  undo.push(() => clearTimeout(picturing), () => clearTimeout(syncing), store.join({
     async draw(Plotly, figure, rest) {
       if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
       if (dark !== isDark()) [dark, shown] = [!dark, null];
@@ -290,6 +337,14 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
       const moved = shown === fixed && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
       [shown, width] = [null, graph.clientWidth];
+      clearTimeout(syncing);
+      if (moved && performance.now() - syncedAt < SYNC_MS && moveTraces(graph, data)) {
+        syncing = setTimeout(() => { syncedAt = 0; store.redraw(); }, SYNC_DELAY_MS); // for hover labels, zoom and export
+        shown = fixed;
+        placed();
+        return;
+      }
+      syncedAt = performance.now();
       if (moved) { // keep axes and labels, which takes half the time
         const moves = data.map(({ type, x, y, text }) => (type !== "scatter" ? {} : text ? { x, y, text } : { x, y }));
         await Plotly.animate(graph, { data: moves, traces: data.map((_, i) => i) }, MOVE);

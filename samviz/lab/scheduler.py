@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
-MAX_FRAMES_PER_S = 15  # a browser that draws all the time handles clicks late
+MAX_FRAMES_PER_S = 30  # a browser that draws all the time handles clicks late
 REPLY_TIMEOUT_S = 1.0  # draw for a browser that has not answered for so long; `show` then requests an answer
 
 _running: set[Scheduler] = set()

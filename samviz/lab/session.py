@@ -267,7 +267,7 @@ class Session:
             edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
             full = history["batch_size"] == self.problem.samples
             edge[~full | (history["rule"] != "sam")] = np.nan  # it holds for SAM with the full batch's gradient
-            trail, lost = self.landscape.plane.project(iterates)
+            trail, _ = self.landscape.plane.project(iterates)
             if self.problem.dim == 1:  # drawn on the curve of the loss
                 trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
             estimates = self.estimates.thinned(DRAWN_ESTIMATES).rows
@@ -282,7 +282,6 @@ class Session:
                     landscape=self.landscape,
                     height=self.height,
                     trail=trail,
-                    lost=float(lost[-1]),
                     trail_text=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
                     picture=self.problem.picture(run.x),
                     start=self.start_picture,

@@ -29,6 +29,43 @@ def test_the_first_notebook_shows_the_alignment(open_notebook: Callable[..., Not
     assert notebook.errors == []
 
 
+RECORD = """() => { // count plotly's drawings, and keep the positions of all elements before and after the last one
+  const graph = document.querySelector('.samviz-graph');
+  const positions = () => [...graph.querySelectorAll('.scatterlayer .trace')].map((trace) => {
+    const numbers = (point) => point.getAttribute('transform').match(/-?[\\d.]+/g);
+    const points = [...trace.querySelectorAll('.point')].flatMap(numbers);
+    const texts = [...trace.querySelectorAll('text')].flatMap((text) => [text.getAttribute('x'), text.getAttribute('y')]);
+    const { x, y, width, height } = trace.querySelector('.lines').getBBox();
+    return [...points, ...texts, x, y, width, height].map(Number);
+  });
+  let before;
+  window.plots = 0;
+  const look = () => { before = positions(); requestAnimationFrame(look); };
+  look();
+  const plotted = () => { window.plots += 1; window.pair = [before, positions()]; };
+  ['plotly_animated', 'plotly_afterplot'].forEach((event) => graph.on(event, plotted));
+}"""
+
+
+def test_a_moving_figure_is_drawn_where_plotly_would_draw_it(open_notebook: Callable[..., Notebook]) -> None:
+    """While a lab plays most frames are drawn without plotly, which draws the same picture after the last one."""
+    notebook = open_notebook("moves.ipynb", SINE)
+    notebook.run_all()
+    lab, page = lab_in(notebook), notebook.page
+    lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
+    press(lab, "Play")
+    notebook.until("lab.session.run.steps > 300", seconds=60)
+    page.evaluate(RECORD)
+    before = notebook.kernel("lab.view._ack")
+    page.wait_for_timeout(4000)
+    assert 1 <= page.evaluate("window.plots") < (notebook.kernel("lab.view._ack") - before) / 2
+    press(lab, "Pause")
+    notebook.until(AT_REST)
+    page.wait_for_timeout(1000)
+    for ours, plotlys in zip(*page.evaluate("window.pair"), strict=True):
+        assert ours == pytest.approx(plotlys, abs=1)
+
+
 def test_the_progress_of_a_slow_landscape_is_shown(open_notebook: Callable[..., Notebook]) -> None:
     notebook = open_notebook("digits.ipynb", [SINE[0], "lab = Lab(mlp([64, 32, 10], data='digits'), rho=0.05)\nlab"])
     notebook.run_all()
