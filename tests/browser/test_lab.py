@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from .conftest import Notebook
 from .panels import SINE, curve, lab_in, press
 
@@ -34,7 +36,7 @@ RECORD = """() => { // count plotly's drawings, and keep the positions of all el
   const positions = () => [...graph.querySelectorAll('.scatterlayer .trace')].map((trace) => {
     const numbers = (point) => point.getAttribute('transform').match(/-?[\\d.]+/g);
     const points = [...trace.querySelectorAll('.point')].flatMap(numbers);
-    const texts = [...trace.querySelectorAll('text')].flatMap((text) => [text.getAttribute('x'), text.getAttribute('y')]);
+    const texts = [...trace.querySelectorAll('text')].flatMap((text) => ['x', 'y'].map((name) => text.getAttribute(name)));
     const { x, y, width, height } = trace.querySelector('.lines').getBBox();
     return [...points, ...texts, x, y, width, height].map(Number);
   });
