@@ -36,7 +36,8 @@ RECORD = """() => { // count plotly's drawings, and keep the positions of all el
   const positions = () => [...graph.querySelectorAll('.scatterlayer .trace')].map((trace) => {
     const numbers = (point) => point.getAttribute('transform').match(/-?[\\d.]+/g);
     const points = [...trace.querySelectorAll('.point')].flatMap(numbers);
-    const texts = [...trace.querySelectorAll('text')].flatMap((text) => ['x', 'y'].map((name) => text.getAttribute(name)));
+    const place = (text) => ['x', 'y'].map((name) => text.getAttribute(name));
+    const texts = [...trace.querySelectorAll('text')].flatMap(place);
     const { x, y, width, height } = trace.querySelector('.lines').getBBox();
     return [...points, ...texts, x, y, width, height].map(Number);
   });
