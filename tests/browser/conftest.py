@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -250,9 +251,16 @@ class Notebook:
 
 
 @contextmanager
-def opener(browser: Any, server: Server, pictures: Path) -> Iterator[Callable[..., Notebook]]:
-    """Yield a function that opens notebooks; close their pages and shut their kernels down in the end."""
+def opener(
+    browser: Any, server: Server, pictures: Path, connect: Callable[[Any], None] | None = None
+) -> Iterator[Callable[..., Notebook]]:
+    """Yield a function that opens notebooks; close their pages and shut their kernels down in the end.
+
+    If `connect` is given, it connects the sockets of the pages to their kernels.
+    """
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    if connect:
+        context.route_web_socket(re.compile("/channels"), connect)
     opened: list[Notebook] = []
 
     def open_notebook(name: str, cells: list[str] | None = None, app: str = "lab") -> Notebook:

@@ -14,18 +14,22 @@ LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 
 
 @contextmanager
-def offline(browser: Any, **settings: Any) -> Iterator[Any]:
-    """Yield a page that can load files only; another request or an error in the page is a failure."""
+def offline(browser: Any, address: str = "file:", **settings: Any) -> Iterator[Any]:
+    """Yield a page without the network but for one address; another request or an error in the page is a failure."""
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 960}} | settings))
     page, faults = context.new_page(), []
     page.set_default_timeout(60_000)
-    page.on(
-        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or faults.append(request.url)
-    )
-    page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
-    page.on("websocket", lambda socket: faults.append(socket.url))
+
+    def check(request: Any) -> None:
+        elsewhere = not request.url.startswith((address, "data:", "blob:"))
+        if request.failure != "csp" and (elsewhere or (request.failure and address == "file:")):
+            faults.append(f"{request.url}: {request.failure}")
+
+    page.on("requestfinished", check)
+    page.on("requestfailed", check)
+    page.on("websocket", lambda socket: "localhost" in address or faults.append(socket.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
+    context.route(lambda url: not url.startswith(address), lambda route: route.abort())
     try:
         yield page
     finally:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,94 +181,50 @@ def test_two_tabs_show_one_lab_which_continues_without_any(open_notebook: Callab
     answers(third, 0.0567)
 
 
-class Relay:
-    """A relay between browser and server that can be cut, or lose what is sent."""
+class Line:
+    """The connection between a page and its kernel, which can be cut, or lose what is sent."""
 
-    def __init__(self, port: int) -> None:
-        self.server_port, self.connected, self.lossy = port, True, False
-        self.sockets: list[socket.socket] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+    def __init__(self) -> None:
+        self.connected, self.lossy = True, False
+        self.ends: list[Any] = []
 
-    def accept(self) -> None:
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return  # closed
-            if not self.connected:
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self.server_port))
-            self.sockets += [near, far]
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self.relay, args=(source, target), daemon=True).start()
-
-    def relay(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):  # cut
-            while data := source.recv(1 << 16):
-                if not self.lossy:
-                    target.sendall(data)
-        for end in (source, target):
-            close(end)
+    def connect(self, page_end: Any) -> None:
+        """Connect a new socket of the page to the server."""
+        if not self.connected:
+            page_end.close()
+            return
+        server_end = page_end.connect_to_server()
+        page_end.on_message(lambda message: self.lossy or server_end.send(message))
+        server_end.on_message(lambda message: self.lossy or page_end.send(message))
+        self.ends += [page_end, server_end]
 
     def cut(self) -> None:
         """End every connection and accept no new one."""
         self.connected = False
-        while self.sockets:
-            close(self.sockets.pop())
-
-    def restore(self) -> None:
-        self.connected, self.lossy = True, False
-
-
-def close(end: socket.socket) -> None:
-    """Close a socket that may be closed already."""
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-    end.close()
-
-
-@contextmanager
-def relayed(server: Server) -> Iterator[tuple[Relay, Server]]:
-    """A relay to the server, and the server with the relay's address."""
-    relay = Relay(int(server.url.rpartition(":")[2]))
-    try:
-        yield relay, replace(server, url=f"http://127.0.0.1:{relay.port}")
-    finally:
-        relay.listener.close()
-
-
-def dismiss_dialogs(notebook: Notebook) -> None:
-    """Close JupyterLab's dialogs about the connection, which take the keyboard."""
-    while (dialog := notebook.page.locator(".jp-Dialog")).count():
-        dialog.last.locator("button").last.click()
-        notebook.page.wait_for_timeout(200)
+        while self.ends:
+            self.ends.pop().close()
 
 
 @pytest.mark.parametrize("lossy", [False, True], ids=["cut", "silent and then cut"])
 def test_values_arrive_after_a_broken_connection(browser: Any, server: Server, tmp_path: Path, lossy: bool) -> None:
     """Takes long because JupyterLab waits longer before each attempt to connect again."""
-    with relayed(server) as (relay, near), opener(browser, near, tmp_path) as open_notebook:
+    line = Line()
+    with opener(browser, server, tmp_path, line.connect) as open_notebook:
         lab = playing(open_notebook(f"line{lossy:d}.ipynb", CELLS))
-        lab.server = server  # the test talks to the kernel without the relay
         if lossy:  # as when a laptop's network is gone: whatever either side sends is lost
-            relay.lossy = True
+            line.lossy = True
             typed(lab, RADIUS, "0.0111")
             assert lab.kernel("lab.set(plane='random')") is None
             lab.until("lab.session.landscape.plane.kind == 'random'")
             lab.page.wait_for_timeout(1500)
-        relay.cut()
+        line.cut()
         session = "window.jupyterapp.shell.currentWidget.sessionContext.session"
         connected = f"{session}.kernel.connectionStatus === 'connected'"
         wait(lab, f"!({connected})")
-        dismiss_dialogs(lab)
         typed(lab, RADIUS, "0.0222")
         lab.page.wait_for_timeout(2000)
-        relay.restore()
+        line.connected, line.lossy = True, False
         wait(lab, connected, seconds=90)
         lab.until("lab.session.run.settings.rho == 0.0222", seconds=60)
         has_value(lab, 0.0222)
-        dismiss_dialogs(lab)
         answers(lab)

@@ -1,14 +1,14 @@
-"""The manifold of minimizers and the limiting regularizers agree with closed forms and finite differences."""
+"""Trace, manifold of minimizers and limiting regularizers agree with closed forms and finite differences."""
 
 import numpy as np
 import pytest
 import torch
-from formula import SHARPNESSES, Formula, tensor
+import valley_by_hand
+from formula import SHARPNESSES, Counted, Formula, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from valley_by_hand import curvatures
 
-from samviz.geometry import limiting_regularizer, normal_space, third_derivative
+from samviz.geometry import hessian_trace, limiting_regularizer, normal_space, third_derivative, top_eigenpairs
 from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
@@ -16,6 +16,101 @@ FLOOR = [(0.5, 0.5, 0.0, 0.0), (0.2, 0.9, 0.0, 0.0), (1.0, 0.1, 0.0, 0.0)]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# trace
+
+
+@STABLE
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 20))
+def test_a_small_trace_is_exact(seed, dim):
+    a = symmetric(seed, dim)
+    trace = hessian_trace(quadratic(a), torch.zeros(2, dim))
+    np.testing.assert_allclose(trace.value, [np.trace(a)] * 2, rtol=1e-12, atol=1e-12)
+    assert trace.exact
+    assert torch.equal(trace.standard_error, torch.zeros(2).double())
+    x = np.array([0.3, 0.7, 0.2, -0.4])
+    assert hessian_trace(valley(), tensor(*x)).value.item() == pytest.approx(valley_by_hand.trace(x), rel=1e-12)
+
+
+def spread_matrix(dim=60):
+    """Return a matrix with a few large eigenvalues, also negative ones, and a bulk; its trace and its eigenvectors."""
+    rng = np.random.default_rng(3)
+    basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    spectrum = np.concatenate([[30.0, 10.0, -8.0, 5.0], 1 + rng.normal(size=dim - 4)])
+    a = (basis * spectrum) @ basis.T
+    return (a + a.T) / 2, spectrum.sum(), basis
+
+
+def estimates(problem, seeds=400, **options):
+    traces = [hessian_trace(problem, torch.zeros(problem.dim), seed=s, **options) for s in range(seeds)]
+    return np.array([t.value.item() for t in traces]), np.array([t.standard_error.item() for t in traces])
+
+
+@pytest.mark.parametrize(("products", "known"), [(12, False), (30, False), (30, True), (96, False)])
+def test_the_estimate_is_unbiased_and_its_standard_error_is_correct(products, known):
+    a, exact, basis = spread_matrix()
+    subspace = torch.from_numpy(basis[:, :4].T.copy())[None] if known else None
+    assert not hessian_trace(quadratic(a), torch.zeros(60), products=products).exact
+    values, errors = estimates(quadratic(a), products=products, subspace=subspace)
+    assert abs(values.mean() - exact) < 4 * values.std() / len(values) ** 0.5
+    # the mean of the squared standard error is the variance: 400 draws determine it to about 10 %
+    assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.25)
+    score = np.abs(values - exact) / errors
+    assert 0.55 < np.mean(score < 1) < 0.75  # 68 % for a normal law, less for a t law with 3 degrees of freedom
+    assert np.mean(score < 4) > 0.95
+    if known:  # 26 rows of random signs: Var = 2(‖B‖² − Σ Bᵢᵢ²)/26 with B = (I − QQᵀ)A(I − QQᵀ)
+        rest = np.eye(60) - basis[:, :4] @ basis[:, :4].T
+        b = rest @ a @ rest
+        assert values.std() == pytest.approx(np.sqrt(2 * ((b**2).sum() - (np.diag(b) ** 2).sum()) / 26), rel=0.15)
+    if products == 96:
+        assert errors.mean() < estimates(quadratic(a), seeds=60, products=12)[1].mean() / 4
+
+
+def test_a_subspace_that_contains_the_range_leaves_no_error():
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(60, 3)))[0]
+    a = (basis * [3.0, -2.0, 7.0]) @ basis.T
+    problem = quadratic((a + a.T) / 2)
+    given_one = hessian_trace(problem, torch.zeros(60), products=9, subspace=torch.from_numpy(basis.T.copy())[None])
+    found = hessian_trace(problem, torch.zeros(60), products=18)
+    for trace in (given_one, found):
+        assert trace.value.item() == pytest.approx(8.0, rel=1e-10)
+        assert trace.standard_error.item() < 1e-10
+
+
+def test_the_estimate_is_correct_at_two_points_of_a_network(network):
+    problem, x = network[0], torch.stack([network[1], network[0].initial(0)])
+    exact = problem.hessian(x).diagonal(dim1=1, dim2=2).sum(1)
+    for options in ({}, {"products": 36, "subspace": top_eigenpairs(problem, x, 3).start}):
+        traces = [hessian_trace(problem, x, seed=s, **options) for s in range(40)]
+        values, errors = (torch.stack(part) for part in zip(*((t.value, t.standard_error) for t in traces)))
+        assert bool(((values.mean(0) - exact).abs() < 4 * values.std(0) / 40**0.5).all())
+        torch.testing.assert_close((errors**2).mean(0).sqrt(), values.std(0), rtol=0.4, atol=0)
+        assert errors[:, 0].max() < 0.01 * exact[0]  # at the minimum a few eigenvalues are nearly all of the trace
+
+
+@pytest.mark.parametrize("rows", [None, 5])
+@pytest.mark.parametrize("products", [30, 100])
+def test_products_are_counted_and_spent(products, rows):
+    problem = Counted(torch.diag(torch.arange(60.0, dtype=torch.float64))[None])
+    subspace = None if rows is None else torch.eye(60, dtype=torch.float64)[None, :rows]
+    trace = hessian_trace(problem, torch.zeros(60), products=products, subspace=subspace)
+    assert trace.products == problem.spent
+    assert products - 2 <= problem.spent <= products  # what was granted, up to thirds
+
+
+def test_known_curvatures_of_the_subspace_take_no_products():
+    a, _, basis = spread_matrix()
+    problem = Counted(torch.from_numpy(a)[None])
+    top = torch.from_numpy(basis[:, :4].T.copy())[None]
+    curvature = torch.einsum("rmi,ij,rmj->rm", top, torch.from_numpy(a), top)
+    plain = hessian_trace(problem, torch.zeros(60), products=24, subspace=top)
+    for j in (1, 3, 4):
+        problem.spent = 0
+        known = hessian_trace(problem, torch.zeros(60), products=24 - j, subspace=top, known=curvature[:, :j])
+        assert problem.spent == known.products == 24 - j
+        torch.testing.assert_close(known.value, plain.value)  # the same probes
+        torch.testing.assert_close(known.standard_error, plain.standard_error)
 
 
 def singular(rng, dim, spectrum):
@@ -31,7 +126,7 @@ def singular(rng, dim, spectrum):
 @STABLE
 @given(x1=st.floats(-3, 3), x2=st.floats(-3, 3))
 def test_the_normal_space_of_the_valley_agrees_with_its_closed_form(x1, x2):
-    f = np.array(curvatures((x1, x2)))
+    f = np.array(valley_by_hand.curvatures((x1, x2)))
     space = normal_space(valley(), tensor([x1, x2, 0.0, 0.0]))
     np.testing.assert_allclose(space.values[0], [2 * f.max(), 2 * f.min(), 0, 0], atol=1e-12)
     assert space.rank.tolist() == [2]
@@ -138,7 +233,7 @@ def test_the_third_derivative_of_linear_and_quadratic_losses_is_zero(problem):
 
 @pytest.mark.parametrize("x", FLOOR)
 def test_the_regularizers_of_the_valley_agree_with_their_closed_forms(x):
-    f = np.array(curvatures(x))
+    f = np.array(valley_by_hand.curvatures(x))
     got = {kind: limiting_regularizer(valley(), tensor(*x), kind) for kind in SHARPNESSES}
     assert got["worst"].value.item() == pytest.approx(f.max())
     assert got["ascent"].value.item() == pytest.approx(f.min())
