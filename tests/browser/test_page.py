@@ -46,7 +46,8 @@ CELLS = [
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), device='cpu')\nlab",
     # without a picture of every piece of work, each of which takes a browser 0.2 s
     *(
-        f"{name} = {name}_panel(); {name}.set(**{QUICK.get(f'{name}_panel', {})}); {name}._settle()\n{name}"
+        f"{name} = {name}_panel(); {name}.set(**{QUICK.get(f'{name}_panel', {})})\n"
+        f"if {name}.question:\n    {name}.set(guess='skipped')\n{name}._settle()\n{name}"
         for name in PANELS
     ),
     f"{TRAINING}\nslices = slice_panel(landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3))\nslices",
