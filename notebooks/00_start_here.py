@@ -72,7 +72,7 @@ panel
 #
 # ## 3. The live lab
 #
-# Here is the same network, with everything that we measure. **Run the next two cells, press Play, and then set ρ to 0.005.** A slider changes the running optimizer; it does not restart it.
+# Here is the same network, with everything that we measure. **Run the next two cells, press Play, and then set ρ to 0.02.** A slider changes the running optimizer; it does not restart it.
 
 # %%
 from samviz.lab import Lab
@@ -95,11 +95,11 @@ lab
 #
 # The curves on the left are the loss, the eigenvalues of the Hessian, and the cosine of the angle between $\nabla L$ and $v_1$. On the right you see the loss around the iterate, with its last 40 steps.
 #
-# **Try to break it**: which of the curves change within 100 steps after ρ = 0.005? Then set ρ back to 0. Does λ₁ return to its old value?
+# **Try to break it**: which of the curves change within 100 steps after ρ = 0.02? Then set ρ back to 0. Does λ₁ return to its old value?
 #
 # <details><summary>What you see</summary>
 #
-# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, slowly, because one step changes it only by about $\eta\rho^2$.
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by about a tenth in 400 steps: one step changes it only by about $\eta\rho^2$.
 #
 # With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
 #

@@ -570,11 +570,12 @@ def test_without_a_front_end_it_takes_a_short_run_and_leaves_a_picture(monkeypat
     monkeypatch.setattr("samviz.lab.panel.static_picture", lambda plain, alt: (len(plain["data"]), alt))
     lab = sine_lab(rho=0.0)
     lab._ipython_display_()
-    assert lab.session.run.steps == 600
+    assert lab.session.run.steps == 1000
+    assert lab.history["eigenvalues"][-1, 0] < 0.85 * lab.history["eigenvalues"][0, 0]  # λ₁ visibly decreases
     assert lab.history["cos_v1"][-1] > 0.99
     assert outputs[0] is lab.view
     assert outputs[1][0] > 12
-    assert "step 600" in outputs[1][1]
+    assert "step 1,000" in outputs[1][1]
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
     lab._ipython_display_()
     assert len(outputs) == 3  # with a front end only the widget

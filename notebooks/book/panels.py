@@ -63,7 +63,7 @@ def digits_lab() -> Panel:
 LABS: dict[str, Callable[[], Panel]] = {"lab": sine_lab, "digits": digits_lab}
 # By notebook: the line of the cell whose figure is replaced, the name in `LABS`, and the values where controls start.
 LAB_CELLS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
-    "00_start_here": {"lab = Lab(problem)": ("lab", {"rho": 0.005, "steps": 600})},
+    "00_start_here": {"lab = Lab(problem)": ("lab", {"rho": 0.02, "steps": 1000})},
     "05_one_sample_at_a_time": {
         "lab = Lab(sine, lr=0.05, rho=0.1, batch_size=1)": ("lab", {"rho": 0.1, "size": 1, "steps": 600}),
     },

@@ -29,7 +29,7 @@ from samviz.problems.device import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
 SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run
-STATIC_STEPS = 100, 500  # steps without a front end, before and after a lab at ρ = 0 switches to SAM
+STATIC_STEPS, STATIC_RHO = (100, 900), 0.02  # without a front end, a lab at ρ = 0 takes steps before and after this ρ
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 THEOREM = "SAM, small ρ (the theorem)"
@@ -287,7 +287,7 @@ class Lab(Panel):
             before, after = STATIC_STEPS
             self.run(before)
             if self.values["rho"] == 0:
-                self.preset(THEOREM)
+                self.set(rho=STATIC_RHO)
             self.run(after)
         super()._ipython_display_()
 
