@@ -1,6 +1,7 @@
 """A model as a problem, without a copy, against dense Hessians of code written here and finite differences."""
 
 import random
+from collections import UserDict
 from copy import deepcopy
 from time import perf_counter
 from weakref import ref
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from samviz.geometry import hessian_trace, top_eigenpairs, worst_direction_sharpness
+from samviz.geometry import top_eigenpairs
 from samviz.problems import attach
 
 torch.manual_seed(0)
@@ -72,9 +73,6 @@ def test_the_hessian_is_the_dense_one(batch_size):
     x, block = problem.initial()[None], torch.randn(1, 4, problem.dim, dtype=torch.float64)
     torch.testing.assert_close(problem.hessian(x)[0], hessian, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close(problem.hvp(x)(block)[0], block[0] @ hessian, rtol=1e-9, atol=1e-12)
-    values = np.linalg.eigvalsh(hessian.numpy())
-    np.testing.assert_allclose(top_eigenpairs(problem, x, k=3).values[0], values[:-4:-1], rtol=1e-10)
-    assert hessian_trace(problem, x).value.item() == pytest.approx(values.sum(), rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +156,6 @@ def test_checkpoints_are_read_as_points():
     problem, state = attach(model, LOSS, loader()), deepcopy(model.state_dict())
     nn.utils.vector_to_parameters(problem.initial() + 1, model.parameters())
     assert torch.equal(problem.vector(state) + 1, problem.initial())
-    with pytest.raises(ValueError, match=r"state has 0.weight missing; expected \(2, 1, 3, 3\)"):
-        problem.vector({})
 
 
 # how much is computed
@@ -240,15 +236,13 @@ class Cubed(nn.Module):
         return self.after(self.function.apply(before)) + before.square()  # torch can differentiate the second term
 
 
-def test_custom_functions_are_refused_unless_torch_differentiates_them_twice():
-    good, kernel, once = (attach(Cubed(kind), F.mse_loss, DATA) for kind in (Cube, Kernel, Once))
-    x = good.initial()
-    for problem, name in ((kernel, "Kernel"), (once, "Once")):
-        torch.testing.assert_close(problem.gradient(x[None])[1], good.gradient(x[None])[1])
-        with pytest.raises(ValueError, match=f"Cubed has no Hessian-vector products: derivative for {name}Backward"):
-            problem.hvp(x[None])(x[None, None])
-        with pytest.raises(ValueError, match="Expected operations that torch can differentiate twice"):
-            top_eigenpairs(problem, x)
+@pytest.mark.parametrize("function", [Kernel, Once])
+def test_custom_functions_are_refused_unless_torch_differentiates_them_twice(function):
+    problem, good = (attach(Cubed(kind), F.mse_loss, DATA) for kind in (function, Cube))
+    x, message = good.initial(), f"Cubed has no Hessian-vector products: derivative for {function.__name__}Backward"
+    torch.testing.assert_close(problem.gradient(x[None])[1], good.gradient(x[None])[1])
+    with pytest.raises(ValueError, match=f"{message}.*Expected operations that torch can differentiate twice"):
+        top_eigenpairs(problem, x)
 
 
 class Wrapped(nn.Module):
@@ -278,14 +272,13 @@ def test_a_batch_may_be_a_mapping_and_inputs_several_tensors():
         assert outputs["kind"] == batch["kind"] == "text"
         return outputs["loss"]
 
-    mapping = {"rows": ROWS, "labels": GOALS, "kind": "text"}
-    halves = [{**mapping, "rows": ROWS[part], "labels": GOALS[part]} for part in (slice(6), slice(6, 12))]
+    tokens = UserDict({"rows": ROWS, "labels": GOALS, "kind": "text"})  # a mapping, as tokenizers return it
+    halves = [{**tokens, "rows": ROWS[part], "labels": GOALS[part]} for part in (slice(6), slice(6, 12))]
     plain = attach(mlp(nn.Tanh()), F.mse_loss, DATA)
-    x = plain.initial()[None]
-    problems = [attach(Wrapped(call), loss_fn, data) for data in (mapping, halves, [mapping])]
-    problems.append(attach(mlp(nn.Tanh()), F.mse_loss, ({"input": ROWS}, GOALS), batch_size=5))
+    problems = [attach(Wrapped(call), loss_fn, data) for data in (tokens, halves, [tokens])]
+    problems.append(attach(mlp(nn.Tanh()), F.mse_loss, (UserDict({"input": ROWS}), GOALS), batch_size=5))
     for problem in problems:
-        torch.testing.assert_close(problem.hessian(x), plain.hessian(x))
+        torch.testing.assert_close(problem.hessian(plain.initial()[None]), plain.hessian(plain.initial()[None]))
     two = nn.Bilinear(4, 4, 2).double()
     pairs = attach(two, F.mse_loss, ((ROWS, ROWS.flip(0)), GOALS), batch_size=5)
     assert pairs.loss(pairs.initial()[None]).item() == pytest.approx(F.mse_loss(two(ROWS, ROWS.flip(0)), GOALS).item())
@@ -441,35 +434,22 @@ def test_numbers_do_not_depend_on_the_callers_modes(context):
 
 
 @pytest.mark.parametrize(
-    ("model", "data", "options", "kind", "message"),
+    ("model", "loss_fn", "data", "options", "message"),
     [
-        (MODEL, DATA, {"names": ["9.*"]}, ValueError, "'9.*' fits none of 0.weight, 0.bias"),
-        (mlp().requires_grad_(False), DATA, {}, ValueError, "no parameter with requires_grad"),
-        (mlp(nn.Linear(3, 3, device="meta")), DATA, {}, ValueError, "lies on cpu, meta; expected one"),
-        (MODEL, DATA, {"training": True, "recompute": True}, ValueError, "are both True"),
-        (MODEL, iter([DATA]), {}, TypeError, "data is a list_iterator; expected .*more than once"),
-        (MODEL, TensorDataset(ROWS), {}, TypeError, "data is a TensorDataset; expected .*a DataLoader"),
+        (mlp(nn.Linear(3, 3, device="meta")), F.mse_loss, DATA, {}, "lies on cpu, meta; expected one"),
+        (MODEL, F.mse_loss, DATA, {"training": True, "recompute": True}, "are both True"),
+        (MODEL, F.mse_loss, iter([DATA]), {}, "data is a list_iterator; expected .*more than once"),
+        (MODEL, F.mse_loss, TensorDataset(ROWS), {}, "data is a TensorDataset; expected .*a DataLoader"),
+        (MODEL, F.mse_loss, (ROWS.numpy(), GOALS.numpy()), {}, "(?s)a batch is array.*expected tensors"),
+        (MODEL, F.mse_loss, [(ROWS, GOALS, ROWS)], {}, "a batch is a tuple of 3; expected a pair"),
+        (MODEL, lambda out, _: out, DATA, {}, r"a tensor of shape \(12, 2\); expected the mean over the batch"),
+        (MODEL, lambda out, _: out.sum().item(), DATA, {}, r"returned -?\d.*; expected the mean over the batch"),
+        (MODEL, lambda out, goal: F.mse_loss(out.detach(), goal), DATA, {}, "the loss has no derivative"),
     ],
 )
-def test_what_cannot_be_attached_is_refused_with_the_reason(model, data, options, kind, message):
-    with pytest.raises(kind, match=message):
-        attach(model, F.mse_loss, data, **options)
-
-
-@pytest.mark.parametrize(
-    ("data", "loss_fn", "kind", "message"),
-    [
-        ((ROWS.numpy(), GOALS.numpy()), F.mse_loss, TypeError, "(?s)a batch is array.*expected tensors"),
-        ([(ROWS, GOALS, ROWS)], F.mse_loss, TypeError, "a batch is a tuple of 3; expected a pair"),
-        (DATA, lambda out, _: out, TypeError, r"a tensor of shape \(12, 2\); expected the mean over the batch"),
-        (DATA, lambda out, _: out.sum().item(), TypeError, r"returned -?\d.*; expected the mean over the batch"),
-        (DATA, lambda out, goal: F.mse_loss(out.detach(), goal), ValueError, "the loss has no derivative"),
-    ],
-)
-def test_errors_during_a_pass_are_explained(data, loss_fn, kind, message):
-    problem = attach(MODEL, loss_fn, data)
-    with pytest.raises(kind, match=message):
-        problem.gradient(problem.initial()[None])
+def test_what_cannot_be_evaluated_is_refused_with_the_reason(model, loss_fn, data, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        (problem := attach(model, loss_fn, data, **options)).gradient(problem.initial()[None])
 
 
 class Noisy(nn.Module):
@@ -486,22 +466,16 @@ class Noisy(nn.Module):
 OWN, OWN_NUMPY = torch.Generator(), np.random.default_rng(0)
 CHANGING = [lambda: torch.rand((), generator=OWN), OWN_NUMPY.normal, lambda: np.sin(1e6 * perf_counter())]
 SEEDED = [lambda: torch.rand(()), lambda: np.random.rand(), random.random]  # noqa: NPY002
-EVALUATIONS = [
-    lambda problem, x: problem.loss(x),
-    lambda problem, x: problem.gradient(x),
-    lambda problem, x: problem.hvp(x)(x[None]),
-    lambda problem, x: worst_direction_sharpness(problem, x[0], 0.1),
-]
 
 
-@pytest.mark.parametrize("evaluate", EVALUATIONS)
+@pytest.mark.parametrize("method", ["loss", "gradient", "hessian"])
 @pytest.mark.parametrize("draw", CHANGING)
-def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw, evaluate):
+def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw, method):
     changing_loss = lambda out, goal: F.mse_loss(out * (1 + 0.01 * draw()), goal)  # noqa: E731
     for model, loss_fn in ((Noisy(draw), F.mse_loss), (MODEL, changing_loss)):
         problem = attach(model, loss_fn, DATA, batch_size=5)
         with pytest.raises(ValueError, match=r"the loss gave .* for the same parameters and samples, so it is not"):
-            evaluate(problem, problem.initial()[None])
+            getattr(problem, method)(problem.initial()[None])
 
 
 @pytest.mark.parametrize("draw", SEEDED)
