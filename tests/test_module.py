@@ -201,14 +201,6 @@ def test_a_copy_has_its_own_memory(duplicate, training):
 # evaluation and training mode
 
 
-@pytest.mark.parametrize("rows", [slice(None), [2, 7, 1, 8]])
-def test_training_mode_normalizes_by_the_batch(rows):
-    problem = on_images(drop=0.0)
-    x, module = points_near(problem), build(Convolutional, 0.0).train()
-    expected = plain(module, x[0], IMAGES[rows], LABELS[rows], nn.CrossEntropyLoss())
-    assert_close(problem.gradient(x, torch.arange(N)[rows][None]), expected)
-
-
 def test_the_dropout_mask_depends_only_on_the_batch():
     dropout = nn.Sequential(nn.Linear(1, 400, bias=False), nn.Dropout(0.25), nn.Linear(400, 1, bias=False)).double()
     for layer in (dropout[0], dropout[2]):  # at ones, input 1, an output is 4/3 times the number of neurons kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -147,13 +148,7 @@ def test_an_error_is_shown_with_its_step_and_the_record_is_kept(training):
     panel.start()
     wait_for_end(panel)
     assert panel.view.alert == ""
-
-
-def test_a_keyboard_interrupt_raised_by_the_training_is_an_error(training):
-    def train():
-        raise KeyboardInterrupt
-
-    panel = watch_panel(training.probe, train)
+    panel.train = mock.Mock(side_effect=KeyboardInterrupt)  # not by Stop
     panel.start()
     wait_for_end(panel)
     assert isinstance(panel.error, KeyboardInterrupt)
@@ -185,21 +180,16 @@ def test_sliders_steer_the_running_optimizer_and_changes_are_marked(training):
     assert panel.sentence.endswith("the training itself has set η to 0.003")
 
 
-def test_parameter_groups_keep_their_ratios():
+def test_parameter_groups_keep_their_ratios_and_only_a_radius_has_a_slider():
     def two_groups(model):
-        return torch.optim.SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.02}])
+        return torch.optim.Adadelta([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.02}])
 
     training = Training(two_groups)
     panel = training.panel()
-    assert list(panel.values) == ["start", "stop", "lr"]
+    assert list(panel.values) == ["start", "stop", "lr"]  # the rho of Adadelta is no radius
     panel.set(lr=0.0)
     panel.set(lr=0.05)
     assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx([0.05, 0.01])
-
-
-def test_a_rho_that_is_no_radius_has_no_slider():
-    training = Training(lambda model: torch.optim.Adadelta(model.parameters(), lr=0.5))
-    assert list(watch_panel(training.probe, None, training.optimizer).values) == ["lr"]
 
 
 def test_without_a_training_it_only_shows_and_calls_the_users_callback_once(training):
@@ -275,39 +265,21 @@ def record(rows):
     return history
 
 
-def test_an_eigenvalue_that_has_not_converged_is_open_and_has_its_residual():
-    drawn = probe_figure(record([{"step": 0, "converged": True}, {"step": 10, "converged": False}]))
-    assert trace(drawn, "λ₁ open")["x"].tolist() == [10]
+def test_the_figure_shows_residuals_errors_rows_without_a_number_logged_columns_and_the_time_taken():
+    logged = {"test_loss": 2.0, "accuracy": 0.9, "weight_norm": 7.0, "note": "a", "lr": 0.01, "share": 0.0312}
+    rows = [{"step": s, "converged": s < 2, "trace_error": 0.5} | logged for s in range(3)]
+    rows = [row | {"trace": np.nan if row["step"] == 1 else 5.0} for row in rows]
+    drawn = probe_figure(record(rows), budget=0.05)
+    assert trace(drawn, "λ₁ open")["x"].tolist() == [2]  # it has not converged
+    assert "λ₁ open" not in names(probe_figure(record(rows[:2])))
     np.testing.assert_allclose(trace(drawn, "λ₁ residual")["y"][:2], [2.9, 3.1])
-    assert "λ₁ open" not in names(probe_figure(record([{"step": 0, "converged": True}])))
-
-
-def test_the_bands_are_two_standard_errors():
-    drawn = probe_figure(record([{"step": 0, "trace": 5.0, "trace_error": 0.5}]))
-    assert trace(drawn, "trace ± 2 s.e.")["y"].tolist() == [6.0, 4.0]
-
-
-def test_rows_without_a_number_are_joined_across():
-    rows = [{"step": s, "trace": np.nan if s % 2 else 1.0 * s, "trace_error": 0.1} for s in range(6)]
-    assert trace(probe_figure(record(rows)), "trace")["x"].tolist() == [0, 2, 4]
-
-
-def test_the_time_taken_is_shown_with_the_budget():
-    drawn = probe_figure(record([{"step": 0, "share": 0.0312}]), budget=0.05)
-    assert "measuring took 3.1 % of the time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
-
-
-def test_logged_columns_are_drawn_with_similar_numbers():
-    rows = [{"step": s, "test_loss": 2.0, "accuracy": 0.9, "weight_norm": 7.0, "note": "a"} for s in (0, 1)]
-    drawn = probe_figure(record(rows))
-    assert trace(drawn, "test loss")["yaxis"] == "y"
-    assert trace(drawn, "accuracy")["yaxis"] == "y7"
+    assert trace(drawn, "trace ± 2 s.e.")["y"].tolist() == [6.0, 6.0, 4.0, 4.0]
+    assert trace(drawn, "trace")["x"].tolist() == [0, 2]  # a line across the row without a number
+    assert (trace(drawn, "test loss")["yaxis"], trace(drawn, "accuracy")["yaxis"]) == ("y", "y7")  # similar numbers
     assert not {"weight norm", "note"} & names(drawn)
-
-
-def test_what_is_outside_the_axes_is_labelled_with_its_value():
-    words = [t["text"] for t in probe_figure(record([{"step": 0, "lr": 0.01}]))["data"] if t["name"] == "names"]
-    assert any(" 2/η = 200 ↑" in text for text in words)
+    assert "measuring took 3.1 % of the time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
+    labels = [text for t in drawn["data"] if t["name"] == "names" for text in t["text"]]
+    assert any("2/η = 200 ↑" in text for text in labels)  # outside the axes
 
 
 def test_a_long_record_is_thinned_and_keeps_its_last_row():
