@@ -41,13 +41,6 @@ def typed(notebook: Any, label: str, value: str) -> None:
     field.press("Enter")
 
 
-def arrows(notebook: Any, times: int) -> None:
-    """Press the right arrow, as fast as a person does."""
-    for _ in range(times):
-        notebook.page.keyboard.press("ArrowRight")
-        notebook.page.wait_for_timeout(40)
-
-
 def curve(notebook: Any, name: str, axis: str = "y", number: int = 0) -> list[float]:
     """Coordinates of a trace of the page's graph with that number, as the browser holds them."""
     find = f"(name) => Array.from({GRAPH.format(number)}.data.find(trace => trace.name === name).{axis})"
@@ -63,11 +56,6 @@ def says(notebook: Any, text: str, number: int = 0, seconds: float = 60) -> None
     """Wait until a panel's sentence holds the text."""
     sentences = notebook.page.locator(".samviz-panel").nth(number).locator(".samviz-sentence")
     sentences.filter(has_text=text).wait_for(timeout=seconds * 1e3)
-
-
-def sentence(notebook: Any, number: int = 0) -> str:
-    """A panel's present sentence."""
-    return notebook.page.locator(".samviz-sentence").nth(number).inner_text()
 
 
 def settled(notebook: Any, name: str = "panel", seconds: float = 120) -> None:

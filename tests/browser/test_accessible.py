@@ -18,8 +18,8 @@ from .panels import GRAPH, settled, wait
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
     "lab = Lab(mlp([1, 12, 12, 1], data='sine'), rho=0.005, device='cpu').run(200)\nlab",
-    "cycle": "from samviz.panels.two_cycle import cycle_panel\npanel = cycle_panel()\npanel",
-    "sharpness": "from samviz.panels.three_sharpnesses import sharpness_panel\nbowl = sharpness_panel()\nbowl",
+    "cycle": "from samviz.panels import cycle_panel\npanel = cycle_panel()\npanel.set(guess='skipped')\npanel",
+    "sharpness": "from samviz.panels import sharpness_panel\nbowl = sharpness_panel()\nbowl",
 }
 CARD = ".samviz-card"
 
