@@ -244,8 +244,10 @@ def test_the_figure_shows_the_density_its_band_and_the_top_eigenvalues(measured)
     go.Figure(figure["data"], figure["layout"])  # plotly names what it does not know
     traces = {trace["name"]: trace for trace in figure["data"]}
     upper, lower = np.split(traces["± 1 s.e."]["y"], 2)
-    seen = lower[::-1] > traces["density"]["y"].min()
-    np.testing.assert_allclose((upper - lower[::-1])[seen], 2 * found.standard_error[0][seen], rtol=1e-6, atol=1e-12)
+    visible = lower[::-1] > traces["density"]["y"].min()
+    np.testing.assert_allclose(
+        (upper - lower[::-1])[visible], 2 * found.standard_error[0][visible], rtol=1e-6, atol=1e-12
+    )
     np.testing.assert_allclose(traces["top eigenvalues"]["x"], values[:-4:-1], rtol=1e-5)
     assert traces["top eigenvalues"]["text"] == ["λ₁", "λ₂", "λ₃"]
     assert set(traces["top eigenvalues"]["marker"]["symbol"]) == {"circle"}

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Spectrum = tuple[Array, Array, Array, Array, int]  # nodes, weights, residuals, values to resolve, products
 CONVERGED = 1e-3  # residual, as a share of its Ritz value, below which that value counts as one known eigenvalue
 RESOLUTION = 0.75  # width · steps / range: with Gaussians so wide the quadrature errs by at most 2 % of the height
-WIDTHS = 500  # in the whole range at most: more are not visible in a picture
+WIDTHS = 500  # Gaussians side by side in the range, at most: more are not visible in a picture
 POINTS, MARGIN = 1025, 4  # of the grid: at least two points a width, and widths beyond the range
 EXHAUSTED = 100  # rounding errors of the largest eigenvalue below which the rest of a vector counts as zero
 
@@ -45,7 +45,7 @@ class SpectralDensity:
 
     @cached_property
     def grid(self) -> Array:
-        """Points λ across the whole spectrum and 0, (runs, points)."""
+        """Points λ across the spectrum and 0, (runs, points)."""
         low, high = self.nodes.min((1, 2), initial=0), self.nodes.max((1, 2), initial=0)
         return np.linspace(low - MARGIN * self.width, high + MARGIN * self.width, POINTS, axis=1)
 
@@ -64,7 +64,7 @@ class SpectralDensity:
         return self.at(self.grid)
 
     def at(self, points: ArrayLike, width: float | None = None) -> tuple[Array, Array]:
-        """Return the density at given points, and its standard error.
+        """Return the density at points, and its standard error.
 
         Args:
             points: (m,) or (runs, m), in units of λ.

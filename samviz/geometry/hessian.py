@@ -11,7 +11,7 @@ from samviz.checks import check_float, check_int, check_shape, check_tensor, che
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
-DENSE = 500  # parameters up to which the whole Hessian is as fast as a few products
+DENSE = 500  # parameters up to which the dense Hessian is as fast as a few products
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
 
 

@@ -314,7 +314,7 @@ def landscape_of(
         normalization: of random directions, "filter" or "none"; see `random_plane`.
         recompute: whether BatchNorm's statistics are recomputed from the data at every point, which fits parameters far
             from the model better; the Hessian is taken without recomputing.
-        names: as in `attach`; all other parameters are the model's on the whole plane.
+        names: as in `attach`; all other parameters have the model's values everywhere.
         samples: as in `attach`.
         batch_size: as in `attach`.
         seed: of the random directions.

@@ -91,7 +91,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`jupyter lab` (which serves Notebook 7 too, where it is installed) on a free port, with settings of its own."""
+    """`jupyter lab` (which serves Notebook 7 too, where it is installed) on a free port, with its own settings."""
     pytest.importorskip("jupyterlab")
     home = tmp_path_factory.mktemp("jupyter")
     root = home / "root"

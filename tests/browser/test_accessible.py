@@ -34,7 +34,7 @@ def themed(notebook: Any, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(keep_notebook: Any) -> Any:
+def shared_notebook(keep_notebook: Any) -> Any:
     """A lab and two panels on one page, drawn."""
     notebook = keep_notebook("accessible.ipynb", list(CELLS.values()))
     notebook.run_one_by_one()
@@ -42,11 +42,11 @@ def kept(keep_notebook: Any) -> Any:
 
 
 @pytest.fixture
-def notebook(kept: Any) -> Iterator[Any]:
-    yield kept
-    themed(kept, "JupyterLab Light")
-    kept.page.set_viewport_size({"width": 1440, "height": 1100})
-    assert kept.errors == []
+def notebook(shared_notebook: Any) -> Iterator[Any]:
+    yield shared_notebook
+    themed(shared_notebook, "JupyterLab Light")
+    shared_notebook.page.set_viewport_size({"width": 1440, "height": 1100})
+    assert shared_notebook.errors == []
 
 
 @pytest.fixture(params=["JupyterLab Light", "JupyterLab Dark"])

@@ -61,19 +61,19 @@ def drag(notebook: Any, start: tuple[float, float], end: tuple[float, float], st
 
 
 @pytest.fixture(scope="module")
-def kept(keep_notebook):
+def shared_notebook(keep_notebook):
     return keep_notebook("kept_panel.ipynb", [PANEL, "panel"])
 
 
 @pytest.fixture
-def panel(kept):
+def panel(shared_notebook):
     """The panel in a notebook that is run again for each test."""
-    kept.run_all()
-    kept.until("panel.view.acknowledged")
-    wait(kept, DRAWN)
-    kept.page.locator(".samviz-panel").scroll_into_view_if_needed()
-    yield kept
-    assert kept.errors == []
+    shared_notebook.run_all()
+    shared_notebook.until("panel.view.acknowledged")
+    wait(shared_notebook, DRAWN)
+    shared_notebook.page.locator(".samviz-panel").scroll_into_view_if_needed()
+    yield shared_notebook
+    assert shared_notebook.errors == []
 
 
 def test_a_point_is_dragged_to_the_edge_at_most(panel):

@@ -34,7 +34,7 @@ trim = ctypes.CDLL("libc.so.6").malloc_trim if sys.platform == "linux" else lamb
     "lab = Lab(mlp([1, 8, 8, 1], data='sine'), rho=0.01)\n"
     "other = Lab(mlp([2, 12, 12, 1], data='spirals'), rho=0.01)\ndisplay(lab, other)",
 ]
-# What was freed is first given back to the system: glibc keeps some 15 MB of it after a few minutes of random moves,
+# Freed memory is first returned to the system: glibc keeps some 15 MB of it after a few minutes of random moves,
 # while what is in use stays the same within 1 %.
 SAMPLE = (
     "(gc.collect(), trim(0), me.memory_info().rss, threading.active_count(), me.num_threads(),"
@@ -57,7 +57,7 @@ class Monkey:
         self.alerts: set[str] = set()
 
     def move(self) -> None:
-        """Make one move in one of the labs; first what an alert asks for."""
+        """Make one move in one of the labs; if an alert mentions Reset, press it."""
         lab = self.random.choice(self.labs)
         alert = lab.locator(".samviz-alert").inner_text()
         self.alerts |= {alert} - {""}
@@ -170,8 +170,8 @@ def test_a_monkey_plays_two_labs(
 ) -> None:
     """Takes long because it looks for what grows with time: a minute of play, after every rule and plane."""
     notebook = open_notebook("soak.ipynb", CELLS)
-    said: list[str] = []
-    notebook.page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    console: list[str] = []
+    notebook.page.on("console", lambda message: console.append(message.text) if message.type == "error" else None)
     notebook.run_all()
     wait(notebook, "[0, 1].every(i => document.querySelectorAll('.samviz-graph')[i]?.data?.length > 3)")
     monkey = Monkey(notebook, 0)
@@ -191,11 +191,11 @@ def test_a_monkey_plays_two_labs(
     growing = "kernel RSS, MB", "JS heap, MB", "DOM nodes", "event listeners", "threads of Python", "threads"
     ends = {name: watch.ends(name) for name in growing}
     found = {"moves": dict(monkey.moves), "frames": watch.samples[-1]["frames"], "in flight": dict(in_flight)}
-    for name, value in (found | ends | {"alerts": sorted(monkey.alerts), "console": said}).items():
+    for name, value in (found | ends | {"alerts": sorted(monkey.alerts), "console": console}).items():
         record_property(name, str(value))
         print(f"{name}: {value}")
     assert notebook.errors == []
-    assert said == []
+    assert console == []
     assert [alert for alert in monkey.alerts if FAILED.match(alert)] == []
     for name, (early, late) in ends.items():
         allowed = early if "threads" in name else early * (1 + GROWTH)

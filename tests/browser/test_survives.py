@@ -81,14 +81,14 @@ def answers(notebook: Notebook, radius: float = 0.0234) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(keep_notebook: Callable[..., Notebook]) -> Notebook:
+def shared_notebook(keep_notebook: Callable[..., Notebook]) -> Notebook:
     return keep_notebook("survives.ipynb", CELLS)
 
 
 @pytest.fixture
-def lab(kept: Notebook) -> Notebook:
+def lab(shared_notebook: Notebook) -> Notebook:
     """A lab that plays and a panel, in a notebook that is run again for each test."""
-    return playing(kept)
+    return playing(shared_notebook)
 
 
 def process_id(notebook: Notebook) -> int:
@@ -141,7 +141,7 @@ def test_a_lost_kernel_is_reported_and_running_the_cells_restores_it(lab: Notebo
     else:
         lab.restart()
     lab.wait_idle()
-    lab.page.locator(".samviz-play").click()  # it says Play once the page has noticed the silence
+    lab.page.locator(".samviz-play").click()  # the label is Play once the page has noticed that the kernel is gone
     lab.page.locator(".samviz-lab .samviz-alert").filter(has_text=GONE).wait_for()
     lab.page.get_by_role("slider", name="slope", exact=True).press("End")
     lab.page.locator(".samviz-panel .samviz-alert").filter(has_text="run its cell again").wait_for()
