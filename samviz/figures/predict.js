@@ -130,6 +130,9 @@ function createPrediction(spec, where, { card, graph, controls, guess, redraw })
     const distances = kind.points(spec, draft).map((point) => Math.hypot(...axes.map((axis, i) => axis.d2p(point[i]) - pixels[i])));
     move(distances.indexOf(Math.min(...distances)), axes.map((axis, i) => valueAt(axis, pixels[i])));
   });
+  card.addEventListener("click", () => { // JupyterLab moves the focus to the cell
+    if (waiting() && !card.contains(document.activeElement)) card.focus({ preventScroll: true });
+  });
   card.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !waiting()) return;
     event.preventDefault();
