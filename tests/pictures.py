@@ -18,7 +18,7 @@ QUICK = {  # values that take less time than those where a panel starts
 def settled_panel(name):
     """Make a panel of `samviz.panels.__all__` and finish its figure for quick values."""
     panel = getattr(panels, name)(*ARGUMENTS.get(name, list)())
-    panel.set(**QUICK.get(name, {}))
+    panel.set(**QUICK.get(name, {}), **({"guess": "skipped"} if panel.question else {}))
     assert panel.view.alert == "", f"{name}: {panel.view.alert}"
     return panel
 
