@@ -35,10 +35,11 @@ test: $(STAMP) ## set up .venv and judge a change, in at most ten minutes
 test-all: test ## all of the above, then everything that takes longer, in about half an hour more
 	$(call parts,book exhaustive notebooks browser alone)
 
-lint: $(STAMP) ## style, format and types
+lint: $(STAMP) ## style, format and types, also of what Windows has
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 
 unit: $(STAMP) ## the fast unit tests and doctests
 	$(PARALLEL) -m "not slow and not browser and not install"

@@ -46,12 +46,9 @@ def test_a_target_bounds_its_ratio(target, measured, ratio, met):
     assert made.met is met
 
 
-def test_a_ratio_needs_a_peer():
+def test_a_row_without_a_peer_has_no_ratio_and_a_row_that_failed_keeps_its_form():
     with pytest.raises(ValueError, match="≥ 9×"):
         Target("≥", 9).ratio(Measured(1.0, None, True, None))
-
-
-def test_a_row_that_failed_is_missed_and_keeps_its_form():
     failed = Result.of(Row("a row", Target("≥", 9), measure=None), None)
     assert failed.met is False
     assert set(vars(failed)) == FIELDS
@@ -75,19 +72,16 @@ def test_a_time_is_readable(seconds, text):
     assert report.readable(seconds) == text
 
 
-def test_a_line_marks_who_was_wrong():
+def test_a_line_of_the_table_marks_who_was_wrong():
     wrong = report.line(result(Target("≥", 7), 1e-3, 9e-3, True, False))
     assert wrong == "| a row | 1 ms | 9 ms ✗ | 9× | ≥ 7× | met |"
     alone = report.line(result(Target("≤", 5, "HVPs"), 6.0, None, True, None))
     assert alone == "| a row | 6 HVPs | – | – | ≤ 5 HVPs | **missed** |"
     share = report.line(result(Target("≤", 5, "%"), 0.0312, 0.0666, True, False))
     assert share == "| a row | 3.12 % | 6.66 % ✗ | – | ≤ 5 % | met |"
-
-
-def test_every_line_of_the_table_has_as_many_cells():
-    lines = report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)] * 2).split("\n")
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {7}
+    assert [
+        line.count("|") for line in report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)]).split("\n")
+    ] == [7] * 3
 
 
 def test_the_readme_shows_the_highlighted_rows_of_the_complete_table():
@@ -104,20 +98,9 @@ def test_readme_gets_the_table_between_its_markers_and_keeps_the_rest():
     after = report.replaced(before, "| new |")
     assert after == f"# Title\n{report.BEGIN}\n| new |\n{report.END}\nend\n"
     assert report.replaced(after, "| new |") == after
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "none",
-        report.BEGIN,
-        f"{report.END} {report.BEGIN}",
-        f"{report.BEGIN} {report.BEGIN} {report.END}",
-    ],
-)
-def test_readme_without_its_markers_is_left_alone(text):
-    with pytest.raises(ValueError, match="once each"):
-        report.replaced(text, "| new |")
+    for text in ("none", report.BEGIN, f"{report.END} {report.BEGIN}", f"{report.BEGIN} {report.BEGIN} {report.END}"):
+        with pytest.raises(ValueError, match="once each"):
+            report.replaced(text, "| new |")
 
 
 def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
@@ -132,9 +115,7 @@ def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
 
         return work
 
-    fast = side(
-        "a", [9.0, 0.004, 0.7, 0.004, 0.8, 0.002, 0.9, 0.003]
-    )  # to warm up, to see how many make 10 ms, to time
+    fast = side("a", [9.0, 0.004, 0.7, 0.004, 0.8, 0.002, 0.9, 0.003])  # warm up, find how many take 10 ms, time
     slow = side("b", [9.0, 0.5, 0.5, 0.5, 0.7, 0.6])
     made = alternate(fast, slow, seconds=0.0, least=3)
     assert "".join(calls).endswith("ababab")

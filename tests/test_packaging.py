@@ -5,7 +5,6 @@ import re
 import shutil
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
@@ -40,7 +39,7 @@ def carried():
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
+def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
         path.relative_to(ROOT).as_posix()
@@ -53,10 +52,6 @@ def test_the_wheel_holds_all_that_the_package_reads_and_nothing_else(wheel):
     assert {"samviz/notebooks/00_start_here.ipynb", "samviz/notebooks/pages/glossary.md"} <= notebooks
     assert {name for name in names if ".dist-info/" not in name} == ours | notebooks
     assert any(name.endswith("/LICENSE") for name in names)
-
-
-@pytest.mark.slow
-def test_the_wheel_is_small(wheel):
     assert wheel.stat().st_size < 3_000_000
 
 
@@ -142,63 +137,39 @@ def test_conda_gets_what_pip_gets():
         assert name in by_conda
         (bound,) = by_conda[name].specifier
         assert bound.version in requirement.specifier
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    assert environment["variables"] == one_thread
 
 
-def test_the_readme_is_short():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
-
-
-BADGES = (
-    r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/",
-    r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/",
-)
-
-
-def test_the_badges_follow_the_one_setting():
-    repository = PYPROJECT["tool"]["samviz"]["repository"]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for badge in BADGES:
+def test_the_readme_is_short_and_its_badges_open_notebooks_of_the_repository_in_pyproject():
+    repository, readme = PYPROJECT["tool"]["samviz"]["repository"], (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 120
+    badges = (r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/", r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/")
+    for badge in badges:
         assert set(re.findall(badge, readme)) == {repository}, badge
     for script in (ROOT / "notebooks").glob("*.py"):
-        for link in (*BADGES, r"github\.com/([\w.-]+/samviz)"):
+        for link in (*badges, r"github\.com/([\w.-]+/samviz)"):
             assert set(re.findall(link, script.read_text(encoding="utf-8"))) <= {repository}, script.name
-
-
-def test_each_badge_opens_a_notebook_that_is_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     opened = set(re.findall(r"notebooks(?:/|%2F)([\w.-]+\.ipynb)", readme))
     assert "00_start_here.ipynb" in opened
     assert opened <= {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
-def test_nothing_names_the_machine_it_was_written_on():
-    of_one_machine = re.compile(rf"{re.escape(str(ROOT))}|(?<![\w.~])/(root|work|home/\w+|Users/\w+)/|file:///")
+def test_no_text_names_a_machine_or_contains_an_unresolved_merge():
+    machine = re.compile(rf"{re.escape(str(ROOT))}|(?<![\w.~])/(root|work|home/\w+|Users/\w+)/|file:///")
     for name, text in repository_texts():
-        if name != Path(__file__).relative_to(ROOT).as_posix():
-            assert of_one_machine.search(text) is None, name
-
-
-def test_no_merge_is_left_unresolved():
-    for name, text in repository_texts():
+        assert name == "tests/test_packaging.py" or machine.search(text) is None, name
         assert not re.search("^(<<<<<<<|>>>>>>>) ", text, re.M), name
-
-
-def test_conda_and_binder_compute_on_one_thread():
-    variables = yaml.safe_load((ROOT / "environment.yml").read_text())["variables"]
-    assert variables == dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 INSTALLATION = ROOT / "notebooks/pages/installation.md"
 
 
-def test_no_page_describes_an_install_from_pypi_as_working():
-    """Nothing is published; delete this test with the first release."""
-    lines = [line for path in (ROOT / "README.md", INSTALLATION) for line in path.read_text("utf-8").splitlines()]
-    named = [line for line in lines if re.search(r"""pip install[^`]*[\s"']samviz\b(?!-)""", line)]
-    assert [line for line in named if "planned for the first release" not in line] == []
-    assert len(named) <= 1
-
-
-def test_the_installation_page_names_the_wheel_that_is_built():
+def test_the_installation_page_names_the_wheel_that_is_built_and_no_install_from_pypi():
+    """Nothing is published; delete the second part with the first release."""
     named = re.findall(r"samviz-[\w.]+-py3-none-any\.whl", INSTALLATION.read_text(encoding="utf-8"))
     assert set(named) == {f"samviz-{samviz.__version__}-py3-none-any.whl"}
+    lines = [line for path in (ROOT / "README.md", INSTALLATION) for line in path.read_text("utf-8").splitlines()]
+    from_pypi = [line for line in lines if re.search(r"""pip install[^`]*[\s"']samviz\b(?!-)""", line)]
+    assert [line for line in from_pypi if "planned for the first release" not in line] == []
+    assert len(from_pypi) <= 1

@@ -183,15 +183,9 @@ def imported(code):
 
 @cache
 def run(text, name, needs=frozenset()):
-    """Run a page's blocks one after another and compare what they print.
+    """Run a page's blocks, compare what they print, and return what they define; `name` is for tracebacks.
 
-    Args:
-        text: the page.
-        name: what it is called in a traceback.
-        needs: of the blocks that need more than samviz, those with just this are run, beside the page's first block.
-
-    Returns:
-        What the blocks defined.
+    Of the blocks that need more than samviz only those are run that need `needs`, after the page's first block.
     """
     space = {"__name__": name}
     for turn, (line, code, expected) in enumerate(blocks(text)):
@@ -239,13 +233,13 @@ def citation_faults(text):
 
 
 @of_each
-def test_links_lead_somewhere(path):
-    assert list(link_faults(path.read_text(encoding="utf-8"), path)) == []
-
-
-@of_each
-def test_names_exist(path):
-    assert list(name_faults(path.read_text(encoding="utf-8"), path.stem in REFERENCE)) == []
+def test_links_names_citations_and_outputs_are_correct(path):
+    text = path.read_text(encoding="utf-8")
+    assert list(link_faults(text, path)) == []
+    assert list(name_faults(text, path.stem in REFERENCE)) == []
+    assert list(citation_faults(text)) == []
+    shown = [expected for _, _, expected in blocks(text) if expected is not None]
+    assert len(shown) == sum(fence[1] == "text" for fence in FENCE.finditer(text))  # each output follows a block
 
 
 @of_each
@@ -273,9 +267,9 @@ def test_the_recipe_for_lightning_takes_the_steps_of_a_plain_loop():
         return loss
 
     expected = steps_of_sam(model, torch.optim.SGD, closure, 5, rho=0.05, lr=0.1)
-    whole = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=len(X))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=len(X))
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    lightning.Trainer(max_epochs=5, accelerator="cpu", **quiet).fit(space["Regression"](model), whole)
+    lightning.Trainer(max_epochs=5, accelerator="cpu", **quiet).fit(space["Regression"](model), loader)
     torch.testing.assert_close(at(model), expected)
 
 
@@ -331,93 +325,46 @@ dist.barrier()
     assert {path.name for path in tmp_path.glob("well-*")} == {"well-0", "well-1"}, done.stderr
 
 
-@of_each
-def test_an_output_belongs_to_a_block(path):
-    text = path.read_text(encoding="utf-8")
-    shown = [expected for _, _, expected in blocks(text) if expected is not None]
-    assert len(shown) == sum(fence[1] == "text" for fence in FENCE.finditer(text))
-
-
-@of_each
-def test_citations_are_of_the_paper(path):
-    assert list(citation_faults(path.read_text(encoding="utf-8"))) == []
-
-
 def entries():
     parts = re.split(r"^### (.+)\n", read("glossary"), flags=re.M)[1:]
     return list(zip(parts[::2], parts[1::2]))
 
 
-def test_the_glossary_is_in_order():
+def test_the_glossary_is_in_order_and_each_term_has_a_short_text_with_a_link():
     terms = [term.casefold() for term, _ in entries()]
     assert len(terms) >= 40
     assert terms == sorted(set(terms))
-
-
-def test_each_term_is_explained_in_a_line_that_leads_on():
     for term, text in entries():
         assert 40 < len(text.strip()) < 320, term
         assert LINK.search(text), term
 
 
-# that all of these can fail
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("[a](nowhere.md)", "nowhere.md is not there"),
-        ("[a](numerics.md#nothing)", "numerics.md#nothing: no such heading"),
-        (
-            "[a](../01_alignment.ipynb#5.-No)",
-            "../01_alignment.ipynb#5.-No: no such heading",
-        ),
-        ("[`no`](../../samviz/geometry/hessian.py)", "hessian.py: no no"),
-        ("[`Problem`](../../samviz/geometry/hessian.py)", "hessian.py: Problem is defined in samviz.problems.problem"),
-        ("[`Trace.size`](../../samviz/geometry/hessian.py)", "hessian.py: Trace has no size"),
-        ("[`hessian_trace(probes=3)`](../../samviz/geometry/hessian.py)", "hessian.py: hessian_trace takes no probes"),
-    ],
-)
-def test_a_link_to_nothing_is_found(text, fault):
-    assert list(link_faults(text, FOLDER / "symbols.md")) == [fault]
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("`samviz.geometry.hessian_trace` `samviz.geometry.hessian.Trace` `Run.measure` `close=` `Trace(…)`", []),
-        ("`samviz.geometry.nothing`", ["samviz.geometry.nothing"]),
-        ("`Run.measured`", ["Run.measured"]),
-        ("`hesian_trace(…)`", ["hesian_trace(…)"]),
-    ],
-)
-def test_a_name_of_nothing_is_found(text, found):
-    assert list(name_faults(text, strict=True)) == found
-
-
-def test_a_citation_of_nothing_is_found():
+def test_wrong_links_names_citations_and_outputs_are_found():
+    hessian = "../../samviz/geometry/hessian.py"
+    links = {
+        "[a](nowhere.md)": "nowhere.md is not there",
+        "[a](numerics.md#nothing)": "numerics.md#nothing: no such heading",
+        "[a](../04_limiting_flow.ipynb#5.-No)": "../04_limiting_flow.ipynb#5.-No: no such heading",
+        f"[`no`]({hessian})": "hessian.py: no no",
+        f"[`Problem`]({hessian})": "hessian.py: Problem is defined in samviz.problems.problem",
+        f"[`Trace.size`]({hessian})": "hessian.py: Trace has no size",
+        f"[`hessian_trace(probes=3)`]({hessian})": "hessian.py: hessian_trace takes no probes",
+    }
+    assert list(link_faults(" ".join(links), FOLDER / "symbols.md")) == list(links.values())
+    right = "`samviz.geometry.hessian_trace` `samviz.geometry.hessian.Trace` `Run.measure` `close=` `Trace(…)`"
+    wrong = ["samviz.geometry.nothing", "Run.measured", "hesian_trace(…)"]
+    assert list(name_faults(right + "".join(f" `{name}`" for name in wrong), strict=True)) == wrong
     text = "Theorem 4.5, Theorems 4.2 and 4.9, Eqs. 1–4, Eq. 8, Corollaries 5.6 and 5.8"
     assert list(citation_faults(text)) == ["Theorem 4.9", "Eq 8", "Corollary 5.8"]
-
-
-@pytest.mark.parametrize(
-    ("page", "error"),
-    [
-        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", AssertionError),
-        ("```python\nnobody\n```\n", NameError),
-        ("```python\na = 1\n```\n\n```python\nprint(a)\n```\n\n```text\n1\n```\n", None),
-    ],
-)
-def test_a_block_that_fails_is_found(page, error):
-    if error is None:
-        run(page, "page")
-    else:
-        with pytest.raises(error):
-            run(page, "page")
+    with pytest.raises(AssertionError):
+        run("```python\nprint(1)\n```\n\n```text\n2\n```\n", "page")
+    with pytest.raises(NameError):
+        run("```python\nnobody\n```\n", "page")
+    run("```python\na = 1\n```\n\n```python\nprint(a)\n```\n\n```text\n1\n```\n", "page")
 
 
 @pytest.mark.parametrize(("needs", "ran"), [((), ["here", "last"]), (["lightning"], ["here", "there"])])
-def test_a_block_of_a_framework_runs_only_when_it_is_asked_for(needs, ran, monkeypatch):
+def test_a_block_of_a_framework_runs_only_when_it_is_needed(needs, ran, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
     page = "```python\nhere = 1\n```\n```python\nimport lightning\nthere = 1\n```\n```python\nlast = 1\n```\n"
     assert [name for name in ("here", "there", "last") if name in run(page, "page", frozenset(needs))] == ran

@@ -1,9 +1,7 @@
 """Simulate on one machine what differs between Linux, macOS and Windows."""
 
-import ast
 import shutil
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,15 +19,6 @@ from samviz.problems import valley
 
 NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
 TICK_S = 0.016  # of some clocks of Windows
-SOURCES = sorted((ROOT / "samviz").rglob("*.py"))
-
-
-@cache
-def parsed(path):
-    """Return the syntax tree of a source."""
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 # A coarse clock
 
 
@@ -53,20 +42,6 @@ def test_training_within_one_tick_affords_no_measurement(monkeypatch):
     assert (account.share, account.affordable()) == (0, [])
     assert account.units("trace", ["trace"]) >= 2
     assert account.wait > 0
-
-
-def test_outside_the_widgets_only_clocks_without_coarse_ticks_are_read():
-    """With monotonic() a probe would measure no time for a gradient, and spend ten times its budget."""
-    read = set()
-    for path in SOURCES:
-        for node in ast.walk(parsed(path)):
-            if path.is_relative_to(ROOT / "samviz/lab") or path == ROOT / "samviz/probe/training_panel.py":
-                continue
-            if isinstance(node, ast.ImportFrom) and node.module == "time":
-                read |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "time":
-                read.add(node.attr)
-    assert read == {"perf_counter", "thread_time", "time"}  # the last is for the age of a file alone
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -235,67 +210,3 @@ def test_git_checks_out_the_same_line_ends_everywhere():
     rules = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
     assert "* text=auto eol=lf" in rules
     assert {f"*{suffix} binary" for suffix in (".npz", ".png", ".webp")} <= set(rules)
-
-
-# What only POSIX systems have
-
-POSIX_MODULES = {"crypt", "fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
-POSIX_NAMES = {
-    "os": {"chown", "fchmod", "fork", "forkpty", "getegid", "geteuid", "getgid", "getloadavg", "getpgid", "getpgrp"}
-    | {"getuid", "initgroups", "killpg", "lchown", "mkfifo", "nice", "openpty", "setgid", "setpgid", "setsid"}
-    | {"setuid", "sched_getaffinity", "sched_setaffinity", "sync", "sysconf", "uname", "wait", "wait3", "wait4"},
-    "signal": {"ITIMER_REAL", "SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP"}
-    | {"SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGXFSZ", "alarm", "pause", "pthread_kill", "setitimer", "sigwait"},
-    "time": {"clock_gettime", "clock_settime", "tzset"},
-}
-
-
-def posix_only(tree):
-    """What a source takes that Windows lacks, without asking by `hasattr` whether it is there."""
-    used, asked = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            used |= {alias.name for alias in node.names if alias.name in POSIX_MODULES}
-        elif isinstance(node, ast.ImportFrom):
-            used |= {node.module} & POSIX_MODULES
-            known = POSIX_NAMES.get(node.module, set())
-            used |= {f"{node.module}.{alias.name}" for alias in node.names if alias.name in known}
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.attr in POSIX_NAMES.get(node.value.id, ()):
-                used.add(f"{node.value.id}.{node.attr}")
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "hasattr":
-            asked.add(".".join(map(ast.unparse, node.args)).replace("'", ""))
-    return set() if asked & {"os.fork", "signal.SIGALRM"} else used - asked  # where these are, the others are too
-
-
-def test_nothing_takes_for_granted_what_windows_lacks():
-    searched = [*SOURCES, *(ROOT / "tests").glob("*.py")]
-    found = {path.relative_to(ROOT).as_posix(): posix_only(parsed(path)) for path in searched}
-    assert {name: names for name, names in found.items() if names} == {}
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("import os\nos.fork()", {"os.fork"}),
-        ("from signal import SIGKILL", {"signal.SIGKILL"}),
-        ("def f():\n    import resource", {"resource"}),
-        ("import os\nif hasattr(os, 'geteuid'):\n    os.geteuid()", set()),
-        ("import os\nos.getpid()", set()),
-    ],
-)
-def test_what_windows_lacks_is_found(source, found):
-    assert posix_only(ast.parse(source)) == found
-
-
-OPENS = {"read_text", "write_text", "open"}
-
-
-def test_the_package_names_the_encoding_of_every_text_it_opens():
-    """Or Windows takes its code page."""
-    for path in SOURCES:
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in OPENS:
-                binary = any(isinstance(arg, ast.Constant) and "b" in str(arg.value) for arg in node.args)
-                named = any(keyword.arg == "encoding" for keyword in node.keywords)
-                assert binary or named, f"{path.name}, line {node.lineno}"
