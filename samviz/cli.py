@@ -118,7 +118,7 @@ def copy_notebooks(source: Path, folder: Path) -> None:
     except (OSError, ValueError, TypeError):  # missing or damaged: then every different file counts as edited
         known = {}
     (folder / "pages").mkdir(exist_ok=True)
-    for original in sorted([*source.glob("*.ipynb"), *source.glob("pages/*.md")]):
+    for original in sorted([*source.glob("*.ipynb"), *source.glob("secret.webp"), *source.glob("pages/*.md")]):
         name = original.relative_to(source).as_posix()
         copy = folder / name
         ours, theirs = _hash(original), _hash(copy) if copy.exists() else None

@@ -47,7 +47,7 @@ def test_half_the_radius_takes_four_times_as_many_steps():
     assert "With ρ = 0.2, λ₁ falls below 18 at step 201." in sentence
     assert "at step 201." in flow.ASK.question
     (reply,) = [text for low, high, text in flow.ASK.replies if low <= 4 * 201 <= high]
-    assert "that is right" in reply
+    assert "is right" in reply
 
 
 def test_the_first_picture_has_only_the_first_run():

@@ -35,7 +35,7 @@ def wheel(tmp_path_factory):
 
 def carried():
     """The notebooks and the pages beside them."""
-    return [path for pattern in ("*.ipynb", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
+    return [path for pattern in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
 
 
 @pytest.mark.slow

@@ -28,10 +28,10 @@ ASK = PredictCurve(
     x=(500, 850, END),
     start=(15.4, 15.4, 15.4),
     replies=[
-        (-100, 4, "You expected λ₁ to fall almost to zero. But one step changes λ₁ by only about ηρ²."),
-        (4, 12.5, "You expected λ₁ to decrease, and it does, although the loss cannot get any smaller."),
-        (12.5, 18, "You expected λ₁ to stay, as under gradient descent. But SAM's gradient is not zero at a minimum."),
-        (18, 100, "You expected λ₁ to increase. But SAM moves to a flatter place."),
+        (-100, 4, "λ₁ falls, but slowly: one step changes it by only about ηρ²."),
+        (4, 12.5, "λ₁ does fall, although the loss is already as small as it can be."),
+        (12.5, 18, "λ₁ stays under gradient descent, which stops at a minimum. But SAM's gradient is not zero there."),
+        (18, 100, "But SAM moves to a flatter place, where λ₁ is smaller."),
     ],
 )
 RADII = [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05]

@@ -34,14 +34,14 @@ ASK = PredictNumber(
     low=0,
     high=10_000,
     replies=[
-        (0, 150, "You expected a smaller ρ to be faster. Without ρ there is no drift, so a smaller ρ is slower."),
-        (150, 300, "You expected ρ to have no effect. But ρ causes the drift: gradient descent, ρ = 0, has none."),
+        (0, 150, "That would be faster. But ρ causes the drift, so a smaller ρ is slower."),
+        (150, 300, "That would mean that ρ has no effect. But ρ causes the drift: gradient descent, ρ = 0, has none."),
         (
             300,
             500,
-            "You expected twice as many steps, as if the drift were of first order in ρ. It is of second order.",
+            "That is twice as many steps, as if the drift were of first order in ρ. It is of second order.",
         ),
-        (700, 950, "You expected four times as many steps, and that is right: the drift is of second order in ρ."),
+        (700, 950, "Four times as many steps is right: the drift is of second order in ρ."),
     ],
     otherwise="The drift along Γ is of second order in ρ, so half of ρ takes four times as many steps.",
 )

@@ -36,9 +36,13 @@ ASK = PredictDirection(
     center=(0.0, 0.0),
     radius=1.2,
     replies=[
-        (-15, 15, "You expected the steepest direction, v₁, and that is where SAM ends from almost every start."),
-        (78, 102, "You expected v₂. That is what gradient descent does: it shrinks the component along v₁ first."),
-        (53, 74, "You expected the direction of the start. But SAM turns: only the cycle along v₁ is stable."),
+        (-15, 15, "That is v₁, the direction of the largest curvature, and SAM ends there from almost every start."),
+        (
+            78,
+            102,
+            "That is v₂, where gradient descent ends, because it shrinks the component along v₁ first.",
+        ),
+        (53, 74, "That is the direction of the start. But SAM turns: only the cycle along v₁ is stable."),
     ],
     otherwise="SAM ends along v₁, the horizontal axis: only the cycle along v₁ is stable.",
 )
