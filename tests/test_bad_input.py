@@ -139,7 +139,7 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "module has no parameter with requires_grad": lambda: from_module(nn.ReLU(), "sine"),
     "lr has 3 values for 1 runs; expected one, or one per run": lambda: Run(SINE, lr=[0.1, 0.2, 0.3], device="cpu"),
     "lr is nan": lambda: Run(SINE, lr=[0.1, NAN], x0=np.ones((2, 13)), device="cpu"),
-    "batch_size is 0; expected 1 to 20, the number of samples": lambda: Run(SINE, batch_size=0, device="cpu"),
+    "batch_size is 0; expected 1 to the number of samples": lambda: Run(SINE, batch_size=0, device="cpu"),
     r"x0 has shape \(4,\); expected \(13,\) or \(runs, 13\)": lambda: Run(SINE, x0=np.ones(4), device="cpu"),
     "batch_size is 1 but this loss is not a mean over samples": lambda: Run(FLAT, batch_size=1, device="cpu"),
     "radius": lambda: Run(FLAT, device="cpu").set(radius=0.1),

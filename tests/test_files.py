@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import samviz
 from samviz import cli, files
 from samviz.dynamics import Run, gradient_descent_minimum, sweep
-from samviz.dynamics.checkpoint import load_rows, save_row
+from samviz.dynamics.sweep import load_rows, save_row
 from samviz.geometry import landscape_of
 from samviz.problems import data, load, mlp, valley
 

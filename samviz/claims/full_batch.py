@@ -24,7 +24,7 @@ from samviz.claims.subjects import (
     worst_direction_sharpness,
 )
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum, phase_boundary, tracking_error
-from samviz.dynamics.flows import Kind
+from samviz.dynamics.theory import Kind
 from samviz.geometry import normal_space, third_derivative, top_eigenpairs
 from samviz.problems import MLP, Problem, Valley, mlp, quadratic, valley
 from samviz.problems.device import one_thread

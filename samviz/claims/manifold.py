@@ -20,7 +20,7 @@ from samviz.claims.subjects import (
     overshoot,
     unit_vectors,
 )
-from samviz.dynamics.flows import Kind
+from samviz.dynamics.theory import Kind
 from samviz.geometry import normal_space, third_derivative
 from samviz.problems import Problem, valley
 

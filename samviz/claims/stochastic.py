@@ -22,7 +22,7 @@ from samviz.claims.subjects import (
     unit_vectors,
     worst_direction_sharpness,
 )
-from samviz.dynamics.flows import Kind
+from samviz.dynamics.theory import Kind
 from samviz.geometry import alignment
 from samviz.problems import quadratic, valley
 

@@ -1,13 +1,20 @@
 """Update rules, runs and their histories, limiting flows, and sweeps."""
 
-from samviz.dynamics.flows import FlowLimit, LimitingFlow, gradient_flow_limit, limiting_flow, tracking_error
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
 from samviz.dynamics.rules import RULES, Rule, rule
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
 from samviz.dynamics.sweep import Sweep, sweep
-from samviz.dynamics.theory import edge_of_stability, phase_boundary
+from samviz.dynamics.theory import (
+    FlowLimit,
+    LimitingFlow,
+    edge_of_stability,
+    gradient_flow_limit,
+    limiting_flow,
+    phase_boundary,
+    tracking_error,
+)
 
 __all__ = [
     "RULES",

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -158,23 +158,11 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     lr, rho = (np.broadcast_to(np.asarray(v, float), runs).copy() for v in (block.settings.lr, block.settings.rho))
     path, curvature = np.empty((min(block.n, block.path_length), *x.shape)), np.full(runs, np.nan)
     completed, rolled_back = np.zeros(runs, dtype=np.int64), np.zeros(runs, dtype=bool)
-    advance(
-        compiled_rule(rule.direction),
-        rule.gd_at_zero_rho,
-        *kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product()),
-        x,
-        before,
-        lr,
-        rho,
-        block.bound.numpy(),
-        block.running,
-        block.batches(),
-        block.noise(),
-        path,
-        completed,
-        rolled_back,
-        curvature,
-    )
+    data = kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product())
+    inputs = lr, rho, block.bound.numpy(), block.running, block.batches(), block.noise()
+    outputs = path, completed, rolled_back, curvature
+    arguments: Any = *data, x, before, *inputs, *outputs
+    advance(compiled_rule(rule.direction), rule.gd_at_zero_rho, *arguments)
     last = completed.max()
     steps = np.arange(max(0, last - len(path)), last)[:, None, None]
     latest = np.where(steps < completed[:, None], path[steps[:, 0, 0] % len(path)], x) if len(path) else path

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from samviz.checks import check_bool, check_int, check_type
 from samviz.dynamics.engines import StepBlock, engine, longest_block
-from samviz.dynamics.history import History
-from samviz.dynamics.measurement import measurement
+from samviz.dynamics.history import History, measurement
 from samviz.dynamics.rules import RULES
 from samviz.dynamics.settings import Settings
 from samviz.geometry import top_eigenpairs
@@ -277,44 +276,25 @@ class Run:
         if not isinstance(state, Mapping) or (lost := self.state_dict().keys() - state.keys()):
             lacks = f"lacks {', '.join(sorted(lost))}" if isinstance(state, Mapping) else f"is {state!r:.200}"
             raise TypeError(f"state {lacks}; expected the state_dict() of a run on the same problem")
-        x = self.problem.points(state["x"], "state['x']").clone()
-        settings = Settings(**state["settings"]).fit(len(x), self.problem)
-        seeds = tuple(check_int("state['seeds']", seed, SEED, 0, 2**62) for seed in state["seeds"])
-        if len(seeds) != len(x):
-            raise ValueError(f"state['seeds'] has {len(seeds)} values for {len(x)} runs; expected one per run")
-        diverged_at = torch.as_tensor(state["diverged_at"]).cpu().clone()
-        if diverged_at.shape != (len(x),):
-            raise ValueError(f"state['diverged_at'] has shape {tuple(diverged_at.shape)}; expected ({len(x)},)")
+        x = self.problem.points(state["x"], "state['x']")
+        loaded = Run(self.problem, **state["settings"], x0=x, seed=list(state["seeds"]), device=x.device, dtype=x.dtype)
 
-        def tensor(array: ArrayLike | Tensor) -> Tensor:
-            return torch.as_tensor(array, device=x.device, dtype=x.dtype).clone()
+        def tensor(name: str, like: Tensor) -> Tensor:
+            value = torch.as_tensor(state[name]).to(like, copy=True)
+            if value.shape != like.shape:
+                raise ValueError(f"state['{name}'] has shape {tuple(value.shape)}; expected {tuple(like.shape)}")
+            return value
 
-        def at_least_0(name: str, value: Any, expected: str) -> int:
-            return check_int(f"state['{name}']", value, expected, 0)
-
-        history = History()
-        history.rows = [{name: _array(value) for name, value in dict(row).items()} for row in state["history"]]
-        attributes: dict[str, Any] = {  # computed before any attribute is set, so that an error changes nothing
-            "x": x,
-            "steps": at_least_0("steps", state["steps"], "0 or more steps"),
-            "seed": seeds[0] if seeds else 0,
-            "seeds": seeds,
-            "single": check_bool("state['single']", state["single"]),
-            "_settings": settings,
-            "changes": [
-                (at_least_0("changes", step, "each at a step of 0 or more"), Settings(**row))
-                for step, row in state["changes"]
-            ],
-            "diverged_at": diverged_at,
-            "_before": tensor(state["before"]),
-            "_bound": tensor(state["bound"]),
-            "_curvature": lambda: x.new_full((len(x),), torch.nan),
-            "_warm": None if state["warm"] is None else tensor(state["warm"]),
-            "_width": at_least_0("width", state["width"], "0 or more eigenvectors"),
-            "trail": deque((tensor(p) for p in state["trail"]), maxlen=self.trail.maxlen),
-            "history": history,
-        }
-        vars(self).update(attributes)
+        loaded.steps = check_int("state['steps']", state["steps"], "0 or more steps", 0)
+        loaded.single = check_bool("state['single']", state["single"])
+        loaded.changes = [(int(step), Settings(**settings)) for step, settings in state["changes"]]
+        loaded.diverged_at = tensor("diverged_at", loaded.diverged_at)
+        loaded._before, loaded._bound = tensor("before", x), tensor("bound", loaded._bound)
+        loaded._warm = None if state["warm"] is None else torch.as_tensor(state["warm"]).to(x, copy=True)
+        loaded._width = int(state["width"])
+        loaded.trail = deque((torch.as_tensor(p).to(x, copy=True) for p in state["trail"]), maxlen=self.trail.maxlen)
+        loaded.history.rows = [{name: _array(value) for name, value in dict(row).items()} for row in state["history"]]
+        vars(self).update(vars(loaded))  # at the end, so that an error changes nothing
 
 
 def _tensor(value: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.checks import check_type, is_finite_number
+from samviz.checks import check_array, check_int, check_type
 from samviz.dynamics.rules import RULES
 from samviz.problems import Problem
 
@@ -42,11 +41,9 @@ class Settings:
             raise ValueError(f"lr is {self.lr}; expected a learning rate above 0")
         if min(_tuple(self.rho)) < 0:
             raise ValueError(f"rho is {self.rho}; expected a perturbation radius of 0 or more (0 is gradient descent)")
-        size = self.batch_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, Integral)):
-            raise TypeError(f"batch_size is {size!r}; expected an integer, or None for the full batch")
-        if size is not None:
-            object.__setattr__(self, "batch_size", int(size))
+        if self.batch_size is not None:
+            expected = "1 to the number of samples, or None for the full batch"
+            object.__setattr__(self, "batch_size", check_int("batch_size", self.batch_size, expected, 1))
 
     def fit(self, runs: int, problem: Problem) -> Settings:
         """Check the settings against a run, and return them with a batch size of n replaced by None.
@@ -73,7 +70,7 @@ class Settings:
         samples = problem.samples
         if samples == 0:
             raise ValueError(f"batch_size is {self.batch_size} but this loss is not a mean over samples; expected None")
-        if not 1 <= self.batch_size <= samples:
+        if self.batch_size > samples:
             raise ValueError(f"batch_size is {self.batch_size}; expected 1 to {samples}, the number of samples")
         return replace(self, batch_size=None) if self.batch_size == samples else self
 
@@ -93,17 +90,12 @@ def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 
 def _float_or_tuple(name: str, value: object) -> float | tuple[float, ...]:
     """Return a finite float, or a tuple of them."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray | list | tuple) and np.ndim(value) == 1:
-        values = [_float_or_tuple(name, v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
-        if not values:
-            raise ValueError(f"{name} is empty; expected a number, or one per run")
-        return tuple(float(v) for v in values if not isinstance(v, tuple))
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}; expected a number, or one per run")
-    if not is_finite_number(value):
-        raise ValueError(f"{name} is {value}; expected a finite number")
-    return float(value)
+    array = check_array(name, value, expected := "a number, or one per run", finite=False)
+    if array.dtype.kind == "b" or array.ndim > 1:
+        raise TypeError(f"{name} is {value!r:.200}; expected {expected}")
+    numbers = array.astype(float)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty; expected {expected}")
+    if not (finite := np.isfinite(numbers)).all():
+        raise ValueError(f"{name} is {numbers[~finite][0]}; expected a finite number")
+    return tuple(numbers.tolist()) if array.ndim else float(numbers)

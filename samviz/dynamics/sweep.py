@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from samviz import __version__
 from samviz.checks import check_bool, check_int, check_type
-from samviz.dynamics.checkpoint import Arrays, digest, load_rows, problem_digest, save_row
-from samviz.dynamics.history import table
-from samviz.dynamics.measurement import TRACE_PRODUCTS, measurement
+from samviz.dynamics.history import TRACE_PRODUCTS, measurement, table
 from samviz.dynamics.run import Diverged, Run
 from samviz.dynamics.settings import Settings
+from samviz.files import remove_abandoned, write
 from samviz.problems import Network, Problem
 from samviz.problems.device import one_thread, placed
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     import xarray
 
 Array = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
 AXES = ("rule", "batch_size", "lr", "rho", "seed")
 ROW, GPU_ROW = 32, 256  # most runs in a row: more make a step of each no cheaper, and an interruption loses more
 SCALARS = ("loss", "grad_norm", "trace", "trace_error", "cos_v1", "cos_eigenspace", "rayleigh", "gap")
@@ -327,3 +331,60 @@ def _values(value: Any) -> tuple[Any, ...]:
     if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+# Each finished row of a sweep is an npz file that contains a description of the sweep.
+
+
+def save_row(folder: Path, sweep: dict[str, Any], number: int, arrays: Arrays) -> None:
+    """Write a finished row of the sweep that has this description; a killed process leaves no incomplete file."""
+    content = io.BytesIO()
+    description = np.array(json.dumps({"samviz": __version__} | sweep))
+    np.savez(content, **arrays, description=description)  # type: ignore[arg-type]
+    write(folder / f"row_{number:05d}.npz", content.getvalue())
+
+
+def load_rows(folder: Path, sweep: dict[str, Any], names: Iterable[str]) -> dict[int, Arrays]:
+    """Return the named arrays of the finished rows by number, without damaged files. Nothing is ever unpickled.
+
+    Raise ValueError if a row belongs to a sweep with a different description.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder)
+    now, rows = json.loads(json.dumps({"samviz": __version__} | sweep)), {}  # tuples become lists, as in the file
+    for file in folder.glob("row_*.npz"):
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                before = dict(json.loads(str(stored["description"])))
+                arrays = {name: stored[name] for name in names}  # reading verifies the checksums
+        except Exception:  # numpy, zipfile, zlib and json raise many classes for a damaged file
+            continue
+        if changed := [name for name in now if before.get(name) != now[name]]:
+            changes = "; ".join(f"{name} was {before.get(name)}, now {now[name]}" for name in changed)
+            raise ValueError(f"path {str(folder)!r} holds another sweep: {changes}. Choose another path for this one")
+        rows[int(file.stem.removeprefix("row_"))] = arrays
+    return rows
+
+
+def problem_digest(problem: Problem) -> str:
+    """Return a digest of a problem's tensors, and of its loss at one point to four digits.
+
+    The loss distinguishes two functions of the same tensors; its rounding makes the digest the same on every machine.
+    """
+    point = problem.initial(0) + torch.linspace(-0.1, 0.1, problem.dim).to(problem.device, problem.dtype)
+    parts: list[Any] = [type(problem).__qualname__, f"{float(problem.loss(point[None])):.4g}"]
+    for name, value in sorted(vars(problem).items()):
+        if isinstance(value, nn.Module):
+            parts += [name, repr(value), *value.state_dict().values()]
+        elif isinstance(value, Tensor | np.ndarray | str | int | float) and not name.startswith("_"):
+            parts += [name, value]
+    return digest(*parts)
+
+
+def digest(*parts: Any) -> str:
+    """Return sixteen hexadecimal digits of a hash of tensors, arrays, numbers and strings."""
+    total = hashlib.sha256()
+    for part in parts:
+        array = np.ascontiguousarray(part.detach().cpu() if isinstance(part, Tensor) else part)
+        total.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+    return total.hexdigest()[:16]

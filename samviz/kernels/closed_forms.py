@@ -69,23 +69,18 @@ def valley_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats
 
 
 @njit(cache=True, fastmath={"contract", "reassoc"})
-def _add_product(matrix: Floats, v: Floats, factor: float, out: Floats) -> None:
-    for i in range(len(v)):
-        total = 0.0
-        for j in range(len(v)):
-            total += matrix[i * len(v) + j] * v[j]
-        out[i] += factor * total
-
-
-@njit(cache=True)
 def _times(floats: Floats, batch: Ints, v: Floats, out: Floats) -> None:
     """Av with the mean of the batch's matrices; of all when it is empty."""
-    for i in range(len(v)):
+    dim, count = len(v), max(len(batch), 1)
+    for i in range(dim):
         out[i] = 0
-    if len(batch) == 0:
-        _add_product(floats, v, 1.0, out)
-    for sample in batch:
-        _add_product(floats[(sample + 1) * len(v) ** 2 :], v, 1.0 / len(batch), out)
+    for k in range(count):
+        matrix = floats[(batch[k] + 1) * dim**2 if len(batch) else 0 :]
+        for i in range(dim):
+            total = 0.0
+            for j in range(dim):
+                total += matrix[i * dim + j] * v[j]
+            out[i] += total / count
 
 
 @kernel(GRADIENT)

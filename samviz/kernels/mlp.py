@@ -45,23 +45,11 @@ def multiply(
     """Compute c ← ab, or c ← c + ab, for c (m, n) and inner dimension k; matrices start flat arrays row by row."""
     factors = np.empty(2, a.dtype)
     factors[0], factors[1] = 1.0, 1.0 if add else 0.0
+    precision, one, zero_or_one = D if a.itemsize == 8 else S, factors.ctypes, factors[1:].ctypes
+    form_a, row_a = (T, m) if a_transposed else (N, k)  # the length of a row as it is stored
+    form_b, row_b = (T, k) if b_transposed else (N, n)
     # BLAS stores matrices by columns, so compute bᵀaᵀ = cᵀ
-    _gemm(
-        D if a.itemsize == 8 else S,
-        T if b_transposed else N,
-        T if a_transposed else N,
-        n,
-        m,
-        k,
-        factors.ctypes,
-        b.ctypes,
-        k if b_transposed else n,
-        a.ctypes,
-        m if a_transposed else k,
-        factors[1:].ctypes,
-        c.ctypes,
-        n,
-    )
+    _gemm(precision, form_b, form_a, n, m, k, one, b.ctypes, row_b, a.ctypes, row_a, zero_or_one, c.ctypes, n)
 
 
 @njit(cache=True)
@@ -132,18 +120,10 @@ def forward(ints: Ints, x: Floats, acts: Floats, capacity: int, start: int, rows
 
 @njit(cache=True)
 def head(
-    floats: Floats,
-    ints: Ints,
-    batch: Ints,
-    noise: Floats,
-    count: int,
-    start: int,
-    rows: int,
-    outputs: Floats,
-    derivative: Floats,
+    floats: Floats, ints: Ints, batch: Ints, noise: Floats, start: int, rows: int, outputs: Floats, derivative: Floats
 ) -> float:
     """Return a tile's share of the loss, and fill its derivative; cross-entropy makes the outputs probabilities."""
-    c, value = ints[HEADER + ints[1]], 0.0
+    c, count, value = ints[HEADER + ints[1]], len(batch) if len(batch) else ints[0], 0.0
     labels, targets = ints[HEADER + ints[1] + 1 :], floats[ints[0] * ints[HEADER] :]
     if ints[3] == CROSS_ENTROPY:
         for row in range(rows):
@@ -187,7 +167,7 @@ def mlp_gradient(
         rows, c = min(tile, count - start), widths[-1]
         gather(floats, widths[0], batch, start, rows, workspace)
         forward(ints, x, workspace, tile, 0, rows, 0)
-        value += head(floats, ints, batch, noise, count, start, rows, workspace[tile * (total - c) :], d)
+        value += head(floats, ints, batch, noise, start, rows, workspace[tile * (total - c) :], d)
         offset, column = len(x), total - c
         for layer in range(ints[1] - 1, -1, -1):
             i, o = widths[layer], widths[layer + 1]
@@ -237,12 +217,8 @@ def plane_losses(
             for k in range(len(origin)):
                 x[point, k] = origin[k] + group[point, 0] * directions[0, k] + group[point, 1] * directions[1, k]
         for start in range(0, n, tile):
-            rows = min(tile, n - start)
-            base, along, across = (
-                preactivations[0, start * first :],
-                preactivations[1, start * first :],
-                preactivations[2, start * first :],
-            )
+            rows, j = min(tile, n - start), start * first
+            base, along, across = preactivations[0, j:], preactivations[1, j:], preactivations[2, j:]
             for point in range(len(group)):
                 a, b = group[point]
                 z = acts[tile * i :]
@@ -252,7 +228,7 @@ def plane_losses(
                     activate(ints[2], z, rows * first)
                     forward(ints, x[point], acts, tile, 0, rows, 1)
                 outputs = acts[tile * (total - c) :]
-                out[begin + point] += head(floats, ints, all_samples, no_noise, n, start, rows, outputs, derivative)
+                out[begin + point] += head(floats, ints, all_samples, no_noise, start, rows, outputs, derivative)
 
 
 # Hessian-vector products by the R-operator, tile by tile (Pearlmutter, Fast Exact Multiplication by the Hessian, 1994)
@@ -273,7 +249,7 @@ def linearized(floats: Floats, ints: Ints, x: Floats, batches: Ints, acts: Float
             gather(floats, widths[0], batches[run], start, rows, acts[run, start * widths[0] :])
             forward(ints, x[run], acts[run], n, start, rows, 0)
             outputs, d = acts[run, n * column + start * c :], deltas[run, n * column + start * c :]
-            head(floats, ints, batches[run], x[run, :0], n, start, rows, outputs, d)
+            head(floats, ints, batches[run], x[run, :0], start, rows, outputs, d)
             for layer in range(ints[1] - 1, 0, -1):
                 i, o = widths[layer], widths[layer + 1]
                 d = deltas[run, n * column + start * o :]

@@ -22,7 +22,7 @@ import torch
 from samviz import __version__
 from samviz.checks import check_int, check_type
 from samviz.dynamics import RULES, Settings
-from samviz.dynamics.checkpoint import digest
+from samviz.dynamics.sweep import digest
 from samviz.figures.export import page
 from samviz.lab.session import Progress, Session
 from samviz.lab.status import phase

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from samviz.dynamics import Diverged, Run, Sweep, descent
-from samviz.dynamics.checkpoint import Arrays
-from samviz.dynamics.sweep import active_runs, empty_arrays, measure_runs
+from samviz.dynamics.sweep import Arrays, active_runs, empty_arrays, measure_runs
 from samviz.figures.heatmap import heatmap_figure
 from samviz.lab.controls import Button, Choice, Slider, Switch
 from samviz.lab.panel import Drawing, Panel

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from samviz.dynamics.measurement import TRACKING
+from samviz.dynamics.history import TRACKING
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.geometry.ball_maximum import maximize_on_sphere
 from samviz.geometry.density import SpectralDensity, spectral_density
