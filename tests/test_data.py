@@ -43,18 +43,6 @@ def test_a_data_set_is_the_generated_one(name, shape, targets_shape, classes):
     assert data.load(name)[0].max() <= 1  # each call returns a copy
 
 
-def test_spirals_cannot_be_separated_by_a_line():
-    features, labels = data.load("spirals")
-    design = np.column_stack([features, np.ones(len(features))])
-    weights = np.linalg.lstsq(design, 2.0 * labels - 1, rcond=None)[0]
-    assert np.mean((design @ weights > 0) == labels) < 0.75
-
-
-def test_the_files_are_small():
-    files = [Path(data.__file__).with_name(f"{name}.npz") for name in data.DATASETS]
-    assert sum(path.stat().st_size for path in files) < 150_000
-
-
 # images
 
 
@@ -74,13 +62,10 @@ def test_digits_are_those_of_scikit_learn_and_each_is_drawn_once():
     found = sorted(map(tuple, np.column_stack([drawn, torch.cat([labels, other_labels])])))
     assert found == sorted(map(tuple, np.column_stack([digits.data, digits.target])))
     assert (inputs.dtype, inputs.shape) == (torch.float32, (1000, 1, 8, 8))
-
-
-def test_the_draw_depends_on_the_seed():
-    first, again, other = (images(train=50, test=20, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(first[0][0], again[0][0])
-    assert not torch.equal(first[0][0], other[0][0])
-    assert len(first[1][1]) == 20
+    again, other = (images("digits", train=1000, test=20, seed=seed) for seed in (3, 4))
+    assert torch.equal(again[0][0], inputs)
+    assert not torch.equal(other[0][0], inputs)
+    assert len(other[1][1]) == 20
 
 
 def test_cifar10_has_its_channels_first_and_values_from_0_to_1(monkeypatch, tmp_path):

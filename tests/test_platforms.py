@@ -14,7 +14,7 @@ from samviz import machine, mlp, sweep
 from samviz.cli import copy_notebooks
 from samviz.figures import save
 from samviz.lab import Lab
-from samviz.probe import budget
+from samviz.probe import measures
 from samviz.problems import valley
 
 NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
@@ -33,9 +33,9 @@ class Clock:
 
 
 def test_training_within_one_tick_affords_no_measurement(monkeypatch):
-    monkeypatch.setattr(budget, "perf_counter", Clock())
-    assert budget.timed(lambda: None) == 0
-    account = budget.Account(0.05, {"gradient": budget.Work(1, 1, 1e-3), "trace": budget.Work(2, 8, 1e-3)})
+    monkeypatch.setattr(measures, "perf_counter", Clock())
+    assert measures.timed(lambda: None) == 0
+    account = measures.Account(0.05, {"gradient": measures.Work(1, 1, 1e-3), "trace": measures.Work(2, 8, 1e-3)})
     for _ in range(3):
         account.train()
         account.spend("trace", 2, ["trace"])

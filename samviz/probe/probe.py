@@ -17,8 +17,7 @@ from samviz.checks import check_float, check_int, check_type
 from samviz.dynamics.history import History
 from samviz.geometry.density import SpectralDensity
 from samviz.geometry.sharpness import check_radius
-from samviz.probe.budget import Account
-from samviz.probe.measures import SCALARS, VECTORS, Gauge
+from samviz.probe.measures import SCALARS, VECTORS, Account, Gauge
 from samviz.problems import attach
 from samviz.problems.torch_model import Batches, LossFunction, untouched
 
