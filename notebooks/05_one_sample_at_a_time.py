@@ -12,16 +12,9 @@
 # ---
 
 # %% [markdown]
-# # One sample at a time: from λ₁ to the trace
+# # One sample at a time
 #
-# **25 minutes.** Goals:
-#
-# - see why one sample aligns by itself: its Hessian has rank one (Lemma 5.5);
-# - check that the three notions of sharpness, taken sample by sample, all have the same bias (Theorem 5.3);
-# - run SAM at every batch size from one minimum, beside the two limiting flows (Theorems 4.5 and 5.4);
-# - see why the batch sizes in between have no theorem (Example 5.8).
-#
-# Before each experiment there is a question. Write your answer down first.
+# **16 minutes.** Goal: see what SAM minimizes if each step uses a single sample. So far every step used the whole data set, and SAM minimized $\lambda_1$, the first of the three notions of sharpness. In practice the batches are small, and the generalization bound is about another notion, the average direction. This notebook answers the question of [00](00_start_here.ipynb): which notion is it?
 
 # %%
 import sys
@@ -30,163 +23,74 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     # %pip install --quiet git+https://github.com/samviz/samviz
     print("samviz is installed; go on with the next cell.")
 
+# %% [markdown]
+# ## 1. Where does it end?
+#
+# The loss is the valley of [03](03_three_sharpnesses.ipynb), $L=F_1x_3^2+F_2x_4^2$. It is the mean of two samples, $L_1=2F_1x_3^2$ and $L_2=2F_2x_4^2$. **1-SAM** draws one sample $k$ in each step and takes SAM's step on $L_k$ (Eq. 17). Click where it ends.
+
+# %%
+from samviz.panels import one_sample_panel
+
+panel = one_sample_panel()
+panel
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. The trace falls there and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3) for this. Drag the start: both ends stay.
+#
+# (Here ρ/η is 150, although the theorem wants it small. The valley is not affected: across its floor the loss is exactly quadratic, and the shape of its floor does not depend on the scale.)
+#
+# </details>
+#
+# ## 2. Why: the Hessian of one sample has rank one
+#
+# Let $f_k(x)$ be the output of the network for sample $k$, $y_k$ its target, and $L_k=\tfrac12(f_k-y_k)^2$. At a point of Γ that fits every sample (*interpolation*), $f_k=y_k$. Differentiate twice:
+#
+# $$\begin{aligned}
+# \nabla L_k &= (f_k-y_k)\,\nabla f_k,\\
+# \nabla^2L_k &= \nabla f_k\nabla f_k^\top+(f_k-y_k)\nabla^2f_k \;\approx\; \nabla f_k\nabla f_k^\top \quad\text{near }\Gamma: \text{ one eigenvector, } \nabla f_k,\\
+# \text{drift of sample } k &= -\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1(\nabla^2L_k) \quad\text{as in notebook 02, since } \nabla L_k \parallel v_1(\nabla^2L_k),\\
+# \text{mean over } k&:\quad \tfrac1n\textstyle\sum_k\lambda_1(\nabla^2L_k)=\tfrac1n\sum_k\operatorname{Tr}(\nabla^2L_k)=\operatorname{Tr}(\nabla^2L).
+# \end{aligned}$$
+#
+# So one sample is aligned without any dynamics, and the mean of the samples' $\lambda_1$ is the trace. Here $\partial\Phi$ is the projection on the directions along Γ. Check it on a network with 19 parameters that passes through $n=5$ points.
+
 # %%
 import numpy as np
 import torch
 
 from samviz.claims.subjects import interpolating
-
-problem, x = interpolating()
-problem
-
-# %% [markdown]
-# A network of 19 parameters that passes exactly through 5 points: `x` is a point of Γ. There are fewer samples than parameters, as in Setting 5.1, and the loss is the mean of $L_k(x)=\tfrac12\,(f_k(x)-y_k)^2$.
-#
-# ## 1. One sample, rank one
-#
-# **Question: the Hessian of the whole loss has 5 non-zero eigenvalues here. How many has the Hessian of one sample?**
-#
-# Differentiate $L_k$ twice: $\nabla^2L_k=\nabla f_k\nabla f_k^\top+(f_k-y_k)\nabla^2f_k$. At a point that interpolates, the second term is zero.
-
-# %%
-# NBVAL_CHECK_OUTPUT
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 
+problem, x = interpolating()  # the network, and a point of Γ
 one = torch.arange(5)[:, None]  # five batches of one sample
+
+# %%
+# NBVAL_CHECK_OUTPUT
 values = top_eigenpairs(problem, x.expand(5, -1), 2, batch=one).values
-print("λ₁ of each sample:", values[:, 0].numpy().round(3))
-print("λ₂ of each sample below 1e-7:", bool(values[:, 1].abs().max() < 1e-7))
-print(f"trace: {values[:, 0].mean():.3f} predicted, {hessian_trace(problem, x).value.item():.3f} measured")
-
-# %% [markdown]
-# One each. And $\nabla L_k=(f_k-y_k)\nabla f_k$ lies along that one direction, wherever you come from: what full-batch SAM has to work for, one sample has for free (Lemma 5.5). The prediction for the trace is the mean of the samples' λ₁.
-#
-# **Question: step off Γ by 0.001 in a random direction. How well is each $\nabla L_k$ aligned with its own top eigenvector, and how well is ∇L with its?**
+print("λ₁ of each sample:", values[:, 0].numpy().round(2), " λ₂ below 1e-7:", bool(values[:, 1].abs().max() < 1e-7))
+print(f"trace of L: {values[:, 0].mean():.3f} predicted, {hessian_trace(problem, x).value.item():.3f} measured")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-off = x + 0.001 * torch.tensor(np.random.default_rng(0).normal(size=19))
-print("one sample:", alignment(problem, off.expand(5, -1), batch=one).cos_v1.numpy().round(3))
-print("all samples:", alignment(problem, off).cos_v1.numpy().round(2))
+off = x + 0.001 * torch.tensor(np.random.default_rng(0).normal(size=19))  # a random step away from Γ
+print("|cos(∇L_k, v₁)| of each sample:", alignment(problem, off.expand(5, -1), batch=one).cos_v1.numpy().round(3))
+print(f"|cos(∇L, v₁)| of the whole loss: {alignment(problem, off).cos_v1.item():.2f}")
 
 # %% [markdown]
-# ## 2. Three notions, one bias
+# ## 3. This is the notion in the generalization bound
 #
-# For the whole loss the three notions of sharpness have three biases: λ₁, $\lambda_M$ and the trace. **Question: take each notion for one sample and then the mean over the samples. What are the three limits of $R_\rho/\rho^2$?**
+# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $M$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then* near Γ
+# > 1. (Lemma 5.5) $\nabla L_k$ is aligned with the only eigenvector of $\nabla^2L_k$ with a non-zero eigenvalue;
+# > 2. (Theorem 5.3) the three notions, taken for each sample and averaged over the samples, have the limits $\operatorname{Tr}/2$, $\operatorname{Tr}/2$ and $\operatorname{Tr}/(2D)$: *one* explicit bias;
+# > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms.
 #
-# A sample has only one non-zero eigenvalue, so its largest and its smallest non-zero one are the same number, and its trace as well. The mean over the samples of that number is Tr(∇²L) (Theorem 5.3).
-
-# %%
-from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
-
-rho = 0.001
-near = x + 1e-7 * torch.tensor(np.random.default_rng(0).normal(size=19))  # on Γ itself there is no ascent direction
-worst = worst_direction_sharpness(problem, x, rho, stochastic=True).value.item() / rho**2
-ascent = ascent_direction_sharpness(problem, near, rho, stochastic=True).value.item() / rho**2
-average = average_direction_sharpness(problem, x, rho, stochastic=True).value.item() / rho**2
-
-# %%
-# NBVAL_CHECK_OUTPUT
-trace = hessian_trace(problem, x).value.item()
-print(f"worst    Tr/2    predicted {trace / 2:.2f}  measured {worst:.2f}")
-print(f"ascent   Tr/2    predicted {trace / 2:.2f}  measured {ascent:.2f}")
-print(f"average  Tr/(2D) predicted {trace / 38:.3f} measured {average:.3f}")
-
-# %% [markdown]
-# The ablation that separates the notions for full batches separates nothing here: whichever of the three 1-SAM minimizes, it is the trace.
+# The trace belongs to the *average* direction (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. Stochastic SAM therefore regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
 #
-# ## 3. The batch size on a slider
+# ## 4. Try to break it: two or more samples per step
 #
-# 1-SAM draws one sample and takes SAM's step on it (Eq. 17). Near Γ it follows $dX/d\tau=-\tfrac12\,\partial\Phi(X)\nabla\operatorname{Tr}(\nabla^2L(X))$ (Theorem 5.4, Eq. 18). Here is the network that has learned a sine, with 20 samples and batch size 1.
-#
-# **Question: which falls faster at batch size 1, λ₁ or the trace? And which part of the trace does full-batch SAM leave alone?** Press Play, then move the batch size between 1 and 20; Reset keeps the run before as a ghost.
-
-# %%
-from samviz.dynamics import Run, gradient_descent_minimum
-from samviz.lab import Lab
-from samviz.problems import mlp
-
-sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
-lab = Lab(sine, lr=0.05, rho=0.1, batch_size=1)
-lab
-
-
-# %%
-def falls(**settings):
-    run = Run(sine, "sam", x0=gradient_descent_minimum(sine), device="cpu", **settings)
-    before, _, after = run.measure(), run.step(1000), run.measure()
-    return np.array([before[name].max() - after[name].max() for name in ("eigenvalues", "trace")])
-
-
-single, full = falls(lr=0.05, rho=0.1, batch_size=1), falls(lr=0.1, rho=0.02)
-
-# %%
-# NBVAL_CHECK_OUTPUT
-print("1-SAM: the trace falls further than λ₁ alone:", bool(single[1] > 1.3 * single[0]))
-rest_single, rest_full = single[1] / single[0] - 1, full[1] / full[0] - 1
-print("for each 1 that λ₁ falls, the rest of the trace falls more with 1-SAM:", bool(rest_single > 1.3 * rest_full))
-
-# %% [markdown]
-# <details><summary>What you see</summary>
-# The trace falls further, about 19 against 11.5 in a thousand steps: λ₁ is a part of it, and the rest falls as well, by 0.6 for each 1 that λ₁ falls. Under full-batch SAM it is 0.35: λ₂ hardly moves until λ₁ meets it.
-# </details>
-#
-# ### Every batch size from one minimum
-#
-# The panel runs SAM from one point of Γ with every batch size at once and looks at λ₁ and the trace on Γ, below the iterates. Dashed are the flows of Eq. 7 (full batch) and Eq. 18 (one sample), which know nothing of the runs.
-#
-# **Question: the network has 5 samples. Put the batch sizes 1 to 5 in order of how fast they lower λ₁.**
-
-# %%
-from samviz.panels import batch_panel
-
-panel = batch_panel()
-panel
-
-# %% [markdown]
-# <details><summary>What you see</summary>
-# One sample is first and all five are second; 2, 3 and 4 are the slowest, on no line of the theory. The two ends lie on their flows. In the right picture each goes its own way: at the same λ₁, one sample has the smaller rest.
-# </details>
-#
-# **Question: choose the valley of Figure 1. There the two flows part for good. What does the trace do under full-batch SAM?**
-#
-# <details><summary>What you see</summary>
-# It falls, and then it rises again: λ₁ is bought with λ₂, since nothing holds λ₂ back. 1-SAM keeps the trace at its least, 10.66, and accepts a larger λ₁ for it.
-# </details>
-
-# %% [markdown]
-# ### The fine print: η is not zero
-#
-# Start 1-SAM in the valley at the point of least trace, $(0.8, 1/7)$. **Question: does it stay?**
-#
-# Whenever sample $k$ is drawn, the iterate bounces along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum, $\eta\rho\lambda_k/(2-\eta\lambda_k)$ away, to the other. SAM looks ρ further up: the third-order term is taken at the distance $2\rho/(2-\eta\lambda_k)$, not ρ. So the drift of sample $k$ is stronger by $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more ([02_why_sharpness_decreases](02_why_sharpness_decreases.ipynb) measures the same factor for the full batch). Here $\lambda_k=2F_k$, and the place of rest solves $c_1\nabla F_1+c_2\nabla F_2=0$.
-
-# %%
-from samviz.problems import valley
-
-rates = np.array([0.04, 0.02, 0.01])
-x1, x2 = 0.8, 1 / 7
-for _ in range(50):
-    F1, F2 = x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
-    c1, c2 = (2 / (2 - 2 * rates * F1)) ** 2, (2 / (2 - 2 * rates * F2)) ** 2
-    x1, x2 = 4 * c2 / (c1 + 4 * c2), c2 / (6 * c1 + c2)
-
-# %%
-run = Run(valley(mean=True), "sam", rates, rho=0.1, batch_size=1, x0=[[0.8, 1 / 7, 0.1, 0.1]] * 3, trail=6000)
-run.step(10000)
-rest = torch.stack(list(run.trail)).mean(0)
-
-# %%
-# NBVAL_CHECK_OUTPUT
-for i in range(3):
-    print(f"η = {rates[i]:g}: predicted ({x1[i]:.2f}, {x2[i]:.2f}), measured ({rest[i, 0]:.2f}, {rest[i, 1]:.2f})")
-
-# %% [markdown]
-# It rests at $(0.8, 1/7)$ only as η falls. The theorem asks for small η; the correction says how small.
-#
-# ## 4. In between: Example 5.8
-#
-# Six samples in the plane, each a quadratic $\tfrac12\lambda_k(a_k^\top x)^2$ of rank one with a direction of its own. **Question: with batch size 1 the gradient is aligned with the top eigenvector of its batch, with batch size 6 as well. With 2 to 5? And does it help to make ρ a thousand times smaller?**
+# Six samples in the plane are quadratics $\tfrac12\lambda_k(a_k^\top x)^2$ of rank one, each with its own direction $a_k$. Example 5.8 of the paper has two quadratics; this set of six is ours. $L_B$ is the mean of the samples in a batch $B$. On the left each dot is a step: the direction of the batch's $v_1$, and the angle from it to $\nabla L_B$.
 
 # %%
 from samviz.panels import alignment_panel
@@ -195,52 +99,19 @@ panel2 = alignment_panel()
 panel2
 
 # %% [markdown]
-# Left, each dot is a step: the top eigenvector of the batch that was drawn, and how far the gradient points away from it. Columns are batches. Move the batch size, then ρ, then give each sample a second eigenvalue.
-#
 # <details><summary>What you see</summary>
-# One sample: exactly aligned. All: one fixed matrix, and Theorem 4.8 aligns. Between, each batch has its own v₁ and the next step has another batch: the gradient never gets to turn. A smaller ρ changes nothing at all: for z = x/ρ the step reads z ← z − ηA(z + Az/‖Az‖), without ρ. With a second eigenvalue even one sample is not aligned: what counts is the rank, not the size of the batch.
+#
+# With one sample the gradient is exactly aligned, because the rank is one. With all six it is aligned, because every step has the same Hessian (Theorem 4.8). With 2 to 5 samples each batch has its own $v_1$, and the next step has another batch before the gradient has turned. A smaller ρ changes nothing: for $z=x/\rho$ and the Hessian $A$ of a batch, the step is $z\leftarrow z-\eta A(z+Az/\lVert Az\rVert)$, without ρ. Give each sample a second eigenvalue, and even one sample is not aligned: the rank counts, not the batch size.
+#
 # </details>
-
-# %%
-from itertools import combinations
-
-from samviz.problems import quadratic
-
-turn = np.deg2rad([0, 30, 55, 80, 105, 130])
-a = np.stack((np.cos(turn), np.sin(turn)), 1)
-six = quadratic(np.array([4, 3, 2, 2, 2, 2])[:, None, None] * a[:, :, None] * a[:, None, :])
-
-# %%
-# NBVAL_CHECK_OUTPUT
-for size in (1, 2, 3, 4, 5, 6):
-    run = Run(six, "sam", lr=0.1, rho=1e-6, batch_size=size, x0=[1e-6, 1e-6], device="cpu")
-    run.step(500)
-    batches = torch.tensor(list(combinations(range(6), size)))  # all that the next step may draw
-    cosines = alignment(six, run.x.expand(len(batches), -1), batch=batches).cos_v1
-    print(f"batch size {size}: ∇L along v₁ for every batch: {bool(cosines.min() > 0.999)}")
-
-# %% [markdown]
-# ## 5. Why the mini-batch case is open
 #
-# All of SAM's bias sits in one term. On a batch $B$ the drift along Γ is $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L_B[u,u]$ with $u=\nabla L_B/\lVert\nabla L_B\rVert$. To say what it minimizes, one has to know $u$.
+# **Conclusion.** With one sample per step, the gradient is aligned with the top eigenvector of *its own* Hessian, because that Hessian has rank one. SAM then lowers the mean of the samples' $\lambda_1$, which is the trace. So full-batch SAM minimizes the first notion of sharpness and stochastic SAM the third, the one in the bound. For batch sizes between one and all, this paper has no theorem.
 #
-# | batch | what fixes $u$ | so $\nabla^3L_B[u,u]$ is | mean over batches |
-# |---|---|---|---|
-# | one sample | rank one: $u=\pm v_1(\nabla^2L_k)$ at once | $\nabla\lambda_1(\nabla^2L_k)$ | $\nabla\operatorname{Tr}(\nabla^2L)$ |
-# | all | one matrix, applied again and again, turns $u$ to $\pm v_1$ | $\nabla\lambda_1(\nabla^2L)$ | the same |
-# | between | neither | between the extremes of the batch's Hessian | not known |
+# Next: [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) shows what happens when a hypothesis does not hold.
 #
-# Between, $u$ depends on where the last batches have left the iterate, not only on the point of Γ. What one would have to show, as we see it:
+# ## Exercises
 #
-# 1. that $x/\rho$, across Γ, settles into one stationary distribution, which changes smoothly along Γ;
-# 2. that over $\Theta(1/(\eta\rho^2))$ steps the drift averages to its mean under that distribution;
-# 3. that this mean is the gradient of something: only then is there a sharpness that is minimized.
-#
-# The slow lines of the batch panel fit: where $u$ is not $v_1$, $u^\top\nabla^2L_B\,u$ is less than λ₁, and so is its pull.
-#
-# ## Exercise
-#
-# The loss is half the mean square error of a network with one output, at an interpolating minimum. `slopes` is an array $(n, D)$ whose rows are the $\nabla f_k$. Return the trace of the full-batch Hessian, without building a Hessian.
+# **1.** The loss is half the mean square error of a network with one output, at a minimum that interpolates. `slopes` is an array $(n, D)$ whose rows are the $\nabla f_k$. Return the trace of the full-batch Hessian without building a Hessian.
 
 # %%
 from samviz.course import check
@@ -260,19 +131,41 @@ check("trace", trace_from_slopes)
 #     return (slopes**2).sum(axis=1).mean()
 # ```
 #
-# Each $\nabla f_k\nabla f_k^\top$ has the trace $\lVert\nabla f_k\rVert^2$, which is also its λ₁, and the loss is the mean of the samples. A sum over squares of first derivatives: at an interpolating minimum, the trace costs one Jacobian.
+# Each $\nabla f_k\nabla f_k^\top$ has the trace $\lVert\nabla f_k\rVert^2$, which is also its λ₁, and the loss is the mean of the samples. At a minimum that interpolates, the trace costs one Jacobian.
+#
 # </details>
 #
-# ## What to take away
+# **2.** The data set of section 1 now contains $a$ copies of the first sample, $2F_1x_3^2$, and $b$ copies of the second, $2F_2x_4^2$. Where on the floor does 1-SAM end? ($F_1=x_1^2+6x_2^2+8$, $F_2=4(1-x_1)^2+(1-x_2)^2+1$.)
+
+
+# %%
+def end_with_copies(a, b):
+    return ...  # the pair (x₁, x₂)
+
+
+check("copies", end_with_copies)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
 #
-# 1. At an interpolating minimizer one sample's Hessian has rank one: alignment is free, and all three notions have the bias Tr (Lemma 5.5, Theorem 5.3).
-# 2. 1-SAM lowers the trace (Theorem 5.4), full-batch SAM λ₁ (Theorem 4.5): in the valley they end in different places.
-# 3. η counts: a sample's pull is stronger by $(2/(2-\eta\lambda_k))^2$.
-# 4. In between, the gradient is not aligned, however small ρ is. Nobody has a theorem there (Example 5.8).
+# ```python
+# def end_with_copies(a, b):
+#     return 4 * b / (a + 4 * b), b / (6 * a + b)
+# ```
 #
+# The trace is proportional to $aF_1+bF_2$. Its derivative by $x_1$ is $2ax_1-8b(1-x_1)$, and by $x_2$ it is $12ax_2-2b(1-x_2)$. Full-batch SAM depends only on which of $aF_1$ and $bF_2$ is larger.
+#
+# </details>
+#
+# **3.** Answer in one or two sentences between the quotation marks: Why is 1-SAM aligned from the first step near Γ, while full-batch SAM needs some steps to align?
+
+# %%
+check("one_sample_sentence", "...")
+
+# %% [markdown]
 # ## Quiz
 #
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+# Choose an answer, and read why it is right or wrong. Nothing is sent or stored outside this notebook.
 
 # %%
 from samviz.lab import quiz
@@ -280,4 +173,107 @@ from samviz.lab import quiz
 quiz("one_sample")
 
 # %% [markdown]
-# Next: [06_where_the_theory_ends](06_where_the_theory_ends.ipynb), where SAM finds what gradient descent hides.
+# ## Going deeper
+#
+# ### Three notions, one bias: Theorem 5.3
+#
+# For the whole loss the three notions have three limits. **Question**: take each notion for one sample, and then the mean over the samples. What are the three limits of $R_\rho/\rho^2$? The one non-zero eigenvalue of a sample is its largest, its smallest non-zero and the sum of all.
+
+# %%
+from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
+
+near = x + 1e-7 * torch.tensor(np.random.default_rng(0).normal(size=19))  # on Γ itself there is no ascent direction
+notions = worst_direction_sharpness, ascent_direction_sharpness, average_direction_sharpness
+
+# %%
+# NBVAL_CHECK_OUTPUT
+trace = hessian_trace(problem, x).value.item()
+for R, formula, predicted in zip(notions, ("Tr/2", "Tr/2", "Tr/(2D)"), (trace / 2, trace / 2, trace / 38)):
+    measured = R(problem, near, 0.001, stochastic=True).value.item() / 0.001**2
+    print(f"{R.__name__}: {formula} = {predicted:.3f}, measured {measured:.3f}")
+
+# %% [markdown]
+# ### Every batch size from one minimum
+#
+# The network of section 2 starts at a point of Γ. Twelve runs for each batch size differ in the samples that are drawn. **Question**: which batch sizes lower λ₁ least?
+
+# %%
+from samviz.panels import batch_panel
+
+panel3 = batch_panel()
+panel3
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# One sample lowers both λ₁ and the trace most. All five are second. With 2, 3 and 4 samples both decrease less, by many standard errors. All five samples lie on the line of Eq. 7. One sample lies *above* the line of Eq. 18: it lowers the trace by 7 % more. The reason is the finite η, see below; the difference becomes smaller when you lower η. That batches of 2 to 4 are slower fits their misalignment: if $u=\nabla L_B/\lVert\nabla L_B\rVert$ is not $v_1$, then $u^\top\nabla^2L_B\,u$ is smaller than λ₁ of the batch.
+#
+# </details>
+#
+# ### How small must η be? (our result)
+#
+# When sample $k$ is drawn, the iterate jumps along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum to the other, between points at distance $\eta\rho\lambda_k/(2-\eta\lambda_k)$ from it; $\lambda_k$ is the eigenvalue of the sample. SAM evaluates its gradient ρ further up, at distance $2\rho/(2-\eta\lambda_k)$ instead of ρ. So the drift of sample $k$ is stronger than in the limit by the factor $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more. This requires that the $\nabla f_k$ are orthogonal, as on the valley. There $\lambda_1=4F_1$ and $\lambda_2=4F_2$ for the two samples, and the end of the run solves $c_1\nabla F_1+c_2\nabla F_2=0$.
+
+# %%
+from samviz.dynamics import Run
+from samviz.problems import valley
+
+# %%
+rates = np.array([0.02, 0.01, 0.005])
+x1, x2 = 0.8, 1 / 7  # solve the equation by iteration
+for _ in range(50):
+    F1, F2 = x1**2 + 6 * x2**2 + 8, 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1
+    c1, c2 = (2 / (2 - 4 * rates * F1)) ** 2, (2 / (2 - 4 * rates * F2)) ** 2
+    x1, x2 = 4 * c2 / (c1 + 4 * c2), c2 / (6 * c1 + c2)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+run = Run(valley(), "sam", rates, rho=0.1, batch_size=1, x0=[[0.8, 1 / 7, 0.1, 0.1]] * 3, trail=6000)
+run.step(10000)
+mean = torch.stack(list(run.trail)).mean(0)  # of the last 6000 iterates, which fluctuate
+for i in range(3):
+    print(f"η = {rates[i]:g}: predicted ({x1[i]:.2f}, {x2[i]:.2f}), measured ({mean[i, 0]:.2f}, {mean[i, 1]:.2f})")
+
+# %% [markdown]
+# ### One sample and all samples at equal τ
+#
+# Two runs can be compared only at the same time $\tau=\eta\rho^2t$ and from the same start. The network has learned a sine from 20 points; eight runs of 1-SAM differ in the samples that are drawn. **Question**: which ends with the smaller trace, and has 1-SAM left the minimum?
+
+# %%
+from samviz.dynamics import gradient_descent_minimum
+from samviz.problems import mlp
+
+sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
+start = gradient_descent_minimum(sine)
+single = Run(sine, "sam", lr=0.02, rho=0.02, batch_size=1, x0=start.expand(8, -1), seed=[*range(8)], device="cpu")
+full = Run(sine, "sam", lr=0.02, rho=0.02, x0=start, device="cpu")
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for name, run in (("one sample", single), ("all samples", full)):
+    run.step(10000)  # τ = 0.08
+    values, loss = hessian_trace(sine, run.x).value.numpy(), run.problem.loss(run.x).numpy()
+    error = f" ± {2 * values.std(ddof=1) / 8**0.5:.1f}" if len(values) > 1 else ""
+    print(f"{name}: trace {values.mean():.1f}{error}, loss below 1e-3: {bool(loss.max() < 1e-3)}")
+
+# %% [markdown]
+# The lab shows a run with any batch size. It starts with batch size 1; Reset keeps the run before as a grey curve.
+
+# %%
+from samviz.lab import Lab
+
+lab = Lab(sine, lr=0.05, rho=0.1, batch_size=1)
+lab
+
+# %% [markdown]
+# ### Why there is no theorem between one sample and all
+#
+# On a batch $B$ the drift along Γ is $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L_B[u,u]$ with $u=\nabla L_B/\lVert\nabla L_B\rVert$. To find what it minimizes, one has to know $u$.
+#
+# | batch | what determines $u$ | so $\nabla^3L_B[u,u]$ is | mean over batches |
+# |---|---|---|---|
+# | one sample | rank one: $u=\pm v_1(\nabla^2L_k)$ at once | $\nabla\lambda_1(\nabla^2L_k)$ | $\nabla\operatorname{Tr}(\nabla^2L)$ |
+# | all | the same matrix in every step turns $u$ to $\pm v_1$ | $\nabla\lambda_1(\nabla^2L)$ | the same |
+# | between | neither | not a gradient of an eigenvalue | not known |
+#
+# Between one and all, $u$ depends on where the last batches have left the iterate, and not only on the point of Γ. In our opinion one would have to show three things: that the offset $x/\rho$ across Γ settles into one stationary distribution, which changes smoothly along Γ; that over $\Theta(1/(\eta\rho^2))$ steps the drift averages to its mean under this distribution; and that this mean is the gradient of a function, because only then is there a sharpness that is minimized.

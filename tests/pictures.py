@@ -10,7 +10,6 @@ from samviz.problems import quadratic
 
 ARGUMENTS = {"slice_panel": lambda: [landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=3)]}
 QUICK = {  # values that take less time than those where a panel starts
-    "batch_panel": {"problem": "valley"},
     "sweep_panel": {"steps": 10},
 }
 

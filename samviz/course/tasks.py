@@ -200,6 +200,16 @@ def trace(slopes: Any) -> Any:
 
 
 @_exercise(
+    [(2, 1), (1, 3)],
+    swapped=lambda a, b: (4 * a / (b + 4 * a), a / (6 * b + a)),
+    without_copies=lambda a, b: (0.8, 1 / 7),
+    all_samples=lambda a, b: (0.0, 0.0),
+)
+def copies(a: float, b: float) -> Any:
+    return 4 * b / (a + 4 * b), b / (6 * a + b)
+
+
+@_exercise(
     [(MATRIX, 2.0), (MATRIX, 5.0)],
     inverse=lambda hessian, alpha: hessian * np.outer([alpha, 1 / alpha], [alpha, 1 / alpha]),
     single_factor=lambda hessian, alpha: hessian / np.array([[alpha, 1.0], [1.0, 1 / alpha]]),

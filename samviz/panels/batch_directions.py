@@ -16,6 +16,7 @@ from samviz.figures.drawing import Layout, Trace, add_axes, line, marks, new_lay
 from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab.controls import Slider, decades
 from samviz.lab.panel import Drawing, Panel
+from samviz.lab.predictions import PredictChoice
 from samviz.problems import Quadratic, quadratic
 
 Array = NDArray[np.float64]
@@ -24,6 +25,24 @@ ANGLES, SPECTRUM = (0, 30, 55, 80, 105, 130), (4.0, 3.0, 2.0, 2.0, 2.0, 2.0)  # 
 SIZES = tuple(range(1, len(ANGLES) + 1))
 SETTLING, SHOWN, STEPS_AT_ONCE = 200, 400, 50  # steps before the first that is shown, shown, and taken at once
 FIRST_ANGLE = -25  # degrees at which the axis of the directions begins
+
+PREDICTION = PredictChoice(
+    "A step uses 3 of the 6 samples. Near the minimum, does the gradient ∇L_B of the batch point along the top "
+    "eigenvector v₁ of the batch's Hessian?",
+    options={
+        "yes": "Yes: with one sample it does and with all samples it does, so between them, too.",
+        "small": "Not at this ρ, but for a sufficiently small one.",
+        "no": "Not at any ρ.",
+        "less": "Less and less, from one sample to all samples.",
+    },
+    replies={
+        "yes": "One sample is aligned because its Hessian has rank one, all samples because every step has the same "
+        "Hessian. A batch of 3 has neither property.",
+        "small": "The step for z = x/ρ does not contain ρ, so a smaller ρ only makes the picture smaller. Try it.",
+        "no": "The step for z = x/ρ does not contain ρ, so ρ has no influence on directions at all.",
+        "less": "All samples are aligned again: then every step has the same Hessian, and Theorem 4.8 applies.",
+    },
+)
 
 
 def quadratic_samples(ratio: float = 0.0) -> Quadratic:
@@ -88,7 +107,7 @@ def alignment_panel() -> Panel:
     Source: Example 5.8, Lemma 5.5, Theorem 4.8.
 
     >>> panel = alignment_panel()
-    >>> panel.set(size=1)
+    >>> panel.set(guess="skipped", size=1)
     >>> panel.sentence
     'Batch size 1 of 6: the mean of |cos(∇L_B, v₁)| is 1.000, and its minimum is 1.000. Each sample has rank one: ...
     """
@@ -100,6 +119,7 @@ def alignment_panel() -> Panel:
             "lr": Slider("η", 0.1, [0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3]),
             "share": Slider("λ₂/λ₁ of a sample", 0.0, [k / 20 for k in range(19)], book=[0.0, 0.5]),
         },
+        predict=PREDICTION,
         description="The angle from the top eigenvector of a batch's Hessian to the batch's gradient over a run of "
         "SAM, and their cosine for every batch size",
     )
@@ -108,6 +128,10 @@ def alignment_panel() -> Panel:
 def draw_alignment(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the figure and its caption while the runs go on."""
     size, ratio = values["size"], values["share"]
+    if values["guess"] is None:
+        layout, none = new_layout(440), np.zeros((len(SIZES), 0))
+        traces = angle_traces(layout, none[0], none[0], size) + cosine_traces(layout, none, size)
+        yield {"data": traces, "layout": layout}, "The grey ticks mark the directions of the six samples."
     runs, unfinished = batch_runs(values["lr"], values["rho"], ratio), True
     while unfinished:
         for run in runs.runs if runs.steps < SETTLING + SHOWN else ():

@@ -1,11 +1,11 @@
-"""Theorem 5.4: SAM at every batch size from one minimum, next to the two limiting flows."""
+"""Theorems 4.5 and 5.4: where SAM with one sample a step ends on the valley, and SAM with every batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,48 +13,140 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics import Diverged, Run, limiting_flow
-from samviz.figures.drawing import Label, Layout, Trace, add_axes, end_labels, line, marks, new_layout, spread, text
-from samviz.figures.style import BLUE, GREEN, HALO, INK, ORANGE, PLUM, VERMILION
-from samviz.lab.controls import Button, Choice, Slider
+from samviz.figures.drawing import Layout, Trace, add_axes, contours, end_labels, line, marks, new_layout, note
+from samviz.figures.style import BLUE, GREY, INK, VERMILION
+from samviz.lab.controls import Button, Slider
 from samviz.lab.panel import Drawing, Panel
+from samviz.lab.predictions import PredictPlace
+from samviz.panels.valley_methods import floor_axes, floor_curvature, point_text, start_mark
 from samviz.problems import Problem, valley
 from samviz.problems.device import one_thread
 
 Array = NDArray[np.float64]
-PROBLEMS = {"network": "network, 5 samples", "valley": "valley, 2 samples"}
+EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
+
+# ---- the valley: all samples, and one sample a step
+
+LEAST_TRACE = (0.8, 1 / 7)
+FIRST_START, X3_X4 = (0.3, 0.9), 0.05
+TAU, FRAMES = 2.0, 80  # τ = ηρ²t at the end, and measurements until then
+QUANTITIES = ("trace", "λ₁")
+WHERE_ONE_SAMPLE_ENDS = PredictPlace(
+    "SAM with all samples ends at (0, 0), where λ₁ is smallest (blue). Where does SAM end if each step uses only one "
+    "of the two samples?",
+    start=(0.5, 0.5),
+    replies=[
+        (0.0, 0.0, 0.16, "This is where λ₁ of the whole loss is smallest. But each step only sees λ₁ of one sample."),
+        (1.0, 1.0, 0.2, "There λ_M is smallest, which exact descent on L_Asc minimizes. One sample has no other λ_M."),
+        (*LEAST_TRACE, 0.16, "The samples take turns, and each lowers its own λ₁. Their mean is the trace."),
+        (*FIRST_START, 0.15, "The noise of the samples does not average out: each sample lowers its own λ₁."),
+    ],
+    otherwise="Each step lowers λ₁ of the sample that it uses, and the mean of the samples' λ₁ is the trace.",
+)
+
+
+def one_sample_panel() -> Panel:
+    """Ask where SAM with one sample a step ends on the valley's floor, and show its path next to full-batch SAM's.
+
+    Returns:
+        The panel; leave it as the last line of a cell.
+
+    Source: Theorems 4.5 and 5.4, Figure 1.
+
+    >>> panel = one_sample_panel()
+    >>> panel.set(guess="skipped")
+    >>> panel.sentence.split(". ")[1]
+    'One sample a step: (0.79, 0.13), and the trace is smallest at (0.80, 0.14)'
+    """
+    rates = [0.001, 0.002, 0.004, 0.008, 0.012, 0.016]
+    return Panel(
+        draw_one_sample,
+        {
+            "lr": Slider("η", 0.002, rates, book=[0.002, 0.012]),
+            "rho": Slider("ρ radius", 0.3, [0.1, 0.15, 0.2, 0.3, 0.4], book=[0.15, 0.3]),
+            "again": Button("Other samples"),
+        },
+        predict=WHERE_ONE_SAMPLE_ENDS,
+        drag={"start": FIRST_START},
+        description="Paths of SAM with all samples and with one sample a step on the valley's floor, and the trace and "
+        "λ₁ along them",
+    )
+
+
+def draw_one_sample(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield full-batch SAM's run, and then the figure with both runs while that with one sample goes on."""
+    lr, rho, asked = values["lr"], values["rho"], values["guess"] is None
+    start = np.clip(values["start"], 0.0, 1.0)
+    spacing = max(1, round(TAU / FRAMES / (lr * rho**2)))
+    paths = []
+    for size in (None, 1):
+        x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
+        run, path = Run(valley(), "sam", lr, rho, size, x0, seed=values["again"], device="cpu"), [start]
+        paths.append(path)
+        for _ in range(FRAMES):
+            try:
+                run.step(spacing)
+            except Diverged:
+                yield floor_figure(paths, asked), f"The run diverges at η = {lr:g}: lower η."
+                return
+            path.append(run.x[0, :2].numpy().copy())
+            if size:
+                yield floor_figure(paths, asked), describe_floor(path, run.steps * lr * rho**2)
+        if asked:
+            yield floor_figure(paths, asked), "The blue path is that of SAM with all samples."
+
+
+def floor_figure(paths: list[list[Array]], asked: bool) -> dict[str, Any]:
+    """Draw the paths on the floor, after the prediction over contours of the trace, and the curvature along them."""
+    layout = new_layout(430, left=48, right=92)
+    floor_axes(layout, (0.0, 0.4), ("the floor Γ", "" if asked else "over the contours of the trace"))
+    grid, level = floor_curvature()
+    traces = [] if asked else [contours(grid, grid, level["trace"], "level", pale=True, ncontours=16)]
+    looks = [("all samples", BLUE, "square", (-0.04, 0.12)), ("one sample", VERMILION, "triangle-up", (0.72, 0.3))]
+    labels: list[list[Any]] = [[], []]
+    rows = []
+    for i, (name, row) in enumerate(zip(QUANTITIES, ((0.57, 1.0), (0.0, 0.43)))):
+        high = (40, 30)[i]
+        axis = {"label": "τ = ηρ²t", "range": [0, TAU]} if i else {"showticklabels": False, "range": [0, TAU]}
+        rows.append(add_axes(layout, i + 2, (0.5, 1.0), row, (name, "along the runs"), x=axis, y={"range": [0, high]}))
+    for path, (name, color, symbol, (x, y)) in zip(paths, looks):
+        points = np.array(path)
+        x1, x2 = points.T
+        tau = TAU * np.arange(len(points)) / FRAMES
+        traces += [line(x1, x2, name, color, 3), marks(x1[-1:], x2[-1:], f"{name} now", color, 12, symbol)]
+        layout["annotations"].append(note(f"<b>{name}</b>", x, y, "x", "y", color))
+        top, low = (2 * f.numpy() for f in valley().curvatures(torch.from_numpy(points)))
+        for i, quantity in enumerate((top + low, np.maximum(top, low))):
+            traces.append(line(tau, quantity, f"{QUANTITIES[i]} {name}", color, 3) | rows[i])
+            labels[i].append((TAU, float(quantity[-1]), f"<b>{name}</b>", color))
+    for i, each in enumerate(labels):
+        traces.append(end_labels(each, layout[f"yaxis{i + 2}"], f"names {i}", 0.12) | rows[i])
+    traces.append(start_mark((float(paths[0][0][0]), float(paths[0][0][1]))))
+    return {"data": traces, "layout": layout}
+
+
+def describe_floor(path: list[Array], tau: float) -> str:
+    """Compare the place of the run with one sample with the place of least trace."""
+    where = f"One sample a step: {point_text(path[-1])}, and the trace is smallest at {point_text(LEAST_TRACE)}"
+    return f"τ = ηρ²t = {tau:.2f}. {where}. With a smaller η the run ends closer to that point."
+
+
+# ---- a network that interpolates 5 points: every batch size
+
 RADII = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
-SEEDS = 4  # runs per batch size, of which the mean is shown
-QUANTITIES = ("λ₁", "trace")
-EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "longdashdot"))
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
-FASTER = 1.8  # the axes reach 1.8 times as far as the flows, since runs with finite η and ρ are faster
-
-
-class Experiment(NamedTuple):
-    """A problem that interpolates its samples, and the length of the runs on it."""
-
-    problem: Problem
-    x0: Tensor  # (dim,), on Γ
-    steps: int
-    measurements: int  # of λ₁ and trace along a run, besides its start
-    end: float  # τ up to which the limiting flows are known
+SEEDS = 12  # runs per batch size
+STEPS, MEASUREMENTS = 400, 10
+END = 1.0  # τ up to which the limiting flows are known
+FASTER = 1.8  # the axes reach as far as the flows at 1.8 times τ, since runs with finite η and ρ are faster
 
 
 @cache
-def experiment(name: str) -> Experiment:
-    """Return the network of 19 parameters on 5 points, or the valley with its 2 samples."""
-    if name == "network":
-        from samviz.claims.subjects import interpolating  # imported here, since the claims load scipy
-
-        return Experiment(*interpolating(), steps=400, measurements=20, end=1.0)
-    return Experiment(valley(mean=True), torch.tensor([0.6, 0.9, 0.0, 0.0]).double(), 1600, 40, 4.0)
-
-
-@cache
-def flows(name: str) -> tuple[Array, Array]:
+def flows() -> tuple[Array, Array]:
     """Return times τ, (times,), and λ₁ and trace along the flows of Eq. 7 and Eq. 18, (2, 2, times)."""
-    problem, x0, _, _, end = experiment(name)
-    times = end * np.linspace(0, 1, 61) ** 2  # the flows are fastest at first
+    from samviz.claims.subjects import interpolating  # imported here, since the claims load scipy
+
+    problem, x0 = interpolating()
+    times = END * np.linspace(0, 1, 61) ** 2  # the flows are fastest at first
     kinds: tuple[Literal["worst", "average"], ...] = ("worst", "average")
     return times, np.stack([curvature(problem, limiting_flow(problem, x0, k, times=times).x[:, 0]) for k in kinds])
 
@@ -80,54 +172,41 @@ def curvature(problem: Problem, x: Tensor) -> Array:
 
 
 class BatchRuns:
-    """Runs of every batch size, with λ₁ and trace at the projections of their iterates."""
+    """Runs of every batch size, and by how much λ₁ and trace have decreased at the projections of their iterates."""
 
-    def __init__(self, name: str, lr: float, rho: float, again: int) -> None:
+    def __init__(self, lr: float, rho: float, again: int) -> None:
         """Prepare the runs at the same minimum."""
-        problem, x0, steps, measurements, _ = experiment(name)
-        self.problem, self.every = problem, steps // measurements
-        self.step, self.measured = np.linspace(0, steps, measurements + 1), 0
-        self.tau = lr * rho**2  # per step
-        self.times, self.flow = flows(name)
-        self.runs = [
-            Run(problem, "sam", lr, rho, size, x0.expand(SEEDS, -1), seed=SEEDS * again, device="cpu")
-            for size in range(1, problem.samples + 1)
-        ]
-        self.curvature = np.full((problem.samples, 2, measurements + 1), np.nan)
-        self.curvature[:, :, 0] = curvature(problem, x0[None])[:, 0]
+        from samviz.claims.subjects import interpolating
 
-    def advance(self) -> Iterator[None]:
-        """Advance all batch sizes to the next measurement, one after another; NaN marks a diverged run."""
-        self.measured += 1
-        for run, values in zip(self.runs, self.curvature):
+        self.problem, x0 = interpolating()
+        self.tau, self.steps = lr * rho**2, 0
+        self.start = curvature(self.problem, x0[None])[:, 0]
+        self.runs = [
+            Run(self.problem, "sam", lr, rho, size, x0.expand(SEEDS, -1), seed=SEEDS * again, device="cpu")
+            for size in range(1, self.problem.samples + 1)
+        ]
+        self.mean, self.error = np.zeros((2, 2, len(self.runs)))  # of the decrease of λ₁ and trace, (2, sizes)
+
+    def advance(self) -> None:
+        """Advance all batch sizes to the next measurement; NaN marks a diverged run."""
+        self.steps += STEPS // MEASUREMENTS
+        for i, run in enumerate(self.runs):
             with suppress(Diverged):  # the caption reports it
-                run.step(self.every)
+                run.step(STEPS // MEASUREMENTS)
+            decrease = np.full((2, SEEDS), np.nan)
             if not bool((run.diverged_at >= 0).any()):
                 with one_thread(run.problem):
-                    values[:, self.measured] = curvature(run.problem, project(run.problem, run.x)).mean(1)
-            yield
+                    decrease = self.start[:, None] - curvature(run.problem, project(run.problem, run.x))
+            self.mean[:, i], self.error[:, i] = decrease.mean(1), decrease.std(1, ddof=1) / SEEDS**0.5
 
-    def last(self, size: int) -> int:
-        """Return the index of the last known measurement of a batch size."""
-        return int(np.isfinite(self.curvature[size - 1, 0]).nonzero()[0][-1])
-
-    @property
-    def order(self) -> list[int]:
-        """The batch sizes in the order in which they are drawn: one sample and all samples lie on top."""
-        sizes = len(self.runs)
-        return sorted(range(1, sizes + 1), key=lambda size: size in (1, sizes))
-
-    def style(self, size: int) -> tuple[str, dict[str, Any]]:
-        """Return the name of a batch size and the look of its lines: one sample and all samples stand out."""
-        if size in (1, len(self.runs)):
-            name, color = ("1 sample", VERMILION) if size == 1 else (f"all {size}", BLUE)
-            return name, {"color": color, "width": 3}
-        color, dash = ((GREEN, "solid"), (ORANGE, "solid"), (PLUM, "dot"))[(size - 2) % 3]
-        return str(size), {"color": color, "width": 1.6, "dash": dash}
+    def predicted(self, tau: float) -> Array:
+        """Return the decrease of λ₁ and trace at a time by Eq. 7 and by Eq. 18, (2 quantities, 2 equations)."""
+        times, flow = flows()
+        return np.array([[self.start[i] - np.interp(tau, times, flow[j, i]) for j in range(2)] for i in range(2)])
 
 
 def batch_panel() -> Panel:
-    """Show SAM at every batch size from one minimum: λ₁ and trace against the step, and one against the other.
+    """Show by how much SAM with every batch size lowers λ₁ and the trace from one minimum.
 
     Returns:
         The panel; leave it as the last line of a cell.
@@ -135,109 +214,61 @@ def batch_panel() -> Panel:
     Source: Theorems 4.5 and 5.4, Eqs. 7 and 18.
 
     >>> panel = batch_panel()
-    >>> panel.set(problem="valley", lr=0.01, rho=0.1)
-    >>> panel.sentence
-    'Step 1600, τ = ηρ²t = 0.16. One sample: trace 10.94, predicted 11.12 (Eq. 18).
-    All 2: λ₁ 8.83, predicted 8.97 (Eq. 7).'
+    >>> panel.sentence.split(". ")[0]
+    'Step 400, τ = ηρ²t = 0.18'
     """
     return Panel(
         draw_batches,
         {
             "lr": Slider("η", 0.02, [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06], book=[0.02, 0.04]),
             "rho": Slider("ρ radius", 0.15, RADII, book=[0.05, 0.08, 0.1, 0.15, 0.2]),
-            "problem": Choice("problem", "network", PROBLEMS, book=list(PROBLEMS)),
             "again": Button("Other samples"),
         },
-        description="Largest eigenvalue and trace of the Hessian along runs of SAM with every batch size",
+        description="By how much the largest eigenvalue and the trace of the Hessian decrease, for every batch size",
     )
 
 
 def draw_batches(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the figure and its caption while the runs go on."""
-    runs = BatchRuns(values["problem"], values["lr"], values["rho"], values["again"])
-    while runs.measured < len(runs.step) - 1:
-        for _ in runs.advance():
-            yield batches_figure(runs), describe(runs)
+    runs = BatchRuns(values["lr"], values["rho"], values["again"])
+    while runs.steps < STEPS:
+        runs.advance()
+        yield batches_figure(runs), describe(runs)
 
 
 def batches_figure(runs: BatchRuns) -> dict[str, Any]:
-    """Draw λ₁ and trace against the step, and the trace without λ₁ against λ₁."""
-    end, times = runs.step[-1], runs.times
-    reached = runs.flow[:, :, times <= max(FASTER * runs.tau * end, times[1])]
-    values = np.stack((reached[:, 0], reached[:, 1], reached[:, 1] - reached[:, 0]))  # λ₁, trace and trace − λ₁
-    low, high = values.min((1, 2)), values.max((1, 2))
-    low, high = low - 0.1 * (high - low), high + 0.08 * (high - low)
-    layout = new_layout(560, left=60)
-    steps: Layout = {"range": [0, end], "nticks": 6}
-    traces = []
-    for i, (detail, row) in enumerate((("on Γ, by batch size", (0.57, 1.0)), ("of the same runs", (0.0, 0.43)))):
-        y_axis = {"range": [low[i], high[i]], "nticks": 6}
-        axes = add_axes(layout, i + 1, (0.0, 0.385), row, (QUANTITIES[i], detail), x=steps, y=y_axis)
-        traces += [trace | axes for trace in step_traces(runs, i, y_axis)]
-    layout["xaxis"]["showticklabels"], layout["xaxis2"]["title"] = False, {"text": "step", "standoff": 2}
-    margin = 0.12 * (high[0] - low[0])  # for the labels at both ends
-    x_axis = {"label": "λ₁", "range": [low[0] - margin, high[0] + margin], "nticks": 6}
-    y_axis = {"range": [low[2], high[2]], "nticks": 7}
-    heading = "trace − λ₁", "against λ₁; dashed: the two limiting flows"
-    axes = add_axes(layout, 3, (0.575, 1.0), (0, 1), heading, x=x_axis, y=y_axis)
-    traces += [trace | axes for trace in plane_traces(runs, float(low[2]), float(high[2]))]
+    """Draw the decreases against the batch size with error bars, and the predictions as lines."""
+    layout, traces, sizes = new_layout(400, right=60), [], np.arange(1.0, len(runs.runs) + 1)
+    high, predicted = runs.predicted(min(FASTER * runs.tau * STEPS, END)), runs.predicted(runs.tau * runs.steps)
+    names = ["1"] + [f"{size:g}" for size in sizes[1:-1]] + [f"all {len(sizes)}"]
+    x_axis: Layout = {"label": "batch size", "tickvals": sizes, "ticktext": names, "range": [0.5, sizes[-1] + 0.5]}
+    for i, (name, column) in enumerate((("λ₁", (0.0, 0.41)), ("trace", (0.56, 0.97)))):
+        y_axis = {"range": [0, high[i].max() * 1.1], "nticks": 6}
+        heading = f"by how much {'the ' * i}{name} has decreased", "± 2 standard errors"
+        axes = add_axes(layout, i + 1, column, (0, 1), heading, x=x_axis, y=y_axis)
+        colors = [VERMILION, *[GREY] * (len(sizes) - 2), BLUE]
+        points = marks(sizes, runs.mean[i].copy(), f"{name} decrease", colors, 11)
+        points["error_y"] = {"array": 2 * runs.error[i], "color": INK, "thickness": 2, "width": 6}
+        lines: list[Trace] = [
+            line([0.5, sizes[-1] + 0.5], [value] * 2, f"{name} {equation}", INK, 1.5, dash)
+            for (equation, dash), value in zip(EQUATIONS, predicted[i])
+        ]
+        labels = [(sizes[-1] + 0.5, float(v), equation, INK) for (equation, _), v in zip(EQUATIONS, predicted[i])]
+        traces += [trace | axes for trace in (*lines, points, end_labels(labels, y_axis, f"names {name}", 0.07))]
     return {"data": [trace | {"hoverinfo": "skip"} for trace in traces], "layout": layout}
 
 
-def step_traces(runs: BatchRuns, quantity: int, yaxis: Layout) -> list[Trace]:
-    """Draw one quantity against the step for all batch sizes and both equations."""
-    name, end, traces = QUANTITIES[quantity], float(runs.step[-1]), []
-    labels: list[Label] = []
-    fine = np.linspace(0, end, 61)
-    for (equation, dash), flow in zip(EQUATIONS, runs.flow):
-        y = np.interp(runs.tau * fine, runs.times, flow[quantity], right=np.nan)
-        traces.append(line(fine, y, f"{name} {equation}", INK, 1.6, dash))
-        if np.isfinite(y[-1]):
-            labels.append((end, float(y[-1]), equation, INK))
-    for size in runs.order:
-        y, (label, look) = runs.curvature[size - 1, quantity].copy(), runs.style(size)
-        traces.append(line(runs.step, y, f"{name} {size}", **look))
-        labels.append((end, float(y[runs.last(size)]), label, look["color"]))
-    return [*traces, end_labels(labels, yaxis, f"names {name}", 0.078)]
-
-
-def plane_traces(runs: BatchRuns, low: float, high: float) -> list[Trace]:
-    """Draw the trace without λ₁ against λ₁: the two flows, and the path of each batch size."""
-    flows = zip(EQUATIONS, runs.flow)
-    traces = [line(top, rest - top, f"flow {equation}", INK, 1.6, dash) for (equation, dash), (top, rest) in flows]
-    ends: list[Label] = []
-    for size in runs.order:
-        top, rest = runs.curvature[size - 1, 0].copy(), runs.curvature[size - 1, 1] - runs.curvature[size - 1, 0]
-        label, look = runs.style(size)
-        end_x, end_y = float(top[runs.last(size)]), float(rest[runs.last(size)])
-        traces.append(line(top, rest, f"path {size}", **look))
-        traces.append(marks([end_x], [end_y], f"end {size}", look["color"], 11, SYMBOLS[(size - 1) % 5], ("white", 1)))
-        ends.append((end_x, end_y, f"    <b>{label}</b>    ", look["color"]))
-    left = 2 if len(ends) == 2 else 1  # labels on the left: with two runs both fit there
-    for side, part in (("right", ends[:-left]), ("left", ends[-left:])):
-        heights = spread([y for _, y, _, _ in part], 0.042 * (high - low), low + 0.02 * (high - low))
-        x, names, colors = [x for x, *_ in part], [label for _, _, label, _ in part], [color for *_, color in part]
-        traces.append(text(x, heights, names, f"names {side}", colors, f"middle {side}", shadow=HALO))
-    top, trace = runs.curvature[0, :, 0]
-    start = marks([float(top)], [float(trace - top)], "start", INK, 12, "circle-open", (INK, 2))
-    return [*traces, start | {"mode": "markers+text", "text": [" start"], "textposition": "middle right"}]
-
-
 def describe(runs: BatchRuns) -> str:
-    """Compare one sample and all samples with the theorems, and name the batch size whose λ₁ decreased least."""
+    """Compare one sample and all samples with the theorems, and the sizes between them with both."""
     if diverged := [str(size) for size, run in enumerate(runs.runs, 1) if bool((run.diverged_at >= 0).any())]:
         return f"Diverged with batch size {', '.join(diverged)}: η times λ₁ of each sample must be below 2. Lower η."
-    now, step = runs.curvature[:, :, runs.measured], runs.step[runs.measured]  # (sizes, 2)
-    result = f"Step {step:.0f}, τ = ηρ²t = {runs.tau * step:.3g}."
-    if np.isnan(now).any():
-        return result
-    top, trace = (np.interp(runs.tau * step, runs.times, runs.flow[i, i]) for i in (0, 1))
-    result += (
-        f" One sample: trace {now[0, 1]:.2f}, predicted {trace:.2f} (Eq. 18)."
-        f" All {len(now)}: λ₁ {now[-1, 0]:.2f}, predicted {top:.2f} (Eq. 7)."
+    predicted = runs.predicted(runs.tau * runs.steps)
+    result = (
+        f"Step {runs.steps}, τ = ηρ²t = {runs.tau * runs.steps:.3g}. With one sample the trace decreased by "
+        f"{runs.mean[1, 0]:.3f} ± {2 * runs.error[1, 0]:.3f} (Eq. 18: {predicted[1, 1]:.3f}), and with all "
+        f"{len(runs.runs)} λ₁ by {runs.mean[0, -1]:.3f} (Eq. 7: {predicted[0, 0]:.3f})."
     )
-    slowest = int(now[:, 0].argmax()) + 1
-    if 1 < slowest < len(now):
-        least = f"to {now[slowest - 1, 0]:.2f}, with {slowest} samples"
-        result += f" λ₁ decreased least, {least}: no theorem covers this case."
+    lower = min(runs.mean[0, 0] - 2 * runs.error[0, 0], runs.mean[0, -1])
+    if (runs.mean[0, 1:-1] + 2 * runs.error[0, 1:-1] < lower).all():
+        result += " With the batch sizes between them λ₁ decreased less: the theorems do not cover these."
     return result
