@@ -288,95 +288,89 @@ PATHS += (torch.eye(3).cfloat(), torch.zeros(0, 3), torch.eye(3)[:, :1], torch.e
 TIMES = (None, "late", [], [-1.0], [0.2, 0.1], [NAN], [INF], [[0.1]], [1j], ["a"])
 STATE = (None, 3, "net", {}, {"weight": torch.ones(1, 2)}, {"weight": 3, "bias": 4}, nn.Linear(3, 1).state_dict())
 COMPLEX = nn.Parameter(torch.ones(2, dtype=torch.complex64))
-INSTEAD: dict[str, dict[str, tuple[Any, ...]]] = {
-    "problems.quadratic": {"spectrum": SPECTRA},
-    "problems.mlp": {
-        "widths": (None, 3, [], [1], [1, 0, 1], [1, 2.5, 1], [1, NAN, 1], [2, 4, 1], [1, True, 1], [1, 4, 2])
-    },
-    "problems.Attached.vector": {"state": STATE},
-    "problems.Valley.limiting_flow": {
-        "x0": (None, "start", torch.zeros(3), torch.zeros(1, 4), torch.full((2,), NAN)),
-        "times": (None, "late", torch.ones(1, 1), torch.tensor([NAN]), torch.tensor([INF])),
-    },
-    "geometry.top_eigenpairs": {"start": (3, "warm", torch.zeros(1, 3, 5), torch.full((1, 2, 13), NAN))},
-    "geometry.hessian_trace": {
-        "subspace": (3, "top", torch.zeros(3), torch.zeros(1, 2, 5), torch.full((1, 2, 601), NAN)),
-        "known": (3, "top", torch.zeros(3), torch.zeros(2, 2)),
-    },
-    "geometry.alignment": {
-        "gradient": (3, "up", torch.ones(3), torch.ones(2, 13), torch.full((13,), NAN)),
-        "eigenpairs": (3, "top", PAIRS.values),
-        "close": (*AT_LEAST_0, 1.5),
-    },
-    "geometry.hessian_plane": {"vectors": (3, "top", torch.ones(2), torch.ones(1, 2), torch.ones(2, 3), EYE * NAN)},
-    "geometry.pca_plane": {"positions": PATHS},
-    "geometry.plane_through": {  # the length of `origin` may be that of the others
-        "origin": (None, "start", *points(2)[4:]),
-        "second": (*points(2)[1:], torch.tensor([2.0, 0.0])),
-    },
-    "geometry.projected": {"loss": (3, "low", torch.ones(3), torch.ones(2, 2))},
-    "geometry.Plane.project": {"positions": (None, "start", *points(2)[7:])},
-    "geometry.landscape": {"plane": (None, 3, "hessian", [1.0], plane_through(torch.zeros(3), torch.ones(3)))},
-    "geometry.slices": {"plane": (None, 3, "hessian", torch.zeros(2))},
-    "geometry.landscape_of": {
-        "directions": (None, 3, "Hessian", "pca", {}, [], [{}], [3], [net().state_dict()] * 3, "gone.pt"),
-        "checkpoints": (None, 3, "gone.pt", [{}], [3], [nn.Linear(3, 1).state_dict()], ["gone.pt"]),
-    },
-    "geometry.SpectralDensity.at": {"points": (None, "mid", 1.0, [NAN], [1j], np.ones((2, 2, 2)), np.ones((3, 2)), [])},
-    "geometry.SpectralDensity.trace": {"f": (None, 3, "square", no_loss, lambda nodes: nodes.sum())},
-    "dynamics.Run": {"rho": (*AT_LEAST_0, [0.1, 0.2], ["a"]), "seed": (*SEED, [0, 1], ["a"], [])},
-    "dynamics.Run.why_diverged": {"r": (1, -2, 1.5, None, "0")},
-    "dynamics.Run.load_state_dict": {
-        "state": (None, 3, "state", {}, {"x": HERE}, Run(SINE, device="cpu").state_dict())
-    },
-    "dynamics.Settings": {"batch_size": (1.5, NAN, INF, "3", 1j, True, [2])},  # `fit` knows the number of samples
-    "dynamics.Settings.fit": {"runs": (1, 3)},
-    "dynamics.sweep": {
-        "rule": ("unknown", "", None, 3, NAN, [], ["sam", "sam"], ["SAM"]),
-        "rho": (*AT_LEAST_0, [], [0.1, 0.1]),
-        "batch_size": (-1, 0, 1.5, NAN, "3", 1j, True, 21, [], [1, 1], [1, 21]),
-        "seeds": (-1, 0, 1.5, "0", None, [], [0, 0], [-1], [1.5], [2**70]),
-        "test": ((np.ones((3, 1)), np.zeros(3, int)),),
-        "path": (3, 1.5, b"here"),
-        "executor": (3, "threads"),
-    },
-    "dynamics.edge_of_stability": {"lr": (*POSITIVE, 0.0, INF, [[0.1], [0.1, 0.2]]), "rho": (*POSITIVE, INF)},
-    "dynamics.limiting_flow": {"kind": (*NAME, "ascent"), "times": TIMES},
-    "dynamics.History.append": {"row": (*OBJECT, {}, {"loss": 1.0})},
-    "dynamics.tracking_error": {
-        "x": (None, 3, "x", torch.zeros(4), torch.zeros(3, 1, 4), torch.zeros(2, 1, 3), torch.full((2, 1, 4), NAN))
-    },
-    "optim.SAM": {
-        "params": (None, 3, [], torch.ones(2), [torch.ones(2, dtype=torch.int64)], [3], [COMPLEX]),
-        "base_optimizer": (None, 3, "SGD", torch.optim.LBFGS, lambda *_, **__: None),
-    },
-    "optim.SAM.add_param_group": {"param_group": (None, 3, {}, [nn.Parameter(torch.ones(2))])},
-    "optim.SAM.step": {"closure": (3, "loss", no_loss, lambda: torch.ones(2), lambda: "low")},
-    "probe.Probe.to_csv": {"path": (None, 3, "/no/such/folder/a.csv")},
-    "probe.Probe.lab": {"train": (3, "train"), "optimizer": (3, "SGD", object())},
-    "claims.claim": {"source": (None, 3), "symbols": (None, 3), "fails_with": (None, 3, "gd")},
-    "claims.verify": {"names": (None, 3, "two_cycl", "two_cycle", ["two_cycl"], [3])},
-    "figures.density_figure": {"run": (1, -1, 1.5, "0", None, True)},
-    "figures.heatmap_figure": {"rule": (1, -1, "sam", None, 0.0), "batch_size": (1, -1, "all", None, 0.0)},
-    "figures.seeds_figure": {
-        "records": (None, 3, {}, [RECORD], {"SGD": [3, 3]}, {"SGD": [RECORD]}, {"SGD": [History(), History()]}),
-        "columns": (None, 3, "loss", [], ["colour"]),
-    },
-    "panels.slice_panel": {"named": (None, 3, "bowl", {}, {"bowl": 3})},
-    "lab.decades": {"low": (1, 2, 0.5, "0", None), "high": (-1, 0.5, "0", None)},
-    "lab.Slider": {
-        "stops": (None, 3, "ab", [], [1.0], [1.0, 0.5], [0.0, 0.0], [0.0, NAN], [0.0, INF], ["a", "b"]),
-        "low": (NAN, INF, "0", 2.0, True),
-        "high": (NAN, INF, "0", -1.0, True),
-    },
-    "lab.Slider.take": {"value": (*NUMBER, -0.1, 1.1, 1e300)},
-    "lab.Choice.take": {"value": (*NAME[:-2], "SAM")},
-    "lab.Switch.take": {"value": FLAG},
-    "lab.Button.take": {"value": STEPS},
-    "lab.Panel": {"draw": (None, 3, "mse_", [1.0]), "controls": (None, 3, {"a": 3}), "drag": (3, [0.0, 0.0])},
-    "lab.Lab": {"batch_size": (1, 0, -1, 1.5, "2")},
-    "lab.Lab.export": {"path": (None, 3, 1.5, "page.png", "no/such/folder/page.html")},
-    "lab.quiz": {"answers": (None, 3, ["b"], "?" * 100)},
+INSTEAD: dict[str, tuple[Any, ...]] = {
+    "problems.quadratic.spectrum": SPECTRA,
+    "problems.mlp.widths": (None, 3, [], [1], [1, 0, 1], [1, 2.5, 1], [1, NAN, 1], [2, 4, 1], [1, True, 1], [1, 4, 2]),
+    "problems.Attached.vector.state": STATE,
+    "problems.Valley.limiting_flow.x0": (None, "start", torch.zeros(3), torch.zeros(1, 4), torch.full((2,), NAN)),
+    "problems.Valley.limiting_flow.times": (None, "late", torch.ones(1, 1), torch.tensor([NAN]), torch.tensor([INF])),
+    "geometry.top_eigenpairs.start": (3, "warm", torch.zeros(1, 3, 5), torch.full((1, 2, 13), NAN)),
+    "geometry.hessian_trace.subspace": (3, "top", torch.zeros(3), torch.zeros(1, 2, 5), torch.full((1, 2, 601), NAN)),
+    "geometry.hessian_trace.known": (3, "top", torch.zeros(3), torch.zeros(2, 2)),
+    "geometry.alignment.gradient": (3, "up", torch.ones(3), torch.ones(2, 13), torch.full((13,), NAN)),
+    "geometry.alignment.eigenpairs": (3, "top", PAIRS.values),
+    "geometry.alignment.close": (*AT_LEAST_0, 1.5),
+    "geometry.hessian_plane.vectors": (3, "top", torch.ones(2), torch.ones(1, 2), torch.ones(2, 3), EYE * NAN),
+    "geometry.pca_plane.positions": PATHS,
+    "geometry.plane_through.origin": (None, "start", *points(2)[4:]),  # its length may be that of the others
+    "geometry.plane_through.second": (*points(2)[1:], torch.tensor([2.0, 0.0])),
+    "geometry.projected.loss": (3, "low", torch.ones(3), torch.ones(2, 2)),
+    "geometry.Plane.project.positions": (None, "start", *points(2)[7:]),
+    "geometry.landscape.plane": (None, 3, "hessian", [1.0], plane_through(torch.zeros(3), torch.ones(3))),
+    "geometry.slices.plane": (None, 3, "hessian", torch.zeros(2)),
+    "geometry.landscape_of.directions": (None, 3, "pca", {}, [], [{}], [3], [net().state_dict()] * 3, "gone.pt"),
+    "geometry.landscape_of.checkpoints": (None, 3, "gone.pt", [{}], [3], [nn.Linear(3, 1).state_dict()], ["gone.pt"]),
+    "geometry.SpectralDensity.at.points": (None, "mid", 1.0, [NAN], [1j], np.ones((2, 2, 2)), np.ones((3, 2)), []),
+    "geometry.SpectralDensity.trace.f": (None, 3, "square", no_loss, lambda nodes: nodes.sum()),
+    "dynamics.Run.rho": (*AT_LEAST_0, [0.1, 0.2], ["a"]),
+    "dynamics.Run.seed": (*SEED, [0, 1], ["a"], []),
+    "dynamics.Run.why_diverged.r": (1, -2, 1.5, None, "0"),
+    "dynamics.Run.load_state_dict.state": (None, 3, "state", {}, {"x": HERE}, Run(SINE, device="cpu").state_dict()),
+    "dynamics.Settings.batch_size": (1.5, NAN, INF, "3", 1j, True, [2]),  # `fit` knows the number of samples
+    "dynamics.Settings.fit.runs": (1, 3),
+    "dynamics.sweep.rule": ("unknown", "", None, 3, NAN, [], ["sam", "sam"], ["SAM"]),
+    "dynamics.sweep.rho": (*AT_LEAST_0, [], [0.1, 0.1]),
+    "dynamics.sweep.batch_size": (-1, 0, 1.5, NAN, "3", 1j, True, 21, [], [1, 1], [1, 21]),
+    "dynamics.sweep.seeds": (-1, 0, 1.5, "0", None, [], [0, 0], [-1], [1.5], [2**70]),
+    "dynamics.sweep.test": ((np.ones((3, 1)), np.zeros(3, int)),),
+    "dynamics.sweep.path": (3, 1.5, b"here"),
+    "dynamics.sweep.executor": (3, "threads"),
+    "dynamics.edge_of_stability.lr": (*POSITIVE, 0.0, INF, [[0.1], [0.1, 0.2]]),
+    "dynamics.edge_of_stability.rho": (*POSITIVE, INF),
+    "dynamics.limiting_flow.kind": (*NAME, "ascent"),
+    "dynamics.limiting_flow.times": TIMES,
+    "dynamics.History.append.row": (*OBJECT, {}, {"loss": 1.0}),
+    "dynamics.tracking_error.x": (None, 3, "x", torch.zeros(4), torch.zeros(3, 1, 4), torch.full((2, 1, 4), NAN)),
+    "optim.SAM.params": (None, 3, [], torch.ones(2), [torch.ones(2, dtype=torch.int64)], [3], [COMPLEX]),
+    "optim.SAM.base_optimizer": (None, 3, "SGD", torch.optim.LBFGS, lambda *_, **__: None),
+    "optim.SAM.add_param_group.param_group": (None, 3, {}, [nn.Parameter(torch.ones(2))]),
+    "optim.SAM.step.closure": (3, "loss", no_loss, lambda: torch.ones(2), lambda: "low"),
+    "probe.Probe.to_csv.path": (None, 3, "/no/such/folder/a.csv"),
+    "probe.Probe.lab.train": (3, "train"),
+    "probe.Probe.lab.optimizer": (3, "SGD", object()),
+    "claims.claim.source": (None, 3),
+    "claims.claim.symbols": (None, 3),
+    "claims.claim.fails_with": (None, 3, "gd"),
+    "claims.verify.names": (None, 3, "two_cycl", "two_cycle", ["two_cycl"], [3]),
+    "figures.density_figure.run": (1, -1, 1.5, "0", None, True),
+    "figures.heatmap_figure.rule": (1, -1, "sam", None, 0.0),
+    "figures.heatmap_figure.batch_size": (1, -1, "all", None, 0.0),
+    "figures.seeds_figure.records": (
+        None,
+        3,
+        {},
+        [RECORD],
+        {"SGD": [3, 3]},
+        {"SGD": [RECORD]},
+        {"SGD": [History()] * 2},
+    ),
+    "figures.seeds_figure.columns": (None, 3, "loss", [], ["colour"]),
+    "panels.slice_panel.named": (None, 3, "bowl", {}, {"bowl": 3}),
+    "lab.decades.low": (1, 2, 0.5, "0", None),
+    "lab.decades.high": (-1, 0.5, "0", None),
+    "lab.Slider.stops": (None, 3, "ab", [], [1.0], [1.0, 0.5], [0.0, 0.0], [0.0, NAN], [0.0, INF], ["a", "b"]),
+    "lab.Slider.low": (NAN, INF, "0", 2.0, True),
+    "lab.Slider.high": (NAN, INF, "0", -1.0, True),
+    "lab.Slider.take.value": (*NUMBER, -0.1, 1.1, 1e300),
+    "lab.Choice.take.value": (*NAME[:-2], "SAM"),
+    "lab.Switch.take.value": FLAG,
+    "lab.Button.take.value": STEPS,
+    "lab.Panel.draw": (None, 3, "mse_", [1.0]),
+    "lab.Panel.controls": (None, 3, {"a": 3}),
+    "lab.Panel.drag": (3, [0.0, 0.0]),
+    "lab.Lab.batch_size": (1, 0, -1, 1.5, "2"),
+    "lab.Lab.export.path": (None, 3, 1.5, "page.png", "no/such/folder/page.html"),
+    "lab.quiz.answers": (None, 3, ["b"], "?" * 100),
 }
 
 # What is not called, or takes any value, and why.
@@ -469,7 +463,7 @@ def bad_arguments(name: str) -> Iterator[tuple[str, tuple[Any, ...] | None]]:
     for argument, parameter in parameters(CALLABLES[name]).items():
         if f"{name}.{argument}" in ANY_VALUE:
             continue
-        values: Any = INSTEAD.get(name, {}).get(argument)
+        values: Any = INSTEAD.get(f"{name}.{argument}")
         if values is None:
             values = BY_NAME.get(argument, BY_ANNOTATION.get(str(parameter.annotation)))
             if callable(values):

@@ -58,8 +58,8 @@ def test_every_public_argument_has_bad_values() -> None:
 def test_the_exceptions_of_the_table_exist() -> None:
     callables = {name for name, _ in bad_table.surface()}
     arguments = {f"{name}.{argument}" for name in CALLABLES for argument in bad_table.parameters(CALLABLES[name])}
-    assert {*bad_table.INSTEAD, *bad_table.FUNCTIONS, *bad_table.LEFT_OUT} - callables == set()
-    assert {*bad_table.MORE, *bad_table.ANY_VALUE, *bad_table.SAID} - arguments == set()
+    assert {*bad_table.FUNCTIONS, *bad_table.LEFT_OUT} - callables == set()
+    assert {*bad_table.INSTEAD, *bad_table.MORE, *bad_table.ANY_VALUE, *bad_table.SAID} - arguments == set()
 
 
 def finished(function: Callable[[], Any]) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tomllib
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import jupytext
 import kernel_loop
 import nbformat
 import plotly.graph_objects as go
 import pytest
-from fresh import ROOT
+from fresh import ROOT, python
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import HTML, Image
+from IPython.display import Image
 from kernel_loop import in_kernel
 
 from samviz.lab import display
@@ -71,41 +70,28 @@ def colab(monkeypatch):
 
 
 class View:
-    """Stands for a widget; `acknowledged` once a browser has answered."""
+    """A widget; `acknowledged` is true once a browser has answered."""
 
     acknowledged = False
 
 
-class Shell:
-    """Stands for IPython's shell."""
-
-    execution_count = 1
-
-
-class Screen:
-    """Stands for what `display` writes to: everything shown, and the place whose content changes."""
-
-    def __init__(self, monkeypatch):
-        self.shown, self.pictures, self.shell = [], [], Shell()
-        monkeypatch.setattr("IPython.display.display", self.display)
-        monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: self.shell)
-        monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.05)
-
-    def display(self, what, display_id=False):
-        if display_id:
-            self.update(what)
-            return self
-        return self.shown.append(what)
-
-    def update(self, what):
-        assert isinstance(what, HTML)
-        self.pictures.append(what.data)
-
-
 @pytest.fixture
 def screen(monkeypatch):
+    """Record what `display` shows, and the content of the place that it updates."""
+    screen = SimpleNamespace(shown=[], pictures=[], shell=SimpleNamespace(execution_count=1))
+    screen.update = lambda html: screen.pictures.append(html.data)
+
+    def show(what, display_id=False):
+        if display_id:
+            screen.update(what)
+            return screen
+        return screen.shown.append(what)
+
     monkeypatch.setenv("SAMVIZ_STATIC", "0")
-    return Screen(monkeypatch)
+    monkeypatch.setattr("IPython.display.display", show)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: screen.shell)
+    monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.05)
+    return screen
 
 
 def a_picture():
@@ -197,22 +183,6 @@ def test_an_image_is_embedded_with_its_alternative_text(screen):
 
 # what a notebook's kernel may take
 
-
-def run_measured(folder, source, *limits):
-    """Run a notebook of one cell by nbval, with the plugin of tests/kernels.py."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    nbformat.write(notebook, folder / "small.ipynb")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.kernels", "--nbval-lax", "--nbval-current-env", *limits]
-    command += ["-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", str(folder / "small.ipynb")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
-
-
-def table(result):
-    """Seconds by the clock and of the processor, and MB, from what pytest printed."""
-    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("small ")]
-    return [float(number) for number in line[1:]]
-
-
 WORK = """
 import subprocess, sys, time
 code = "import time; block = bytes([1]) * 200_000_000; time.sleep(1)"
@@ -223,23 +193,19 @@ while time.process_time() < 3:
 
 
 @pytest.mark.slow
-def test_memory_and_time_of_a_kernel_and_what_it_starts_are_told(tmp_path):
-    """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
-    result = run_measured(tmp_path, WORK)
-    assert result.returncode == 0, result.stdout + result.stderr
-    clock, processor, megabytes = table(result)
-    assert 3 <= processor <= clock + 1
-    assert 230 < megabytes < 500
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [(["--megabytes=220"], "MB of memory; at most 220"), (["--seconds=2"], "processor; at most 2")],
+    [(None, ""), ("--megabytes=220", "MB of memory; at most 220"), ("--seconds=2", "processor; at most 2")],
 )
-def test_a_notebook_that_takes_too_much_fails(tmp_path, limit, message):
-    """Slow: a notebook's kernel computes for three seconds of CPU time, in a pytest of its own."""
-    result = run_measured(tmp_path, WORK, *limit)
-    assert result.returncode == 1
-    assert f"small.ipynb: {table(result)[2 if 'MB' in message else 1]:.0f} " in result.stdout
+def test_memory_and_time_of_a_kernel_and_of_its_processes_are_measured_and_limited(tmp_path, limit, message):
+    """Slow: nbval runs a notebook of one cell that computes for three seconds, with the plugin of tests/kernels.py."""
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WORK)]), tmp_path / "small.ipynb")
+    command = ["-m", "pytest", "-p", "tests.kernels", "--nbval-lax", "--nbval-current-env", *filter(None, [limit])]
+    command += ["-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider", tmp_path / "small.ipynb"]
+    result = python(*command, cwd=ROOT)
+    assert result.returncode == (limit is not None), result.stdout + result.stderr
+    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("small ")]
+    clock, processor, megabytes = map(float, line[1:])
+    assert 3 <= processor <= clock + 1
+    assert 230 < megabytes < 500
     assert message in result.stdout
