@@ -164,20 +164,27 @@ function createParts({ model }, what, changed = () => {}) {
   };
   const button = (text, onclick) => make("button", { type: "button", textContent: text, onclick });
   const typed = (cell, { low = -Infinity, high = Infinity, integer = false, show = String, ...rest }) => { // stored with every digit
-    const read = () => Number(input.value.replace("(full)", "").trim() || NaN);
+    const read = () => Number(input.value.replace("(full)", "").replace(",", ".").trim() || NaN);
     const bad = () => !(read() >= low && read() <= high && Number.isFinite(read())) || (integer && !Number.isInteger(read()));
     const range = Number.isFinite(high - low) ? ` from ${low} to ${high}` : "";
+    const reason = make("span", { className: "samviz-reason", role: "status", id: nextId() });
     const mark = (wrong) => {
       input.toggleAttribute("aria-invalid", wrong) && input.setAttribute("aria-invalid", "true");
-      input.title = wrong ? `Type a ${integer ? "whole " : ""}number${range}.` : "";
+      reason.textContent = wrong ? `Enter a ${integer ? "whole " : ""}number${range}; the value is still ${show(cell.get())}.` : "";
+      if (wrong) input.after(reason); else reason.remove();
     };
     const accept = () => { if (!bad()) cell.set(read()); }; // at Enter or on leaving, so that 0.05 is not also 0 and 0.0
     const restore = () => { input.value = show(cell.get()); mark(false); };
     const input = make("input", {
       type: "text", inputMode: integer ? "numeric" : "decimal", autocomplete: "off", spellcheck: false, className: "samviz-typed",
-      oninput: () => mark(bad()), onchange: accept, onkeydown: ({ key }) => { if (key === "Enter") accept(); }, onblur: restore, ...rest,
+      oninput: () => mark(bad()), onchange: accept, onkeydown: ({ key }) => { if (key === "Enter") accept(); }, onblur: () => { if (!bad()) restore(); }, ...rest,
     });
-    cell.follow(() => { if (document.activeElement !== input || read() !== cell.get()) restore(); });
+    input.setAttribute("aria-describedby", reason.id);
+    let last; // the text of the value that was shown last: what is typed stays until the value changes
+    cell.follow(() => {
+      if (last === (last = String(cell.get()))) return;
+      restore();
+    });
     return input;
   };
   const coordinate = (point, i) => ({
