@@ -52,22 +52,22 @@ class SAM(Optimizer):
 
     `step` zeroes the gradients before each pass, and leaves those of the second pass. Both passes draw the same numbers
     from torch's generators, hence the same dropout masks. Buffers, such as BatchNorm's statistics, keep what the first
-    pass writes and lose what the second writes. Weights are restored bit for bit, even if the closure raises.
+    pass writes. Weights are restored bit for bit, even if the closure raises.
 
     Groups: each may have its own `rho` and `adaptive`, which may change between steps like `lr`. The norm is over all
     groups: e = ρ_group T²g_group/‖Tg‖, with T = diag|w| if adaptive, else 1. With ρ = 0 in every group SAM is the base
     optimizer, in one pass.
 
-    Skipped: at zero gradient the perturbation is skipped, and if a gradient is not finite the whole step. `skipped`
-    counts them by reason, and the first of each kind warns.
+    Skipped: at zero gradient the perturbation, and if a gradient is not finite the whole step. `skipped` counts them by
+    reason, and the first of each kind warns.
 
     Accumulation: the closure calls backward on each part of the batch, and returns the mean of the losses. With
     `SAM(..., m=16)` and `step(closure, samples=64)` every 16 samples have their own perturbation (m-sharpness):
     the closure takes the slice of their rows, and runs backward on the mean of their losses.
 
-    Clipping: in the closure, or in a loop as follows. The norm of the first gradient does not matter, because its
-    perturbation has length ρ; clipping it by value, before `first_step`, changes its direction. The two contexts
-    handle random numbers, buffers and exceptions as `step` does:
+    Loops: to clip the second gradient, for example, write the step out. The two contexts handle random numbers, buffers
+    and exceptions as `step` does. `first_step(zero_grad=True)` and `second_step(zero_grad=True)`, as other
+    implementations of SAM have them, zero the gradients after the step.
 
     >>> with optimizer.first_pass():
     ...     optimizer.zero_grad()
@@ -79,18 +79,14 @@ class SAM(Optimizer):
     >>> norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     >>> optimizer.second_step()
 
-    Loops written for other implementations of SAM work too: `first_step(zero_grad=True)` and
-    `second_step(zero_grad=True)` zero the gradients after the step.
-
-    Mixed precision: run the forward in the closure under `torch.autocast`. With a `torch.amp.GradScaler` its backward
-    is `scaler.scale(loss).backward()`; then `step(closure, scaler=scaler)` or `second_step(scaler)`, and
+    Mixed precision: run the forward in the closure under `torch.autocast`. With a `torch.amp.GradScaler` call
+    `scaler.scale(loss).backward()` there, `step(closure, scaler=scaler)` or `second_step(scaler)`, and then
     `scaler.update()`. To clip, call `scaler.unscale_(optimizer)` after the second pass, clip, and call `second_step()`
     without the scaler. Weights that are themselves in half precision round a small perturbation away.
 
     DistributedDataParallel: wrap the model, give its parameters to SAM, and call `step(closure)` on all processes. Both
-    passes average their gradients, so that all perturb alike: SAM of the whole batch. With
-    `with model.no_sync(), optimizer.first_pass():` in the loop above each process perturbs by the gradient of its own
-    samples, and the second pass averages: m-sharpness, where m is the batch size of a process.
+    passes average their gradients: SAM of the whole batch. With `with model.no_sync(), optimizer.first_pass():` in the
+    loop above each process perturbs by the gradient of its own samples: m-sharpness, where m is its batch size.
 
     Source: Foret et al. (ICLR 2021); adaptive: Kwon et al. (ICML 2021); the paper's Eq. 3, with m = 1 near Eq. 17.
     """
@@ -351,14 +347,13 @@ class SAM(Optimizer):
 def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
     """Add e = ρ T²g/‖Tg‖ to the weights in place, and return their values before; None if a gradient is not finite.
 
-    Only the rows of a sparse gradient are perturbed. Nothing is perturbed if ‖Tg‖ is so small that ρ/‖Tg‖ overflows
-    float32. Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
+    Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
     """
     used = [(p, group["adaptive"], _radius(group)) for group in groups for p in _with_gradient([group])]
     norm = _norm(_scaled_gradient(p, adaptive, 1) for p, adaptive, _ in used)
     if not math.isfinite(norm):
         return None
-    if norm * FLOAT32_MAX <= max(rho for *_, rho in used):
+    if norm * FLOAT32_MAX <= max(rho for *_, rho in used):  # otherwise ρ/‖Tg‖ would overflow float32
         return []
     saved: Saved = []
     try:

@@ -42,13 +42,10 @@ class Probe:
     the predicted time, and then nothing is measured until that is paid.
 
     Creating a probe takes two gradients and two Hessian-vector products, which are not counted, and raises an error if
-    the model cannot be probed. Between measurements it keeps about 2k + 2 parameter vectors.
-
-    If the loss is not finite or a measurement fails, the row contains NaN, a warning is issued, and training continues.
-    An interrupt during a measurement leaves model and record unchanged.
-
-    Another thread may read `history`, whose rows are appended complete and never change, `densities`, `steps` and
-    `share` during training.
+    the model cannot be probed. Between measurements it keeps about 2k + 2 parameter vectors. If the loss is not finite
+    or a measurement fails, the row contains NaN, a warning is issued, and training continues. An interrupt during a
+    measurement leaves model and record unchanged. Another thread may read `history`, whose rows are appended complete
+    and never change, `densities`, `steps` and `share` during training.
 
     Attributes:
         problem: the model with its loss and data, as `samviz.geometry` accepts it.
