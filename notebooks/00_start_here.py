@@ -39,7 +39,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # %% [markdown]
 # ## 1. Many minima, one prediction
 #
-# A network with more parameters than data fits the data in infinitely many ways: its loss is zero on a whole manifold Γ. Some points of Γ generalize better than others, and a common guess is that the flat ones do. *Sharpness-aware minimization* (SAM, Foret et al. 2021) was designed to find a flat point. Its gradient comes from a point at the distance ρ uphill:
+# A network with more parameters than data fits the data in infinitely many ways: its loss is zero on a whole manifold Γ. Some points of Γ have a smaller loss on new data than others, they *generalize* better, and a common guess is that the flat ones do. *Sharpness-aware minimization* (SAM, Foret et al. 2021) was designed to find a flat point. Its gradient comes from a point at the distance ρ uphill:
 #
 # $$x \leftarrow x - \eta\,\nabla L\!\left(x + \rho\,\frac{\nabla L(x)}{\lVert\nabla L(x)\rVert}\right)\qquad\text{(Eq. 3)}$$
 #
@@ -60,12 +60,12 @@ panel
 #
 # ## 2. Three notions of flatness
 #
-# So SAM moves to a flatter point of Γ. But which flatness does it minimize? Foret et al. (2021) use three different notions, each of them the increase of the loss at the distance ρ from $x$:
+# So SAM moves to a flatter point of Γ. But which flatness does it minimize? Foret et al. (2021) use three different notions. Each is the increase of the loss at the distance ρ from $x$, for a perturbation ε of the parameters in a different direction:
 #
 # | where it is used | in which direction the loss increases | name |
 # |---|---|---|
 # | SAM's *objective*, $\min_x\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)$ | the worst one | worst-direction sharpness |
-# | SAM's *algorithm* (Eq. 3) | that of the gradient, and the algorithm treats this direction as a constant | ascent-direction sharpness |
+# | SAM's *algorithm* (Eq. 3) | that of the gradient, which the algorithm treats as a constant | ascent-direction sharpness |
 # | the *proof* that flatness helps (section 4) | a random one, on average | average-direction sharpness |
 #
 # They can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper and of this tutorial.
@@ -115,13 +115,18 @@ lab
 # >
 # > where $C$ and $C'$ depend on $\lVert x\rVert/\rho$, $n$, δ and the number of parameters, and not on the flatness.
 #
-# The first inequality is the PAC-Bayes theorem; it contains the average direction. The second one only says that a mean is at most a maximum. So the worst direction in the statement is not what the proof needs.
+# The first inequality comes from the PAC-Bayes theorem, and contains the *average* direction. The second one only says that a mean is at most a maximum: the proof does not need the worst direction.
 #
-# **What the bound does not say.** An upper bound does not say that a flatter network has a smaller test loss, and for large networks this bound is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing any prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023). And it does not say which of the points of Γ the algorithm reaches.
+# What the bound does *not* say:
 #
-# ## 5. The argument in seven notebooks
+# - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023);
+# - which point of Γ the algorithm reaches. That is the question of this tutorial.
 #
-# The abstract of *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023) has eight sentences. Each is treated here:
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although one step of it only sees a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+#
+# ## 5. For reference: where each sentence of the abstract is treated
+#
+# The abstract of *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023) has eight sentences:
 #
 # | sentence of the abstract | notebook |
 # |---|---|
@@ -135,8 +140,6 @@ lab
 # | 8. The key mechanism is the alignment of the gradient with the top eigenvector | [01](01_alignment.ipynb) |
 #
 # [06](06_where_the_theory_ends.ipynb) shows where each assumption ends, and [07](07_loss_landscapes.ipynb) how pictures of a loss mislead.
-#
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although one step of it only sees a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
 # ## Exercises
 #

@@ -77,7 +77,7 @@ for r in (0.2, 0.5, 0.9, 0.98):
 #
 # A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. Near Γ, the gradient of *any* loss follows this recursion with $A=\nabla^2L$, up to an error of $O(\eta\rho^2)$. So the gradient turns to $v_1$:
 #
-# > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Once SAM, started in the basin of Γ, has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
+# > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Let SAM start in the basin of Γ, from which gradient descent with tiny steps leads to Γ. Once SAM has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
 #
 # **Predict before you run the cells**: a network with 673 parameters takes 1,000 steps of SAM from a minimum that gradient descent has found. What is |cos(∇L, v₁)| then? And how well does λ₁ times the size of the cycle, $\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, predict the length of the gradient?
 

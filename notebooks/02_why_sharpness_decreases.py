@@ -83,7 +83,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {drift.norm():.4f
 # > - $L$ is four times continuously differentiable;
 # > - $\lambda_1>\lambda_2$ on Γ, along the flow;
 # > - $\eta\ln(1/\rho)$ and $\rho/\eta$ are small;
-# > - SAM starts in the basin of Γ, from which gradient flow leads to Γ.
+# > - SAM starts in the basin of Γ, from which *gradient flow*, gradient descent with infinitely small steps, leads to Γ.
 # >
 # > *Phase I*: within $O(\ln(1/\rho)/\eta)$ steps SAM follows gradient flow of $L$ to a distance of $O(\eta\rho)$ from Γ.
 # >
