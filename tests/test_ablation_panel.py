@@ -1,20 +1,32 @@
-"""Figure 1's panels: where each method goes on the valley's floor, and what the figures show of it."""
+"""Figure 1's panel: where each method ends on the valley's floor, and what the figure shows of it."""
 
 import numpy as np
 import pytest
-from pictures import finite, last, trace
+import torch
+from pictures import finite, last, names, trace
 from scipy.optimize import brentq
 from valley_by_hand import curvatures
 
-from samviz.figures import figure
-from samviz.panels import figure_one_panel, valley_methods
-from samviz.panels.valley_methods import METHODS, MINIMIZERS, QUANTITIES, MethodRun, method_run
+from samviz.claims.figure_one import ascent_cycle
+from samviz.dynamics import Run
+from samviz.panels.valley_methods import (
+    ASCENT_ENDS,
+    METHODS,
+    MINIMIZERS,
+    QUANTITIES,
+    RHO,
+    START,
+    draw_ablation,
+    paths,
+)
+from samviz.problems import valley
 
-QUICK = {"lr": 0.01, "rho": 1.0, "start": (0.3, 0.6), "shown": "top"} | dict.fromkeys(METHODS, False)
+QUICK = {"lr": 0.01, "start": START, "method": "sam", "guess": "skipped"}
+RATES = {"10⁻³": 1e-3, "10⁻⁴": 1e-4, "10⁻⁵": 1e-5}
 
 
 def drawn(**values):
-    return last(valley_methods.draw_ablation, QUICK | values)
+    return last(draw_ablation, QUICK | values)
 
 
 def end(plain, name):
@@ -24,23 +36,45 @@ def end(plain, name):
 
 @pytest.mark.parametrize(
     ("method", "limit", "within"),
-    [("sam", (0, 0), 0.01), ("worst", (0, 0), 0.01), ("average", (0.8, 1 / 7), 0.08), ("gd", (0.3, 0.6), 0.02)],
+    [("sam", (0, 0), 0.01), ("worst", (0, 0), 0.01), ("average", (0.8, 1 / 7), 0.08), ("gd", START, 0.02)],
 )
-def test_each_method_goes_where_the_paper_says(method, limit, within):
-    plain, _ = drawn(**{method: True})
-    assert np.abs(end(plain, METHODS[method].label) - limit).max() < within
+def test_each_method_ends_where_the_paper_says(method, limit, within):
+    assert np.abs(end(drawn()[0], METHODS[method].label) - limit).max() < within
 
 
-def test_exact_ascent_lowers_the_smaller_curvature_and_stops_before_its_minimizer():
-    x = end(drawn(lr=0.004, ascent=True)[0], "exact L_Asc")
-    assert curvatures(x)[1] < curvatures((0.3, 0.6))[1]
-    assert 0.5 < np.linalg.norm(x - 1) < 1
-    assert x[0] > 0.8
+def test_exact_ascent_ends_on_its_cycle_and_with_a_large_step_like_sam():
+    plain, sentence = drawn(lr=0.001, method="ascent")
+    assert np.abs(end(plain, "exact L_Asc") - ascent_cycle(0.001, RHO)[:2]).max() < 0.005
+    assert "stops before (1, 1)" in sentence
+    x3 = paths(0.001, START).points["ascent"][-1][2]
+    assert abs(x3) > 1e-6  # it did not underflow, which would be a false picture
+    plain, sentence = drawn(lr=0.03, method="ascent")
+    assert np.abs(end(plain, "exact L_Asc")).max() < 0.01
+    assert "behaves like SAM" in sentence
+
+
+def test_the_ends_for_small_steps_are_those_of_the_2_cycle_and_come_closer():
+    for name, place in ASCENT_ENDS.items():
+        np.testing.assert_allclose(ascent_cycle(RATES[name], RHO)[:2], place, atol=0.001)
+    shown = trace(drawn()[0], "ends", "markers")
+    far = np.hypot(1 - np.array(shown["x"]), 1 - np.array(shown["y"]))
+    assert (np.diff(far) < 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "steps"), [("10⁻³", 200_000), ("10⁻⁴", 2_000_000), ("10⁻⁵", 12_000_000)])
+def test_runs_end_there(name, steps):
+    """Slow: the smallest step needs 1.2e7 steps."""
+    x3, x4 = ascent_cycle(RATES[name], RHO)[2:]
+    x0 = torch.tensor([*START, x3 / 2, 2 * x4], dtype=torch.float64)  # with a larger x₄, x₃ would underflow
+    run = Run(valley(), "ascent", RATES[name], RHO, x0=x0, device="cpu")
+    run.step(steps)
+    assert abs(float(run.x[0, 2])) > 1e-6
+    np.testing.assert_allclose(run.x[0, :2], ASCENT_ENDS[name], atol=0.002)
 
 
 def test_one_sample_per_step_stays_near_the_fixed_point_of_finite_steps():
     lr = 0.01
-    plain, _ = drawn(lr=lr, rho=0.5, one=True)
     limit = np.array([0.75, 0.11])  # minimizer of Σ 1/(2 − 4ηF), one coordinate at a time
     for _ in range(50):
         for i in (0, 1):
@@ -51,101 +85,58 @@ def test_one_sample_per_step_stays_near_the_fixed_point_of_finite_steps():
                 return sum(r / (2 - 4 * lr * f) ** 2 for r, f in zip(rise, curvatures(x)))
 
             limit[i] = brentq(slope, 0, 1)
-    path = trace(plain, "1-SAM", "lines")
-    mean = np.array([path["x"][-20:].mean(), path["y"][-20:].mean()])
-    assert np.abs(mean - limit).max() < 0.06
-    assert np.linalg.norm(mean - limit) < np.linalg.norm(mean)
+    path = trace(drawn(lr=lr)[0], "1-SAM", "lines")
+    assert np.abs([path["x"][-40:].mean() - limit[0], path["y"][-40:].mean() - limit[1]]).max() < 0.06
 
 
-def test_the_table_gives_the_curvatures_at_the_end_of_each_path():
-    plain, sentence = drawn(sam=True, gd=True)
-    row = next(i for i, text in enumerate(trace(plain, "column 0")["text"]) if "SAM" in text)
-    both = 2 * np.array(curvatures(end(plain, "SAM")))
-    numbers = [trace(plain, f"column {i}")["text"][row].strip("<b>/") for i in (3, 4, 5)]
-    assert numbers == [f"{both[0]:.1f}", f"{both[1]:.1f}", f"{sum(both):.1f}"]
-    assert trace(plain, "column 3")["text"][row].startswith("<b>")  # the lower λ₁ of the two
-    assert sentence == "t = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, minimum 16.0."
+def test_the_flow_of_the_smallest_curvature_ends_at_its_minimizer():
+    flow = trace(drawn()[0], "flow")
+    x, y = np.array(flow["x"]), np.array(flow["y"])
+    assert (x[0], y[0]) == pytest.approx(START)
+    assert np.hypot(1 - x[-1], 1 - y[-1]) < 0.01
+    low = 2 * curvatures((x, y))[1]
+    assert (np.diff(low) < 0).all()
 
 
-@pytest.mark.parametrize("shown", QUANTITIES)
-def test_the_contours_show_the_chosen_quantity_and_its_minimizer_is_marked(shown):
-    plain, sentence = drawn(shown=shown)
-    assert sentence == "Choose a method."
+@pytest.mark.parametrize("method", METHODS)
+def test_the_contours_show_what_the_method_minimizes_and_the_sections_are_those_of_the_loss(method):
+    plain, _ = drawn(method=method)
     finite(plain)
-    level = trace(plain, "level")
+    level, shown = trace(plain, "level"), METHODS[method].minimizes or "top"
     f = np.sort(2 * np.array(curvatures(np.meshgrid(level["x"], level["y"]))), 0)
     np.testing.assert_allclose(level["z"], {"top": f[1], "low": f[0], "trace": f.sum(0)}[shown])
     row, column = np.unravel_index(level["z"].argmin(), level["z"].shape)
     assert np.abs([level["x"][column], level["y"][row]] - np.array(MINIMIZERS[shown])).max() < 0.03
+    for name, place in (("before", START), ("after", end(plain, METHODS[method].label))):
+        for i, quantity in enumerate(("λ₁", "λ_M")):
+            curve = trace(plain, f"{name} {quantity}")
+            np.testing.assert_allclose(curve["y"], curvatures(place)[i] * curve["x"] ** 2, atol=1e-9)
+    assert all(label in str(plain["layout"]["annotations"]) for label in QUANTITIES.values())
 
 
 @pytest.mark.parametrize("start", [(-3, 0.2), (1.06, 9), (0.0, 0.0), (1.0, 1.0)])
 def test_any_start_gives_a_finite_figure_that_starts_on_the_floor(start):
-    plain, _ = drawn(sam=True, one=True, gd=True, start=start)
+    plain, _ = drawn(start=start)
     finite(plain)
     assert end(plain, "start") == pytest.approx(np.clip(start, 0, 1))
 
 
 def test_divergence_is_reported_and_the_figure_stays_finite():
-    plain, sentence = drawn(lr=0.05, start=(1.0, 1.0), sam=True, one=True, gd=True)
+    plain, sentence = drawn(lr=0.2, method="gd")
     finite(plain)
-    assert "SAM diverged at step" in sentence
+    assert "gradient descent diverged at step" in sentence
 
 
-def test_a_run_that_ends_before_tau_is_reached_says_so(monkeypatch):
-    monkeypatch.setattr(valley_methods, "MAX_STEPS", 60)
-    plain, sentence = drawn(lr=5e-4, rho=0.1, sam=True)
-    finite(plain)
-    assert "The runs end after 60 steps" in sentence
-
-
-def test_a_method_that_is_switched_on_again_continues_its_run():
-    method_run.cache_clear()
-    drawn(sam=True)
-    drawn(sam=True, gd=True)
-    drawn(sam=True)
-    assert method_run("sam", 0.01, 1.0, (0.3, 0.6)).run.steps == 200
-    assert method_run.cache_info().misses == 2
-
-
-def test_two_panels_may_advance_the_same_run():
-    method_run.cache_clear()
-    setting = (0.002, 1.0, (0.3, 0.6))
-    first, second = (valley_methods.advance_together(["sam"], *setting) for _ in range(2))
-    for _ in range(7):
-        next(first)
-    for _ in range(4):
-        next(second)
-    first.close()
-    *_, runs = second
-    assert runs["sam"].run.steps == runs["sam"].steps == 1000
-    assert len(runs["sam"].points) == 101
-    alone = MethodRun("sam", *setting)
-    while alone.steps < 1000:
-        alone.advance(10)
-    np.testing.assert_array_equal(runs["sam"].path, alone.path)
-
-
-def test_the_path_is_drawn_while_it_grows():
-    method_run.cache_clear()
-    figures = [plain for plain, _ in valley_methods.draw_ablation(QUICK | {"sam": True})]
-    lengths = [len(trace(plain, "SAM", "lines")["x"]) for plain in figures]
+def test_the_paths_are_drawn_while_they_grow_and_are_computed_once():
+    paths.cache_clear()
+    figures = [plain for plain, _ in draw_ablation(QUICK)]
+    lengths = [len(trace(plain, "SAM", "lines")["x"]) for plain in figures[1:]]
     assert len(lengths) > 30
     assert lengths == sorted(lengths)
+    assert len([*draw_ablation(QUICK | {"method": "one"})]) == 2
 
 
-def test_the_sections_are_those_of_the_loss_on_one_scale():
-    panel = figure_one_panel()
-    panel.set(share=0)
-    assert panel.sentence.startswith("t = 0 steps")
-    x = np.array([-1, 0.5])
-    for name in ("start", "worst", "ascent", "gd", "sam", "one"):
-        curve = trace(panel.figure, f"{name} x3")
-        height = np.interp(x, curve["x"], curve["z"]) - valley_methods.LIFT
-        np.testing.assert_allclose(height, curvatures((0.3, 0.6))[0] * x**2, atol=1e-6)
-    panel.set(share=1)
-    figure(panel.figure)
-    assert trace(panel.figure, "sam x3")["z"][0] - valley_methods.LIFT == pytest.approx(8, abs=0.02)
-    assert trace(panel.figure, "sam x4")["z"][0] - valley_methods.LIFT == pytest.approx(6, abs=0.1)
-    scenes = [value for key, value in panel.figure["layout"].items() if key.startswith("scene")]
-    assert [scene["zaxis"]["range"] for scene in scenes] == [[0, 16]] * 6
+def test_the_initial_state_shows_no_path():
+    (plain, _), *_ = draw_ablation(QUICK | {"guess": None})
+    assert not {method.label for method in METHODS.values()} & names(plain)
+    assert not {"flow", "ends", "level"} & names(plain)

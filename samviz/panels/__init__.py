@@ -15,6 +15,5 @@ from samviz.panels.sweep_maps import sweep_panel as sweep_panel
 from samviz.panels.three_sharpnesses import sharpness_panel as sharpness_panel
 from samviz.panels.two_cycle import cycle_panel as cycle_panel
 from samviz.panels.valley_methods import ablation_panel as ablation_panel
-from samviz.panels.valley_methods import figure_one_panel as figure_one_panel
 
 __all__ = [name for name in dir() if name.endswith("_panel")]

@@ -1,8 +1,8 @@
-"""Figure 1 of the paper: the paths of six methods on the floor of the valley, and the valley's cross-sections there."""
+"""Figure 1 of the paper: where six methods end on the floor of the valley, and which side of it each one makes flat."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from samviz.dynamics import Diverged, Run
-from samviz.figures.drawing import Layout, Trace, add_axes, contours, line, marks, new_layout, note, text, title
-from samviz.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILION
-from samviz.lab.controls import Choice, Control, Slider, Switch, decades
-from samviz.lab.panel import Drawing, Panel
+from samviz.figures.drawing import Layout, Trace, add_axes, contours, line, marks, new_layout, note, text
+from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PURPLE, VERMILION
+from samviz.lab import Choice, Panel, PredictPlace, Slider
+from samviz.lab.panel import Drawing
 from samviz.problems import valley
 
 Array = NDArray[np.float64]
@@ -27,105 +27,83 @@ class Method(NamedTuple):
     label: str
     rule: str
     batch_size: int | None
-    meaning: str  # which of SAM's two approximations it makes
     minimizes: str  # what it minimizes according to the paper: a key of `QUANTITIES`, or ""
     color: str
     symbol: str
-    character: str  # the symbol in the table
 
 
 METHODS = {
-    "worst": Method("exact L_Max", "worst", None, "neither approximation", "top", SKY, "square", "■"),
-    "ascent": Method("exact L_Asc", "ascent", None, "approximation 1: ascent for worst", "low", GREEN, "diamond", "◆"),
-    "sam": Method("SAM", "sam", None, "1 and 2: drop the derivative, too", "top", VERMILION, "circle", "●"),
-    "one": Method("1-SAM", "sam", 1, "SAM, one sample a step", "trace", PURPLE, "triangle-up", "▲"),
-    "average": Method("exact L_Avg", "average", None, "the third notion", "trace", ORANGE, "cross", "✚"),
-    "gd": Method("gradient descent", "gd", None, "no perturbation", "", GREY, "x", "✖"),
+    "ascent": Method("exact L_Asc", "ascent", None, "low", GREEN, "diamond"),
+    "worst": Method("exact L_Max", "worst", None, "top", BLUE, "square"),
+    "sam": Method("SAM", "sam", None, "top", VERMILION, "circle"),
+    "one": Method("1-SAM", "sam", 1, "trace", PURPLE, "triangle-up"),
+    "average": Method("exact L_Avg", "average", None, "trace", ORANGE, "cross"),
+    "gd": Method("gradient descent", "gd", None, "", GREY, "x"),
 }
 QUANTITIES = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order of `curvature`
 MINIMIZERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # of each on [0, 1]²
-MINIMIZER_LABELS: dict[str, Layout] = {
-    "top": {"xanchor": "left", "xshift": -14, "yanchor": "bottom", "yshift": 12},
-    "low": {"xanchor": "right", "xshift": -10, "yanchor": "middle"},
-    "trace": {"xanchor": "center", "yanchor": "top", "yshift": -12},
-}
+ENDS_THERE = {"top": "SAM, exact L_Max", "low": "flow of λ_M", "trace": "1-SAM, exact L_Avg"}
 START = (0.3, 0.6)  # x₁ and x₂
-X3_X4 = 0.1  # of the start
-LR, RHO = 0.002, 1.0
-TAU = 2.0  # τ = ηρ²t at the end of a run
-MAX_STEPS = 8000
-MAX_SPACING = 25  # steps between two points of a path
-STEPS_AT_ONCE = 5  # between two opportunities to handle control events
-SURFACE_TOP = 16.0  # upper end of the surfaces' vertical axis
-LIFT = 0.3  # of the curves above the surface, which would hide them
+X3_X4 = (
+    0.1  # of the start; the cycle of L_Asc has x₄ = 0.13 at η = 0.001, so x₃ does not underflow before x₄ gets there
+)
+RHO = 0.3
+TAU = 8.0  # τ = ηρ²t at the end of a run
+BLOCKS = 150  # of steps; a path has a point for each
+ASCENT_ENDS = {"10⁻³": (0.893, 0.224), "10⁻⁴": (0.972, 0.553), "10⁻⁵": (0.991, 0.812)}  # by η, with ρ = 0.3
+ASK = PredictPlace(
+    "SAM ends at (0, 0), where λ₁ is smallest. Where on the floor does descent on exact L_Asc end, if η is small?",
+    start=(0.5, 0.3),
+    replies=[
+        (1, 1, 0.3, "The smallest λ_M is there, and L_Asc comes closer to it for a smaller η."),
+        (0, 0, 0.3, "SAM ends there. SAM is not descent on L_Asc, because it drops a term of the gradient."),
+        (0.8, 1 / 7, 0.2, "The trace is smallest there: that is where 1-SAM ends."),
+        (*START, 0.2, "That is what gradient descent on L does."),
+    ],
+    otherwise="Neither λ₁ nor λ_M nor the trace is smallest there.",
+)
 
 
-class MethodRun:
-    """A run of one method on the valley and the points of its path."""
+class Paths:
+    """One run of each method from one start, and the points of their paths."""
 
-    def __init__(self, name: str, lr: float, rho: float, start: Point) -> None:
-        """Prepare the run of a method of `METHODS`."""
-        method = METHODS[name]
+    def __init__(self, lr: float, start: Point) -> None:
+        """Prepare the runs."""
         x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
-        self.run = Run(valley(), method.rule, lr, rho, method.batch_size, x0, device="cpu")
-        self.points = [x0.numpy()]
-        self.steps = 0  # at the last point
-        self.diverged = ""
-        self.at_rest = False
+        self.runs = {
+            name: Run(valley(), method.rule, lr, RHO, method.batch_size, x0, device="cpu")
+            for name, method in METHODS.items()
+        }
+        self.points = {name: [x0.numpy()] for name in METHODS}
+        ends = np.linspace(0, 1, BLOCKS + 1) ** 2 * TAU / (lr * RHO**2)  # short blocks first, where the paths turn
+        self.blocks = np.diff(ends.round().astype(int)).tolist()
+        self.diverged: set[str] = set()
 
-    def advance(self, spacing: int) -> None:
-        """Take a few steps, and add a point to the path after every `spacing` steps."""
-        goal = self.steps + spacing
-        if not (self.at_rest or self.diverged):
+    def advance(self) -> bool:
+        """Take the next block of steps of each method; return False if there is none."""
+        if not self.blocks:
+            return False
+        block = self.blocks.pop(0)
+        for name, run in self.runs.items():
             try:
-                self.run.step(min(STEPS_AT_ONCE, goal - self.run.steps))
+                run.step(0 if name in self.diverged else block)
             except Diverged:
-                self.diverged = f"diverged at step {self.run.steps}"
-            else:
-                if self.run.steps < goal:
-                    return
-                self.points.append(self.run.x[0].numpy())
-                change = np.abs(self.points[-1] - self.points[-2]).max()
-                self.at_rest = self.run.settings.rule == "gd" and bool(change < 1e-12)
-        self.steps = goal
+                self.diverged.add(name)
+            self.points[name].append(run.x[0].numpy().copy())
+        return True
 
-    @property
-    def path(self) -> Array:
-        """x₁ and x₂ of the points, (points, 2)."""
-        return np.stack(self.points)[:, :2]
+    def path(self, name: str) -> Array:
+        """Return x₁ and x₂ of the points, (points, 2)."""
+        return np.stack(self.points[name])[:, :2]
 
 
-# Panels share the runs, and a method that is switched on again continues its run.
-method_run = lru_cache(40)(MethodRun)
+paths = lru_cache(20)(Paths)  # panels share the runs
 
 
 def curvature(x: Any) -> tuple[float, float, float]:
     """Return λ₁, λ_M and the trace of the Hessian at the point (x₁, x₂) of the floor."""
     low, top = np.sort(valley().eigenvalues(torch.as_tensor(np.asarray(x, float))).numpy())
     return float(top), float(low), float(top + low)
-
-
-MINIMA = tuple(curvature(MINIMIZERS[name])[i] for i, name in enumerate(QUANTITIES))
-
-
-def run_length(lr: float, rho: float) -> tuple[int, int]:
-    """Return the steps of a run, and the steps between two points of its path."""
-    steps = min(MAX_STEPS, max(20, round(TAU / (lr * rho**2))))
-    spacing = max(1, min(MAX_SPACING, steps // 100))
-    return spacing * round(steps / spacing), spacing
-
-
-def advance_together(names: Iterable[str], lr: float, rho: float, start: Point) -> Iterator[dict[str, MethodRun]]:
-    """Advance the slowest of the runs again and again; yield the runs after every few steps."""
-    runs = {name: method_run(name, lr, rho, start) for name in names}
-    steps, spacing = run_length(lr, rho)
-    yield runs
-    while unfinished := [run for run in runs.values() if run.steps < steps]:
-        slowest = min(unfinished, key=lambda run: run.steps)
-        slowest.advance(spacing)
-        if not (slowest.at_rest or slowest.diverged):
-            yield runs
-    yield runs
 
 
 @cache
@@ -150,7 +128,7 @@ def start_mark(start: Point) -> Trace:
 
 
 def ablation_panel() -> Panel:
-    """Show Figure 1: choose methods, η and ρ, drag the start, and see which method minimizes which sharpness.
+    """Show Figure 1: where each method ends on the floor of the valley, and which side of the valley becomes flat.
 
     Returns:
         The panel; leave it as the last line of a cell.
@@ -159,85 +137,86 @@ def ablation_panel() -> Panel:
 
     >>> from samviz.panels import ablation_panel
     >>> panel = ablation_panel()
-    >>> panel.set(lr=0.01, worst=False, ascent=False, one=False)
-    >>> panel.sentence
-    't = 200 steps, τ = ηρ²t = 2.00. SAM: λ₁ 20.5 → 16.0, minimum 16.0.'
+    >>> panel.set(guess="skipped", lr=0.01, method="sam")
+    >>> panel.sentence.split(". ")[0]
+    'SAM ends at (0.00, 0.00): λ₁ 20.5 → 16.0 (smallest value 16.0), λ_M 6.2 → 12.0'
     """
-    controls: dict[str, Control] = {
-        "lr": Slider("η learning rate", LR, [n for n in decades(-4, -1) if 5e-4 <= n <= 0.05], book=[0.002, 0.01]),
-        "rho": Slider("ρ radius", RHO, [n for n in decades(-2, 0) if n >= 0.1], book=[0.5, 0.7, 1.0]),
-        "shown": Choice("contours of", "top", QUANTITIES, book=list(QUANTITIES)),
-    }
-    controls |= {name: Switch(method.label, name != "average") for name, method in METHODS.items()}
+    rates = [0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03]
+    labels = {name: method.label for name, method in METHODS.items()}
     return Panel(
         draw_ablation,
-        controls,
+        {
+            "method": Choice("method", "ascent", labels, book=list(METHODS)),
+            "lr": Slider("η learning rate", 0.003, rates, book=[0.001, 0.003, 0.01]),
+        },
+        predict=ASK,
         drag={"start": START},
-        description="Paths of six methods on the valley's floor, and the curvatures where they are",
+        description="Paths of six methods on the valley's floor over the contours of what the chosen method minimizes, "
+        "and the two sections across the valley before and after",
     )
 
 
 def draw_ablation(values: dict[str, Any]) -> Iterator[Drawing]:
-    """Yield the floor and its caption while the runs go on."""
-    lr, rho = values["lr"], values["rho"]
+    """Yield the floor without paths, and then the paths while the runs go on."""
     start: Point = tuple(float(np.clip(v, 0, 1)) for v in values["start"])  # type: ignore[assignment]
-    for runs in advance_together([name for name in METHODS if values[name]], lr, rho, start):
-        yield floor_figure(runs, start, values["shown"]), describe_ablation(runs, start, lr, rho)
+    yield floor_figure(None, values["method"], start), "All methods start at the ring, a little above the floor."
+    found = paths(values["lr"], start)
+    while found.advance():
+        yield floor_figure(found, values["method"], start), f"{found.runs['sam'].steps:,} steps."
+    yield floor_figure(found, values["method"], start), describe_ablation(found, values["method"], start, values["lr"])
 
 
-def floor_figure(runs: Mapping[str, MethodRun], start: Point, shown: str) -> dict[str, Any]:
-    """Draw the paths on the floor over the contours of one quantity, next to a table of all quantities."""
-    layout = new_layout(470, left=44, right=14, top=34)
-    detail = f"over the contours of {QUANTITIES[shown]}; ○ the start, drag it"
-    floor_axes(layout, (0.0, 0.43), ("the floor", detail))
-    grid, level = floor_curvature()
-    traces = [contours(grid, grid, level[shown], "level", pale=True, ncontours=16)]
-    for name, run in runs.items():
-        (x, y), width = run.path.T, 9 if name == "worst" else 2.5  # SAM's path lies on that of exact L_Max
-        traces.append(line(x, y, METHODS[name].label, METHODS[name].color, width))
-    for name, run in runs.items():
-        method, (x, y) = METHODS[name], run.path[-1:].T
-        traces.append(marks(x, y, method.label, method.color, 12, method.symbol, ("white", 1.5)))
+def floor_figure(found: Paths | None, chosen: str, start: Point) -> dict[str, Any]:
+    """Draw the paths on the floor next to the sections before and after; None draws only the start."""
+    layout, method = new_layout(500, left=44, right=10, top=34), METHODS[chosen]
+    shown = method.minimizes or "top"
+    heading = "the floor", f"contours of {QUANTITIES[shown]}" if found else ""
+    axes, (grid, level) = floor_axes(layout, (0.0, 0.56), heading), floor_curvature()
+    traces: list[Trace] = []
+    if found:
+        traces.append(contours(grid, grid, level[shown], "level", pale=True, ncontours=16))
+        time = np.linspace(0, 3, 60)
+        flow = 1 - (1 - np.array(start)) * np.exp(-np.outer(time, [8, 2]))  # dX/dτ = −½∇λ_M
+        traces.append(line(flow[:, 0], flow[:, 1], "flow", GREEN, 2, "dot"))
+        x, y = zip(*ASCENT_ENDS.values())
+        traces.append(marks(x, y, "ends", "white", 11, "diamond", (GREEN, 2)))
+        names = [f"L_Asc, η = {lr}" for lr in ASCENT_ENDS]
+        traces.append(text(np.array(x) - 0.025, y, names, "ends", GREEN, "middle left", shadow=HALO))
+        for name in sorted(METHODS, key=lambda name: name == chosen):  # the chosen one is drawn last
+            path, wide = found.path(name), 9 if name == "worst" else 2.5  # SAM's path lies on that of exact L_Max
+            here = METHODS[name]
+            fade = 1 if name == chosen else 0.55
+            traces.append(line(path[:, 0], path[:, 1], here.label, here.color, wide, opacity=fade))
+            traces.append(marks(path[-1:, 0], path[-1:, 1], here.label, here.color, 13, here.symbol, ("white", 1.5)))
     traces.append(start_mark(start))
-    for name, (x, y) in MINIMIZERS.items():
-        label = f"minimum of {QUANTITIES[name]}"
+    for name, (x0, y0) in MINIMIZERS.items():
+        side, shift = ("right", -14) if x0 > 0.5 else ("left", 14)
+        label = f"smallest {QUANTITIES[name]}" + (f": {ENDS_THERE[name]}" if found else "")
         layout["annotations"] += [
-            note("✕", x, y, "x", "y", xanchor="center", yanchor="middle"),
-            note(f"<b>{label}</b>" if name == shown else label, x, y, "x", "y", **MINIMIZER_LABELS[name]),
+            note("✕", x0, y0, "x", "y", xanchor="center", yanchor="middle"),
+            note(label, x0, y0, "x", "y", xanchor=side, xshift=shift, yshift=-14 if name != "trace" else -22),
         ]
-    hidden: Layout = {"visible": False, "fixedrange": True}
-    heading = "curvature at the end of each path", "lowest of each column in bold"
-    x_axis, y_axis = {"range": [0, 1], **hidden}, {"range": [8.6, -0.4], **hidden}
-    axes = add_axes(layout, 2, (0.47, 1.0), (0, 1), heading, x=x_axis, y=y_axis)
-    return {"data": [*traces, *(column | axes for column in table(runs, start))], "layout": layout}
+    if found:
+        layout["annotations"].append(note("gradient descent", *start, "x", "y", GREY, xanchor="right", xshift=-12))
+    after = curvature(found.path(chosen)[-1]) if found else None
+    sections = section_traces(layout, curvature(start), after, method)
+    return {"data": [*(trace | axes for trace in traces), *sections], "layout": layout}
 
 
-def table(runs: Mapping[str, MethodRun], start: Point) -> list[Trace]:
-    """Return the columns of the table, and the meaning of each method under its name."""
-    rows = [
-        (["", "now at", "aims at", *QUANTITIES.values()], GREY),
-        (["○ the start", point_text(start), "", *(f"{v:.1f}" for v in curvature(start))], INK),
-    ]
-    now = {name: curvature(run.path[-1]) for name, run in runs.items() if not run.diverged}
-    lowest = [f"{min(column):.1f}" for column in zip(*now.values())]
-    for name, run in runs.items():
-        method = METHODS[name]
-        goal = point_text(MINIMIZERS[method.minimizes]) if method.minimizes else "nothing"
-        cells = [run.diverged, goal, "", "", ""]
-        if name in now:
-            texts = [f"{v:.1f}" for v in now[name]]
-            bold = [f"<b>{n}</b>" if n == low else n for n, low in zip(texts, lowest)]
-            cells = [point_text(run.path[-1]), goal, *bold]
-        rows.append(([f"{method.character} <b>{method.label}</b>", *cells], method.color))
-    rows.append((["minimum on the floor", "", "", *(f"{v:.1f}" for v in MINIMA)], GREY))
-    y, columns = [*map(float, range(len(rows) - 1)), 8.2], []
-    # The first position is the left end of a column, the others are right ends.
-    for i, (x, column) in enumerate(zip((0.0, 0.47, 0.65, 0.79, 0.89, 0.99), zip(*(cells for cells, _ in rows)))):
-        colors = [GREY, *[INK] * (len(rows) - 2), GREY] if i else [color for _, color in rows]
-        position = "middle left" if i else "middle right"
-        columns.append(text([x] * len(rows), y, [*column], f"column {i}", colors, position, size=13))
-    meanings, below = [f"    {METHODS[name].meaning}" for name in runs], [2.4 + i for i in range(len(runs))]
-    return [*columns, text([0.0] * len(runs), below, meanings, "meanings", GREY, size=11)]
+def section_traces(
+    layout: Layout, before: tuple[float, ...], after: tuple[float, ...] | None, method: Method
+) -> list[Trace]:
+    """Draw the loss across the valley, ½λx², along x₃ and along x₄: where the chosen method started and where it is."""
+    x, traces = np.linspace(-1, 1, 41), []
+    for i, (name, side) in enumerate((("λ₁", "along x₃"), ("λ_M", "along x₄"))):
+        row = (0.57, 1.0) if i == 0 else (0.0, 0.43)
+        change = f"{before[i]:.1f}" + (f" → {after[i]:.1f}" if after else "")
+        low: Layout = {"range": [-1, 1], "tickvals": [-1, 0, 1], "showticklabels": i == 1}
+        axes = add_axes(layout, i + 2, (0.66, 1.0), row, (side, f"{name} = {change}"), x=low, y={"range": [0, 13]})
+        traces.append(line(x, before[i] / 2 * x**2, f"before {name}", GHOST, 2, "dash") | axes)
+        if after:
+            traces.append(line(x, after[i] / 2 * x**2, f"after {name}", method.color, 4) | axes)
+    return [trace | {"hoverinfo": "skip"} for trace in traces]
 
 
 def point_text(x: Any) -> str:
@@ -245,105 +224,19 @@ def point_text(x: Any) -> str:
     return "({:.2f}, {:.2f})".format(*(round(float(v), 2) + 0.0 for v in x[:2]))
 
 
-def describe_ablation(runs: Mapping[str, MethodRun], start: Point, lr: float, rho: float) -> str:
-    """Describe by how much each method has lowered the quantity that it minimizes according to the paper."""
-    if not runs:
-        return "Choose a method."
-    steps, _ = run_length(lr, rho)
-    now, tau = min(run.steps for run in runs.values()), lr * rho**2
-    parts = [f"t = {now:,}{'' if now >= steps else f' of {steps:,}'} steps, τ = ηρ²t = {tau * now:.2f}."]
-    results = []
-    for name, run in runs.items():
-        method = METHODS[name]
-        if run.diverged:
-            results.append(f"{method.label} {run.diverged}")
-        elif method.minimizes:
-            i = list(QUANTITIES).index(method.minimizes)
-            change = f"{curvature(start)[i]:.1f} → {curvature(run.path[-1])[i]:.1f}"
-            results.append(f"{method.label}: {QUANTITIES[method.minimizes]} {change}, minimum {MINIMA[i]:.1f}")
-    parts.append("; ".join(results) + "." if results else "Gradient descent does not move along the floor.")
-    if now >= steps and tau * now < 0.9 * TAU:
-        parts.append(f"The runs end after {MAX_STEPS:,} steps: raise η or ρ to see more of phase II.")
-    return " ".join(parts)
-
-
-def figure_one_panel() -> Panel:
-    """Show the loss across the floor where each method ends, and so which cross-section each method has made flat.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
-
-    Source: Figure 1.
-    """
-    stops = [round(0.02 * k, 2) for k in range(51)]
-    return Panel(
-        draw_sections,
-        {"share": Slider("share of the run", 1.0, stops, book=stops[::5])},
-        description="The loss over x₃ and x₄ at the start and where five methods are",
-    )
-
-
-def draw_sections(values: dict[str, Any]) -> Iterator[Drawing]:
-    """Yield the cross-sections while the runs go on, until the chosen share of the run is reached."""
-    names = ("worst", "ascent", "gd", "sam", "one")
-    steps, spacing = run_length(LR, RHO)
-    chosen = round(values["share"] * steps / spacing)
-    before = curvature(START)
-    for runs in advance_together(names, LR, RHO, START):
-        now = min(min(run.steps // spacing for run in runs.values()), chosen)
-        points = {name: runs[name].path[: now + 1][-1] for name in names}
-        after = {name: curvature(x) for name, x in points.items()}
-        yield (
-            sections_figure({"start": np.array(START), **points}),
-            f"t = {now * spacing:,} steps at η = {LR:g}, ρ = {RHO:g}. SAM lowers the curvature of the steep section "
-            f"from λ₁ = {before[0]:.1f} to {after['sam'][0]:.1f}, exact L_Asc that of the flat section from "
-            f"λ_M = {before[1]:.1f} to {after['ascent'][1]:.1f}, and 1-SAM their sum from {before[2]:.1f} to "
-            f"{after['one'][2]:.1f}. Thin curves: the two sections at the start.",
-        )
-
-
-def sections_figure(points: Mapping[str, Array]) -> dict[str, Any]:
-    """Draw L(x₃, x₄) = F₁x₃² + F₂x₄² at up to six points of the floor, the first being the start, on one scale."""
-    side = np.linspace(-1, 1, 25)
-    layout = new_layout(560, left=4, right=4, top=8, bottom=4)
-    traces: list[Trace] = []
-    sections = {name: [float(f) for f in valley().curvatures(torch.as_tensor(x))] for name, x in points.items()}
-    for number, (name, (first, second)) in enumerate(sections.items()):
-        on = {"scene": f"scene{number + 1}" if number else "scene", "hoverinfo": "skip"}
-        row, column = divmod(number, 3)
-        bowl = np.clip(first * side**2 + second * side[:, None] ** 2, 0, SURFACE_TOP)
-        look: Trace = {"cmin": 0, "cmax": SURFACE_TOP, "colorscale": PALE, "showscale": False}
-        look |= {"lighting": {"ambient": 1, "diffuse": 0, "specular": 0}}
-        traces.append({"type": "surface", "x": side, "y": side, "z": bowl, "name": name} | look | on)
-        curves = [("x3", sections["start"][0], INK), ("x4", sections["start"][1], INK)] if name != "start" else []
-        for axis, f, color in [*curves, ("x3", first, VERMILION), ("x4", second, BLUE)]:
-            label, width = (f"{name} {axis}, at the start", 2) if color == INK else (f"{name} {axis}", 8)
-            x, y = (side, 0 * side) if axis == "x3" else (0 * side, side)
-            traces.append(line(x, y, label, color, width, z=f * side**2 + LIFT) | {"type": "scatter3d"} | on)
-        left, upper = column / 3, 0.5 * (2 - row) - 0.07
-        layout[on["scene"]] = scene((left, left + 1 / 3 - 0.01), (0.5 * (1 - row), upper))
-        heading = "at the start" if name == "start" else METHODS[name].label
-        top, low, _ = curvature(points[name])
-        detail = f"<br>λ₁ = {top:.1f} along x₃, λ_M = {low:.1f} along x₄"
-        layout["annotations"].append(title(heading, detail, left + 0.02, upper))
-    return {"data": traces, "layout": layout}
-
-
-def scene(x: Point, y: Point) -> Layout:
-    """Return a box for a surface on a part of the figure."""
-    bare = {"showbackground": False, "gridcolor": "#dfe5ec", "zeroline": False, "tickfont": {"size": 9}}
-    side = {**bare, "tickvals": [-1, 0, 1], "range": [-1, 1], "showticklabels": False}
-    return {
-        "domain": {"x": list(x), "y": list(y)},
-        "xaxis": {**side, "title": {"text": "x₃", "font": {"size": 12, "color": VERMILION}}},
-        "yaxis": {**side, "title": {"text": "x₄", "font": {"size": 12, "color": BLUE}}},
-        "zaxis": {
-            **bare,
-            "title": {"text": "L", "font": {"size": 12}},
-            "range": [0, SURFACE_TOP],
-            "tickvals": [0, 8, 16],
-        },
-        "camera": {"eye": {"x": 0.95, "y": 1.15, "z": 1.25}, "center": {"x": 0, "y": 0, "z": -0.12}},
-        "aspectmode": "manual",
-        "aspectratio": {"x": 1, "y": 1, "z": 0.85},
-    }
+def describe_ablation(found: Paths, chosen: str, start: Point, lr: float) -> str:
+    """Describe where the chosen method ends, and how the curvatures have changed."""
+    method, end = METHODS[chosen], found.path(chosen)[-1]
+    if chosen in found.diverged:
+        return f"{method.label} diverged at step {found.runs[chosen].steps:,}: lower η."
+    before, after, parts = curvature(start), curvature(end), []
+    for i, (name, label) in enumerate(QUANTITIES.items()):
+        if name != "trace" or method.minimizes == "trace":
+            smallest = f" (smallest value {curvature(MINIMIZERS[name])[i]:.1f})" if name == method.minimizes else ""
+            parts.append(f"{label} {before[i]:.1f} → {after[i]:.1f}{smallest}")
+    said = f"{method.label} ends at {point_text(end)}: {', '.join(parts)}."
+    if chosen == "ascent" and lr < 0.03:
+        said += " It stops before (1, 1), where the flow of λ_M ends. The open diamonds show its end for smaller η."
+    elif chosen == "ascent":
+        said += " With such a large η it behaves like SAM."
+    return said
