@@ -14,17 +14,7 @@
 # %% [markdown]
 # # Two wrongs make a right
 #
-# **25 minutes.** Goals:
-#
-# - see Figure 1 move: six methods on one valley, each making another side of it flat;
-# - take SAM's two approximations apart, and see that each alone is wrong (Table 1, Section 4);
-# - write the term that SAM drops, and measure how large it is;
-# - know what "explicit bias" does not promise about a run with a finite η.
-#
-# SAM is meant to descend $L_\mathrm{Max}(x)=\max_{\lVert v\rVert\le1}L(x+\rho v)$. What it computes differs in two ways:
-#
-# 1. the ascent direction $u=\nabla L/\lVert\nabla L\rVert$ takes the place of the worst direction $v$: that is $L_\mathrm{Asc}$;
-# 2. the gradient of $L_\mathrm{Asc}$ is taken as if $u$ did not depend on $x$: that is SAM (Eq. 3).
+# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution decides what you get if you "improve" SAM: with the exact gradient of its own loss it would minimize another sharpness.
 
 # %%
 import sys
@@ -34,15 +24,149 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     print("samviz is installed; go on with the next cell.")
 
 # %% [markdown]
-# ## 1. A valley with three best places
+# ## 1. The square and the needle
 #
-# $L=F_1x_3^2+F_2x_4^2$ with $F_1=x_1^2+6x_2^2+8$ and $F_2=4(1-x_1)^2+(1-x_2)^2+1$ (Figure 1). Every point with $x_3=x_4=0$ is a minimizer. There the non-zero eigenvalues are $\lambda_1=2F_1$ and $\lambda_M=2F_2$.
+# SAM was meant to descend on $L_\mathrm{Max}(x)=\max_{\lVert v\rVert\le1}L(x+\rho v)$. It makes two approximations. It replaces the worst direction $v$ by the **ascent direction** $u=\nabla L/\lVert\nabla L\rVert$, which gives the loss $L_\mathrm{Asc}(x)=L(x+\rho u)$. And it **drops the derivative** of this direction when it computes the gradient.
 #
-# **Question: where on the floor $[0,1]^2$ is λ₁ least, where λ_M, where their sum, the trace?** The first two can be read off.
+# The square has a corner for each combination. Each bowl is steepest along $v_1$ and flattest along $v_M$, and the needle shows the direction of $\nabla L$. Set the needle to your prediction.
+
+# %%
+from samviz.panels import square_panel
+
+square = square_panel()
+square
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# Three needles end at $v_1$, and λ₁ falls; only that of exact $L_\mathrm{Asc}$ ends near $v_M$, and λ_M falls. Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+#
+# The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
+#
+# </details>
+#
+# ## 2. Why
+#
+# Near a minimum the loss is $L=\tfrac12x^\top Ax$ with a symmetric matrix $A$, whose eigenvalues are $\lambda_1>\dots\ge\lambda_M>0$. Then $\nabla L=Ax$ and $u=Ax/\lVert Ax\rVert$, and
+#
+# $$\begin{aligned}
+# L_\mathrm{Asc}(x)&=L(x)+\rho\lVert Ax\rVert+\tfrac12\rho^2\,u^\top Au,\\
+# \nabla\big(L+\rho\lVert Ax\rVert\big)&=A(x+\rho u)=\nabla L(x+\rho u),\ \text{which is exactly SAM's gradient},\\
+# \nabla\big(\tfrac12\rho^2u^\top Au\big)&\ \text{is the dropped term: it turns } u \text{ to } v_M,\ \text{where } u^\top Au \text{ is smallest}.
+# \end{aligned}$$
+#
+# On SAM's 2-cycle $u=\pm v_1$, where $u^\top Au$ is largest and the dropped term is zero. **SAM and exact $L_\mathrm{Asc}$ have the same gradient there, but opposite stability.** A step multiplies a small component along another eigenvector $v_j$ by (our result)
+#
+# $$\mu_\mathrm{SAM}=1-\eta\lambda_j-\Big(\frac{\lambda_j}{\lambda_1}\Big)^2(2-\eta\lambda_1),\qquad
+# \mu_\mathrm{Asc}=\mu_\mathrm{SAM}+\Big(\frac{\lambda_j}{\lambda_1}\Big)^2\frac{(2-\eta\lambda_1)^2(\lambda_1-\lambda_j)}{\eta\lambda_1^2}.$$
+#
+# **Question**: the learning rate η becomes ten times smaller. What happens to the two factors?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from samviz import Run, quadratic
+
+for lr in (0.01, 0.001, 0.0001):
+    cycle = lr * 0.1 * 3 / (2 - lr * 3)  # Theorem 4.8, with λ₁ = 3 and ρ = 0.1
+    for rule in ("sam", "ascent"):
+        run = Run(quadratic([3.0, 1.0]), rule, lr, rho=0.1, x0=[cycle, 1e-6 * cycle], device="cpu")
+        run.step()
+        print(f"η = {lr:<6} {rule:6}: factor {run.x[0, 1].item() / (1e-6 * cycle):8.3f}")
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. Claim: `samviz verify dropped_term_decides_stability`.
+#
+# </details>
+#
+# Why does dropping the derivative change nothing for $L_\mathrm{Max}$? At the maximizer $v$ the gradient $\nabla L(x+\rho v)$ is parallel to $v$, or a turn of $v$ would increase $L$ further. When $x$ moves, the unit vector $v$ can only turn, and that is perpendicular to itself. So the derivative of $v$ contributes nothing (this is the *envelope theorem*).
+#
+# ## 3. What follows on the floor of the valley
+#
+# [03](03_three_sharpnesses.ipynb) introduced the valley $L=F_1x_3^2+F_2x_4^2$ with $F_1=x_1^2+6x_2^2+8$ and $F_2=4(1-x_1)^2+(1-x_2)^2+1$. On its floor $x_3=x_4=0$ the eigenvalues are $\lambda_1=2F_1$ and $\lambda_M=2F_2$. The smallest λ₁, λ_M and trace are at three different places.
+
+# %%
+from samviz.panels import ablation_panel
+
+floor = ablation_panel()
+floor
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# | method | direction | derivative | ends at | minimizes |
+# |---|---|---|---|---|
+# | descent on exact $L_\mathrm{Max}$ | worst | kept | (0, 0) | λ₁ |
+# | descent on exact $L_\mathrm{Asc}$ | ascent | kept | (0.89, 0.22), (0.97, 0.55), (0.99, 0.81) for η = 10⁻³, 10⁻⁴, 10⁻⁵ | λ_M, as η → 0 |
+# | SAM | ascent | dropped | (0, 0) | λ₁ |
+# | 1-SAM, one sample per step | ascent | dropped | near (0.8, 1/7) | trace ([05](05_one_sample_at_a_time.ipynb)) |
+# | descent on exact $L_\mathrm{Avg}$ | average | | (0.8, 1/7) | trace |
+# | gradient descent on $L$ | | | where it met the floor | nothing |
+#
+# The flow of λ_M ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly, because its needle keeps a small angle to $v_M$ that decreases only like $\eta^{1/4}$. Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
+#
+# </details>
+#
+# ## 4. Try to break it: a larger step
+#
+# The force of the dropped term acts on a direction. A large step jumps across the minimum before the needle can turn. **Question**: at which η does exact $L_\mathrm{Asc}$ stop to differ from SAM? Set η in the square to 0.05 and then to 0.2, and compare with the numbers below.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from samviz.claims.dropped_term import angle_to_top
+
+for lr in (0.001, 0.01, 0.05, 0.2):
+    run = Run(quadratic([3.0, 1.0]), "ascent", lr, rho=0.1, x0=[0.06, 0.1], device="cpu", trail=100)
+    run.step(20_000)
+    angles = [float(angle_to_top(x[0].numpy(), (3.0, 1.0))) for x in run.trail]
+    print(f"η = {lr:<5}: angle of ∇L to v₁ from {min(angles):4.1f}° to {max(angles):4.1f}°")
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# At η = 0.001 and 0.01 the angle is 77° and 64°, near $v_M$. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. At η = 0.2 it is at $v_1$, as SAM's needle is: $|\mu_\mathrm{Asc}|<1$ for $\eta\lambda_1>0.49$ here. On the valley, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
+#
+# </details>
+#
+# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: it removes the only term that turns the gradient to $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
+#
+# ## Exercises
+#
+# **1.** Write the exact gradient of $L_\mathrm{Asc}$ for any loss, with the term that SAM drops. `gradient` and `hessian` are functions of a numpy vector `x`. Hint: the chain rule, because $u$ depends on $x$, too.
+
 
 # %%
 from samviz.course import check
 
+
+def ascent_gradient(gradient, hessian, x, rho):
+    return ...  # your formula
+
+
+check("ascent_gradient", ascent_gradient)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# The derivative of $u$ is $(I-uu^\top)\nabla^2L/\lVert\nabla L\rVert$, so with $x^+=x+\rho u$ we get $\nabla L_\mathrm{Asc}=\nabla L(x^+)+\frac{\rho}{\lVert\nabla L\rVert}\nabla^2L\,(I-uu^\top)\nabla L(x^+)$.
+#
+# ```python
+# import numpy as np
+#
+#
+# def ascent_gradient(gradient, hessian, x, rho):
+#     g = gradient(x)
+#     u = g / np.linalg.norm(g)
+#     perturbed = gradient(x + rho * u)
+#     return perturbed + rho / np.linalg.norm(g) * hessian(x) @ (perturbed - u * (u @ perturbed))
+# ```
+#
+# </details>
+#
+# **2.** Where on the floor $[0,1]^2$ is the trace $2(F_1+F_2)$ smallest?
+
+# %%
 least_trace = ...  # (x₁, x₂), your answer
 check("least_trace", least_trace)
 
@@ -56,50 +180,61 @@ check("least_trace", least_trace)
 # ```
 #
 # </details>
+#
+# **3.** Answer in one or two sentences between the quotation marks: On SAM's 2-cycle the dropped term is zero. Why does it matter nevertheless whether it is dropped?
+
+# %%
+check("two_wrongs_sentence", "...")
+
+# %% [markdown]
+# ## Quiz
+#
+# Choose an answer, and read why it is right or wrong. Nothing is sent or stored outside this notebook.
+
+# %%
+from samviz.lab import quiz
+
+quiz("two_wrongs")
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### How large is the dropped term?
+#
+# The answer depends on the trajectory. **Question**: how large is the dropped term, compared with the gradient that is kept, along SAM and along descent on exact $L_\mathrm{Asc}$?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-import torch
-
+from samviz.claims.dropped_term import dropped_over_kept
 from samviz.problems import valley
 
-for name, x in {"least λ₁": (0.0, 0.0), "least λ_M": (1.0, 1.0), "least trace": (0.8, 1 / 7)}.items():
-    first, last = valley().eigenvalues(torch.tensor(x)).tolist()
-    print(f"{name:11} at ({x[0]:.1f}, {x[1]:.3f}): λ₁ = {first:.1f}, λ_M = {last:.1f}, trace {first + last:.1f}")
-
-# %% [markdown]
-# ## 2. Who goes where
-#
-# All six methods start at $(0.3, 0.6)$, a little above the floor.
-#
-# **Question: before you run the cell, write down for each method where on the floor it will go.** The statements to guess from (Theorem 4.2, Table 1): the worst direction's sharpness is $\rho^2\lambda_1/2$, the ascent direction's $\rho^2\lambda_M/2$, the average direction's $\rho^2\operatorname{Tr}/(2D)$.
+run, ratios = Run(valley(), "sam", 0.02, rho=0.1, x0=[0.3, 0.6, 0.01, 0.1], device="cpu"), {}
+for t in range(401):
+    ratios[t] = dropped_over_kept(run)
+    run.step()
+print("SAM:", ", ".join(f"{ratios[t]:.1g} at step {t}" for t in (0, 2, 10, 20, 400)))
 
 # %%
-from samviz.panels import ablation_panel
-
-panel = ablation_panel()
-panel
+# NBVAL_CHECK_OUTPUT
+run = Run(valley(), "ascent", 0.002, rho=0.1, x0=[0.3, 0.6, 0.01, 0.1], device="cpu")
+total = 0.0
+for _ in range(1000):
+    run.step()
+    total += dropped_over_kept(run) / 1000
+print(f"exact L_Asc: {total:.0f} on average over 1000 steps")
 
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# | method | approximations | goes to | lowers |
-# |---|---|---|---|
-# | descent on exact $L_\mathrm{Max}$ | none | (0, 0) | λ₁ |
-# | descent on exact $L_\mathrm{Asc}$ | 1 | towards (1, 1) | λ_M |
-# | SAM | 1 and 2 | (0, 0) | λ₁ |
-# | 1-SAM | 1 and 2, one sample a step | beside (0.8, 1/7) | trace (Theorem 5.4) |
-# | descent on exact $L_\mathrm{Avg}$ | | (0.8, 1/7) | trace |
-# | gradient descent | | stays | nothing |
+# In phase I the dropped term is as large as the gradient that is kept. In phase II of SAM it vanishes next to it: the gradient is along $v_1$, and SAM's gradient equals $\nabla L_\mathrm{Asc}$ to better than 1 in 1,000. Along exact $L_\mathrm{Asc}$ it dominates. So SAM does not avoid the term because it is small. The term is small because SAM has aligned the gradient, and SAM aligns the gradient because it drops the term.
 #
-# The first approximation turns the bias from λ₁ to λ_M: wrong. The second turns it again. Together they give back λ₁, the notion that SAM was meant for.
 # </details>
 #
-# Things to try, each with a prediction first: drag the start; lower η to 0.0005 (does exact $L_\mathrm{Asc}$ come closer to (1, 1)?); raise η until a method diverges (which one first?).
+# If the gradient makes a small angle θ (in radians) with $v_1$ on the cycle of a quadratic, then ‖dropped‖/‖kept‖ $=\theta\,(2-\eta\lambda_1)^2\lambda_j(\lambda_1-\lambda_j)/(2\eta\lambda_1^3)$ (our result).
 #
-# ρ = 1 is as wide as the valley. That is allowed here because $L$ is exactly quadratic across its floor, so that ρ only sets the clock: phase II takes $1/(\eta\rho^2)$ steps. Lower ρ and see the same paths, more slowly. On a network ρ has to be small.
+# ### In which direction does each method drift?
 #
-# The same in numbers: the direction in which each method drifts at (0.5, 0.25), and its cosine with the descent direction of each curvature. Predicted is +1.00 for the one it is said to lower.
+# The cosine of each method's drift at (0.5, 0.25) with the descent direction of each curvature. The prediction is +1.00 for the curvature that the method minimizes.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -110,88 +245,32 @@ for row in ablation(quick=True, lr_ascent=2.5e-4)[:4]:
     print(f"{row.method:20} lowers {row.minimizes:8} {cosines}")
 
 # %% [markdown]
-# ## 3. Which side became flat
+# ### What an explicit bias does not promise
 #
-# The same runs, seen across the floor. $x_3$ is the steep side, $x_4$ the other one. All six valleys are drawn on one scale. Move the slider from the start to the end of the way.
-#
-# **Question: SAM flattens the steep side. What happens to the other one?**
+# *Among minimizers*, $L_\mathrm{Asc}$ prefers the smallest λ_M (Theorem 4.2). A run of gradient descent on it with a finite η ends elsewhere: in a cycle in which $x_3$ changes its sign in each step and the other coordinates are at rest. **Question**: η becomes smaller, or ρ becomes larger. Does the end come closer to (1, 1)?
 
 # %%
-from samviz.panels import figure_one_panel
+# NBVAL_CHECK_OUTPUT
+import torch
 
-sides = figure_one_panel()
-sides
+for lr, rho in ((0.004, 1.0), (0.002, 1.0), (0.001, 1.0), (0.001, 0.3)):
+    run = Run(valley(), "ascent", lr, rho, x0=[0.8, 0.3, 0.02 * rho, 0.3 * rho], device="cpu", trail=3)
+    run.step(200_000)
+    at_rest = (run.trail[-1] - run.trail[-3]).abs().max() < 1e-6  # after two steps, which x₃ needs
+    print(f"η = {lr}, ρ = {rho}: {(run.x[0, :2] - 1).norm():.2f} from (1, 1), at rest: {bool(at_rest)}")
 
 # %% [markdown]
 # <details><summary>What you see</summary>
-# Under SAM and exact L_Max the other side gets steeper: λ_M rises from 6.2 to 12. Only λ₁ counts for them. Exact L_Asc lowers λ_M, 1-SAM the sum of both.
-# </details>
 #
-# ## 4. The term that SAM drops
-#
-# **Question: how large is the dropped term, compared with the gradient that SAM keeps, as ρ → 0?** If it were a small correction, SAM would inherit the bias of $L_\mathrm{Asc}$. Write it. With $g=\nabla L(x)$, $u=g/\lVert g\rVert$ and $x^+=x+\rho u$, the chain rule gives ∇L(x⁺) and one term more.
-
-
-# %%
-def ascent_gradient(gradient, hessian, x, rho):
-    return ...  # your formula
-
-
-check("ascent_gradient", ascent_gradient)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# $u$ turns with $x$: its derivative is $(I-uu^\top)H/\lVert g\rVert$, so $\nabla L_\mathrm{Asc}=\nabla L(x^+)+\frac{\rho}{\lVert g\rVert}H\,(I-uu^\top)\nabla L(x^+)$.
-#
-# ```python
-# import numpy as np
-#
-#
-# def ascent_gradient(gradient, hessian, x, rho):
-#     g = gradient(x)
-#     u = g / np.linalg.norm(g)
-#     ahead = gradient(x + rho * u)
-#     return ahead + rho / np.linalg.norm(g) * hessian(x) @ (ahead - u * (u @ ahead))
-# ```
+# A smaller η brings the end closer, slowly. The end also depends on ρ, whereas for SAM and for gradient flow ρ only sets the time scale $1/(\eta\rho^2)$ on this valley. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
 #
 # </details>
 #
-# Near the floor, $\lVert g\rVert$ is itself of order ρ, and the factor $\rho/\lVert g\rVert$ does not vanish:
-
-# %%
-# NBVAL_CHECK_OUTPUT
-from samviz.dynamics import RULES
-
-for rho in (0.1, 0.01, 0.001):
-    x = torch.tensor([[0.3, 0.6, rho / 10, rho]], dtype=torch.float64)
-    exact, sam = (x - RULES[rule](valley(), x, None, 1.0, rho).x for rule in ("ascent", "sam"))
-    print(f"ρ = {rho:<5}  ‖dropped‖/‖kept‖ = {(exact - sam).norm() / sam.norm():.2f}")
-
-# %% [markdown]
-# For $L_\mathrm{Max}$ the same omission costs nothing: at a maximizer the derivative of $v$ contributes nothing (the envelope theorem). The second approximation is harmless for the right loss and decisive for the wrong one.
+# ### One sample per step, with a finite step
 #
-# ## 5. What explicit bias does not promise
+# On a 2-cycle along an eigenvector with the eigenvalue λ, the perturbed point is at the distance $2\rho/(2-\eta\lambda)$ from the floor instead of ρ (Theorem 4.8). Therefore each drift is stronger than in the limit η → 0 by the factor $(2/(2-\eta\lambda))^2$ (our result; for single samples it requires orthogonal $\nabla f_k$). With $\Lambda_k=4F_k$ for the two samples, 1-SAM ends where $\sum_k1/(2-\eta\Lambda_k)$ is smallest.
 #
-# *Among minimizers*, $L_\mathrm{Asc}$ prefers the smallest λ_M. A run of gradient descent on it is another matter: it stops short of (1, 1).
-#
-# **Question: η is halved, and halved again. Does the resting point move towards (1, 1), away from it, or not at all?**
-
-# %%
-# NBVAL_CHECK_OUTPUT
-from samviz.dynamics import Run
-
-run = Run(valley(), "ascent", lr=[0.004, 0.002, 0.001], rho=1.0, x0=[[0.3, 0.6, 0.1, 0.1]] * 3, device="cpu")
-run.step(2000)
-for lr, x in zip(run.settings.lr, run.x):
-    print(f"η = {lr}: rests {(x[:2] - 1).norm():.1f} away from (1, 1)")
-
-# %% [markdown]
-# It moves closer, slowly. The steps bounce, and a bouncing iterate is no minimizer: an explicit bias belongs to the minimizer, and a discrete step keeps the iterate from it. At ρ = 0.1 it takes η = 0.0001 to reach (0.97, 0.55). The implicit bias of SAM comes from its update rule and needs no such patience.
-#
-# 1-SAM has a finite-η correction too, and this one is a formula. On a 2-cycle along an eigenvector with eigenvalue λ the perturbed point is $2\rho/(2-\eta\lambda)$ from the floor, not ρ (Theorem 4.8). Every drift is stronger than in Eqs. 7 and 18 by $(2/(2-\eta\lambda))^2$, and most so for the sharper sample. With $\Lambda_k=4F_k$ for the two samples, 1-SAM then rests where $\sum_k 1/(2-\eta\Lambda_k)$ is least.
-#
-# **Question: is that nearer to (0, 0) or to (1, 1) than (0.8, 1/7) is?**
+# **Question**: is this place closer to (0, 0) or to (1, 1) than (0.8, 1/7) is?
 
 # %%
 axis = torch.linspace(0, 1, 1001, dtype=torch.float64)
@@ -208,23 +287,4 @@ for lr, x in zip((0.02, 0.005), mean):
     print(f"η = {lr}: predicted ({predicted[0]:.2f}, {predicted[1]:.2f}), measured within 0.015 of it: {bool(near)}")
 
 # %% [markdown]
-# As η → 0 it goes to (0.8, 0.14), as Theorem 5.4 says.
-#
-# ## What to take away
-#
-# 1. Ascent direction for worst direction: λ₁ becomes λ_M. Dropping the derivative of the direction: λ₁ again. Two wrongs make a right.
-# 2. The dropped term is as large as what is kept. SAM is no approximation of descent on $L_\mathrm{Asc}$.
-# 3. An explicit bias speaks of minimizers. A run with a finite η may rest elsewhere.
-# 4. One sample at a time, the same rule lowers the trace.
-#
-# ## Quiz
-#
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
-
-# %%
-from samviz.lab import quiz
-
-quiz("two_wrongs")
-
-# %% [markdown]
-# Next: [02_why_sharpness_decreases](02_why_sharpness_decreases.ipynb) shows where the λ₁ comes from, in three lines.
+# As η → 0 it tends to (0.8, 0.14), as Theorem 5.4 says.

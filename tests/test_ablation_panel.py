@@ -65,8 +65,8 @@ def test_the_ends_for_small_steps_are_those_of_the_2_cycle_and_come_closer():
 @pytest.mark.parametrize(("name", "steps"), [("10⁻³", 200_000), ("10⁻⁴", 2_000_000), ("10⁻⁵", 12_000_000)])
 def test_runs_end_there(name, steps):
     """Slow: the smallest step needs 1.2e7 steps."""
-    x3, x4 = ascent_cycle(RATES[name], RHO)[2:]
-    x0 = torch.tensor([*START, x3 / 2, 2 * x4], dtype=torch.float64)  # with a larger x₄, x₃ would underflow
+    x3, x4 = ascent_cycle(RATES[name], RHO, np.array(START))[2:]
+    x0 = torch.tensor([*START, x3 / 2, 1.5 * x4], dtype=torch.float64)  # from a large x₄, x₃ would underflow
     run = Run(valley(), "ascent", RATES[name], RHO, x0=x0, device="cpu")
     run.step(steps)
     assert abs(float(run.x[0, 2])) > 1e-6
