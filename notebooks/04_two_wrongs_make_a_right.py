@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Two wrongs make a right
 #
-# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution decides what you get if you "improve" SAM: with the exact gradient of its own loss it would minimize another sharpness.
+# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution matters in practice: if you replaced the gradient in SAM by the exact gradient of its own loss, SAM would minimize another sharpness.
 
 # %%
 import sys
@@ -63,13 +63,16 @@ square
 # **Question**: the learning rate η becomes ten times smaller. What happens to the two factors?
 
 # %%
-# NBVAL_CHECK_OUTPUT
 from samviz import Run, quadratic
 
+bowl = quadratic([3.0, 1.0])  # λ₁ = 3, λ_M = 1
+
+# %%
+# NBVAL_CHECK_OUTPUT
 for lr in (0.01, 0.001, 0.0001):
-    cycle = lr * 0.1 * 3 / (2 - lr * 3)  # Theorem 4.8, with λ₁ = 3 and ρ = 0.1
+    cycle = lr * 0.1 * 3 / (2 - lr * 3)  # Theorem 4.8, with ρ = 0.1
     for rule in ("sam", "ascent"):
-        run = Run(quadratic([3.0, 1.0]), rule, lr, rho=0.1, x0=[cycle, 1e-6 * cycle], device="cpu")
+        run = Run(bowl, rule, lr, rho=0.1, x0=[cycle, 1e-6 * cycle], device="cpu")
         run.step()
         print(f"η = {lr:<6} {rule:6}: factor {run.x[0, 1].item() / (1e-6 * cycle):8.3f}")
 
@@ -117,7 +120,7 @@ floor
 from samviz.claims.dropped_term import angle_to_top
 
 for lr in (0.001, 0.01, 0.05, 0.2):
-    run = Run(quadratic([3.0, 1.0]), "ascent", lr, rho=0.1, x0=[0.06, 0.1], device="cpu", trail=100)
+    run = Run(bowl, "ascent", lr, rho=0.1, x0=[0.06, 0.1], device="cpu", trail=100)
     run.step(20_000)
     angles = [float(angle_to_top(x[0].numpy(), (3.0, 1.0))) for x in run.trail]
     print(f"η = {lr:<5}: angle of ∇L to v₁ from {min(angles):4.1f}° to {max(angles):4.1f}°")
@@ -204,10 +207,11 @@ quiz("two_wrongs")
 # The answer depends on the trajectory. **Question**: how large is the dropped term, compared with the gradient that is kept, along SAM and along descent on exact $L_\mathrm{Asc}$?
 
 # %%
-# NBVAL_CHECK_OUTPUT
 from samviz.claims.dropped_term import dropped_over_kept
 from samviz.problems import valley
 
+# %%
+# NBVAL_CHECK_OUTPUT
 run, ratios = Run(valley(), "sam", 0.02, rho=0.1, x0=[0.3, 0.6, 0.01, 0.1], device="cpu"), {}
 for t in range(401):
     ratios[t] = dropped_over_kept(run)
@@ -247,13 +251,13 @@ for row in ablation(quick=True, lr_ascent=2.5e-4)[:4]:
 # %% [markdown]
 # ### What an explicit bias does not promise
 #
-# *Among minimizers*, $L_\mathrm{Asc}$ prefers the smallest λ_M (Theorem 4.2). A run of gradient descent on it with a finite η ends elsewhere: in a cycle in which $x_3$ changes its sign in each step and the other coordinates are at rest. **Question**: η becomes smaller, or ρ becomes larger. Does the end come closer to (1, 1)?
+# *Among minimizers*, $L_\mathrm{Asc}$ prefers the smallest λ_M (Theorem 4.2). A run of gradient descent on it with a finite η ends in a cycle: $x_3$ changes its sign in each step, and the other coordinates are at rest. **Question**: η becomes smaller, or ρ becomes larger. Does the end come closer to (1, 1)?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 import torch
 
-for lr, rho in ((0.004, 1.0), (0.002, 1.0), (0.001, 1.0), (0.001, 0.3)):
+for lr, rho in ((0.002, 1.0), (0.001, 1.0), (0.0005, 1.0), (0.001, 0.3)):
     run = Run(valley(), "ascent", lr, rho, x0=[0.8, 0.3, 0.02 * rho, 0.3 * rho], device="cpu", trail=3)
     run.step(200_000)
     at_rest = (run.trail[-1] - run.trail[-3]).abs().max() < 1e-6  # after two steps, which x₃ needs

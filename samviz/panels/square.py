@@ -99,9 +99,9 @@ def needle(rule: str, lr: float, ratio: float) -> Needle:
 def turning_points(lr: float, ratio: float) -> tuple[int, int]:
     """Return the steps at which SAM's needle swings to v₁ and that of L_Asc is thrown back; 0, 0 if they do not."""
     sam, ascent = needle("sam", lr, ratio), needle("ascent", lr, ratio)
-    swing, back = np.flatnonzero(sam.angle > 45)[-1:] + 1, np.flatnonzero(ascent.angle < 45)[-1:] + 1
-    both = ascent.stable == "v_M" and len(swing) and len(back) and back[0] > swing[0] > 50
-    return (int(swing[0]), int(back[0])) if both else (0, 0)
+    swing, thrown = np.flatnonzero(sam.angle > 45)[-1:] + 1, np.flatnonzero(ascent.angle < 45)[-1:] + 1
+    both = ascent.stable == "v_M" and len(swing) and len(thrown) and thrown[0] > swing[0] > 50
+    return (int(swing[0]), int(thrown[0])) if both else (0, 0)
 
 
 def square_panel() -> Panel:
@@ -194,8 +194,8 @@ def corner_traces(key: tuple[str, str], chosen: bool, step: int | None, lr: floa
     traces.append(text(x, y, ["v₁", "v_M"], "directions", GREY, ["top left", "bottom right"]))
     thread = {"color": color, "width": 1, "dash": "dot"}
     traces.append(marks(at[:, 0], at[:, 1], "iterates", color, 5, mode="lines+markers", line=thread, opacity=0.6))
-    for back, opacity in ((2, 0.35), (1, 1.0))[-len(at) :]:
-        traces.append(arrow(at[-back], turned[-back], color, opacity))
+    for age, opacity in ((2, 0.35), (1, 1.0))[-len(at) :]:
+        traces.append(arrow(at[-age], turned[-age], color, opacity))
     traces.append(marks(at[-1:, 0], at[-1:, 1], "iterate", color, 11, edge=("white", 1.5)))
     if run and rule != "worst" and abs(force := np.sin(2 * turned[-1])) > 0.1:
         traces.append(turning_force(at[-1], turned[-1], force, rule == "ascent"))
@@ -228,8 +228,8 @@ def turning_force(tail: Array, angle: float, force: float, kept: bool) -> Trace:
     """Draw the force of the last term of L_Asc as an arc from the needle towards v_M: dotted where it is dropped."""
     turn = angle + np.sign(force) * np.linspace(0.2, 0.5 + 0.6 * abs(force), 20)
     arc = 0.62 * np.stack((np.cos(turn), np.sin(turn)), 1)
-    back, side = 0.12 * (arc[-3] - arc[-1]) / np.linalg.norm(arc[-3] - arc[-1]), 0.1 * arc[-1]
-    points = np.array([*arc, [np.nan] * 2, arc[-1] + back + side, arc[-1], arc[-1] + back - side])
+    barb, side = 0.12 * (arc[-3] - arc[-1]) / np.linalg.norm(arc[-3] - arc[-1]), 0.1 * arc[-1]
+    points = np.array([*arc, [np.nan] * 2, arc[-1] + barb + side, arc[-1], arc[-1] + barb - side])
     return through(tail + points, "turning force", *((INK, 3, "solid") if kept else (GREY, 2, "dot")))
 
 
@@ -246,12 +246,12 @@ def angle_traces(layout: Layout, chosen: tuple[str, str], step: int | None, lr: 
         traces.append(line(t, angle[t], f"angle {rule}", color, 3.5 if rule == CORNERS[chosen][1] else 2))
         traces.append(marks([step], angle[[step]], f"now {rule}", color, 10, edge=("white", 1.5)))
         labels.append((STEPS, float(angle[-1]), label, color))
-    swing, back = turning_points(lr, ratio)
+    swing, thrown = turning_points(lr, ratio)
     if swing:
         end: Layout = {"xref": "x2", "yref": "y2", "xanchor": "right", "align": "right"}
         layout["annotations"] += [
             note("phase I: all turn to v_M", 1.05, 98, "x2", "y2", GREY),
-            note("L_Asc is<br>thrown back", np.log10(back) - 0.1, 17, color=GREEN, **end),
+            note("L_Asc is<br>thrown back", np.log10(thrown) - 0.1, 17, color=GREEN, **end),
             note("SAM swings<br>to v₁", np.log10(swing) - 0.05, 3, color=VERMILION, **end),
         ]
     return [trace | axes for trace in (*traces, end_labels(labels, layout["yaxis2"], "names", 0.07, size=13))]
@@ -270,9 +270,7 @@ def describe_square(chosen: tuple[str, str], lr: float, ratio: float) -> str:
         "v₁": f"Exact L_Asc: at ηλ₁ = {lr * TOP:g} the step is so large that v₁ is stable. L_Asc ends like SAM.",
         "": f"Exact L_Asc: at ηλ₁ = {lr * TOP:g} its needle settles neither at v₁ nor near v_M. It needs a smaller η.",
     }[run.stable if rule == "ascent" else rule]
-    swing, back = turning_points(lr, ratio)
+    swing, thrown = turning_points(lr, ratio)
     if swing:
-        said += (
-            f" SAM's needle swings to v₁ at step {swing:,}; that of L_Asc follows and is thrown back at step {back:,}."
-        )
+        said += f" SAM's needle swings to v₁ at step {swing:,}; that of L_Asc follows and is thrown back at {thrown:,}."
     return f"{said} The arc is the force of the last term of L_Asc, dotted where SAM drops it."
