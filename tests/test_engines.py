@@ -143,75 +143,26 @@ def test_built_in_problems_of_moderate_size_are_compiled():
     assert large.compiled() is None
 
 
-def half_of(vector):
-    return vector / 2
-
-
-def half(p, x, g, rho):
-    """A rule that calls a function; with half the learning rate of gradient descent."""
-    return half_of(g)
-
-
-@COMPILED
-@pytest.mark.parametrize(("compiled", "name"), [(False, "torch"), (True, "compiled")])
-def test_a_registered_rule_runs_in_torch_and_compiled(monkeypatch, compiled, name):
-    monkeypatch.setitem(RULES, "half", Rule("half", half, "half", compiled=compiled))
-    mine, expected = (Run(PROBLEMS["tanh"], rule, lr=lr, device="cpu") for rule, lr in (("half", 0.1), ("gd", 0.05)))
-    assert mine.engine == name
-    mine.step(20)
-    expected.step(20)
-    torch.testing.assert_close(mine.x, expected.x, rtol=1e-12, atol=1e-14)
-
-
-def curvature_of(p, x, v):
+def product_of(p, x, v):
     return hvp(p, x, v)
 
 
 def newton_like(p, x, g, rho):
     """A rule whose helper needs a Hessian-vector product."""
-    return g + curvature_of(p, x, g)
+    return g + product_of(p, x, g)
 
 
 @COMPILED
-def test_a_helper_of_a_rule_may_use_hessian_vector_products(monkeypatch):
-    problem, ends = quadratic([3.0, 1.0]), []
-    for compiled in (False, True):
-        monkeypatch.setitem(RULES, "newton_like", Rule("newton_like", newton_like, "", compiled=compiled))
-        run = Run(problem, "newton_like", lr=0.1, x0=[1.0, 1.0], device="cpu")
-        run.step(3)
-        ends.append(run.x[0].numpy())
-    expected = (1 - 0.1 * (np.array([3.0, 1.0]) + np.array([9.0, 1.0]))) ** 3
-    np.testing.assert_allclose(ends, [expected, expected], rtol=1e-12)
+@pytest.mark.parametrize(("compiled", "name"), [(False, "torch"), (True, "compiled")])
+def test_a_registered_rule_with_a_helper_runs_in_torch_and_compiled(monkeypatch, compiled, name):
+    monkeypatch.setitem(RULES, "newton_like", Rule("newton_like", newton_like, "", compiled=compiled))
+    run = Run(quadratic([3.0, 1.0]), "newton_like", lr=0.1, x0=[1.0, 1.0], device="cpu")
+    assert run.engine == name
+    run.step(3)
+    np.testing.assert_allclose(run.x[0], (1 - 0.1 * (np.array([3.0, 1.0]) + np.array([9.0, 1.0]))) ** 3, rtol=1e-12)
 
 
-# The kernels
-
-
-@COMPILED
-@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
-@pytest.mark.parametrize("full", [True, False])
-def test_gradients_and_products_agree_with_autograd(problem, full):
-    x = starts(problem, 2, 0.3)
-    batch = None if full or not problem.samples else torch.tensor([[0, 1, 1], [1, 0, 1]])
-    v = torch.randn(2, 3, problem.dim, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-
-    def slope(point):
-        return torch.autograd.functional.jacobian(lambda y: problem.loss(y, batch).sum(), point, create_graph=True)
-
-    value, gradient = problem.gradient(x, batch)
-    torch.testing.assert_close(value, problem.loss(x, batch), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(gradient, slope(x).detach(), rtol=1e-10, atol=1e-13)
-    expected = torch.stack([torch.autograd.functional.jvp(slope, x, v[:, k])[1] for k in range(3)], 1)
-    torch.testing.assert_close(problem.hvp(x, batch)(v), expected, rtol=1e-9, atol=1e-12)
-
-
-@COMPILED
-@pytest.mark.parametrize("index", [-1, 20])
-def test_an_index_without_sample_is_refused(index):
-    problem, batch = PROBLEMS["tanh"], torch.tensor([[0, index]])
-    for compute in (problem.gradient, problem.hvp):
-        with pytest.raises(IndexError, match="expected sample indices, 0 to 19"):
-            compute(problem.initial(0)[None], batch)
+# The kernels, whose derivatives are tested with those of all problems
 
 
 @COMPILED
@@ -273,35 +224,23 @@ def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypa
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     if not removable:
         monkeypatch.setattr(Path, "unlink", refused)
-    sources = kernels.available.__wrapped__, RULES["sam"].direction
-    folders = [Path(numba.njit(cache=True)(function).stats.cache_path) for function in sources]
+    rule = RULES["worst"].direction
+    folders = [Path(numba.njit(cache=True)(f).stats.cache_path) for f in (kernels.available.__wrapped__, rule)]
     assert folders[0].parent == tmp_path
-    old, new, other = [folder / "a.nbi" for folder in folders], folders[0] / "b.nbi", tmp_path / "other" / "a.nbi"
+    source, new, other = tmp_path / "called.py", folders[1] / "b.nbi", tmp_path / "other" / "a.nbi"
+    old = [folder / "a.nbi" for folder in folders]
     other.parent.mkdir()
-    for path in (*old, new, other):
+    for path in (*old, new, other, source):
         path.touch()
     for path in (*old, other):
         os.utime(path, (1, 1))
     kernels.available.__wrapped__()
-    kernels.drop_stale(RULES["sam"].direction)
-    assert [path.exists() for path in (*old, new, other)] == [not removable, not removable, True, True]
-
-
-@COMPILED
-def test_code_older_than_a_function_that_the_rule_calls_is_stale(tmp_path, monkeypatch):
-    import numba
-
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    rule = RULES["worst"].direction
-    cached, source = Path(numba.njit(cache=True)(rule).stats.cache_path) / "a.nbi", tmp_path / "called.py"
-    for path in (cached, source):
-        path.touch()
-    os.utime(source, (cached.stat().st_mtime + 10,) * 2)
     kernels.drop_stale(rule)
-    assert cached.exists()
-    called = rule.__globals__["frank_wolfe"]
-    kernels.drop_stale(rule, FunctionType(called.__code__.replace(co_filename=str(source)), {}))
-    assert not cached.exists()
+    assert [path.exists() for path in (*old, new, other)] == [not removable, not removable, True, True]
+    os.utime(source, (new.stat().st_mtime + 10,) * 2)  # the source of a function that the rule calls
+    called = rule.__globals__["frank_wolfe"].__code__.replace(co_filename=str(source))
+    kernels.drop_stale(rule, FunctionType(called, {}))
+    assert [path.exists() for path in (new, other)] == [not removable, True]
 
 
 WITHOUT = """
@@ -406,14 +345,6 @@ def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, ru
         torch.testing.assert_close(getattr(graph, name), getattr(single, name), rtol=0, atol=0, equal_nan=True)
 
 
-def test_only_rules_that_declare_it_are_captured(monkeypatch):
-    problem = quadratic([3.0, 1.0])
-    problem.device = torch.device("cuda")
-    monkeypatch.setitem(RULES, "mine", Rule("mine", lambda p, x, g, rho: g, "mine"))
-    captured = {rule for rule in RULES if cuda_graph.captures(problem, Settings(rule))}
-    assert captured == set(RULES) - {"worst", "mine"}
-
-
 class OneDevice(TorchDispatchMode):
     """Refuse operations on tensors of the CPU."""
 
@@ -441,18 +372,3 @@ def test_captured_rules_use_one_device_and_never_synchronize(rule, name):
         block = StepBlock(moved, settings, x, x, running, x[:, 0], (0, 1, 2), first=0, n=1, path_length=0)
         with OneDevice() if RULES[rule].capturable else pytest.raises(RuntimeError, match="meta"):
             cuda_graph.GraphState(block).step(1)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule].capturable])
-@pytest.mark.parametrize("batch_size", [None, 3])
-def test_graphs_agree_with_torch_step_by_step(monkeypatch, rule, batch_size):
-    problem = mlp([1, 8, 8, 1], data="sine")
-    settings = {"rule": rule, "lr": SMALL.get(rule, 0.01), "batch_size": batch_size, "trail": 7, "device": "cuda"}
-    fast = Run(problem, x0=starts(problem, 3), rho=(0.0, 0.01, 0.02), **settings)
-    assert fast.engine == "CUDA graph"
-    fast.step(100)
-    monkeypatch.setattr(run_module, "engine", lambda *_: TORCH)
-    slow = Run(problem, x0=starts(problem, 3), rho=(0.0, 0.01, 0.02), **settings)
-    slow.step(100)
-    agree(fast, slow, atol=1e-10, rtol=0)

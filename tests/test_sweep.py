@@ -105,16 +105,6 @@ def test_every_cell_agrees_with_a_single_run(problem, rule, batch_size):
         assert result.cos_v1[cell] == pytest.approx(row["cos_v1"], abs=1e-6)
 
 
-def test_a_cell_does_not_depend_on_the_other_runs_of_its_row(monkeypatch):
-    args = SMALL | {"batch_size": 1, "x0": [0.6, 0.6, 0.1, 0.1]}
-    result = sweep(valley(), **args)
-    monkeypatch.setattr(MODULE, "ROW", 7)
-    assert_identical(result, sweep(valley(), **args))
-    alone = sweep(valley(), **args | {"lr": 0.05, "rho": 0.1, "seeds": [2]})
-    for name, array in alone.arrays().items():
-        np.testing.assert_array_equal(array.ravel(), result.arrays()[name][0, 0, 1, 2, 2].ravel(), err_msg=name)
-
-
 def test_eigenvalues_and_trace_above_500_parameters_agree_with_the_dense_hessian():
     problem = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
     result = sweep(problem, lr=[0.05, 0.1], rho=[0.01], seeds=2, steps=20, k=2, progress=False, device="cpu")
