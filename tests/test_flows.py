@@ -8,7 +8,7 @@ from formula import Formula
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from samviz.dynamics import History, Run, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
+from samviz.dynamics import History, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
 from samviz.problems import mlp, quadratic, valley
 
 
@@ -218,16 +218,3 @@ def test_the_boundary_is_the_first_step_after_the_last_long_gradient(history, st
     boundary = phase_boundary(history)
     assert boundary.shape == np.shape(step)
     np.testing.assert_equal(boundary, np.asarray(step, dtype=float))
-
-
-def test_the_boundary_of_a_run_agrees_with_the_recursion():
-    """On a quadratic along v₁ a step of SAM is y ← y(1 − ηλ) − ηρλ·sign y; the gradient is λy."""
-    lr, rho, top, y, lengths = 0.1, 0.05, 3.0, 1.0, []
-    run = Run(quadratic([top, 1.0]), "sam", lr, rho, x0=[y, 0.0], device="cpu")
-    for _ in range(40):
-        run.measure()
-        run.step()
-        lengths.append(abs(top * y))
-        y = y * (1 - lr * top) - lr * rho * top * np.sign(y)
-    outside = np.array(lengths) > 2 * lr * rho * top**2 / (2 - lr * top)
-    assert phase_boundary(run.history) == np.flatnonzero(outside).max() + 1

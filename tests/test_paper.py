@@ -78,21 +78,14 @@ def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
 # the 1-24-24-1 network on the sine
 
 
-def test_at_a_gradient_descent_minimum_the_gradient_is_orthogonal_to_v1(network):
-    problem, x = network
-    row = Run(problem, "gd", lr=0.05, x0=x, device="cpu").measure()
-    assert row["loss"] < 1e-5
-    assert row["cos_v1"] <= 1e-3
-    assert row["cos_eigenspace"] <= 1e-3
-    assert row["rayleigh"] < 0.01
-    assert row["converged"]
-    assert 0.3 < row["gap"] < 0.6  # λ₁ and λ₂ apart, as in the paper's facts: 14.80 and 8.58
-
-
-def test_sam_with_a_small_radius_aligns_with_v1(network):
+def test_sam_with_a_small_radius_aligns_with_v1_from_a_minimum_where_the_gradient_is_orthogonal(network):
     problem, x = network
     run = Run(problem, "sam", lr=0.05, rho=0.005, x0=x, device="cpu")
-    first = run.measure()
+    first = run.measure()  # at the minimum, where ∇L is orthogonal to v₁
+    assert first["loss"] < 1e-5
+    assert max(first["cos_v1"], first["cos_eigenspace"], first["rayleigh"] / 10) <= 1e-3
+    assert first["converged"]
+    assert 0.3 < first["gap"] < 0.6  # the paper's facts: λ₁ = 14.80 and λ₂ = 8.58
     run.step(1000)
     row = run.measure()
     assert row["cos_v1"] >= 0.99

@@ -60,16 +60,6 @@ def test_the_trail_keeps_the_latest_iterates():
 # where and how precisely
 
 
-def test_single_precision():
-    run, exact = sine(dtype=torch.float32), sine()
-    for r in (run, exact):
-        r.step(20)
-        r.measure()
-    assert run.x.dtype == torch.float32
-    np.testing.assert_allclose(run.history["eigenvalues"], exact.history["eigenvalues"], rtol=1e-3, atol=1e-5)
-    assert bool(run.history["converged"][0])
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("batch_size", [None, 1])
 @pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule].capturable])
