@@ -69,28 +69,21 @@ def folder(tmp_path):
     return place
 
 
-def test_a_sweep_resumes_in_a_folder_of_any_name(folder):
+def test_a_folder_may_have_any_name(folder):
+    """For the rows of a sweep, which resumes there, for figures and exported labs, and for the notebooks."""
     args = {"lr": [0.01, 0.02], "rho": 0.1, "steps": 5, "progress": False, "device": "cpu", "path": folder / "größer"}
     first = sweep(valley(), **args)
     files = {path: path.stat().st_mtime_ns for path in args["path"].iterdir()}
     again = sweep(valley(), **args | {"path": str(args["path"])})
     assert {path: path.stat().st_mtime_ns for path in args["path"].iterdir()} == files
     np.testing.assert_array_equal(first.loss, again.loss)
-
-
-def test_figures_and_labs_are_saved_in_a_folder_of_any_name(folder):
-    figure = {"data": [{"y": [0, 1]}], "layout": {"title": {"text": "λ₁"}}}
-    page = save(figure, folder / "λ₁ über ρ.html")
+    page = save({"data": [{"y": [0, 1]}], "layout": {"title": {"text": "λ₁"}}}, folder / "λ₁ über ρ.html")
     assert "<title>λ₁ über ρ</title>" in page.read_text(encoding="utf-8")
-    exported = folder / "Lauf 1.html"
-    Lab(valley(), rho=0.1, device="cpu").run(5).export(exported, frames=2)
-    assert "ρ" in exported.read_text(encoding="utf-8")
-    assert {path.name for path in folder.iterdir()} == {page.name, exported.name}
-
-
-def test_notebooks_are_copied_to_a_folder_of_any_name(folder):
-    copy_notebooks(ROOT / "notebooks", folder / "mine")
-    copy_notebooks(ROOT / "notebooks", folder / "mine")  # whose record is there now
+    Lab(valley(), rho=0.1, device="cpu").run(5).export(folder / "Lauf 1.html", frames=2)
+    assert "ρ" in (folder / "Lauf 1.html").read_text(encoding="utf-8")
+    assert {path.name for path in folder.iterdir()} == {"größer", page.name, "Lauf 1.html"}
+    for _ in range(2):  # the second time with a record
+        copy_notebooks(ROOT / "notebooks", folder / "mine")
     for original in (ROOT / "notebooks").glob("*.ipynb"):
         assert (folder / "mine" / original.name).read_bytes() == original.read_bytes()
 
@@ -106,7 +99,7 @@ print(run.engine, samviz.__file__, sep="|")
 
 
 def installed(place):
-    """A copy of the package in a folder, without compiled code."""
+    """Copy the package to a folder, without compiled code."""
     shutil.copytree(ROOT / "samviz", place / "samviz", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "notebooks", place / "samviz" / "notebooks", ignore=shutil.ignore_patterns("book"))
     return place
@@ -121,24 +114,19 @@ def locked(place):
 
 
 @pytest.mark.slow
-def test_compiled_code_is_kept_in_a_folder_of_any_name(folder):
-    installed(folder)
-    ran = python("-c", STEPS, cwd=folder, env={"PYTHONPATH": str(folder)})
-    assert ran.stdout.split("|")[0] == "compiled", ran.stderr
-    assert list((folder / "samviz/dynamics/__pycache__").glob("rules.sam-*.nbc"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("home", ["writable", "locked"])
-def test_a_read_only_installation_steps_and_copies_its_notebooks(folder, home):
-    locked(installed(folder))
+@pytest.mark.parametrize("home", ["writable", "locked", None])
+def test_an_installation_steps_and_copies_its_notebooks(folder, home):
+    """Slow: it starts interpreters. The installation is read-only, or else keeps the compiled code."""
+    installed(folder) if home is None else locked(installed(folder))
     at_home = folder / "home"
-    at_home.mkdir() if home == "writable" else at_home.touch()
+    at_home.touch() if home == "locked" else at_home.mkdir()
     homes = dict.fromkeys(("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"), str(at_home / "user"))
     environment = {"PYTHONPATH": str(folder), **homes}
     ran = python("-c", STEPS, cwd=folder, env=environment)
     assert ran.stdout.split("|")[0] == "compiled", ran.stderr
     assert Path(ran.stdout.split("|")[1].strip()).is_relative_to(folder)
+    kept = list((folder / "samviz/dynamics").glob("__pycache__/rules.sam-*.nbc"))
+    assert bool(kept) == (home is None)
     copied = python("-m", "samviz", "lab", "mine", "--copy-only", cwd=folder, env=environment)
     assert copied.returncode == 0, copied.stderr
     (folder / "mine" / "00_start_here.ipynb").write_text("edited", encoding="utf-8")  # the copy is writable
@@ -170,10 +158,10 @@ TEXTS = """
 import hashlib
 from samviz.course import answer_key
 from samviz.figures.export import PAGE
-from samviz.figures.player import PLAYER_JS
+from samviz.figures.player import player_js
 from samviz.lab.lab import LabWidget
 from samviz.lab.quiz import QuizWidget
-texts = [answer_key(), PAGE, PLAYER_JS, LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
+texts = [answer_key(), PAGE, player_js(), LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
 print(hashlib.sha256("".join(map(str, texts)).encode()).hexdigest())
 """
 
@@ -194,9 +182,8 @@ def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
 
 @pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("[0-9]*.py")), ids=lambda path: path.stem)
 def test_scripts_with_the_line_ends_of_windows_are_the_same_notebooks(script, tmp_path):
-    other = tmp_path / script.name
-    other.write_bytes(crlf(script.read_bytes()))
-    ours, theirs = jupytext.read(script), jupytext.read(other)
+    (tmp_path / script.name).write_bytes(crlf(script.read_bytes()))
+    ours, theirs = jupytext.read(script), jupytext.read(tmp_path / script.name)
     assert [cell.source for cell in ours.cells] == [cell.source for cell in theirs.cells]
 
 
