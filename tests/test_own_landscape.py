@@ -92,8 +92,8 @@ def test_a_line_is_linear_interpolation_of_the_states(run, recompute):
 def test_every_value_on_a_plane_is_the_loss_at_its_point(run, directions, recompute):
     """Recomputed statistics are those of update_bn."""
     model, states = run
-    arguments = [states[0], states[6]] if directions == "two" else directions
-    options = {"directions": arguments, "checkpoints": states[::4], "resolution": 3, "batch_size": 8}
+    where = [states[0], states[6]] if directions == "two" else directions
+    options = {"directions": where, "checkpoints": states[::4], "resolution": 3, "batch_size": 8}
     result = landscape_of(model, LOSS, DATA, **options, recompute=recompute)
     assert result.loss.shape == (3, 3)
     for row, b in enumerate(result.axis2):
@@ -159,9 +159,9 @@ def test_checkpoints_may_be_files_or_states_of_a_wrapped_model(run, tmp_path):
     model, states = run
     torch.save(states[0], tmp_path / "first.pt")
     wrapped = {f"module._orig_mod.{name}": value for name, value in states[1].items()}
-    arguments = [tmp_path / "first.pt", wrapped]
+    saved = [tmp_path / "first.pt", wrapped]
     result, plain = (
-        landscape_of(model, LOSS, DATA, directions="pca", checkpoints=c, resolution=2) for c in (arguments, states[:2])
+        landscape_of(model, LOSS, DATA, directions="pca", checkpoints=c, resolution=2) for c in (saved, states[:2])
     )
     for name in ("coordinates", "lost", "loss", "shown"):
         assert np.array_equal(getattr(result.trajectory, name), getattr(plain.trajectory, name))
@@ -194,10 +194,10 @@ def test_the_model_is_left_bit_for_bit(options):
 def test_a_model_in_single_precision_agrees_with_double():
     model, states = trained(network(2))
     single = deepcopy(model).float()
-    arguments = [{k: v.float() if v.is_floating_point() else v for k, v in s.items()} for s in states]
+    rounded = [{k: v.float() if v.is_floating_point() else v for k, v in s.items()} for s in states]
     options = {"directions": "pca", "resolution": 3, "radius": 0.2}
     exact = landscape_of(model, LOSS, DATA, checkpoints=states, **options)
-    result = landscape_of(single, LOSS, DATA, checkpoints=arguments, **options)
+    result = landscape_of(single, LOSS, DATA, checkpoints=rounded, **options)
     assert result.plane.origin.dtype == torch.float32
     assert result.loss[1, 1] == pytest.approx(exact.loss[1, 1], rel=1e-5)
     np.testing.assert_allclose(result.trajectory.loss, exact.trajectory.loss, rtol=1e-4)
