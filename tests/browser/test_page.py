@@ -90,7 +90,7 @@ DRAGS = {
     "sharpness": Drag("x", -150, 60, "x"),
     "cycle": Drag("x", -220, 30, "orbit"),
     "ablation": Drag("start", 200, -100, "SAM", "sam=True, average=False"),
-    "flow": Drag("start", -120, -90, "iterate"),
+    "flow": Drag("start", -120, -90, "path"),
 }
 
 
