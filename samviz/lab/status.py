@@ -56,7 +56,10 @@ def advice(row: dict[str, Any], samples: int) -> str:
             "use the top eigenspace or the Rayleigh ratio instead."
         )
     if rule.name == "sam" and row["rayleigh"] > 0.9:
-        return "∇L points along v₁, the iterate bounces, and λ₁ falls by O(ηρ²) a step (Theorem 4.5)."
+        if row["rho"] > row["lr"]:
+            ratio = row["rho"] / row["lr"]
+            return f"∇L points along v₁, and λ₁ falls. Theorem 4.5 assumes a small ρ/η, and here it is {ratio:.3g}."
+        return "∇L points along v₁, the iterate oscillates, and λ₁ falls by O(ηρ²) in each step (Theorem 4.5)."
     return rule.watch
 
 
