@@ -12,16 +12,9 @@
 # ---
 
 # %% [markdown]
-# # Loss landscapes: how a picture can lie
+# # Loss landscapes: how a picture can mislead
 #
-# **30 minutes.** Goals:
-#
-# - see the same two minima, one of gradient descent and one of SAM, in four planes;
-# - make each lie of such a picture yourself: normalization, radius, projection, scale symmetry;
-# - know what to state beside a picture so that it does not lie;
-# - draw your own model, with the checkpoints of its training, and with its BatchNorm handled.
-#
-# Before each experiment there is a question. Write your answer down first.
+# **30 minutes**, optional. Papers show pictures of the loss around a minimum as evidence that a method finds flat minima. Such a picture shows two dimensions of thousands, and its author chooses them. The goal: make the same two minima look flat or sharp, and learn what has to be stated next to such a picture. Then you draw your own model.
 
 # %%
 import sys
@@ -31,11 +24,11 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     print("samviz is installed; go on with the next cell.")
 
 # %% [markdown]
-# ## 1. Two minima, four planes
+# ## 1. Two minima, and one of them rescaled
 #
-# A network with 673 parameters is trained twice from one start: by gradient descent, and by SAM with ρ = 0.1. Both end with gradient descent, so both are minima. A picture has two dimensions; the other 671 are left out.
+# We train a ReLU network with 673 parameters twice from one start: with gradient descent, and with SAM at ρ = 0.1. Both runs end with gradient descent, so both reach a minimum of the training loss $L$. The largest eigenvalue λ₁ of the Hessian of $L$ is 19.3 at the first minimum and 3.74 at the second.
 #
-# **Question: λ₁ of SAM's minimum is a fifth of the other. In which planes do you expect to see that? In which do you expect to see the path that led there?**
+# **Predict**: the panel shows the loss around both minima, in a plane of two random directions. Which minimum looks flatter after SAM's network is rescaled?
 
 # %%
 from samviz.panels import landscapes_panel
@@ -44,30 +37,35 @@ panel = landscapes_panel()
 panel
 
 # %% [markdown]
-# The contours are the same in both pictures: more of them is steeper.
+# Both planes have the same contours: where they are dense, the loss is steep. Dark colours mean a low loss.
 #
-# **Try these, with a prediction first:**
+# **Try to break it.** Set α = 1 and switch filter normalization on: the unit of length is then the length of the network's own weights. Then try these:
 #
-# - *radius* from 0.05 to 5: does SAM's minimum stay the flatter one, and by the same factor?
-# - *filter normalization* off, at the same radius: a unit of length is another one now. Which radius gives about the old picture back?
-# - the plane of $v_1$ and $v_2$ at radius 0.1 and at 1: how does the rise along $v_1$ compare with $\lambda_1r^2/2$?
-# - *other random directions*, ten times: how far can you move the ratio of the two rises by choosing?
+# - Move the radius from 0.05 to 5. Is SAM's minimum always the flatter one, and by the same factor?
+# - Switch filter normalization off again. Which radius gives about the same picture as before?
+# - Choose the plane of $v_1$ and $v_2$, the two top eigenvectors of the Hessian, at the radii $r=0.1$ and 1. How does the increase of the loss along $v_1$ compare with $\lambda_1r^2/2$?
+# - Press *other random directions* ten times. How much can you change the ratio of the two increases?
 #
 # <details><summary>What you see</summary>
 #
-# - It stays flatter, but the factor changes. Near the minimum one sees its curvature; far away the loss is not quadratic, and the picture says little about the minimum.
-# - A filter-normalized direction is as long as the weights, here 5; the others have length 1. So about five times the radius. A picture without its unit says nothing.
-# - At 0.1 they agree within 2 %; at 1 the measured rise is 10 to 20 % less for gradient descent.
-# - From a sixth to about one: some planes hide the difference altogether. One plane is a sample of one.
+# - After the rescaling with α = 8, SAM's minimum looks sharper. Its λ₁ is 85.6, although the network computes the same function.
+# - With α = 1, SAM's minimum stays the flatter one, but the factor changes with the radius. Close to the minimum, a picture shows its curvature. Far away the loss is not quadratic, and the picture says little about the minimum.
+# - A filter-normalized direction has the length of the weights, here about 5. The other random directions have length 1, so a radius that is about five times as large gives about the same picture. A picture without its unit of length says nothing.
+# - At the radius 0.1 the increase agrees with $\lambda_1r^2/2$ within 2 %. At the radius 1 the measured increase of gradient descent is 10 to 20 % smaller.
+# - The ratio varies from one sixth to about one. Some planes do not show the difference at all. One plane is a sample of size one.
 #
 # </details>
 
 # %% [markdown]
-# ## 2. The same function, as sharp as you like
+# ## 2. The same function, with any sharpness
 #
-# Multiply the first layer of a ReLU network by α and divide the weights of the second by α. Since $\operatorname{relu}(\alpha z)=\alpha\operatorname{relu}(z)$, every output stays as it is (Dinh et al. 2017). In the panel choose the plane of $v_1$ and $v_2$ at radius 0.1 and move α.
+# The rescaling multiplies the first layer by α and divides the weights of the second layer by α. Since $\operatorname{relu}(\alpha z)=\alpha\operatorname{relu}(z)$ for α > 0, every output stays the same (Dinh et al. 2017). The second derivatives do not:
 #
-# **Question: from which α on is SAM's minimum the sharper one?** The second layer's block of the Hessian is multiplied by α², and λ₁ is no less than the largest eigenvalue of any block.
+# - The loss depends on the second layer's weights $w$ only through $\alpha w$, if the rescaled weights are called $w$.
+# - So each derivative by $w$ has a factor α, and the second layer's block of the Hessian is multiplied by α².
+# - λ₁ is at least as large as the largest eigenvalue of any block of the Hessian.
+#
+# Therefore λ₁ becomes arbitrarily large. **From which α on, at the latest, is SAM's minimum sharper than that of gradient descent?**
 
 # %%
 import torch
@@ -87,16 +85,16 @@ block = torch.linalg.eigvalsh(relu.hessian(sam[None])[0, second, second])[-1].it
 sharp = top_eigenpairs(relu, gd).values.item()
 alpha = (sharp / block) ** 0.5
 moved = rescaled(relu, sam, alpha)
-print(f"predicted: from α = {alpha:.2f} at the latest λ₁ exceeds {sharp:.1f}")
-print(f"measured: λ₁ = {top_eigenpairs(relu, moved).values.item():.1f} there")
+print(f"predicted: at α = {alpha:.2f}, λ₁ is at least {sharp:.1f}")
+print(f"measured: at this α, λ₁ = {top_eigenpairs(relu, moved).values.item():.1f}")
 print(f"the loss is the same to 1e-12: {abs(relu.loss(moved[None]) - relu.loss(sam[None])).item() < 1e-12}")
 
 # %% [markdown]
-# So "flat minima generalize" cannot be about λ₁ as a number: the same function has it as large as you like. The theorems of this course are about the parameters that an optimizer reaches, and gradient descent and SAM do not apply α.
+# The statement "flat minima generalize" cannot be about the number λ₁ alone, because the same function has an arbitrarily large λ₁ at other parameters. The theorems of this tutorial are about the parameters that an optimizer reaches. Neither gradient descent nor SAM applies such a rescaling.
 #
-# ## 3. What filter normalization undoes
+# ## 3. What filter normalization corrects
 #
-# Take random directions whose filters (a neuron's incoming weights) are as long as the network's own (Li et al. 2018). When α multiplies a neuron's weights it multiplies the direction's too. **Question: by how much does α = 4 change the picture, with and without?**
+# A *filter* is the vector of a neuron's incoming weights. Filter normalization scales each part of a random direction to the length of the corresponding filter of the network (Li et al. 2018). If α multiplies the weights of a neuron, it also multiplies the direction. **How much does α = 4 change the picture with filter normalization, and how much without it?**
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -105,36 +103,37 @@ for normalization in ("filter", "none"):
         landscape(relu, random_plane(relu, x, normalization=normalization), radius=0.5, resolution=21).loss
         for x in (sam, rescaled(relu, sam, 4.0))
     )
-    print(f"{normalization}: a point of the picture changes by {100 * abs(after / before - 1).max():.0f} % at most")
+    print(f"{normalization}: the loss in the picture changes by at most {100 * abs(after / before - 1).max():.0f} %")
 
 # %% [markdown]
-# Not at all, with. ASAM does the same to SAM's perturbation: it measures ρ in units of |x|. In the panel, in random directions: set α to 6 and switch the normalization.
+# With filter normalization the picture does not change at all. ASAM, a variant of SAM, applies the same idea to SAM's perturbation: it measures ρ relative to the size of each weight. You can see the same in the panel: choose the random directions, set α to 6 and switch the normalization.
 #
-# It undoes this one symmetry. It does not make two different networks comparable, and it says nothing about directions that are not random.
+# Filter normalization corrects only this one symmetry. It does not make two different networks comparable, and it has no effect on directions that are not random.
 #
 # ## 4. Projection: where did the path go?
 #
-# A path of training has 673 dimensions and is drawn in two. **Question: what share of the way from the start to the minimum is off a random plane?** Of a vector in $D$ dimensions a plane holds $2/D$ of the squared length, on average.
+# A trajectory of training has 673 dimensions, and a picture has two. **How much of the distance from the start to the minimum does a random plane not show?** On average, a plane in $D$ dimensions contains the fraction $2/D$ of a squared length. So $\sqrt{1-2/D}$ of the length is off the plane.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 planes = [random_plane(relu, gd, seed=seed, normalization="none") for seed in range(50)]
 off = torch.tensor([plane.project(checkpoints[0, :1])[1][0] for plane in planes])
 print(f"predicted: {(1 - 2 / relu.dim) ** 0.5:.2%} off the plane")
-print(f"measured: {off.mean():.2%} ± {off.std() / 50**0.5:.2%}, the mean over 50 planes")
+print(f"measured: {off.mean():.2%} ± {off.std() / 50**0.5:.2%}, mean over 50 planes")
 
 # %% [markdown]
-# So in a random plane every path is a dot, and the loss that is drawn around it is not the loss that it went through. The plane of the path's two principal components (PCA) holds what it can. **Question: then the picture is right, is it not?**
+# In a random plane every trajectory looks like a dot, and the loss that is drawn around it is not the loss that the run has seen. Therefore people choose the plane of the trajectory's first two principal components (PCA), which contains as much of its variance as a plane can. **Does this plane show the loss at the start correctly?**
 
 # %%
 # NBVAL_CHECK_OUTPUT
 seen = projected(relu, pca_plane(checkpoints[1]), checkpoints[1])
-print(f"start: {seen.lost[0]:.0%} of the way off the plane; loss {seen.loss[0]:.3f}, drawn at {seen.shown[0]:.3f}")
+print(f"{seen.lost[0]:.0%} of the distance to the start is off the plane")
+print(f"the loss at the start is {seen.loss[0]:.3f}, and the plane shows {seen.shown[0]:.3f}")
 
 # %% [markdown]
-# Nearly. A share of the *variance* of 98 % is a share of the *length* of $\sqrt{1-0.98}$, or about 14 %, that is lost. There is another trap: a path looks purposeful in its own PCA, whatever it is. **Question: a random walk goes nowhere. In 2,000 dimensions, what share of its variance lies along its first principal component?**
+# Not well: the plane shows less than half of the loss at the start. A plane that contains 98 % of the *variance* misses $\sqrt{1-0.98}$, or about 14 %, of the *length*. There is a second caution: every trajectory looks straight in its own PCA plane. **A random walk has no goal. What fraction of its variance does the first principal component explain in 2,000 dimensions?**
 #
-# Theory says $6/\pi^2=61\,\%$, then a quarter of that, then a ninth: cosines of growing frequency (Antognini & Sohl-Dickstein 2018).
+# The theory gives $6/\pi^2=61\,\%$ for the first component, a quarter of that for the second, and a ninth for the third. The components are cosines of increasing frequency (Antognini & Sohl-Dickstein 2018).
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -144,7 +143,7 @@ print("predicted: 61 % and 15 %; measured:", *pca_plane(walk).labels)
 # %% [markdown]
 # ## 5. Your own model
 #
-# `landscape_of(model, loss_fn, data)` draws a torch model where it is. Directions are `"random"`, `"hessian"`, `"pca"`, or other checkpoints of the model: one gives the line to it, two a plane. Here are two networks with BatchNorm, trained from two seeds.
+# `landscape_of(model, loss_fn, data)` computes the loss around the present parameters of a torch model. The directions are `"random"`, `"hessian"` or `"pca"`, or they lead to other checkpoints of the model: one checkpoint gives a line, and two give a plane. As an example, we train two networks with BatchNorm from two seeds.
 
 # %%
 from torch import nn
@@ -156,7 +155,6 @@ from samviz.problems import load
 images, labels = (torch.tensor(array[:500]) for array in load("digits"))
 images = images.float()
 
-
 # %%
 def step(model, optimizer):
     some = torch.randint(500, (50,))
@@ -165,9 +163,8 @@ def step(model, optimizer):
     optimizer.step()
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}  # a checkpoint
 
-
 # %%
-torch.set_num_threads(1)  # so small a network is no faster on two
+torch.set_num_threads(1)  # a network this small is not faster on two threads
 models, paths = [], []
 for seed in (0, 1):
     torch.manual_seed(seed)
@@ -176,22 +173,22 @@ for seed in (0, 1):
     paths.append([step(models[-1], optimizer) for _ in range(200)])
 
 # %% [markdown]
-# On the line from one to the other, 0 is the first and 1 the second. **Question: what is the loss at 1?** It should be the second network's own. But BatchNorm's running statistics are not parameters: on the whole line they are those of the first, unless they are taken anew at each point.
+# The next picture shows the line from the first network (0) to the second one (1). **What is the loss at 1?** It should be the loss of the second network. But the running statistics of BatchNorm are not parameters. On the whole line they stay those of the first network, unless they are recomputed at each point.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 data, loss_fn = (images, labels), nn.CrossEntropyLoss()
 line = {"directions": paths[1][-1], "checkpoints": paths[1][-1:], "radius": 1.0, "resolution": 41}
 still = landscape_of(models[0], loss_fn, data, **line)
-anew = landscape_of(models[0], loss_fn, data, recompute=True, **line)
-print(f"its own loss {still.trajectory.loss[0]:.2f}; on the line {still.loss[0, -1]:.2f}, statistics kept")
-print(f"its own loss {anew.trajectory.loss[0]:.2f}; on the line {anew.loss[0, -1]:.2f}, statistics taken anew")
+renewed = landscape_of(models[0], loss_fn, data, recompute=True, **line)
+print(f"statistics kept: true loss {still.trajectory.loss[0]:.2f}, on the line {still.loss[0, -1]:.2f}")
+print(f"recomputed:      true loss {renewed.trajectory.loss[0]:.2f}, on the line {renewed.loss[0, -1]:.2f}")
 
 # %%
-slice_panel({"kept": still, "taken anew": anew})
+slice_panel({"kept": still, "recomputed": renewed})
 
 # %% [markdown]
-# More than half of the barrier was not there. And the path of the first network in its own PCA plane, every tenth step:
+# More than half of the barrier is an effect of the wrong statistics. The last picture shows the trajectory of the first network in its own PCA plane, with every tenth step:
 
 # %%
 own = landscape_of(
@@ -200,11 +197,17 @@ own = landscape_of(
 slice_panel(own)
 
 # %% [markdown]
-# The sentence above the picture is what to state beside any such picture: the share that is off the plane, and what the loss really was.
+# The sentence above the picture contains what has to be stated next to every such picture: the fraction of the distance that is off the plane, and the true loss.
 #
-# ## 6. Your turn
+# ## Conclusion
 #
-# A loss depends on two weights $a$ and $b$, and has the symmetry $L(\alpha a,b/\alpha)=L(a,b)$. Given its Hessian at $(a,b)$, write down that at $(\alpha a,b/\alpha)$.
+# A picture of a minimum depends on the unit of length, on the radius and on the plane, and none of them is a property of the minimum. The number λ₁ depends on the parameters and not only on the function. So state the unit, the radius and how many planes you have looked at. State how much of a trajectory is off the plane, and recompute the statistics of BatchNorm wherever the parameters change.
+#
+# Next: [08_your_own_model](08_your_own_model.ipynb) measures sharpness during the training of a model of your own.
+#
+# ## 6. Exercises
+#
+# **1.** A loss depends on two weights $a$ and $b$, and has the symmetry $L(\alpha a,b/\alpha)=L(a,b)$. Given its Hessian at $(a,b)$, compute the Hessian at $(\alpha a,b/\alpha)$.
 
 # %%
 from samviz.course import check
@@ -230,21 +233,39 @@ check("rescaled_hessian", rescaled_hessian)
 #
 # </details>
 #
-# ## What to take away
+# **2.** The simplest loss with this symmetry is $L(a,b)=\tfrac12(ab-1)^2$. Its minimizers are the points $(a,1/a)$, and all of them compute the same function. Compute λ₁ of the Hessian at $(a,1/a)$. Which of these points is the flattest?
+
+
+# %%
+def product_sharpness(a):
+    return ...  # your formula
+
+
+check("product_sharpness", product_sharpness)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
 #
-# 1. Say the unit of length, the radius, and how many planes you have looked at.
-# 2. λ₁ is a number of the parameters, not of the function; filter normalization undoes one symmetry in pictures.
-# 3. A random plane holds nothing of the path, and its own PCA holds most of any path, even of a random walk.
-# 4. Take BatchNorm's statistics anew where the parameters are others.
+# ```python
+# def product_sharpness(a):
+#     return a**2 + 1 / a**2
+# ```
 #
+# The Hessian at a minimizer is $vv^\top$ with $v=(1/a,a)$, the gradient of $ab-1$. The flattest minimizers are $a=1$ and $a=-1$, and full-batch SAM moves towards them.
+#
+# </details>
+#
+# **3.** Answer in one or two sentences between the quotation marks: A paper shows one picture: the loss in a random plane around a minimum of SAM looks flatter than around a minimum of SGD. What must the authors state before you can conclude anything from it?
+
+# %%
+check("landscapes_sentence", "...")
+
+# %% [markdown]
 # ## Quiz
 #
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+# Four questions. Each answer gets feedback as soon as you choose it. Nothing leaves your machine.
 
 # %%
 from samviz.lab import quiz
 
 quiz("landscapes")
-
-# %% [markdown]
-# Next: [08_your_own_model](08_your_own_model.ipynb).

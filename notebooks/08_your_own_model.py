@@ -14,14 +14,9 @@
 # %% [markdown]
 # # Your own model
 #
-# **40 minutes**, one of them for the computer. Goals:
+# **40 minutes**, optional. The theorems of this tutorial hold near a manifold of minimizers, for small η and ρ. Practitioners use SAM under other conditions: mini-batches, cross-entropy, momentum, a large ρ. The goal: decide which predictions of the theory hold under these conditions. You train a small convolutional network with SGD and three variants of SAM, measure sharpness and alignment during the training, and find a case in which a flatter minimum is not better.
 #
-# - train a small convolutional network in plain torch with SGD, SAM, SAM in small pieces and ASAM, and compare them with error bars;
-# - measure λ₁, trace and alignment while it trains, and turn ρ and η while it runs;
-# - say which of the theory's predictions hold here, and which do not;
-# - find a case where flatter is not better.
-#
-# Before each experiment there is a question. Write your answer down first.
+# The symbols: η is the learning rate, and ρ is the distance between the parameters and the point where SAM computes its gradient. λ₁ is the largest eigenvalue of the Hessian of the training loss $L$, and $v_1$ is its eigenvector.
 
 # %%
 import sys
@@ -33,14 +28,14 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # %% [markdown]
 # ## 1. A network, its data, its optimizer
 #
-# Nothing here is made for this course: the network, the data and the loop are torch's, and yours may stand in their place. With a GPU, as on Colab, the same code takes photographs (CIFAR-10, by torchvision) and a wider network. The numbers in the text are those of the digits.
+# The network, the data and the training loop are plain torch, so you can replace them by your own. With a GPU, as on Colab, the same code uses photographs (CIFAR-10 from torchvision) and a wider network. The numbers in the text are those of the handwritten digits.
 
 # %%
 import torch
 from torch import nn
 
-torch.set_num_threads(1)  # so small a network is no faster on two
-LARGE = torch.cuda.is_available()  # the one switch; False for the digits everywhere
+torch.set_num_threads(1)  # a network this small is not faster on two threads
+LARGE = torch.cuda.is_available()  # set it to False to use the digits everywhere
 device, width, batch, steps = ("cuda", 64, 128, 1500) if LARGE else ("cpu", 16, 32, 240)
 
 # %%
@@ -48,7 +43,7 @@ from samviz.problems import images
 
 try:
     (inputs, labels), test = images(*("cifar10", 4000, 4000) if LARGE else ("digits", 240), device=device)
-except (ImportError, OSError) as error:  # no torchvision, or no way to download
+except (ImportError, OSError) as error:  # there is no torchvision, or no network
     print(error)
     (inputs, labels), test = images("digits", 600, device=device)
 
@@ -61,11 +56,11 @@ def layer(channels, filters):
 def network():
     convolutions = *layer(inputs.shape[1], width), *layer(width, 2 * width)
     model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(width * inputs[0, 0].numel() // 8, 10))
-    return model.to(device, memory_format=torch.channels_last)  # the same, in an order that is faster
+    return model.to(device, memory_format=torch.channels_last)  # the same weights in a faster order
 
 
 # %% [markdown]
-# Flatness helped in [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) where labels were wrong. So a fifth of the training images get a wrong label. The test images keep theirs.
+# One of the reasons why SAM helps in practice is that it resists wrong labels ([06_where_the_theory_ends](06_where_the_theory_ends.ipynb) shows this on a smaller network). Therefore a fifth of the training images get a wrong label. The test images keep their correct labels.
 
 # %%
 fifth = len(labels) // 5  # they are in random order
@@ -79,7 +74,7 @@ def accuracy(model):
 
 
 # %% [markdown]
-# Four methods, one optimizer. With ρ = 0 SAM is its base optimizer, here SGD with momentum. `m` is how many samples share a perturbation: the batch of 32 for SAM as it is used, 8 for *small m*. ASAM perturbs each weight in proportion to its size.
+# We compare four methods with one optimizer. With ρ = 0, SAM is its base optimizer, here SGD with momentum. The parameter `m` is the number of samples that share a perturbation: the entire batch of 32 for SAM as it is commonly used, and 8 for *small m*. ASAM perturbs each weight in proportion to its size.
 
 # %%
 from samviz import Probe
@@ -101,7 +96,7 @@ def step(model, optimizer, targets, rows):
 
 
 # %% [markdown]
-# The probe looks at the model from outside, every so many steps, on every fifth training image: a Hessian of 48 images costs a fifth of one of 240. Whatever it does, the model is left bit for bit as it was.
+# The probe measures the model every `every` steps, on every fifth training image: the Hessian of 48 images takes a fifth of the time that the Hessian of 240 images takes. It leaves the model bit-for-bit identical.
 
 
 # %%
@@ -127,14 +122,12 @@ def fit(method, seed, targets, every=steps // 2):
 # %% [markdown]
 # ## 2. Four methods, three seeds
 #
-# **Questions: put the four in order of test accuracy, and in order of λ₁. One seed would have been cheaper: why three?**
-#
-# What the theory says: full-batch SAM lowers λ₁ (Theorem 4.5), and SAM with one sample at a time the trace (Theorem 5.4), near a manifold of minimizers, for small η and ρ. None of that is given here. So the theory is a source of guesses: λ₁ lower with SAM; the trace lower with small m.
+# The theory says that full-batch SAM lowers λ₁ (Theorem 4.5), and that SAM with one sample at a time lowers the trace of the Hessian (Theorem 5.4). Their hypotheses are not satisfied here. So the theory gives guesses: λ₁ is lower with SAM, and the trace is lower with a small m. Each method runs with three seeds, because the difference between two seeds can be as large as the difference between two methods.
 
 # %%
 from samviz import lite
 
-SEEDS = range(2 if lite() else 3)  # a slow machine leaves one out
+SEEDS = range(2 if lite() else 3)  # two on a slow machine
 runs = {name: [fit(name, seed, wrong) for seed in SEEDS] for name in ("SGD", "SAM", "ASAM")}
 
 # %%
@@ -142,24 +135,42 @@ runs["small m"] = [fit("small m", seed, wrong) for seed in SEEDS]
 
 # %%
 from samviz.figures import seeds_figure
-from samviz.lab import Panel
+from samviz.lab import Panel, PredictChoice
 
 
-def show(records, *columns):
-    words = f"Mean ± standard error over {len(SEEDS)} seeds."
-    return Panel(lambda _: (seeds_figure(records, columns), words), {}, description="runs")
+def show(records, *columns, before=None, predict=None):
+    sentence = f"Mean ± standard error over {len(SEEDS)} seeds."
 
+    def draw(values):
+        for shown in [columns] if before is None else [before, columns]:
+            yield seeds_figure(records, shown), sentence
 
-# %%
-records = {name: [probe.history for _, probe in runs[name]] for name in METHODS}
-show(records, "test_accuracy", "loss", "eigenvalues", "trace")
+    return Panel(draw, {}, predict=predict, description="The record of each method")
 
 
 # %% [markdown]
+# **Predict**: the panel shows the training loss of the four methods. Which of them classifies the test images best?
+
+# %%
+sam = "SAM, small m and ASAM differ by little more than their standard errors, and all three are better than SGD."
+ask = PredictChoice(
+    "Which method has the best accuracy on the test images?",
+    options={name: name for name in METHODS},
+    replies={name: sam for name in METHODS}
+    | {"SGD": "You expected that the lowest training loss wins. But a fifth of what SGD learns is wrong."},
+)
+
+# %%
+records = {name: [probe.history for _, probe in runs[name]] for name in METHODS}
+show(records, "test_accuracy", "loss", "eigenvalues", "trace", before=["loss"], predict=ask)
+
+# %% [markdown]
 # <details><summary>What you see</summary>
-# All three beat SGD (84.6 ± 0.6 %): small m with 89.6 ± 0.4, ASAM with 89.3 ± 0.9, SAM with 88.3 ± 0.4. All three are flatter, too: λ₁ is 8.1 ± 0.7 with SGD, 4.4 ± 0.2 with SAM, 4.0 ± 0.2 with small m and 2.6 ± 0.1 with ASAM. SAM and small m are more than two standard errors apart in accuracy and one in λ₁; with one seed each, you could have told another story.
 #
-# SGD has the lowest training loss. A fifth of what it learns is wrong.
+# All three variants of SAM have a better test accuracy than SGD (84.6 ± 0.6 %): 89.6 ± 0.4 % with small m, 89.3 ± 0.9 % with ASAM and 88.3 ± 0.4 % with SAM. All three are also flatter: λ₁ is 8.1 ± 0.7 with SGD, 4.4 ± 0.2 with SAM, 4.0 ± 0.2 with small m and 2.6 ± 0.1 with ASAM. SAM and small m differ by more than two standard errors in accuracy and by one in λ₁. With one seed for each method, the order could be a different one.
+#
+# SGD has the lowest training loss, but a fifth of its training labels is wrong.
+#
 # </details>
 
 
@@ -176,30 +187,32 @@ for name in ("SAM", "small m", "ASAM"):
 print("small m has a lower trace than SAM:", end(records, "small m", "trace") < end(records, "SAM", "trace"))
 
 # %% [markdown]
-# Both guesses hold: small m has the trace at 30.2 ± 0.8 where SAM has it at 32.4 ± 0.8, with the same λ₁ within the errors. That is two standard errors; but a seed gives both the same start and the same batches, and seed by seed the trace is lower by 2.2 to 2.3. It is Theorem 5.4's direction, for m = 8 rather than 1, but no proof of it: at the same ρ small m may just be the stronger SAM. For each 1 of λ₁ the trace is 7.5 ± 0.2 with either, 6.9 ± 0.7 with SGD and 11.3 ± 0.7 with ASAM, of which neither theorem speaks: it takes λ₁ down furthest.
+# Both guesses hold. The trace is 30.2 ± 0.8 with small m and 32.4 ± 0.8 with SAM, and λ₁ is the same within the errors. This is a difference of two standard errors. But a seed gives both methods the same start and the same batches, and for each seed the trace is lower by 2.2 to 2.3.
 #
-# **Question: over all runs, how well does λ₁ predict the accuracy? And over the seeds of one method?**
+# This agrees with Theorem 5.4, for m = 8 instead of 1, but it is not a proof: at the same ρ, small m may just be a stronger SAM. The ratio of trace and λ₁ is 7.5 ± 0.2 with both, 6.9 ± 0.7 with SGD and 11.3 ± 0.7 with ASAM, which lowers λ₁ most. Neither theorem is about ASAM.
+#
+# **How well does λ₁ predict the accuracy over all runs? And over the seeds of one method?**
 
 # %%
 pairs = torch.tensor(
     [[[run[c].ravel()[-1] for run in records[name]] for c in ("eigenvalues", "test_accuracy")] for name in METHODS]
 )  # (methods, 2, seeds)
 within = pairs - pairs.mean(2, keepdim=True)
-for words, seen in (("all runs", pairs), ("seeds of one method", within)):
-    print(f"{words}: correlation {torch.corrcoef(seen.transpose(0, 1).flatten(1))[0, 1]:.2f}")
+for name, values in (("all runs", pairs), ("seeds of one method", within)):
+    print(f"{name}: correlation {torch.corrcoef(values.transpose(0, 1).flatten(1))[0, 1]:.2f}")
 
 # %% [markdown]
-# Over all runs very well (−0.89); within a method −0.35, of 12 points with four means removed: a hint at most. What the methods do to λ₁ and what they do to the accuracy go together; that does not make one the cause of the other. SAM could as well resist wrong labels by what its second gradient weighs, early in training (Baek et al. 2024).
+# Over all runs the correlation is strong (−0.89). Within a method it is −0.35, computed from 12 points after subtracting four means: at most a hint. A method changes both λ₁ and the accuracy, and this does not make one of them the cause of the other. For example, SAM may resist wrong labels because its second gradient weights the samples differently early in training (Baek et al. 2024).
 #
-# ## 3. Alignment, and the batch
+# ## 3. Alignment depends on the batch
 #
-# All of the theory rests on one thing: the gradient that perturbs points along $v_1$. **Question: does ∇L, of the 48 images, point along $v_1$ after a run of SAM with mini-batches? More than after SGD?**
+# The mechanism of the theory is alignment: the gradient that perturbs the parameters points along $v_1$. **Does ∇L of the 48 images point along $v_1$ after a run of SAM with mini-batches, and more than after SGD?**
 
 # %%
 show(records, "cos_v1", "rayleigh")
 
 # %% [markdown]
-# No more than after SGD. SAM never saw that gradient: it perturbs along that of 32 images. For a look at such a batch `attach` makes any model, loss and data a problem, and everything in `samviz.geometry` takes it. **Question: at which batch size is the batch's gradient best aligned with the batch's own $v_1$: 1, 4, 32 or all?**
+# It is not better aligned than after SGD. SAM has never used this gradient: it perturbs along the gradient of 32 images. To look at such a batch, `attach` makes a problem of any model, loss and data, and all functions of `samviz.geometry` accept it. **At which batch size is the gradient of a batch best aligned with the $v_1$ of the same batch: 1, 4 or 32?**
 
 # %%
 from samviz import attach
@@ -208,7 +221,7 @@ from samviz.geometry import alignment, top_eigenpairs
 
 def cosine(model, rows):
     problem = attach(model, nn.CrossEntropyLoss(), (inputs[rows], wrong[rows]))
-    x = problem.initial()[None]  # (1, dim): where the model is
+    x = problem.initial()[None]  # (1, dim): the parameters of the model
     return alignment(problem, x, eigenpairs=top_eigenpairs(problem, x, 1)).cos_v1.item()
 
 
@@ -227,9 +240,9 @@ for name in ("SGD", "SAM"):
     print(f"{name}: one image is better aligned than 32: {bool(found[name, 1].mean() > found[name, 32].mean() + 0.1)}")
 
 # %% [markdown]
-# One image is aligned by itself, with SGD as well: Lemma 5.5. Not exactly here, since it has ten outputs and is not interpolated. The more images, the less, as Example 5.8 says.
+# The gradient of a single image is aligned, with SGD as well. This is Lemma 5.5: for one sample with one output, the Hessian at an interpolating minimum has rank one, and the gradient lies in its range. It does not hold exactly here, because the network has ten outputs and does not interpolate. The more images a batch has, the weaker is the alignment, as in Example 5.8.
 #
-# **Question: SAM of the full batch is what Theorem 4.5 is about. Let both go on from SAM's network with all images at every step and no momentum, SAM and gradient descent. What becomes of the Rayleigh ratio?**
+# Theorem 4.5 is about SAM with the full batch. **Both SAM and gradient descent now continue from SAM's network, with all images in each step and without momentum. What happens to the Rayleigh ratio?** This is the curvature along the gradient divided by λ₁; it is 1 if the gradient is aligned.
 
 
 # %%
@@ -256,11 +269,11 @@ sam, descent = rayleigh(0.1)[-2:].mean(), rayleigh(0.0)[-2:].mean()
 print(f"full batch: above 0.6 with SAM: {bool(sam > 0.6)}, with gradient descent: {bool(descent > 0.6)}")
 
 # %% [markdown]
-# Here is the alignment of the theorem: nearly 0.8 with SAM, a third at most with gradient descent. Not 1, since λ₂ is close and wrong labels keep this network off any manifold of minimizers.
+# Here we see the alignment of the theorem: the ratio is nearly 0.8 with SAM, and at most a third with gradient descent. It is not 1, because λ₂ is close to λ₁, and because wrong labels keep this network away from any manifold of minimizers.
 #
 # ## 4. On the line from SGD to SAM
 #
-# Both started from the same weights and saw the same batches. **Questions: is SAM's network in SGD's valley, only at a flatter place? Which end is lower for the training images, and which for the test?** At 0 is SGD's network, at 1 SAM's.
+# Both runs started from the same weights and used the same batches. **Is SAM's network in the same valley as SGD's, only at a flatter place? Which end of the line between them has the lower training loss, and which the lower test loss?** On the horizontal axis, 0 is SGD's network and 1 is SAM's.
 
 # %%
 from samviz import landscape_of
@@ -268,17 +281,19 @@ from samviz.panels import slice_panel
 
 sgd, sam = (runs[name][0][0] for name in ("SGD", "SAM"))
 line = {"directions": sam.state_dict(), "resolution": 41}
-seen = [landscape_of(sgd, nn.CrossEntropyLoss(), data, **line) for data in ((inputs, wrong), test)]
-slice_panel({"training": seen[0], "test": seen[1]})
+slices = [landscape_of(sgd, nn.CrossEntropyLoss(), data, **line) for data in ((inputs, wrong), test)]
+slice_panel({"training": slices[0], "test": slices[1]})
 
 # %% [markdown]
 # <details><summary>What you see</summary>
-# Another valley: on the way the training loss rises from 0.27 to 0.53, before it comes down to 0.48. On the test SAM's end is a little lower, 0.49 against 0.51, and the barrier is hardly there: most of what SGD has gained on the training images are their wrong labels. But a line is a sample of one out of 6,090 dimensions; [07_loss_landscapes](07_loss_landscapes.ipynb) says how it can lie.
+#
+# SAM's network is in another valley. Between the two networks the training loss increases from 0.27 to 0.53, and then it decreases to 0.48. On the test images SAM's end is slightly lower, 0.49 compared with 0.51, and there is hardly a barrier: most of what SGD has gained on the training images are their wrong labels. But a line is a sample of one direction out of 6,090. [07_loss_landscapes](07_loss_landscapes.ipynb) shows how such a picture can mislead.
+#
 # </details>
 #
-# ## 5. Flatter is not better
+# ## 5. Flatter is not always better
 #
-# The same again with all labels right. **Questions: by how much does λ₁ of SGD alone differ from before? Does SAM still lower it? What is that worth on the test?**
+# We repeat the experiment with correct labels. **How much does λ₁ of SGD change compared with section 2? Does SAM still lower it, and does this improve the test accuracy?**
 
 # %%
 clean = {name: [fit(name, seed, labels)[1].history for seed in SEEDS] for name in ("SGD", "SAM")}
@@ -287,21 +302,21 @@ show(clean, "test_accuracy", "loss", "eigenvalues", "trace")
 # %%
 # NBVAL_CHECK_OUTPUT
 ratio = end(clean, "SGD", "eigenvalues") / end(records, "SGD", "eigenvalues")
-print("right labels alone take λ₁ of SGD to less than a fifth:", ratio < 0.2)
-print("SAM takes the trace lower still:", end(clean, "SAM", "trace") < end(clean, "SGD", "trace"))
+print("with correct labels, λ₁ of SGD is less than a fifth:", ratio < 0.2)
+print("SAM has a lower trace than SGD:", end(clean, "SAM", "trace") < end(clean, "SGD", "trace"))
 print("accuracies within 2 points:", abs(end(clean, "SAM", "test_accuracy") - end(clean, "SGD", "test_accuracy")) < 2)
 
 # %% [markdown]
-# SAM's network ends the flatter one, λ₁ = 0.34 ± 0.02 against 0.57 ± 0.05, and hardly a better one: 94.9 ± 0.2 % against 94.5 ± 0.4. And λ₁ falls by itself, from 8.1 to 0.6, without any SAM. Cross-entropy has no finite minimizer when all images can be classified: the weights grow, the probabilities go to 0 and 1, and the curvature of the loss goes as $p(1-p)$. Such a λ₁ says how sure the network is.
+# SAM's network is flatter, λ₁ = 0.34 ± 0.02 compared with 0.57 ± 0.05, but hardly better: 94.9 ± 0.2 % compared with 94.5 ± 0.4 %. And λ₁ of SGD is 0.6 instead of 8.1, without any SAM. The reason is the loss. Cross-entropy has no finite minimizer if all images can be classified: the weights grow, the probabilities $p$ approach 0 and 1, and the curvature is proportional to $p(1-p)$. Such a λ₁ measures how certain the network is.
 #
-# With squared loss, which has minimizers, the theory is closer. There SAM with ρ = 0.05 halves λ₁, from 14.2 ± 0.7 to 6.8 ± 0.2 over five seeds and on all 240 images, and the accuracy *falls*, from 95.7 ± 0.4 to 94.2 ± 0.4 %. Try it: put `((outputs - one_hot) ** 2).sum(1).mean() / 2` for cross-entropy, in the loop and in the probe.
+# The squared loss has minimizers, so the theory applies better. There, SAM with ρ = 0.05 halves λ₁ from 14.2 ± 0.7 to 6.8 ± 0.2 (five seeds, all 240 images), and the accuracy *decreases* from 95.7 ± 0.4 to 94.2 ± 0.4 %. To try it, replace the cross-entropy by `((outputs - one_hot) ** 2).sum(1).mean() / 2` in the loop and in the probe.
 #
-# ## 6. Steer it while it runs
+# ## 6. Change ρ and η during the training
 #
-# The wrong labels again, with η constant, ρ = 0.2 and twice as many steps, or as many as you like; Start trains on from where it is. λ₁ and trace are measured every 40 steps. **Question: does SAM keep the wrong labels out for good?** Press Start, then:
+# This section uses the wrong labels again, with a constant η, ρ = 0.2 and twice as many steps. Each press of Start continues from the present parameters. λ₁ and the trace are measured every 40 steps. **Does SAM resist the wrong labels forever?** Press Start, and then:
 #
-# - set ρ to 0 for a while, and back to 0.2: which way does λ₁ go each time?
-# - move η: is there an edge of stability at 2/η?
+# - Set ρ to 0 for a while, and back to 0.2. In which direction does λ₁ change?
+# - Change η. Is there an edge of stability at 2/η?
 
 # %%
 model, optimizer, probe = start("SAM", 0, wrong, every=40)
@@ -320,33 +335,68 @@ probe.lab(train, optimizer)
 
 # %% [markdown]
 # <details><summary>What you see</summary>
-# It does not. After 400 steps or so the training loss is below 0.2, wrong labels and all, and the accuracy near 75 %, no more than SGD's. SAM was better in section 2 because it learns them later, and training ended in time.
 #
-# With ρ = 0 the loss goes to 0, and λ₁ with it: the flattest network of all, and wrong. Back at 0.2, SAM *raises* λ₁ to 3 and more: it keeps the network from being sure. And λ₁ = 2 to 5 is far below 2/η = 20, and the more so below 2(1 + 0.9)/η = 38, where the edge is with momentum: there is no sign of it.
+# SAM does not resist forever. After about 400 steps the training loss is below 0.2, so the wrong labels are learned, and the accuracy is near 75 %, which is not better than SGD's. In section 2 SAM was better because it learns the wrong labels later, and the training ended before that.
+#
+# With ρ = 0 the loss goes to 0, and λ₁ too: this is the flattest network of all, and it has learned the wrong labels. Back at ρ = 0.2, SAM *raises* λ₁ to 3 and more, because it keeps the network from becoming certain. A value of λ₁ from 2 to 5 is far below 2/η = 20, and also far below 2(1 + 0.9)/η = 38, the edge of stability with momentum. So there is no sign of this edge here.
+#
 # </details>
 #
-# ## What to take away
+# ## Conclusion
 #
 # | the theory | here |
 # |---|---|
-# | SAM lowers λ₁ (Theorem 4.5) | yes, to about a half and less, with mini-batches and a ρ that is not small |
-# | single samples: the trace (Theorem 5.4) | at m = 8 the trace is a little lower than with SAM, at the same λ₁ |
-# | the gradient aligns with $v_1$ (Section 4) | with the full batch; with batches of 32 no more than for SGD |
-# | a manifold of minimizers, small η and ρ | not given |
-# | flatter is better | not a theorem: yes with wrong labels until they are learned by heart, no with right ones |
+# | SAM lowers λ₁ (Theorem 4.5) | yes, to about a half or less, with mini-batches and a ρ that is not small |
+# | single samples lower the trace (Theorem 5.4) | with m = 8 the trace is slightly lower than with SAM, at the same λ₁ |
+# | the gradient aligns with $v_1$ (Section 4) | with the full batch; with batches of 32 not more than for SGD |
+# | a manifold of minimizers, small η and ρ | these hypotheses are not satisfied |
+# | flatter is better | this is not a theorem: true with wrong labels until they are learned, not true with correct labels |
 #
-# 1. Compare over seeds, with error bars. λ₁ and accuracy may move together without one causing the other.
-# 2. Say which loss: under cross-entropy λ₁ falls as the network becomes sure.
-# 3. Say of which batch the gradient and the Hessian are.
+# Compare methods over several seeds and with error bars: λ₁ and the accuracy can change together although neither causes the other. State the loss, because under cross-entropy λ₁ decreases as the network becomes certain. And state for which batch the gradient and the Hessian are computed.
 #
+# Next: [your_training_loop](pages/your_training_loop.md) has recipes for your own loop, with gradient accumulation, mixed precision, Lightning, Hugging Face and several processes; [numerics](pages/numerics.md) says which numbers are reliable under which conditions.
+#
+# ## 7. Exercises
+#
+# **1.** The simplest classification problem has one weight $w$ and the cross-entropy $L(w)=\ln(1+e^{-w})$. Its curvature is largest at $w=0$, where both classes are equally probable. At which $w>0$ has the curvature decreased to a given fraction of this value?
+
+# %%
+from samviz.course import check
+
+
+def certain_weight(fraction):
+    return ...  # your formula
+
+
+check("certain_weight", certain_weight)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# import numpy as np
+#
+#
+# def certain_weight(fraction):
+#     p = (1 + np.sqrt(1 - fraction)) / 2  # solves p(1 − p) = fraction/4
+#     return np.log(p / (1 - p))
+# ```
+#
+# The curvature is $p(1-p)$ with $p=1/(1+e^{-w})$. It decreases to 1 % at $w\approx6$: a small λ₁ only says that the weight is large.
+#
+# </details>
+#
+# **2.** Answer in one or two sentences between the quotation marks: Over all runs, λ₁ and the test accuracy have the correlation −0.89. Why does this not show that a small λ₁ causes a good accuracy?
+
+# %%
+check("own_model_sentence", "...")
+
+# %% [markdown]
 # ## Quiz
 #
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+# Five questions. Each answer gets feedback as soon as you choose it. Nothing leaves your machine.
 
 # %%
 from samviz.lab import quiz
 
 quiz("own_model")
-
-# %% [markdown]
-# Next: [your_training_loop](pages/your_training_loop.md) has recipes for your own loop, with gradient accumulation, mixed precision, Lightning, Hugging Face and several processes; [numerics](pages/numerics.md) says which number to trust when.

@@ -217,3 +217,23 @@ def copies(a: float, b: float) -> Any:
 )
 def rescaled_hessian(hessian: Any, alpha: float) -> Any:
     return hessian / np.outer([alpha, 1 / alpha], [alpha, 1 / alpha])
+
+
+@_exercise(
+    [(2.0,), (0.5,), (-3.0,)],
+    largest_entry=lambda a: np.maximum(a**2, 1 / a**2),
+    square_root=lambda a: np.sqrt(a**2 + 1 / a**2),
+    one_weight=lambda a: 2 * a**2,
+)
+def product_sharpness(a: float) -> float:
+    return a**2 + 1 / a**2
+
+
+@_exercise(
+    [(0.01,), (0.1,), (0.2,)],
+    probability=lambda fraction: (1 + np.sqrt(1 - fraction)) / 2,
+    other_side=lambda fraction: -2 * np.arctanh(np.sqrt(1 - fraction)),
+    not_relative=lambda fraction: 2 * np.arctanh(np.sqrt(1 - 4 * fraction)),
+)
+def certain_weight(fraction: float) -> Any:
+    return 2 * np.arctanh(np.sqrt(1 - fraction))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from samviz.figures.landscape import slice_figure
 from samviz.geometry import Eigenpairs, Landscape, Plane
 from samviz.lab.controls import Button, Choice, Slider, Switch, decades
 from samviz.lab.panel import Drawing, Panel
+from samviz.lab.predictions import PredictChoice
 from samviz.problems import MLP, mlp
 
 LR, RADII, STEPS, GD_STEPS = 0.05, (0.0, 0.1), 8000, 2000  # the last steps of both runs are gradient descent
@@ -29,6 +30,17 @@ PLANES = {
     "pca": "the trajectory’s PCA",
     "through": "both minima and the start",
 }
+SAME_FUNCTION = "The function is the same, but the second layer's block of the Hessian is multiplied by 8²."
+ASK = PredictChoice(
+    "SAM's minimum looks flatter here. Now multiply the first layer of SAM's network by α = 8 and divide the weights of "
+    "its second layer by 8: the network computes the same function as before. Which minimum looks flatter then?",
+    options={"sam": "SAM's, as before", "gd": "gradient descent's", "equal": "neither"},
+    replies={
+        "sam": f"You assumed that the function determines the curvature. {SAME_FUNCTION}",
+        "gd": f"It does. {SAME_FUNCTION}",
+        "equal": f"Rescaling changes only one of the two pictures. {SAME_FUNCTION}",
+    },
+)
 
 
 @cache
@@ -106,23 +118,31 @@ def landscapes_panel() -> Panel:
     Source: Li, Xu, Taylor, Studer & Goldstein (2018); Dinh, Pascanu, Bengio & Bengio (2017).
 
     >>> panel = landscapes_panel()
-    >>> panel.set(alpha=8.0, normalized=False)
+    >>> panel.set(guess="skipped")
     >>> "SAM’s minimum looks sharper" in panel.sentence
     True
     """
     scales = [0.1, 0.125, 0.2, 0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4, 5, 6, 8, 10]
     return Panel(
-        draw_landscapes,
+        draw_rescaling,
         {
-            "radius": Slider("radius", 0.5, decades(-2, 1), book=[0.05, 0.1, 0.2, 0.5, 1.0, 2.0]),
-            "alpha": Slider("α of SAM’s layers", 1.0, scales),
+            "radius": Slider("radius", 2.0, decades(-2, 1), book=[0.1, 0.5, 2.0]),
+            "alpha": Slider("α of SAM’s layers", 8.0, scales, book=[1, 8]),
             "plane": Choice("plane", "random", PLANES, book=list(PLANES)),
-            "normalized": Switch("filter normalization", True, book=[True, False]),
+            "normalized": Switch("filter normalization", False, book=[True, False]),
             "seed": Button("other random directions"),
         },
+        predict=ASK,
         description="Gradient descent’s minimum and SAM’s in a plane, with the same contours, and the loss along its "
         "first direction",
     )
+
+
+def draw_rescaling(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the figure before SAM's network is rescaled, if the learner is asked, and then the figure of the values."""
+    if values["guess"] is None:
+        yield draw_landscapes(values | {"alpha": 1.0})
+    yield draw_landscapes(values)
 
 
 def draw_landscapes(values: dict[str, Any]) -> Drawing:
