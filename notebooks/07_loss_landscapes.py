@@ -155,6 +155,7 @@ from samviz.problems import load
 images, labels = (torch.tensor(array[:500]) for array in load("digits"))
 images = images.float()
 
+
 # %%
 def step(model, optimizer):
     some = torch.randint(500, (50,))
@@ -162,6 +163,7 @@ def step(model, optimizer):
     nn.functional.cross_entropy(model(images[some]), labels[some]).backward()
     optimizer.step()
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}  # a checkpoint
+
 
 # %%
 torch.set_num_threads(1)  # a network this small is not faster on two threads

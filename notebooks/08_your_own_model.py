@@ -202,7 +202,7 @@ for name, values in (("all runs", pairs), ("seeds of one method", within)):
     print(f"{name}: correlation {torch.corrcoef(values.transpose(0, 1).flatten(1))[0, 1]:.2f}")
 
 # %% [markdown]
-# Over all runs the correlation is strong (−0.89). Within a method it is −0.35, computed from 12 points after subtracting four means: at most a hint. A method changes both λ₁ and the accuracy, and this does not make one of them the cause of the other. For example, SAM may resist wrong labels because its second gradient weights the samples differently early in training (Baek et al. 2024).
+# Over all runs the correlation is strong, about −0.9. Within a method it is about −0.4, computed from 12 points after subtracting four means: at most a hint. A method changes both λ₁ and the accuracy, and this does not make one of them the cause of the other. For example, SAM may resist wrong labels because its second gradient weights the samples differently early in training (Baek et al. 2024).
 #
 # ## 3. Alignment depends on the batch
 #
@@ -386,7 +386,7 @@ check("certain_weight", certain_weight)
 #
 # </details>
 #
-# **2.** Answer in one or two sentences between the quotation marks: Over all runs, λ₁ and the test accuracy have the correlation −0.89. Why does this not show that a small λ₁ causes a good accuracy?
+# **2.** Answer in one or two sentences between the quotation marks: Over all runs, λ₁ and the test accuracy have a correlation of about −0.9. Why does this not show that a small λ₁ causes a good accuracy?
 
 # %%
 check("own_model_sentence", "...")
