@@ -152,11 +152,11 @@ def show(records, *columns, before=None, predict=None):
 # **Predict**: the panel shows the training loss of the four methods. Which of them classifies the test images best?
 
 # %%
-sam = "SAM, small m and ASAM differ by little more than their standard errors, and all three are better than SGD."
+reply = "SAM, small m and ASAM differ by little more than their standard errors, and all three are better than SGD."
 ask = PredictChoice(
     "Which method has the best accuracy on the test images?",
     options={name: name for name in METHODS},
-    replies={name: sam for name in METHODS}
+    replies=dict.fromkeys(METHODS, reply)
     | {"SGD": "You expected that the lowest training loss wins. But a fifth of what SGD learns is wrong."},
 )
 

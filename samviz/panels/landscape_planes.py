@@ -32,8 +32,8 @@ PLANES = {
 }
 SAME_FUNCTION = "The function is the same, but the second layer's block of the Hessian is multiplied by 8²."
 ASK = PredictChoice(
-    "SAM's minimum looks flatter here. Now multiply the first layer of SAM's network by α = 8 and divide the weights of "
-    "its second layer by 8: the network computes the same function as before. Which minimum looks flatter then?",
+    "SAM's minimum looks flatter here. Now multiply the first layer of SAM's network by α = 8, and divide the weights "
+    "of its second layer by 8: the network computes the same function as before. Which minimum looks flatter then?",
     options={"sam": "SAM's, as before", "gd": "gradient descent's", "equal": "neither"},
     replies={
         "sam": f"You assumed that the function determines the curvature. {SAME_FUNCTION}",
