@@ -49,8 +49,6 @@ class Account:
         self.budget, self.work = budget, dict(work)
         self.trained = self.spent = 0.0
         self._time_of = {name: 0.0 for name in work if name != "gradient"}
-        # They rise at once and fall by halves: a single cheap measurement is not followed by one too expensive.
-        self._unit_times = {name: each.seconds for name, each in work.items()}
         self._trained_before = 0.0  # `trained` when `affordable` was last called
         self._last: float | None = None  # time of the last lap
 
@@ -72,10 +70,10 @@ class Account:
         for each in payers:
             self._time_of[each] += seconds / len(payers)
         if name and units:
-            unit_time = seconds / units
-            self._unit_times[name] = max(unit_time, (unit_time + self._unit_times[name]) / 2)
-            if least:
-                self.work[name] = self.work[name]._replace(least=min(least, self.work[name].most))
+            work, unit_time = self.work[name], seconds / units
+            # The prediction rises at once and falls by halves: after a cheap measurement none is too expensive.
+            predicted = max(unit_time, (unit_time + work.seconds) / 2)
+            self.work[name] = Work(min(least or work.least, work.most), work.most, predicted)
 
     @property
     def credit(self) -> float:
@@ -111,12 +109,12 @@ class Account:
 
     def units(self, name: str, planned: Sequence[str]) -> float:
         """Return the units of work for a measurement: the least, and an equal part of what `planned` leaves over."""
-        least, most, _ = self.work[name]
+        least, most, seconds = self.work[name]
         left = SAFETY * self.credit - sum(map(self._price, planned))
-        return min(most, least + max(left, 0) / len(planned) / max(self._unit_times[name], 1e-9))
+        return min(most, least + max(left, 0) / len(planned) / max(seconds, 1e-9))
 
     def _price(self, name: str) -> float:
-        return self.work[name].least * self._unit_times[name]
+        return self.work[name].least * self.work[name].seconds
 
 
 def timed(action: Callable[[], object]) -> float:

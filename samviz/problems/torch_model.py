@@ -342,24 +342,21 @@ class Attached(Problem):
         self._check(x, batch)
         graph = x.requires_grad and torch.is_grad_enabled()
         with self._pass(), torch.set_grad_enabled(graph):
-            sums = [self._sum_at(point) for point in (x if graph else detached(x)).unbind()]
             total, count = x.new_zeros(len(x)), 0.0
-            for part in self._batches():
-                total = total + torch.stack([sum_of(part) for sum_of in sums])
-                count += part.divisor
+            for losses, divisor in self._losses((x if graph else detached(x)).unbind()):
+                total = total + torch.stack([*losses])
+                count += divisor
             return total / count
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         with self._pass(), torch.enable_grad():
             points = [detached(point).requires_grad_() for point in x.unbind()]
-            sums = [self._sum_at(point) for point in points]
             total, gradient, count = x.new_zeros(len(x)), x.new_zeros(x.shape), 0.0
-            for part in self._batches():
-                for run, point in enumerate(points):
-                    loss = sums[run](part)
+            for losses, divisor in self._losses(points):
+                for run, loss in enumerate(losses):
                     total[run] += loss.detach()
-                    gradient[run] += torch.autograd.grad(loss, point, materialize_grads=True)[0]
-                count += part.divisor
+                    gradient[run] += torch.autograd.grad(loss, points[run], materialize_grads=True)[0]
+                count += divisor
             return total / count, gradient / count
 
     def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
@@ -395,6 +392,12 @@ class Attached(Problem):
         for index, (batch, size) in enumerate(self._read()):
             content = _placed(batch, self.device, self.dtype)
             yield Batch(index, content, _divisor(self.loss_fn, content, size))
+
+    def _losses(self, points: Sequence[Tensor]) -> Iterator[tuple[Iterator[Tensor], float]]:
+        """Yield for each batch the sums of its losses at the points, computed one by one, and its divisor."""
+        sums = [self._sum_at(point) for point in points]
+        for batch in self._batches():
+            yield (sum_of(batch) for sum_of in sums), batch.divisor
 
     def _sum_at(self, point: Tensor) -> Callable[[Batch], Tensor]:
         """Return the function that sums the loss over a batch's samples, (), at the parameters `point` (dim,)."""
@@ -438,19 +441,14 @@ class Attached(Problem):
         return sum_of
 
     def _product_at(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function that multiplies columns (k, dim) by the Hessian at one point (dim,).
-
-        The graph of a batch's gradient is built once for all columns and freed before the next batch; if the data is
-        one batch, the graph is kept for later products.
-        """
+        """Return the function that multiplies columns (k, dim) by the Hessian at one point (dim,)."""
         with torch.inference_mode(False):
             point = detached(x).requires_grad_()
-        kept: list[tuple[Tensor, float]] = []
+        kept: list[tuple[Tensor, float]] = []  # the gradient's graph if the data is one batch, for later products
 
         def gradients() -> Iterator[tuple[Tensor, float]]:
-            sum_of = self._sum_at(point)
-            for batch in self._batches():  # no variable keeps a graph while that of the next batch is built
-                yield _gradient_with_graph(sum_of(batch), point), batch.divisor
+            for losses, divisor in self._losses([point]):  # no variable keeps a graph while the next one is built
+                yield _gradient_with_graph(next(losses), point), divisor
 
         def product(v: Tensor) -> Tensor:
             with self._pass(), torch.enable_grad(), _second_derivatives(self.name):
