@@ -524,7 +524,7 @@ def fault(call: Callable[[], Any], argument: str, value: Any) -> str:
 
 
 def names_value(value: Any, message: str) -> bool:
-    """Return whether a message names a value: as it is written, or its type or shape, or what is wrong with it."""
+    """Return whether a message contains a value, its type or shape, or what is wrong with it."""
     if re.search(rf"\b{type(value).__name__}\b", message) or repr(value)[:20] in message:
         return True
     if value is None or isinstance(value, str | int | float | complex):

@@ -35,7 +35,7 @@ sys.meta_path.insert(0, Blocker())
 
 @pytest.fixture
 def samviz(tmp_path):
-    """Run the command in a process of its own, without a terminal and without some packages."""
+    """Return a function that runs the command in a new process, without a terminal and without some packages."""
     (tmp_path / "modules" / "jupyterlab").mkdir(parents=True)
     (tmp_path / "modules" / "sitecustomize.py").write_text(BLOCKER)
     (tmp_path / "modules" / "jupyterlab" / "__init__.py").touch()
@@ -244,7 +244,7 @@ def verdicts(report):
 
 @pytest.mark.slow
 def test_the_doctor_finds_no_fault_here(samviz):
-    """Slow: in an interpreter of its own, the doctor measures the machine for seconds."""
+    """Slow: in a new interpreter, the doctor measures the machine for seconds."""
     report = samviz("doctor").stdout
     found = verdicts(report)
     assert "FAIL" not in found.values()

@@ -34,7 +34,7 @@ def wheel(tmp_path_factory):
 
 
 def carried():
-    """The notebooks and the pages beside them."""
+    """Return the notebooks and pages, which the wheel contains."""
     return [path for pattern in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
 
 

@@ -32,7 +32,7 @@ of_each = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# What the paper numbers, as far as samviz speaks of it.
+# The numbered statements of the paper that samviz cites.
 PAPER = {
     "Assumption": {"3.3", "4.4"},
     "Corollary": {"4.6", "4.7", "5.6", "5.7"},
@@ -65,7 +65,7 @@ def prose(text):
 
 @cache
 def anchors(path):
-    """What may follow a # in a link to a file: headings, as GitHub names them in Markdown and Jupyter in notebooks."""
+    """Return the headings of a file as links name them after #, by the rules of GitHub for Markdown and of Jupyter."""
     if path.suffix == ".ipynb":
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "markdown")
@@ -75,7 +75,7 @@ def anchors(path):
 
 
 def link_faults(text, page):
-    """Links of a page that lead nowhere, or to a source file that does not define what they name."""
+    """Yield the links of a page to a missing file, or to a source file that does not define the name of the link."""
     for label, target in LINK.findall(prose(text)):
         if target.startswith("https://"):
             continue
@@ -94,7 +94,7 @@ def link_faults(text, page):
 
 
 def unresolved(code, module):
-    """Why an expression such as f(a=1) or A.b does not stand for something that a module defines; [] if it does."""
+    """Return why a module does not define an expression such as f(a=1) or A.b; [] if it does."""
     node = ast.parse(code.replace("…", ""), mode="eval").body
     keywords = [keyword.arg for keyword in node.keywords] if isinstance(node, ast.Call) else []
     first, *rest = ast.unparse(node.func if isinstance(node, ast.Call) else node).split(".")
@@ -134,7 +134,7 @@ def vocabulary():
 
 
 def dotted(name):
-    """Whether samviz.a.b leads to something."""
+    """Return whether a name such as samviz.a.b exists."""
     parts = name.split(".")
     found = import_module("samviz")
     for at, part in enumerate(parts[1:], start=2):
@@ -147,7 +147,7 @@ def dotted(name):
 
 
 def name_faults(text, strict):
-    """Names of samviz in code type that do not exist; if strict, any names that are not samviz's."""
+    """Yield names of samviz in code type that do not exist; if strict, all names that are not samviz's."""
     for code in CODE.findall(LINK.sub("", prose(text))):  # `link_faults` looks at those in links
         matched = re.match(r"[A-Za-z_][\w.]*+(?! )", code)
         if re.fullmatch(r"samviz(\.\w+)+", code):
@@ -165,7 +165,7 @@ def name_faults(text, strict):
 
 
 def blocks(text):
-    """The Python blocks of a page, each with its line and what it shall print (None for whatever it likes)."""
+    """Yield the Python blocks of a page, each with its line and the expected output (None for any)."""
     fences = list(FENCE.finditer(text))
     for fence, after in zip(fences, [*fences[1:], None]):
         if fence[1] == "python":
@@ -204,7 +204,7 @@ def run(text, name, needs=frozenset()):
 
 
 def steps_of_sam(model, base, closure, steps, **options):
-    """A model's parameters after some steps of SAM in a plain loop, which leaves the model at its start."""
+    """Return a model's parameters after some steps of SAM in a plain loop, and restore its start."""
     start = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     optimizer = SAM(model.parameters(), base, **options)
     for _ in range(steps):
@@ -223,7 +223,7 @@ def at(model):
 
 
 def citation_faults(text):
-    """Theorems, equations and so on that the paper does not have, or that samviz has not spoken of so far."""
+    """Yield citations of theorems, equations and so on that are not in PAPER."""
     for kind, numbers in CITED.findall(text):
         kind = {"Corollaries": "Corollary"}.get(kind, kind)
         yield from (f"{kind} {n}" for n in re.findall(r"[\d.]*\d", numbers) if n not in PAPER[kind])

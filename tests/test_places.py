@@ -146,7 +146,7 @@ def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkey
 
     async def story():
         display.display_widget(View(), a_picture)
-        for _ in range(10):  # a long Run all: each cell ends before the patience does
+        for _ in range(10):  # a long Run all: each cell ends before the timeout
             await asyncio.sleep(0.1)
             screen.shell.execution_count += 1
         assert screen.pictures == [""]

@@ -106,7 +106,7 @@ def installed(place):
 
 
 def locked(place):
-    """Make it impossible to keep compiled code beside the sources; permissions alone do not stop an administrator."""
+    """Prevent that compiled code is stored next to the sources; permissions alone do not stop an administrator."""
     for folder in [place / "samviz", *filter(Path.is_dir, (place / "samviz").rglob("*"))]:
         (folder / "__pycache__").touch()
     for path in (place / "samviz").rglob("*"):
