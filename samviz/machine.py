@@ -1,4 +1,4 @@
-"""Decide whether this machine is slow; the notebooks then compute less and come to the same conclusions."""
+"""Decide whether this machine is slow; the notebooks then compute less and reach the same conclusions."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ class SAM(Optimizer):
 
     def _restore(self, pending: bool = False) -> None:
         """Restore the unperturbed weights; `pending` if second_step is still to come."""
-        _put_back(self._saved or [])
+        _restore_values(self._saved or [])
         self._saved, self._states = [] if pending else None, {}
         torch.clear_autocast_cache()
 
@@ -363,13 +363,13 @@ def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
                 saved.append((p, row, p.detach()[row].clone()))
                 p.add_(_scaled_gradient(p, adaptive, 2), alpha=rho / norm)
     except BaseException:  # no memory, or an interrupt
-        _put_back(saved)
+        _restore_values(saved)
         raise
     return saved
 
 
 @torch.no_grad()
-def _put_back(saved: Saved) -> None:
+def _restore_values(saved: Saved) -> None:
     for p, rows, values in saved:
         p[rows] = values
 
@@ -463,8 +463,8 @@ def _base_optimizer(base_optimizer: Any, params: Any, options: dict[str, Any]) -
             "or a function that makes one from parameters, that needs no closure and has no option rho or adaptive"
         )
     if base is base_optimizer:
-        own = {id(p) for group in base.param_groups for p in group["params"]}
-        if options or (params is not base.param_groups and {id(p) for p in params} != own):
+        ids = {id(p) for group in base.param_groups for p in group["params"]}
+        if options or (params is not base.param_groups and {id(p) for p in params} != ids):
             raise ValueError(
                 f"an optimizer was given with other params or options ({', '.join(options) or 'none'}); expected its "
                 "param_groups or all its parameters, and no options: set them, and rho, in its param_groups"

@@ -80,7 +80,7 @@ def test_the_hessian_is_the_dense_one(batch_size):
     [loader(), loader(True), list(loader(batch_size=6)), [[IMAGES[:1], LABELS[:1]], (IMAGES[1:], LABELS[1:])]],
     ids=["loader", "shuffled", "list", "pairs"],
 )
-def test_batches_add_up_to_the_whole(data):
+def test_batches_add_up_to_the_mean_over_the_data(data):
     model = cnn()
     together, parts = attach(model, LOSS, (IMAGES, LABELS)), attach(model, LOSS, data)
     x = torch.stack((together.initial(), together.initial() - 0.2))

@@ -180,16 +180,16 @@ def test_returned_gradients_and_products_do_not_share_memory_with_later_ones():
 # copies
 
 
-def there_and_back(problem):
+def through_float32(problem):
     return problem.to("cpu", torch.float32).to("cpu", torch.float64)
 
 
-@pytest.mark.parametrize("duplicate", [deepcopy, lambda p: pickle.loads(pickle.dumps(p)), there_and_back])
+@pytest.mark.parametrize("duplicate", [deepcopy, lambda p: pickle.loads(pickle.dumps(p)), through_float32])
 @both_modes
 def test_a_copy_has_its_own_memory(duplicate, training):
     problem = on_images(training=training)
     x = points_near(problem, 2)
-    problem = there_and_back(problem)  # the stored statistics lose their last digits here, not later
+    problem = through_float32(problem)  # the stored statistics lose their last digits here, not later
     before = [problem.gradient(x[r : r + 1]) for r in range(2)]
     copy = duplicate(problem)
     for r in (0, 1, 0):

@@ -140,7 +140,7 @@ def test_the_loss_may_be_a_users_function():
     torch.testing.assert_close(mine.gradient(x), ours.gradient(x), rtol=1e-10, atol=1e-13)
 
 
-def test_the_hessian_in_pieces_is_the_whole(monkeypatch):
+def test_the_hessian_does_not_depend_on_how_many_rows_are_computed_at_once(monkeypatch):
     problem = mlp([3, 4, 2], "tanh", some_data("mse"))
     x = start(problem, runs=2)
     at_once = problem.hessian(x)

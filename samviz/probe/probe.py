@@ -19,7 +19,7 @@ from samviz.geometry.density import SpectralDensity
 from samviz.geometry.sharpness import check_radius
 from samviz.probe.measures import SCALARS, VECTORS, Account, Gauge
 from samviz.problems import attach
-from samviz.problems.torch_model import Batches, LossFunction, untouched
+from samviz.problems.torch_model import Batches, LossFunction, evaluation_without_side_effects
 
 if TYPE_CHECKING:
     import pandas
@@ -165,7 +165,7 @@ class Probe:
         self._account.train()
         self.steps += 1
         if due:
-            with untouched(self.problem.model, False, self.problem.device), torch.no_grad():
+            with evaluation_without_side_effects(self.problem.model, False, self.problem.device), torch.no_grad():
                 logged = {name: _plain(value) for name, value in logged.items()}
             self._account.lap()
             try:
@@ -240,7 +240,7 @@ class Probe:
             units = account.units(name, planned[index:]) if limited else account.work[name].most
             payers = planned[1:] if name == "gradient" else [name]
             try:  # in full precision, including the arithmetic between two passes
-                with untouched(self.problem.model, self.problem.training, self.problem.device):
+                with evaluation_without_side_effects(self.problem.model, self.problem.training, self.problem.device):
                     found = self._gauge.measure(name, units)
             except (RuntimeError, ValueError) as error:
                 self._warn(f"{name} could not be measured: {error}")
@@ -265,7 +265,7 @@ class Probe:
         return self.history.rows[-1]
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"probe: {what}; training goes on", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"probe: {what}; training continues", RuntimeWarning, stacklevel=4)
 
     def __repr__(self) -> str:
         text = f"{len(self.history)} rows in {self.steps} steps, share {self.share:.1%}"

@@ -77,7 +77,7 @@ class Watch(Panel):
 
     def _ipython_display_(self) -> None:
         if self.train is not None and self._thread is None and not is_interactive():
-            self._thread = main_thread()  # nobody can press Start
+            self._thread = main_thread()  # there is no front end in which Start could be pressed
             self.train()  # an exception is the cell's own error
             self._state = "Finished"
         self._redraw()

@@ -138,11 +138,11 @@ def torch_states_restored(generators: Iterable[torch.Generator]) -> Iterator[Non
 
 
 @contextmanager
-def generators_restored(device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
-    """Put the generators of torch, numpy and Python, and a data loader's own, back at the end of the block."""
+def generators_restored(device: torch.device, of_loader: Sequence[torch.Generator] = ()) -> Iterator[None]:
+    """Put the generators of torch, numpy and Python, and those of a data loader, back at the end of the block."""
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - augmentations draw there
     try:
-        with torch_states_restored([*torch_generators(device), *own]):
+        with torch_states_restored([*torch_generators(device), *of_loader]):
             yield
     finally:
         random.setstate(python)
@@ -153,8 +153,8 @@ def generators_restored(device: torch.device, own: Sequence[torch.Generator] = (
 
 
 @contextmanager
-def untouched(
-    model: nn.Module, training: bool, device: torch.device, own: Sequence[torch.Generator] = ()
+def evaluation_without_side_effects(
+    model: nn.Module, training: bool, device: torch.device, of_loader: Sequence[torch.Generator] = ()
 ) -> Iterator[None]:
     """Evaluate a model inside the block, and restore its modules' attributes, torch's switches and all generators.
 
@@ -179,7 +179,7 @@ def untouched(
             stack.enter_context(torch.autocast(kind, enabled=False))
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):  # torch 2.6 or newer
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(generators_restored(device, own))
+        stack.enter_context(generators_restored(device, of_loader))
         try:
             model.train(training)
             yield
@@ -371,7 +371,7 @@ class Attached(Problem):
         return result
 
     def _pass(self) -> AbstractContextManager[None]:
-        return untouched(self.model, self.training, self.device, self._generators)
+        return evaluation_without_side_effects(self.model, self.training, self.device, self._generators)
 
     def _read(self) -> Iterator[tuple[Any, int]]:
         """Yield the batches and their numbers of samples; shuffling and augmentation are the same each time."""
@@ -444,7 +444,7 @@ class Attached(Problem):
         """Return the function that multiplies columns (k, dim) by the Hessian at one point (dim,)."""
         with torch.inference_mode(False):
             point = detached(x).requires_grad_()
-        kept: list[tuple[Tensor, float]] = []  # the gradient's graph if the data is one batch, for later products
+        stored: list[tuple[Tensor, float]] = []  # the gradient's graph if the data is one batch, for later products
 
         def gradients() -> Iterator[tuple[Tensor, float]]:
             for losses, divisor in self._losses([point]):  # no variable keeps a graph while the next one is built
@@ -453,9 +453,9 @@ class Attached(Problem):
         def product(v: Tensor) -> Tensor:
             with self._pass(), torch.enable_grad(), _second_derivatives(self.name):
                 image, count = v.new_zeros(v.shape), 0.0
-                for gradient, divisor in kept or gradients():
+                for gradient, divisor in stored or gradients():
                     if isinstance(self.data, list) and len(self.data) == 1:
-                        kept[:] = [(gradient, divisor)]
+                        stored[:] = [(gradient, divisor)]
                     if gradient.requires_grad:  # false where the loss is linear
                         for column, out in zip(v, image):
                             out += torch.autograd.grad(gradient, point, column, True, materialize_grads=True)[0]
@@ -586,8 +586,8 @@ def _second_derivatives(name: str) -> Iterator[None]:
 class Module(Network):
     """A copy of a torch module as a problem; every run has its own parameters.
 
-    In training mode, too, the loss is one function of the parameters and the batch: BatchNorm normalizes by the
-    batch's statistics and stores none, and the mask of dropout depends only on the batch.
+    In training mode, too, the loss is one function of the parameters and the batch. BatchNorm normalizes by the batch's
+    statistics and stores none. The mask of dropout depends only on the batch.
     """
 
     def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss, training: bool) -> None:
@@ -677,10 +677,10 @@ class Module(Network):
         inputs, targets = (self.inputs, self.targets) if rows is None else (self.inputs[rows], self.targets[rows])
         if self._workspace is None:  # a copy of the module, whose parameters and gradients are views of two vectors
             module, vectors = deepcopy(self.evaluated), (self.start.clone(), torch.zeros_like(self.start))
-            own = dict(module.named_parameters())
+            named = dict(module.named_parameters())
             for attribute, vector in zip(("data", "grad"), vectors):
                 for name, view in split_by_name(vector, self.shapes).items():
-                    setattr(own[name], attribute, view)
+                    setattr(named[name], attribute, view)
             self._workspace = module, *vectors
         module, parameters, gradient = self._workspace
         parameters.copy_(x.detach()[0])
@@ -745,10 +745,10 @@ def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse", t
     """Return a problem that minimizes the loss of a copy of a torch module.
 
     In evaluation mode, the default, BatchNorm uses its stored statistics and dropout is off, so that samples are
-    independent. In training mode BatchNorm normalizes by the statistics of the batch, and dropout draws a new mask for
-    every batch but always the same one for the same batch: both passes of a SAM step, Hessian-vector products and
-    landscapes evaluate one function of the parameters. The stored statistics never change; `Module.module_at` returns
-    the trained module with the statistics of the data.
+    independent. In training mode BatchNorm normalizes by the statistics of the batch. Dropout draws a new mask for
+    every batch, but always the same one for the same batch. Both passes of a SAM step, Hessian-vector products and
+    landscapes therefore evaluate one function of the parameters. The stored statistics never change;
+    `Module.module_at` returns the trained module with the statistics of the data.
 
     Args:
         module: maps inputs (n, ...) to outputs (n, ...); only its trainable parameters vary.
