@@ -122,7 +122,7 @@ lab
 # - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023);
 # - which point of Γ the algorithm reaches. That is the question of this tutorial.
 #
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although one step of it only sees a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
 # ## 5. For reference: where each sentence of the abstract is treated
 #

@@ -18,10 +18,8 @@ from samviz.lab.controls import Slider
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import mlp
 
-SWITCHED_AT, END = 200, 1200  # steps
-SPACING = 20  # steps between two measurements
-LR = 0.05
-HIGHEST = 20.0  # upper end of the axis of λ₁
+SWITCHED_AT, END, SPACING = 200, 1200, 20  # steps; the last one between two measurements
+LR, HIGHEST = 0.05, 20.0  # η, and the upper end of the axis of λ₁
 ASK = PredictCurve(
     "The training loss is almost zero and gradient descent no longer moves. At step 200, ρ is set to 0.05. "
     "How does λ₁ continue?",
@@ -59,19 +57,16 @@ def first_change_panel() -> Panel:
 
 def draw_first_change(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the figure after gradient descent, and then while SAM goes on."""
-    problem, x0 = minimum()
+    (problem, x0), rho = minimum(), values["rho"]
     run = Run(problem, "sam", LR, 0.0, x0=x0, device="cpu")
-    steps, sharpness, losses, pairs = [], [], [], None
+    rows, pairs = [], None
     while run.steps <= END:
-        if run.steps == SWITCHED_AT:
-            run.set(rho=values["rho"])
+        run.set(rho=rho if run.steps >= SWITCHED_AT else 0.0)
         pairs = top_eigenpairs(problem, run.x, 1, start=pairs)
-        steps.append(run.steps)
-        sharpness.append(float(pairs.values[0, 0]))
-        losses.append(float(problem.loss(run.x)[0]))
+        rows.append((run.steps, float(pairs.values[0, 0]), float(problem.loss(run.x)[0])))
         if run.steps >= SWITCHED_AT:
-            figure = first_change_figure(np.array(steps), np.array(sharpness), values["rho"])
-            yield figure, describe(values["rho"], steps[-1] - SWITCHED_AT, sharpness, max(losses))
+            steps, sharpness, losses = np.array(rows).T
+            yield first_change_figure(steps, sharpness, rho), describe(rho, sharpness, losses.max())
         run.step(SPACING)
 
 
@@ -95,11 +90,11 @@ def first_change_figure(steps: Any, sharpness: Any, rho: float) -> dict[str, Any
     return {"data": [trace | axes for trace in traces], "layout": layout}
 
 
-def describe(rho: float, steps: int, sharpness: list[float], highest_loss: float) -> str:
+def describe(rho: float, sharpness: Any, highest_loss: float) -> str:
     """Say how λ₁ changed since ρ was switched on."""
+    steps, first = SPACING * (len(sharpness) - 1) - SWITCHED_AT, sharpness[SWITCHED_AT // SPACING]
     if not steps:
-        return f"Gradient descent is at a minimum: λ₁ = {sharpness[-1]:.1f}, and the iterate no longer moves."
-    first = sharpness[SWITCHED_AT // SPACING]
+        return f"Gradient descent is at a minimum: λ₁ = {first:.1f}, and the iterate no longer moves."
     change = f"went from {first:.1f} to {sharpness[-1]:.1f}" if rho else f"stayed at {sharpness[-1]:.1f}"
     method = f"SAM with ρ = {rho:g}" if rho else "gradient descent, which is SAM with ρ = 0"
     return f"In {steps:,} steps of {method}, λ₁ {change}. The training loss never exceeded {highest_loss:.1g}."
