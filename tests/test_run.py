@@ -168,7 +168,7 @@ def test_a_change_acts_from_the_next_step_on():
 def test_changes_are_recorded_once():
     run = sine()
     first = run.settings
-    run.set(rho=0.05)  # as it was: no change
+    run.set(rho=0.05)  # the present value: no change
     run.step(5)
     run.set(rho=0.2)
     run.set(rho=0.3)  # the same step: the latest holds

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
 from samviz.kernels import ACTIVATION_KINDS, Floats
@@ -18,6 +18,7 @@ from samviz.kernels.primitives import FLAGS, fast
 
 IDENTITY, TANH, RELU, SOFTPLUS, SIGMOID = range(len(ACTIVATION_KINDS))
 
+ONE, TWO, LIMIT = np.float32(1), np.float32(2), np.float32(20)  # single, so that they promote nothing
 LOG2_E = 1.4426950408889634
 # ln 2 in two parts, by the bits of a number: the first part ends in zero bits
 LN2_PARTS = {64: (0.6931471803691238, 1.9082149292705877e-10), 32: (0.693359375, -2.12194440e-4)}
@@ -38,11 +39,14 @@ def _power(_: Any, shifted: Any) -> Any:
 _power_of_two: Any = intrinsic(_power)
 
 
-def _exponential(x: Any) -> tuple[Any, Any]:
-    """Return the type of numbers of a precision, and the compiled function from x to 2ᵐ and eʳ − 1.
+def exponential(x: float) -> tuple[float, float]:
+    """Return 2ᵐ and eʳ − 1 for x ≤ 0, or an x for which eˣ does not overflow."""
+    raise NotImplementedError("compiled code only")
 
-    All constants have that type, because one constant in double precision would promote everything.
-    """
+
+@overload(exponential, jit_options=FLAGS)
+def _exponential(x: Any) -> Any:
+    """All constants have the type of x, because one constant in double precision would promote everything."""
     number: Any = {types.float64: np.float64, types.float32: np.float32}[x]
     info = np.finfo(number)
     double, (high, low) = info.bits == 64, map(number, LN2_PARTS[info.bits])
@@ -50,7 +54,7 @@ def _exponential(x: Any) -> tuple[Any, Any]:
     lowest = number((info.minexp + 2) * math.log(2))  # eˣ underflows for a smaller x
     c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (number(1 / math.factorial(k)) for k in range(2, 14))
 
-    def parts(x: Any) -> Any:
+    def compute(x: Any) -> Any:
         x = max(x, lowest)
         shifted = x * log2_e + rounder
         m = shifted - rounder
@@ -61,42 +65,23 @@ def _exponential(x: Any) -> tuple[Any, Any]:
         s = ((((s * r + c6) * r + c5) * r + c4) * r + c3) * r + c2
         return _power_of_two(shifted), s * r * r + r
 
-    return number, njit(**FLAGS)(parts)
+    return compute
 
 
-def exp(x: float) -> float:
+@fast
+def exp(x: Any) -> Any:
     """Return eˣ for x ≤ 0."""
-    raise NotImplementedError("compiled code only")
+    power, rest = exponential(x)
+    return power * rest + power
 
 
-def tanh(x: float) -> float:
+@fast
+def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent; NaN and −0 are unchanged."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(exp, jit_options=FLAGS)
-def _exp(x: Any) -> Any:
-    _, parts = _exponential(x)
-
-    def compute(x: Any) -> Any:
-        power, rest = parts(x)
-        return power * rest + power
-
-    return compute
-
-
-@overload(tanh, jit_options=FLAGS)
-def _tanh(x: Any) -> Any:
-    number, parts = _exponential(x)
-    one, two, limit = number(1), number(2), number(20)
-
-    def compute(x: Any) -> Any:
-        power, rest = parts(two * min(abs(x), limit))
-        e = power * rest + (power - one)
-        a = e / (e + two)
-        return a if x > 0 else (-a if x < 0 else x)
-
-    return compute
+    power, rest = exponential(TWO * min(abs(x), LIMIT))
+    e = power * rest + (power - ONE)
+    a = e / (e + TWO)
+    return a if x > 0 else (-a if x < 0 else x)
 
 
 @fast
