@@ -112,7 +112,7 @@ print(f"‖∇L‖: predicted {0.05 * 0.005 * top**2 / (2 - 0.05 * top):.3f}, me
 #
 # - At 0.99 the factor μ is −0.97 in place of −0.84, and the alignment takes about five times as many steps. At 1 there is no single top direction, and $x$ keeps the direction that it has. The alignment needs a gap between λ₁ and λ₂.
 # - The cycle exists until ηλ₁ = 2; the condition ηλ₁ < 1 is needed only for the proof. The size of the cycle grows and tends to infinity at 2. Beyond that, every step along $v_1$ overshoots the minimum by more than the distance to it.
-# - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns at every η.
+# - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns at every η with ηλ₁ < 2.
 #
 # </details>
 #
