@@ -138,12 +138,12 @@ from samviz.figures import seeds_figure
 from samviz.lab import Panel, PredictChoice
 
 
-def show(records, *columns, before=None, predict=None):
+# %%
+def show(records, *columns, before=(), predict=None):
     sentence = f"Mean ± standard error over {len(SEEDS)} seeds."
 
     def draw(values):
-        for shown in [columns] if before is None else [before, columns]:
-            yield seeds_figure(records, shown), sentence
+        yield from ((seeds_figure(records, shown), sentence) for shown in (before, columns) if shown)
 
     return Panel(draw, {}, predict=predict, description="The record of each method")
 

@@ -2,6 +2,7 @@
 // and a reply to it. Panels (panel.js) and the book (player.js) use it; the questions are declared in lab/predictions.py.
 
 const SKIPPED = "skipped", GUESS_COLOUR = "#a8457f"; // PLUM of style.py
+const HALO = Array(4).fill("0 0 3px white").join(); // behind the label
 const short = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
 const fraction = (value, { range, type } = {}) => // where a value is on an axis of a layout, from 0 to 1
   (range ? ((type === "log" ? Math.log10(value) : value) - range[0]) / (range[1] - range[0]) : 0.5);
@@ -156,7 +157,7 @@ function createPrediction(spec, where, { card, graph, controls, guess, redraw })
     const right = fraction(trace.x.at(-1), layout.xaxis) > 0.6, top = fraction(trace.y.at(-1), layout.yaxis) > 0.85;
     const [text, textposition] = [right ? "your guess  " : "  your guess", `${top ? "bottom" : "top"} ${right ? "left" : "right"}`];
     return [{ type: "scatter", name: "your guess", showlegend: false, hoverinfo: "name", cliponaxis: false, ...trace,
-      text: trace.x.map((_, i) => (i === trace.x.length - 1 ? text : "")), textposition, textfont: { color: GUESS_COLOUR, size: 13 } }];
+      text: trace.x.map((_, i) => (i === trace.x.length - 1 ? text : "")), textposition, textfont: { color: GUESS_COLOUR, size: 13, shadow: HALO } }];
   };
   const sentence = (text) => { // with the reply before it
     if (waiting() || guess.get() === SKIPPED) return text;

@@ -1,4 +1,4 @@
-"""Predictions that a panel asks for before it shows the answer; the browser's half is `figures/predict.js`.
+"""Questions that a panel poses before it shows the answer; the browser's half is `figures/predict.js`.
 
 A prediction is a control with the name "guess". Its value is None until the learner answers, and "skipped" if the
 learner skips the question. Replies are data, so that they also work on a page without a kernel: the page shows the
@@ -34,13 +34,13 @@ class Prediction:
             raise ValueError("question is empty; expected a sentence that asks what the learner expects")
         replies: Any = getattr(self, "replies", ())
         for reply in () if isinstance(replies, Mapping) else replies:
-            *numbers, text = reply if isinstance(reply, Sequence) and reply else (None,)
-            fits = len(numbers) == self.reply_form.count(",") and all(map(is_finite_number, numbers))
+            *limits, text = reply if isinstance(reply, Sequence) and reply else (None,)
+            fits = len(limits) == self.reply_form.count(",") and all(map(is_finite_number, limits))
             if not fits or not isinstance(text, str):
                 raise ValueError(f"a reply is {reply!r}; expected {self.reply_form}")
 
     def take(self, name: str, value: Any) -> Any:
-        """Return a guess as it is stored; None is no guess yet, and "skipped" is no guess either.
+        """Return a guess in the form in which it is stored; None (no guess yet) and "skipped" stay.
 
         Args:
             name: of the control, for the message.
@@ -75,10 +75,10 @@ class PredictPlace(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _numbers("start", self.start, 2)
+        _coordinates("start", self.start, 2)
 
     def _take(self, name: str, value: Any) -> tuple[float, ...]:
-        return _numbers(name, value, 2)
+        return _coordinates(name, value, 2)
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ class PredictDirection(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _numbers("start", [self.start], 1)
-        _numbers("center", self.center, 2)
+        _coordinates("start", [self.start], 1)
+        _coordinates("center", self.center, 2)
         radius = check_float("radius", self.radius, "a positive number", lambda radius: radius > 0)
         object.__setattr__(self, "radius", radius)
         if self.period not in (180, 360):
             raise ValueError(f"period is {self.period!r}; expected 180 for a line or 360 for an arrow")
 
     def _take(self, name: str, value: Any) -> float:
-        return _numbers(name, [value], 1)[0] % self.period
+        return _coordinates(name, [value], 1)[0] % self.period
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class PredictNumber(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = _numbers("(low, high)", (self.low, self.high), 2)
+        low, high = _coordinates("(low, high)", (self.low, self.high), 2)
         if low >= high:
             raise ValueError(f"low is {self.low!r} and high {self.high!r}; expected low < high")
 
@@ -151,13 +151,13 @@ class PredictCurve(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        first, second, third = _numbers("x", self.x, 3)
+        first, second, third = _coordinates("x", self.x, 3)
         if not first < second < third:
             raise ValueError(f"x is {self.x!r}; expected three increasing numbers")
-        _numbers("start", self.start, 3)
+        _coordinates("start", self.start, 3)
 
     def _take(self, name: str, value: Any) -> tuple[float, ...]:
-        return _numbers(name, value, 3)
+        return _coordinates(name, value, 3)
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ class PredictChoice(Prediction):
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.options))}")
 
 
-def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
-    """Return so many finite numbers."""
-    numbers = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []
-    if len(numbers) == count and all(map(is_finite_number, numbers)):
-        return tuple(map(float, numbers))
+def _coordinates(name: str, value: Any, count: int) -> tuple[float, ...]:
+    """Return so many finite numbers as floats."""
+    found = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []
+    if len(found) == count and all(map(is_finite_number, found)):
+        return tuple(map(float, found))
     expected = {1: "a finite number", 2: "two finite numbers (x, y)", 3: "three finite numbers"}[count]
     raise ValueError(f"{name} is {value[0] if count == 1 else value!r}; expected {expected}")
