@@ -28,7 +28,7 @@ const QUESTIONS = {
     moved: ({ center, period }, at, i, [x, y]) => [Math.round(modulo((Math.atan2(y - center[1], x - center[0]) * 180) / Math.PI, period))],
     trace(spec, [degrees]) {
       const [tip, end] = [toward(spec, degrees), spec.period === 180 ? toward(spec, degrees + 180) : spec.center];
-      const head = spec.period === 180 ? {} : { marker: { symbol: "arrow", angleref: "previous", size: [0, 16], color: GUESS_COLOUR } };
+      const head = spec.period === 180 ? {} : { marker: { symbol: "arrow", angleref: "previous", size: [0, 16], opacity: 1, color: GUESS_COLOUR } };
       return {
         x: [end[0], tip[0]], y: [end[1], tip[1]], mode: `lines+text${head.marker ? "+markers" : ""}`, line: { width: 4, color: GUESS_COLOUR }, ...head,
       };
@@ -122,9 +122,12 @@ function createPrediction(spec, where, { card, graph, controls, guess, redraw })
     turn: spec.kind === "predictdirection" && ((degrees) => change([modulo(draft[0] + degrees, spec.period)])),
   }));
   const place = () => handles.forEach((each) => each.place());
-  graph.addEventListener("click", (event) => { // a click moves the nearest point there
+  let pressed = { clientX: 0, clientY: 0 };
+  graph.addEventListener("pointerdown", (event) => { pressed = event; }, { capture: true });
+  graph.addEventListener("click", (event) => { // a click moves the nearest point there, but the end of a drag does not
     const axes = firstAxes(graph);
     if (!waiting() || !handles.length || !axes.every(Boolean)) return;
+    if (Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > 6) return;
     const box = graph.getBoundingClientRect();
     const pixels = [event.clientX - box.x, event.clientY - box.y].map((pixel, i) => pixel - axes[i]._offset);
     if (pixels.some((pixel, i) => !(pixel >= 0 && pixel <= axes[i]._length))) return;

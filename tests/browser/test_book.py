@@ -62,7 +62,7 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> Non
     page.wait_for_function(f"(before) => {svg} !== before", arg=before)
     assert slider.get_attribute("aria-valuetext") == figure.locator("output").first.inner_text() == "1"
     assert "at ρ = 1 " in sentence.inner_text()
-    assert figure.locator(".samviz-spoken").get_attribute("aria-live") == "polite"
+    assert figure.locator("p.samviz-spoken").get_attribute("aria-live") == "polite"
     page.wait_for_function("() => document.querySelector('.samviz-spoken').textContent.includes('at ρ = 1 ')")
     figure.get_by_role("combobox", name="bowl").select_option(index=1)
     assert slider.bounding_box()["height"] >= 24
@@ -75,7 +75,7 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
     sentence = figure.locator(".samviz-sentence")
     curves = f"[...document.querySelectorAll('{DRAWN}')].flatMap((graph) => graph._fullData)"
     last = f"{curves}.find((t) => t.name === 'loss').x.at(-1)"
-    assert page.evaluate(last) == 600
+    assert page.evaluate(last) == 1000
     steps = figure.get_by_role("slider", name="steps")
     steps.press("Home" if steps.input_value() != "0" else "End")
     page.wait_for_function(f"() => {last} !== 600")

@@ -222,6 +222,48 @@ def test_a_click_on_the_graph_moves_the_nearest_point(opened: Opener, kind: str)
     assert values == pytest.approx([1, 0] if kind == "place" else [0.5, 0.5, 0], abs=0.01)
 
 
+def zoomed(card: Any) -> None:
+    """Drag a rectangle over the right upper part of the plot, which zooms in the notebook."""
+    box, mouse = card.locator(".nsewdrag").first.bounding_box(), card.page.mouse
+    mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.1 * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.95 * box["height"], steps=8)
+    mouse.up()
+
+
+def centers(card: Any) -> list[tuple[float, float]]:
+    """The centres of the handle and of the mark of the guess on the page."""
+    mark = card.locator(".scatterlayer .trace").last.locator(".points path")
+    boxes = card.get_by_role("button", name="your guess").bounding_box(), mark.bounding_box()
+    return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+
+
+def test_the_handle_stays_on_the_guess_after_zoom_resizing_and_a_change_of_theme(opened: Opener) -> None:
+    card = opened("place")
+    page = card.page
+    changes: list[Callable[[], Any]] = [
+        lambda: drag(card, "your guess", 0.2, 0.1),
+        lambda: zoomed(card),
+        lambda: page.set_viewport_size({"width": 900, "height": 900}),
+        lambda: page.emulate_media(color_scheme="dark"),
+        lambda: page.evaluate("document.documentElement.setAttribute('theme', 'dark')"),
+    ]
+    try:
+        for change in changes:
+            change()
+            page.wait_for_timeout(1500)
+            handle, mark = centers(card)
+            assert handle == pytest.approx(mark, abs=1.5)
+    finally:
+        page.evaluate("document.documentElement.removeAttribute('theme')")
+        page.set_viewport_size({"width": 1440, "height": 1100})
+        page.emulate_media(color_scheme="light")
+    values = [float(field.input_value()) for field in card.get_by_role("spinbutton").all()]
+    assert values == pytest.approx([0.7, 0.6], abs=0.02)
+    press(card, "Show the answer")
+    card.locator(".samviz-sentence").filter(has_text="You expected (0.").wait_for()
+
+
 @pytest.mark.parametrize("start", ["field", "button", "graph"])
 def test_escape_skips_the_question(opened: Opener, start: str) -> None:
     card = opened("place")
