@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from samviz.probe import Probe
 from samviz.problems import attach, from_module, mlp, quadratic, valley
 
 NAN, INF = float("nan"), float("inf")
-CASE_LIMIT_S = 20  # a case that takes longer hangs; all of them together take about that
+HANG = pytest.mark.timeout(120)  # a test that takes longer hangs; all of them together take about 20 s
 FEW = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -480,36 +479,12 @@ REMEDY = re.compile(
 )
 
 
-class Hung(BaseException):
-    """A case without an answer."""
-
-
-@contextmanager
-def no_hang(seconds: float = CASE_LIMIT_S) -> Iterator[None]:
-    """Interrupt what takes too long; without alarms, as on Windows, pytest's time limit does."""
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise Hung(f"no answer within {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def fault(call: Callable[[], Any], argument: str, value: Any) -> str:
     """Return what is wrong with the answer to a bad value; empty for a message with argument, value and remedy."""
     try:
-        with no_hang():
-            answer = call()
-            if isinstance(answer, Iterator):
-                answer = list(answer)
+        answer = call()
+        if isinstance(answer, Iterator):
+            answer = list(answer)
     except (ValueError, TypeError, FileNotFoundError) as error:
         message = str(error)
         lacks = [] if re.search(rf"\b{re.escape(argument)}\b", message) else ["argument"]
@@ -518,7 +493,7 @@ def fault(call: Callable[[], Any], argument: str, value: Any) -> str:
         if not names_value(value, message):
             lacks.append("value")
         return f"{value!r:.60}: no {', no '.join(lacks)} in {message!r:.300}" if lacks else ""
-    except BaseException as error:
+    except BaseException as error:  # also that of pytest's time limit
         return f"{value!r:.60}: {type(error).__name__}: {error!s:.200}"
     return f"{value!r:.60}: taken, {answer!r:.100}"
 
