@@ -89,7 +89,7 @@ WITHOUT_EFFECT = {("alignment", "rho"), ("sweep", "again")}  # x scales with ρ;
 DRAGS = {
     "sharpness": Drag("x", -150, 60, "x"),
     "cycle": Drag("x", -220, 30, "orbit"),
-    "ablation": Drag("start", 200, -100, "SAM", "sam=True, average=False"),
+    "ablation": Drag("start", 200, -100, "SAM", "method='sam', lr=0.02"),
     "flow": Drag("start", -120, -90, "path"),
 }
 
@@ -146,7 +146,7 @@ def test_every_panel_is_on_the_page(page: Notebook) -> None:
 
 ROLES = {"slider": "slider", "batchslider": "slider", "choice": "combobox", "numberlist": "combobox"}
 ROLES |= {"switch": "checkbox", "button": "button", "numberfield": "textbox"}
-ORDER = [*ROLES][::-1]  # first what makes a panel compute less: the switches of the ablation
+ORDER = [*ROLES][::-1]
 
 
 def operate(found: Any, spec: dict[str, Any], value: Any) -> Any:
