@@ -78,7 +78,7 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
     assert page.evaluate(last) == 1000
     steps = figure.get_by_role("slider", name="steps")
     steps.press("Home" if steps.input_value() != "0" else "End")
-    page.wait_for_function(f"() => {last} !== 600")
+    page.wait_for_function(f"() => {last} !== 1000")
     assert f"Step {page.evaluate(last):,}:" in sentence.inner_text()
     batch_size = figure.get_by_role("slider", name="batch size")
     batch_size.press("Home")
