@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import samviz
+
+QUIZ = Path(samviz.__file__).parent / "course/quizzes/alignment.json"
+OPTIONS = [question["options"] for question in json.loads(QUIZ.read_text(encoding="utf-8"))["questions"]]
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
 SINE = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
@@ -19,6 +25,16 @@ def without_errors(notebook: Any) -> Iterator[None]:
     yield
     assert notebook.errors == [], notebook.errors
     assert all(text == "" for text in notebook.page.get_by_role("alert").all_text_contents())
+
+
+def judgement(option: dict[str, Any]) -> str:
+    """Return the beginning of the reply to an option of the quiz."""
+    return f"{'✓ Right.' if option.get('right') else '✗ Not yet.'} {option['feedback'][:24]}"
+
+
+def score(*options: dict[str, Any]) -> str:
+    """Return the text that counts the right ones of the chosen options."""
+    return f"{sum(option.get('right', False) for option in options)} of {len(OPTIONS)} right."
 
 
 def lab_in(notebook: Any, number: int = 0) -> Any:

@@ -16,7 +16,7 @@ import samviz.panels
 
 from .conftest import Notebook
 from .pages import violations
-from .panels import GRAPH, curve, dragged, press, settled, wait, without_errors
+from .panels import GRAPH, OPTIONS, curve, dragged, judgement, press, score, settled, wait, without_errors
 
 PANELS = [name.removesuffix("_panel") for name in sorted(samviz.panels.__all__) if name != "slice_panel"]
 TRAINING = """import torch
@@ -350,14 +350,15 @@ def test_frames_are_acknowledged(page: Notebook, lab: Any) -> None:
 def test_an_answer_to_the_quiz_is_judged(page: Notebook) -> None:
     found = card(page, "quiz")
     first = found.get_by_role("group", name=re.compile(r"^1\. "))
-    first.get_by_role("radio").first.press("Space")
-    first.get_by_role("status").filter(has_text="✗ Not yet. Gradient descent shrinks the part along v₁").wait_for()
-    found.get_by_text("0 of 4 right.").wait_for()
-    page.page.keyboard.press("ArrowDown")
-    first.get_by_role("status").filter(has_text="✓ Right. The component that decays first").wait_for()
-    found.get_by_text("1 of 4 right.").wait_for()
-    assert found.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "b")'
-    page.until("__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment'] == (1, 4)")
+    first.get_by_role("radio").first.focus()
+    for key, option in zip(("Space", "ArrowDown", "ArrowDown"), OPTIONS[0]):
+        page.page.keyboard.press(key)
+        first.get_by_role("status").filter(has_text=judgement(option)).wait_for()
+        found.get_by_text(score(option)).wait_for()
+    assert found.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "c")'
+    right = OPTIONS[0][2].get("right", False)
+    scores = "__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment']"
+    page.until(scores, lambda value: value == (right, len(OPTIONS)))
 
 
 def test_a_training_is_watched_steered_and_stopped(page: Notebook) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .panels import SINE, lab_in
+from .panels import OPTIONS, SINE, judgement, lab_in, score
 
 CELL = 'from samviz.lab import quiz\n\nquiz("alignment")'
 SOURCE = "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(0).sharedModel.getSource()"
@@ -32,20 +32,20 @@ def test_answers_are_judged_at_once_counted_in_the_kernel_and_kept_in_the_cell(
     notebook = keep_notebook(f"quiz_{app}.ipynb", [CELL], app=app)
     page, errors = notebook.page, set(notebook.errors)  # Notebook's own, before any code of ours runs
     notebook.run_all()
-    question(notebook, 2).get_by_text("c) Threefold").click()
-    notebook.until(SCORE, lambda score: score == (1, 4))
+    right = next(n for n, option in enumerate(OPTIONS[1]) if option.get("right"))
+    question(notebook, 2).get_by_role("radio").nth(right).check()
+    notebook.until(SCORE, lambda value: value == (1, len(OPTIONS)))
     notebook.run_all()  # the text of the cell contains no answer, so the quiz starts again
-    page.get_by_text("0 of 4 right.").wait_for()
+    page.get_by_text(score()).wait_for()
     first = question(notebook, 1)
     first.get_by_role("radio").first.focus()
-    page.keyboard.press("Space")
-    first.get_by_role("status").filter(has_text="✗ Not yet. Gradient descent shrinks the part along v₁").wait_for()
-    page.keyboard.press("ArrowDown")
-    first.get_by_role("status").filter(has_text="✓ Right. The component that decays first").wait_for()
+    for key, option in zip(("Space", "ArrowDown"), OPTIONS[0]):
+        page.keyboard.press(key)
+        first.get_by_role("status").filter(has_text=judgement(option)).wait_for()
     for key in ("Tab", "Tab", "Space"):  # one stop for each question: past the second, to the third
         page.keyboard.press(key)
     assert chosen(page) == ["b", "a"]
-    page.get_by_text("2 of 4 right.").wait_for()
+    page.get_by_text(score(OPTIONS[0][1], OPTIONS[2][0])).wait_for()
     assert page.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "b?a")'
     notebook.screenshot(f"quiz_{app}", ".samviz-quiz")
 
@@ -58,7 +58,7 @@ def test_answers_are_judged_at_once_counted_in_the_kernel_and_kept_in_the_cell(
     page.wait_for_function(f"() => ({SOURCE})().endsWith('b?a\")')")
     notebook.restart()
     notebook.run_all()
-    page.get_by_text("2 of 4 right.").wait_for()
+    page.get_by_text(score(OPTIONS[0][1], OPTIONS[2][0])).wait_for()
     assert chosen(page) == ["b", "a"]
     assert page.evaluate(SOURCE) == CELL.replace(")", ', "b?a")')
     assert set(notebook.errors) <= errors
