@@ -64,7 +64,7 @@ def test_the_symbols_page_lists_all_claims_in_the_papers_order():
         assert {*claim.symbols.split("; ")} <= first_cells
     sources = " ".join(claim.source for claim in CLAIMS.values())
     statements = "Lemma 3.2, Lemma 3.5, Theorem 4.2, 4.3, Theorem 4.5, Corollary 4.6, Corollary 4.7, Theorem 4.8, "
-    statements += "Lemma 5.5, Theorem 5.3, Theorem 5.4, 5.6, Example 5.8, Figure 1, Table 1, Agarwala"
+    statements += "Lemma 5.5, Theorem 5.3, Theorem 5.4, 5.6, Example 5.8, Figure 1, Table 1, Long & Bartlett"
     assert [statement for statement in statements.split(", ") if statement not in sources] == []
 
 

@@ -51,6 +51,11 @@ def test_every_cell_has_its_number_at_its_own_place():
     colors = np.array(traces["λ₁ numbers"]["textfont"]["color"]).reshape(3, 3)
     assert (colors[0] == "white").all()  # low values are dark
     assert (colors[2] != "white").all()
+    accuracy = np.array(traces["test accuracy numbers"]["textfont"]["color"]).reshape(3, 3)
+    assert (accuracy[2] == "white").all()  # dark is always better, and here that is high
+    assert (accuracy[0] != "white").all()
+    assert [traces[name]["reversescale"] for name in ("λ₁", "trace", "alignment")] == [False, False, True]
+    assert [*map(float, traces["λ₁"]["colorbar"]["ticktext"])] == pytest.approx([10.2, 40.4], abs=0.3)  # 5 and 95 %
 
 
 def test_the_axes_are_logarithmic_and_zero_is_one_step_below_the_least():

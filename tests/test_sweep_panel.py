@@ -12,7 +12,7 @@ from samviz.dynamics import Run
 from samviz.panels import sweep_maps
 from samviz.panels.sweep_maps import LEARNING_RATES, MINIMA, RADII, TRAIN, digits, draw_sweep, grid
 
-VALUES = {"steps": 30, "size": "all", "wrong": True, "again": 0}
+VALUES = {"steps": 30, "size": "all", "wrong": True, "again": 0, "guess": "skipped"}
 
 
 def last(**changes):
@@ -103,3 +103,9 @@ def test_diverged_runs_are_reported_and_hatched(full, monkeypatch, rates, count)
     assert sentence.endswith(f"In {count} of 14 cells a run has diverged.")
     assert len(trace(drawn, "λ₁ diverged")["x"]) > 0
     assert ("At the start" in sentence) == (count < 14)
+
+
+def test_before_the_prediction_the_maps_are_empty():
+    ((drawn, sentence),) = draw_sweep(VALUES | {"guess": None})
+    assert np.isnan(trace(drawn, "alignment")["z"]).all()
+    assert sentence.startswith("Each cell will show")

@@ -241,7 +241,7 @@ def _banded(blocks: Array) -> Array:
 def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Array:
     """Return the largest λ₁ at which SAM is stable; 2/η for gradient descent.
 
-    On SAM's 2-cycle (Theorem 4.8) the length of the gradient makes this edge equal to λ₁.
+    On SAM's 2-cycle (Theorem 4.8) the length of the gradient makes this edge equal to λ₁: there it predicts nothing.
 
     Args:
         lr: learning rate η > 0; any shape, broadcast with the others.
@@ -255,7 +255,8 @@ def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Ar
         ValueError: when a number is out of range.
         TypeError: when an argument does not consist of real numbers.
 
-    Source: Agarwala & Dauphin, SAM operates far from home (2023); Cohen et al. (2021) for ρ = 0.
+    Source: Long & Bartlett, Sharpness-aware minimization and the edge of stability (2024); Cohen et al. (2021) for
+    ρ = 0. Agarwala & Dauphin (2023) derive an edge in a simplified model.
 
     >>> edge_of_stability(0.1, 0.0, 1.0)
     array(20.)

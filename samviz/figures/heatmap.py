@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 COLUMNS, ROWS = split([1, 1], gap=0.07), split([1, 1], gap=0.11)[::-1]
 MAP_SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
+HIGH_IS_BETTER = ("alignment", "test accuracy")  # dark where the value is high; the others are dark where it is low
+COLORBAR: Layout = {
+    **{"orientation": "h", "len": 0.1, "thickness": 8, "xpad": 0, "ypad": 0, "outlinewidth": 0},
+    **{"xanchor": "right", "yanchor": "bottom", "ticklabelposition": "outside top", "tickfont": {"size": 10}},
+}
 DARK_SHARE = 0.28  # of the colours; numbers on them are white
 ON_DARK, ON_PALE = "white", "#000000"  # colours of numbers; between white and INK neither is legible on some cells
 CELLS_WITH_NUMBERS = 90  # the most cells of a map for which the numbers fit
@@ -25,6 +30,8 @@ TIMES = tuple(10.0**e for e in range(-4, 5))  # τ of the dashed lines
 
 def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str, Any]:
     """Draw one rule and one batch size of a sweep as plain plotly JSON: means over the seeds, for every η and ρ.
+
+    Dark cells are better: flatter, better aligned, more accurate.
 
     A cell whose runs have all diverged is hatched. The number of a cell that has lost some of its runs is marked with
     ×, and a rough one with ≈ (eigenvalues not converged, or a trace with a standard error above 5 %). For SAM the
@@ -75,6 +82,7 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
         cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
+        cells["colorbar"] |= {"x": column[1], "y": row[1] + 0.022}
         drawn = [cells | {"x": x, "y": y}, _hatching(diverged.all(2), x, y, name)]
         if found.rule[rule] == "sam" and i < 2:
             drawn.append(_times(layout, found, x, y, axes, (column[1], row[0])))
@@ -122,9 +130,14 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
         texts.append(number)
     shade = np.log10(np.maximum(mean, 1e-300)) if name == "loss" else mean
     low, high = (0.0, 1.0) if name == "alignment" else _color_range(shade)
-    colors = {"colorscale": BLUES, "showscale": False, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
+    reverse = name in HIGH_IS_BETTER
+    ends = [form.format(10**end if name == "loss" else end).rstrip(".") for end in (low, high)]
+    bar = COLORBAR | {"tickvals": [low, high], "ticktext": ends if np.isfinite(shade).any() else ["", ""]}
+    colors = {"colorscale": BLUES, "reversescale": reverse, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
     cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
-    dark = (shade - low) / (high - low) < DARK_SHARE  # False where nothing is known
+    cells["colorbar"] = bar
+    share = (shade - low) / (high - low)
+    dark = (1 - share if reverse else share) < DARK_SHARE  # False where nothing is known
     font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
     written = text([], [], texts, f"{name} numbers", font, "middle center", size=11)
     return [cells, written] if mean.size <= CELLS_WITH_NUMBERS else [cells]

@@ -6,6 +6,7 @@ A new panel is a new module here and one import line below.
 from samviz.panels.batch_directions import alignment_panel as alignment_panel
 from samviz.panels.batch_sizes import batch_panel as batch_panel
 from samviz.panels.batch_sizes import one_sample_panel as one_sample_panel
+from samviz.panels.closing_gap import closing_gap_panel as closing_gap_panel
 from samviz.panels.first_change import first_change_panel as first_change_panel
 from samviz.panels.flow_tracking import flow_panel as flow_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel

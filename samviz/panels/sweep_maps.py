@@ -17,6 +17,7 @@ from samviz.dynamics.sweep import Arrays, active_runs, empty_arrays, measure_run
 from samviz.figures.heatmap import heatmap_figure
 from samviz.lab.controls import Button, Choice, Slider, Switch
 from samviz.lab.panel import Drawing, Panel
+from samviz.lab.predictions import PredictChoice
 from samviz.problems import MLP, load, mlp
 
 TRAIN, TEST, WRONG = 40, 800, 4  # samples
@@ -27,6 +28,24 @@ STOPS = (10, 30, 100, 300, 1000, 3000)  # steps at which all runs are measured
 SEEDS = 2  # runs of a cell, if samples are drawn
 SIZES = {"1": "one sample", "8": "8 samples", "all": f"all {TRAIN}"}
 STEPS_AT_ONCE, RUNS_AT_ONCE = 3, 3  # steps, and measured runs, between two opportunities to handle control events
+PREDICTION = PredictChoice(
+    "SAM takes 1,000 steps with all samples, for every pair of a radius ρ and a learning rate η. Where is the gradient "
+    "least aligned with the top eigenspace?",
+    options={
+        "small rho": "At small ρ, where SAM differs least from gradient descent.",
+        "large both": "At large ρ and large η, where the steps are roughest.",
+        "ratio": "At large ρ and small η.",
+        "nowhere": "Nowhere: SAM aligns for every ρ above 0.",
+    },
+    replies={
+        "small rho": "Only at ρ = 0, which is gradient descent. The smallest positive ρ aligns best.",
+        "large both": "A large η helps: the 2-cycle is proportional to η, and must be large compared with an error "
+        "proportional to ρ².",
+        "ratio": "The theorem needs a small ρ/η: the gradient on the 2-cycle is of order ηρ, and the next term of "
+        "Taylor's theorem, which is not along v₁, is of order ρ².",
+        "nowhere": "Theorem 4.5 needs a small ρ/η, and the lower right corner of the map has ρ/η = 320.",
+    },
+)
 
 
 class Case(NamedTuple):
@@ -107,7 +126,7 @@ def sweep_panel() -> Panel:
     Source: Theorems 4.5 and 5.4: λ₁ and the trace decrease with τ = ηρ²t.
 
     >>> panel = sweep_panel()
-    >>> panel.set(steps=10)
+    >>> panel.set(guess="skipped", steps=10)
     >>> panel.sentence
     'Step 10 with all 40 a step. At the start λ₁ was ...
     """
@@ -119,6 +138,7 @@ def sweep_panel() -> Panel:
             "wrong": Switch(f"{WRONG} of {TRAIN} labels wrong", True),
             "again": Button("Other samples"),
         },
+        predict=PREDICTION,
         description="Heat maps of λ₁, trace, alignment and test accuracy of a network over radius and learning rate",
     )
 
@@ -129,6 +149,9 @@ def draw_sweep(values: dict[str, Any]) -> Iterator[Drawing]:
     until = max(stop for stop in STOPS if stop <= values["steps"])
     blank = empty_arrays(len(LEARNING_RATES) * len(RADII), 1, accuracy=True)
     figure = heatmap_figure(Sweep.of("even or odd", 0, axes(TRAIN, (0,)), [blank]))
+    if values["guess"] is None:
+        yield figure, "Each cell will show a run from one minimum of a small network on handwritten digits."
+        return
     drawing = figure, "All runs start from one minimum, which is being computed."
     if case.wrong not in MINIMA:
         for _, minimum in descent(digits(case.wrong)[0], seed=START_SEED):  # noqa: B007, the last is the minimum

@@ -1,0 +1,56 @@
+"""The panel in which λ₁ meets λ₂ against a run of its own."""
+
+import numpy as np
+import pytest
+from pictures import finite, last, trace
+
+from samviz.panels.closing_gap import END, PREDICTION, SPACING, draw_closing_gap
+
+VALUES = {"rho": 0.02, "lr": 0.1, "guess": "skipped"}
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return last(draw_closing_gap, VALUES)
+
+
+def test_the_two_eigenvalues_meet_and_then_decrease_together(shown):
+    drawn, sentence = shown
+    first, second, third = (np.array(trace(drawn, name)["y"]) for name in ("λ₁", "λ₂", "λ₃"))
+    assert len(first) == END // SPACING + 1
+    met = int((first / second < 1.01).argmax())
+    assert (first[met:] / second[met:] < 1.03).all()  # at the iterate, which jumps across Γ
+    assert first[-1] < first[met] - 0.4
+    assert (third < 1.3).all()
+    assert f"They met at step {met * SPACING:,}." in sentence
+
+
+def test_after_the_meeting_only_the_cosine_with_v1_jumps(shown):
+    drawn, _ = shown
+    cosine, space, rayleigh = (
+        trace(drawn, n)["y"][60:] for n in ("|cos(∇L, v₁)|", "cos with eigenspace", "Rayleigh ratio")
+    )
+    assert cosine.min() < 0.3
+    assert cosine.max() > 0.9
+    assert space.min() > 0.99
+    assert rayleigh.min() > 0.97
+
+
+def test_a_small_radius_does_not_reach_the_meeting():
+    drawn, sentence = last(draw_closing_gap, VALUES | {"rho": 0.005, "lr": 0.05})
+    finite(drawn)
+    assert "met" not in sentence
+    assert trace(drawn, "|cos(∇L, v₁)|")["y"][-1] > 0.99
+
+
+def test_before_the_prediction_no_later_step_and_no_alignment_is_shown():
+    drawn, sentence = next(draw_closing_gap(VALUES | {"guess": None}))
+    assert trace(drawn, "λ₁")["x"][-1] == 1000
+    assert np.isnan(trace(drawn, "Rayleigh ratio")["y"]).all()
+    assert sentence == "Step 1,000: λ₁ = 8.00 and λ₂ = 7.07."
+
+
+def test_the_reply_to_the_right_guess_is_the_one_about_both_eigenvalues(shown):
+    last_height = trace(shown[0], "λ₁")["y"][-1]
+    (text,) = [text for low, high, text in PREDICTION.replies if low <= last_height < high]
+    assert "both decrease together" in text
