@@ -12,17 +12,9 @@
 # ---
 
 # %% [markdown]
-# # Networks: what SAM finds that gradient descent hides
+# # Where the theory holds and where it ends
 #
-# **35 minutes.** Goals:
-#
-# - see that under gradient descent the gradient is *orthogonal* to $v_1$, and that SAM turns it (Theorem 4.5);
-# - see λ₁ meet λ₂, and know which measure of alignment to trust then (Assumption 4.4);
-# - predict the sharpness at which SAM hovers, its edge of stability, and measure it;
-# - compare full-batch SAM with 1-SAM (Theorem 5.4), and look at a network on real images;
-# - sweep over η and ρ at once, and see what a flatter minimum is worth on images that it has not seen.
-#
-# Before each experiment there is a question. Write your answer down first.
+# **16 minutes.** Goal: know what fails when a hypothesis of Theorem 4.5 does not hold, and how to recognize it in a picture. Notebooks [00](00_start_here.ipynb) to [05](05_one_sample_at_a_time.ipynb) found what SAM minimizes under certain conditions. Real networks satisfy some of them only for a while, or not at all.
 
 # %%
 import sys
@@ -31,124 +23,217 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     # %pip install --quiet git+https://github.com/samviz/samviz
     print("samviz is installed; go on with the next cell.")
 
+# %% [markdown]
+# ## 1. What happens when λ₁ meets λ₂?
+#
+# SAM lowers the largest eigenvalue $\lambda_1$ of the Hessian, and hardly the second one, $\lambda_2$. The theory assumes $\lambda_1>\lambda_2$. A network that has learned a sine has taken 1,000 steps of SAM from a minimum. Sketch how λ₁ continues: move the three handles.
+
 # %%
-from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
-from samviz.lab import Lab
+from samviz.panels import closing_gap_panel
+
+panel = closing_gap_panel()
+panel
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# λ₁ meets λ₂ at step 2,000 at about 6.9. From then on both decrease together, to 6.4 at step 4,000. On the right, $|\cos(\nabla L,v_1)|$ jumps between 0 and 1, although SAM has not changed. The other two measures stay near 1.
+#
+# </details>
+#
+# Why do they decrease together? SAM's drift $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$ lowers whichever eigenvalue is the largest.
+#
+# 1. If λ₁ is slightly larger, the gradient aligns with $v_1$, and λ₁ decreases until it is below the other eigenvalue.
+# 2. Then the other one is the largest. The gradient turns to its eigenvector, and this eigenvalue decreases.
+# 3. So neither can get ahead. Two equal eigenvalues have a *plane* of eigenvectors, and $v_1$ can be any vector of this plane.
+#
+# | measure of alignment | it asks | when λ₁ ≈ λ₂ |
+# |---|---|---|
+# | $\lvert\cos(\nabla L, v_1)\rvert$ | Does the gradient $g=\nabla L$ point along *this* vector? | jumps, because $v_1$ is any vector of a plane |
+# | cosine with the top eigenspace | Does $g$ lie in the span of the eigenvectors with eigenvalues within 5 % of λ₁? | stays near 1, if there are few such eigenvalues |
+# | Rayleigh ratio $g^\top \nabla^2L\, g/(\lambda_1\lVert g\rVert^2)$ | Is the curvature along $g$ as large as it can be? | stays near 1; **use this one** |
+#
+# ## 2. One row for each hypothesis
+#
+# > **Theorem 4.5** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable; that its minimizers form a manifold Γ on which the Hessian has constant rank $M$; that $\lambda_1>\lambda_2$ along the limiting flow; that gradient flow takes the start to Γ; and that $\eta\ln(1/\rho)$ and $\rho/\eta$ are sufficiently small. *Then* full-batch SAM reaches a neighbourhood of Γ of size $O(\eta\rho)$ in $O(\ln(1/\rho)/\eta)$ steps (phase I). For $\Theta(1/(\eta\rho^2))$ steps it then follows $dX/d\tau=-\tfrac12\,\partial\Phi(X)\nabla\lambda_1(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ and an error $O(\eta\ln(1/\rho))$ (phase II), and the angle between $\nabla L$ and the top eigenspace is $O(\rho)$.
+#
+# | hypothesis | what fails without it | picture or number |
+# |---|---|---|
+# | $\lambda_1>\lambda_2$ (Assumption 4.4) | $v_1$ is not unique, and $\nabla\lambda_1$ does not exist; both eigenvalues decrease together | section 1 |
+# | ρ/η is small | the gradient is not aligned, and SAM lowers less than λ₁ | section 3, the map *alignment* |
+# | $\eta\ln(1/\rho)$ is small | the drift is stronger by $(2/(2-\eta\lambda_1))^2$, so runs of equal τ differ | Going deeper, *Every η and ρ* |
+# | minimizers form a manifold Γ | cross-entropy has no minimizer at a finite distance, and λ₁ decreases without SAM | Going deeper, *Cross-entropy* |
+# | gradient flow takes the start to Γ | far from a minimum, λ₁ *rises* to an edge of stability | Going deeper, *Far from a minimum* |
+# | $L$ is four times differentiable | the derivation uses $\nabla^3L$; a network with ReLU units has kinks, and the theorem says nothing about it | Going deeper, *A network with kinks* |
+# | all samples in each step | between one and all samples $\nabla L_B$ need not be aligned (Example 5.8); one sample has another limit (Theorem 5.4) | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step) |
+#
+# ## 3. Try to break it: every η and ρ
+#
+# Each cell of the maps is a run of 1,000 steps from one minimum of a small network. The dark end of each colour bar is the better one: flatter, better aligned, more accurate. Where is the gradient least aligned?
+
+# %%
+from samviz.panels import sweep_panel
+
+panel2 = sweep_panel()
+panel2
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. On the 2-cycle the gradient has the length $\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, of order ηρ. The next term of Taylor's theorem, $\tfrac12\rho^2\nabla^3L[v_1,v_1]$, has a part across Γ of order ρ² that need not lie along $v_1$. Their ratio is ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
+#
+# λ₁ and the trace decrease most in the upper right corner. Along a dotted line τ = ηρ²t is constant, and so is λ₁, as long as ηλ₁ and ρ/η are small.
+#
+# </details>
+#
+# **Conclusion.** SAM's mechanism, alignment and the drift that follows from it, is robust: it survives the meeting of λ₁ and λ₂, if alignment is measured by the Rayleigh ratio. It needs a radius ρ that is small compared with η, and a loss that is near a manifold of minimizers. For cross-entropy, and far from a minimum, other effects determine λ₁.
+#
+# Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures of landscapes themselves and how they mislead, or [08_your_own_model](08_your_own_model.ipynb).
+#
+# ## Exercises
+#
+# **1.** A run of full-batch SAM took $t$ steps with learning rate η and radius ρ. You want to compare its trace with that of 1-SAM, which needs a smaller learning rate $\eta'$ and has the radius $\rho'$. After how many steps of 1-SAM is the comparison fair, that is, at the same time of the two limiting flows?
+
+# %%
+from samviz.course import check
+
+
+def fair_steps(t, lr, rho, new_lr, new_rho):
+    return ...  # your formula
+
+
+check("fair_steps", fair_steps)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def fair_steps(t, lr, rho, new_lr, new_rho):
+#     return t * lr * rho**2 / (new_lr * new_rho**2)
+# ```
+#
+# For example, 4,000 steps at η = 0.1 and ρ = 0.02 correspond to 320 steps at η = 0.05 and ρ = 0.1. A comparison at equal *steps* mixes the effect of the method with that of the time.
+#
+# </details>
+#
+# **2.** Answer in one or two sentences between the quotation marks: λ₁ has met λ₂, and a colleague reports that $|\cos(\nabla L,v_1)|$ has dropped to 0.1. Why is this no evidence against the theory's mechanism, and what should be measured instead?
+
+# %%
+check("networks_sentence", "...")
+
+# %% [markdown]
+# ## Quiz
+#
+# Choose an answer, and read why it is right or wrong. Nothing is sent or stored outside this notebook.
+
+# %%
+from samviz.lab import quiz
+
+quiz("networks")
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### Gradient descent hides $v_1$
+#
+# At a minimum that gradient descent has found, the gradient is small but not zero. **Question**: does it have a component along $v_1$? In a step, the component along an eigenvector with eigenvalue λ is multiplied by $1-\eta\lambda$, so the component along $v_1$ decays first. (This needs a small η: at its own edge of stability, λ₁ ≈ 2/η, gradient descent oscillates along $v_1$.)
+
+# %%
+from samviz.dynamics import Run, gradient_descent_minimum
 from samviz.problems import load, mlp
 
 sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
 start = gradient_descent_minimum(sine)
 
-# %% [markdown]
-# ## 1. Gradient descent hides $v_1$
-#
-# At a minimum found by gradient descent the gradient is not zero: the loss is still falling, slowly, along flat directions. **Question: is $v_1$ among the directions it moves in?**
-#
-# Along an eigenvector with eigenvalue λ a step multiplies the gradient by $1-\eta\lambda$. Along $v_1$ that factor is the smallest: this component dies first.
-
 # %%
 # NBVAL_CHECK_OUTPUT
 still = Run(sine, rule="gd", lr=0.05, x0=start, device="cpu").measure()
-print(f"λ₁ = {still['eigenvalues'][0]:.2f}, λ₂ = {still['eigenvalues'][1]:.2f}")
-print(f"|cos(∇L, v₁)| below 1e-5: {still['cos_v1'] < 1e-5}")
-
-# %% [markdown]
-# ## 2. SAM finds it
-#
-# SAM never comes to rest: near the minimum it bounces. **Question: along which direction, and what does the bounce do to λ₁ over a thousand steps?**
-#
-# Near the valley floor the gradient obeys the same recursion as $x$ does on a quadratic, up to $O(\eta\rho^2)$. Theorem 4.8 then says: it aligns with $v_1$. What is left over is the third-order term of the Taylor expansion,
-# $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$: a step of gradient descent on the sharpness.
-
-# %%
-# NBVAL_CHECK_OUTPUT
 sam = Run(sine, rule="sam", lr=0.05, rho=0.005, x0=start, device="cpu")
 sam.step(1000)
 row = sam.measure()
-print(f"|cos(∇L, v₁)| = {row['cos_v1']:.3f}, λ₁ = {row['eigenvalues'][0]:.2f}")
+print(f"gradient descent: λ₁ = {still['eigenvalues'][0]:.2f}, |cos(∇L, v₁)| below 1e-5: {still['cos_v1'] < 1e-5}")
+print(f"1,000 steps of SAM: λ₁ = {row['eigenvalues'][0]:.2f}, |cos(∇L, v₁)| = {row['cos_v1']:.3f}")
 
 # %% [markdown]
-# The same in the lab. Play at ρ = 0 first, then raise ρ, and watch the landscape.
-#
-# SAM computes two gradients anyway. Their difference along the first, $u\cdot(g_2-g_1)/\rho\approx u^\top Hu$, is a free estimate of the curvature that it bounces on: the open circles in the lab. Once ∇L points along $v_1$ it equals λ₁.
+# The lab shows the same. Press Play at ρ = 0 first, and then raise ρ. The two gradients $g_1$ and $g_2$ of a SAM step give the curvature along $u=g_1/\lVert g_1\rVert$ without extra cost: $u\cdot(g_2-g_1)/\rho\approx u^\top\nabla^2L\,u$. It is shown by open circles and equals λ₁ once the gradient is aligned.
 
 # %%
+from samviz.lab import Lab
+
 lab = Lab(sine, lr=0.05)
 lab
 
 # %% [markdown]
-# ## 3. The gap closes
+# ### Far from a minimum: the edge of stability
 #
-# λ₁ falls and λ₂ hardly moves. **Question: when they meet, does λ₁ pass below λ₂?**
-#
-# The theorem assumes λ₁ > λ₂ (Assumption 4.4). At ρ = 0.02 and η = 0.1 the run reaches the end of that assumption within 3,000 steps. Three measures are shown because they answer differently there:
-#
-# | measure | asks | when λ₁ ≈ λ₂ |
-# |---|---|---|
-# | $\lvert\cos(\nabla L, v_1)\rvert$ | is it *this* vector? | jumps about: $v_1$ is any vector of a plane |
-# | cos with the top eigenspace | is it *in* the plane? | stays at 1 |
-# | Rayleigh ratio $g^\top H g/(\lambda_1\lVert g\rVert^2)$ | is the curvature along ∇L as large as can be? | stays at 1 |
-
-# %%
-# NBVAL_CHECK_OUTPUT
-edge = Run(sine, rule="sam", lr=0.1, rho=0.02, x0=start, device="cpu")
-edge.step(4000)
-row = edge.measure()
-print(f"(λ₁ − λ₂)/λ₁ below 5 %: {row['gap'] < 0.05}")
-print(f"cos with the top eigenspace above 0.99: {row['cos_eigenspace'] > 0.99}")
-
-# %% [markdown]
-# ## 4. The edge of stability
-#
-# Gradient descent is stable while λ₁ < 2/η. SAM looks ahead, at a place where the gradient is larger, so its edge is lower. For a gradient of length $\lVert g\rVert$ it is (Agarwala & Dauphin 2023)
+# In training from random weights λ₁ *rises* at first, until a step along $v_1$ becomes unstable. For gradient descent this happens at 2/η (Cohen et al. 2021). For SAM and a gradient of length $\lVert g\rVert$, Long and Bartlett (2024) derive
 #
 # $$\frac{\lVert g\rVert}{2\rho}\left(\sqrt{1+\frac{8\rho}{\eta\lVert g\rVert}}-1\right)\;\to\;\frac2\eta\quad(\rho\to0).$$
 #
-# **Question: how far is λ₁ from this edge in the run above?** The lab draws both lines in the sharpness panel.
+# (Agarwala and Dauphin (2023) derive an edge in a simplified model.) At the minimum of a quadratic this formula predicts nothing: on the 2-cycle $\lVert g\rVert=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, and with this length the formula gives λ₁ for every λ₁. **Question**: from random weights with η = 0.1, where does λ₁ stop to rise under gradient descent, and where under SAM?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-predicted = edge_of_stability(0.1, 0.02, row["grad_norm"])
-print(f"SAM's edge {predicted:.2f}, λ₁ measured {row['eigenvalues'][0]:.2f}, gradient descent's edge {2 / 0.1:.0f}")
+from samviz.dynamics import edge_of_stability
+
+for rule, rho in (("gd", 0.0), ("sam", 0.02)):
+    run = Run(sine, rule, 0.1, rho, x0=sine.initial(0), device="cpu")
+    for steps in (250, 1000, 3000):
+        row = run.step(steps - run.steps) or run.measure(trace=False)
+        edge = edge_of_stability(0.1, rho, row["grad_norm"])
+        print(f"{rule:3} step {steps:5,}: λ₁ = {row['eigenvalues'][0]:5.2f}, edge = {edge:5.2f}")
 
 # %% [markdown]
-# It sits on its edge, always: on the 2-cycle of Theorem 4.8 the gradient has exactly the length that makes the two equal. Put $\lVert g\rVert=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$ into the formula to see it.
+# <details><summary>What you see</summary>
 #
-# ## 5. One sample at a time
+# Under gradient descent λ₁ rises to 19.4, almost to 2/η = 20. Under SAM it rises to 8 only and then follows its own edge, which is lower. At step 250 λ₁ and the edge still differ. The claim `edge_of_sam` tests this for two learning rates.
 #
-# **Question: 1-SAM takes noisy steps and its loss is higher. Which will be lower after 5,000 steps, its trace or that of full-batch SAM?**
+# </details>
 #
-# Theorem 5.4: 1-SAM follows $-\tfrac12\partial\Phi\nabla\operatorname{Tr}(\nabla^2 L)$. In the lab above, set the batch size to 1 with the preset *1-SAM*.
-
-# %%
-# NBVAL_CHECK_OUTPUT
-one = Run(sine, rule="sam", lr=0.05, rho=0.1, batch_size=1, x0=start, device="cpu")
-one.step(5000)
-print(
-    f"trace: {still['trace']:.0f} at the start, {one.measure()['trace']:.0f} after 1-SAM, {row['trace']:.0f} after SAM"
-)
-
-# %% [markdown]
-# ## 6. Real images
+# ### Cross-entropy: no minimizer at a finite distance
 #
-# Handwritten digits, 8 × 8 pixels, ten classes. The network has 2,410 parameters and more answers to give than parameters, so it does not interpolate: Γ is not a manifold of minimizers here, and the theory is a guide, not a proof. **Question: ten classes; how many eigenvalues will share the top?**
+# A network classifies 200 digits correctly, and the loss is the cross-entropy. The loss is smaller for larger outputs, so it has no minimizer, and phase I never ends. **Question**: how does λ₁ change under gradient descent, without SAM?
 
 # %%
 inputs, labels = load("digits")
-digits = mlp([64, 32, 10], activation="tanh", data=(inputs[:500], labels[:500]), loss="mse")
-lab2 = Lab(digits, rho=0.05)
-lab2
+classifier = mlp([64, 16, 10], activation="tanh", data=(inputs[:200], labels[:200]), loss="cross_entropy")
+runs = {rule: Run(classifier, rule, lr=0.5, rho=0.05, device="cpu") for rule in ("gd", "sam")}
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for steps in (300, 3000):
+    for rule, run in runs.items():
+        run.step(steps - run.steps)
+        row, norm = run.measure(trace=False), run.x.norm()
+        numbers = f"loss {row['loss']:.4f}, λ₁ = {row['eigenvalues'][0]:.3f}, ‖x‖ = {norm:.1f}"
+        print(f"step {steps:5,} {rule:3}: {numbers}, Rayleigh ratio {row['rayleigh']:.2f}")
 
 # %% [markdown]
-# The gap closes almost at once, and the top eigenspace has many dimensions. Things to try, with a prediction first:
+# <details><summary>What you see</summary>
 #
-# - set ρ to 0 while it runs: how fast does the alignment vanish?
-# - double η: does λ₁ settle at half its value?
-# - choose the plane *trajectory's PCA*: how much of the way lies in it?
+# λ₁ falls by a factor of ten under gradient descent, and by almost the same factor under SAM: the weights grow, and the loss and its curvature vanish together. The Rayleigh ratio is 0.01, so the gradient is not aligned. SAM's perturbation changes the gradient only by about $\rho\nabla^2L\,u$, which stays small compared with the gradient itself, so SAM hardly differs from gradient descent. A smaller λ₁ is no sign of SAM here.
 #
-# ## 7. Every η and ρ at once
+# </details>
 #
-# A sweep runs every combination of its settings, many runs as one batch, and gives arrays with named axes. Phase II says that λ₁ depends on time by $\tau=\eta\rho^2t$. **Question: four times η and half of ρ give the same τ. After a thousand steps, do they give the same λ₁?**
+# ### A network with kinks
+#
+# The loss of a ReLU network is not differentiable where an input of a unit changes its sign. Between the kinks a ReLU network still has third derivatives, because it multiplies the weights of its layers. **Question**: does SAM still align, and does it lower λ₁?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+relu = mlp([1, 24, 24, 1], activation="relu", data="sine", loss="mse")
+run = Run(relu, "sam", lr=0.02, rho=0.005, x0=gradient_descent_minimum(relu), device="cpu")
+for steps in (0, 1000, 4000):
+    run.step(steps - run.steps)
+    row = run.measure(trace=False)
+    print(f"step {steps:5,}: λ₁ = {row['eigenvalues'][0]:.2f}, Rayleigh ratio {row['rayleigh']:.2f}")
+
+# %% [markdown]
+# It aligns, and λ₁ decreases a little and then nearly stops, because the oscillation crosses kinks. The theorem neither predicts nor excludes this.
+#
+# ### Every η and ρ at equal τ
+#
+# Phase II depends on time by $\tau=\eta\rho^2t$ only. **Question**: four times η and half of ρ give the same τ. After 1,000 steps, do they give the same λ₁? `sweep` runs all combinations of its settings as one batch and returns arrays with named axes.
 
 # %%
 from samviz import sweep
@@ -163,43 +248,46 @@ print(f"λ₁ fell by {fall[0, 1]:.1f} at η = 0.0125, ρ = 0.02 and by {fall[1,
 print(f"their ratio is {fall[1, 0] / fall[0, 1]:.1f}, predicted {(overshoot[1] / overshoot[0]) ** 2:.1f}")
 
 # %% [markdown]
-# Only for small η. On the 2-cycle the bounce is $2/(2-\eta\lambda_1)$ times as long as ρ alone makes it, and the drift goes with its square. The theorem is the limit η → 0.
+# They agree only for small η. At finite η SAM evaluates its gradient at distance $2\rho/(2-\eta\lambda_1)$ from Γ instead of ρ, and the drift grows with the square of this distance. `found.to_pandas()` and `found.to_xarray()` return tables. For a long sweep, `path="a folder"` stores each finished row and continues after a crash, and `executor=` takes a process pool or a Dask cluster.
 #
-# `found.to_pandas()` and `found.to_xarray()` give tables. A long sweep wants `path="a folder"`, where it keeps every finished row and goes on after a crash, and `executor=`, which takes a process pool or a Dask cluster.
+# ### Is a flatter minimum better on new data?
 #
-# ## 8. What is it worth?
+# The maps of section 3 belong to a network that separates even from odd digits. It learns from 40 digits, of which four have a wrong label, and gradient descent fits all 40. The test uses 800 other digits. Go back to the panel with these questions:
 #
-# Even or odd? A network learns it from 40 digits, of which four carry the wrong label, and gradient descent fits all 40. Every run of SAM starts at that one minimum; 800 other digits are the test. **Questions: with the full batch SAM, too, goes on fitting all 40. Will it do better on the test? Along which lines of the map is λ₁ constant?**
+# - Does the test accuracy rise although SAM continues to fit the wrong labels?
+# - What happens to it if all labels are right?
+# - Choose *one sample* per step: which map changes most? (The alignment there is that of the full-batch gradient, about which Theorem 5.4 says nothing.)
+#
+# <details><summary>What you see</summary>
+#
+# With four wrong labels the test accuracy rises from 68 % to 79 % where λ₁ and the trace are smallest. With right labels λ₁ decreases as before, and the accuracy falls by up to 1 %. This is one network and one data set, and it shows a correlation. It does not show that flatness *causes* the improvement: a change of coordinates makes a network arbitrarily sharp without changing its function (Dinh et al. 2017; notebook 07), and there are problems in which the flattest minimizers generalize badly and problems in which SAM generalizes better for another reason (Wen, Li & Ma 2023, *Sharpness minimization algorithms do not only minimize sharpness to achieve better generalization*).
+#
+# </details>
+#
+# ### Real images
+#
+# Handwritten digits have 8 × 8 pixels and ten classes. The network has 2,410 parameters and 5,000 outputs to fit, so it does not interpolate. Γ is not a manifold of minimizers with zero loss here, and the theory is a guide and not a proof. **Question**: ten classes; how many eigenvalues share the top?
 
 # %%
-from samviz.panels import sweep_panel
-
-panel = sweep_panel()
-panel
-
-# %% [markdown]
-# Along the dotted lines τ is the same, and λ₁ follows them as long as ηλ₁ and ρ are small. Move *steps* and watch the lines cross the map. Things to try, with a prediction first:
-#
-# - *one sample* a step: which map changes most, λ₁ or the trace? Which η are too large now, and why (what is the largest λ₁ of a single sample's loss)?
-# - the alignment in that case: it is measured with the gradient of the full batch, about which Theorem 5.4 says nothing;
-# - all labels right: λ₁ falls as before. What happens to the test accuracy? Flatness helps where there is something to forget.
-#
-# ## What to take away
-#
-# 1. The alignment is SAM's doing: gradient descent has none.
-# 2. Full-batch SAM sits on its edge of stability, and the edge moves down with λ₁.
-# 3. When the eigengap closes, measure against the eigenspace.
-# 4. Batch size 1 lowers the trace; in between, nobody has a theorem (Example 5.8).
-# 5. For small η, curvature falls by τ = ηρ²t alone; a flatter minimum helped here where labels were wrong, and nowhere else.
-#
-# ## Quiz
-#
-# Four questions, each with a verdict as soon as you choose. Nothing leaves your machine.
+digits = mlp([64, 32, 10], activation="tanh", data=(inputs[:500], labels[:500]), loss="mse")
+run = Run(digits, "sam", lr=0.3, rho=0.1, x0=gradient_descent_minimum(digits), device="cpu")
+run.step(400)
+row = run.measure(k=10, trace=False)
 
 # %%
-from samviz.lab import quiz
-
-quiz("networks")
+# NBVAL_CHECK_OUTPUT
+print("λ₁₀/λ₁ above 0.4:", bool(row["eigenvalues"][9] > 0.4 * row["eigenvalues"][0]))
+print("cosine with v₁ below 0.7:", bool(row["cos_v1"] < 0.7))
+print("cosine with the top eigenspace below 0.8:", bool(row["cos_eigenspace"] < 0.8))
+print("Rayleigh ratio above 0.85:", bool(row["rayleigh"] > 0.85))
 
 # %% [markdown]
-# Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures themselves: what they show, and how they lie.
+# About ten eigenvalues are nearly equal. The limit of 5 % for the top eigenspace divides this cluster, so even the cosine with the eigenspace drops (to 0.65 in this run, and lower in others) while the gradient still lies in the cluster. Only the Rayleigh ratio, here 0.94, does not depend on such a limit: use it. Try in the lab:
+#
+# - set ρ to 0 while it runs: how fast does the alignment vanish?
+# - double η: does λ₁ settle at half of its value?
+# - choose the plane *trajectory's PCA*: which fraction of the path lies in it?
+
+# %%
+lab2 = Lab(digits, rho=0.05)
+lab2

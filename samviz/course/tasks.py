@@ -210,6 +210,17 @@ def copies(a: float, b: float) -> Any:
 
 
 @_exercise(
+    [(1000, 0.1, 0.02, 0.05, 0.1), (200, 0.05, 0.2, 0.01, 0.1)],
+    same_steps=lambda t, lr, rho, new_lr, new_rho: t,
+    first_order=lambda t, lr, rho, new_lr, new_rho: t * lr * rho / (new_lr * new_rho),
+    inverse=lambda t, lr, rho, new_lr, new_rho: t * new_lr * new_rho**2 / (lr * rho**2),
+    only_rate=lambda t, lr, rho, new_lr, new_rho: t * lr / new_lr,
+)
+def fair_steps(t: int, lr: float, rho: float, new_lr: float, new_rho: float) -> float:
+    return t * lr * rho**2 / (new_lr * new_rho**2)
+
+
+@_exercise(
     [(MATRIX, 2.0), (MATRIX, 5.0)],
     inverse=lambda hessian, alpha: hessian * np.outer([alpha, 1 / alpha], [alpha, 1 / alpha]),
     single_factor=lambda hessian, alpha: hessian / np.array([[alpha, 1.0], [1.0, 1 / alpha]]),
