@@ -139,7 +139,7 @@ quiz("networks")
 # At a minimum that gradient descent has found, the gradient is small but not zero. **Question**: does it have a component along $v_1$? In a step, the component along an eigenvector with eigenvalue λ is multiplied by $1-\eta\lambda$, so the component along $v_1$ decays first. (This needs a small η: at its own edge of stability, λ₁ ≈ 2/η, gradient descent oscillates along $v_1$.)
 
 # %%
-from samviz.dynamics import Run, gradient_descent_minimum
+from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
 from samviz.problems import load, mlp
 
 sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
@@ -174,8 +174,6 @@ lab
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from samviz.dynamics import edge_of_stability
-
 for rule, rho in (("gd", 0.0), ("sam", 0.02)):
     run = Run(sine, rule, 0.1, rho, x0=sine.initial(0), device="cpu")
     for steps in (250, 1000, 3000):
