@@ -249,9 +249,9 @@ print(f"‖∇²L v₁‖ = {second.norm():.2f} on Γ, its tangent part below 1e
 # NBVAL_CHECK_OUTPUT
 for lr, rho in ((0.1, 0.02), (0.05, 0.01), (0.025, 0.005)):
     slope = network.gradient(x + rho * v1[0])[1][0]
-    moved = gradient_flow_limit(network, x - lr * slope, tol=1e-12).x[0] - x
+    displacement = gradient_flow_limit(network, x - lr * slope, tol=1e-12).x[0] - x
     predicted = -lr * rho**2 / 2 * drift
-    print(f"η = {lr:<5} ρ = {rho:<5} move over prediction: {moved @ predicted / predicted.norm() ** 2:.2f}")
+    print(f"η = {lr:<5} ρ = {rho:<5} move over prediction: {displacement @ predicted / predicted.norm() ** 2:.2f}")
 
 # %% [markdown]
 # The excess of this first step is about $\eta\lambda_1/2$, with $\lambda_1=3.94$. The move is only $10^{-6}$ to $10^{-5}$ long, which is why phase II takes about $1/(\eta\rho^2)$ steps.

@@ -84,10 +84,10 @@ block = torch.linalg.eigvalsh(relu.hessian(sam[None])[0, second, second])[-1].it
 # NBVAL_CHECK_OUTPUT
 sharp = top_eigenpairs(relu, gd).values.item()
 alpha = (sharp / block) ** 0.5
-moved = rescaled(relu, sam, alpha)
+rescaled_sam = rescaled(relu, sam, alpha)
 print(f"predicted: at α = {alpha:.2f}, λ₁ is at least {sharp:.1f}")
-print(f"measured: at this α, λ₁ = {top_eigenpairs(relu, moved).values.item():.1f}")
-print(f"the loss is the same to 1e-12: {abs(relu.loss(moved[None]) - relu.loss(sam[None])).item() < 1e-12}")
+print(f"measured: at this α, λ₁ = {top_eigenpairs(relu, rescaled_sam).values.item():.1f}")
+print(f"the loss is the same to 1e-12: {abs(relu.loss(rescaled_sam[None]) - relu.loss(sam[None])).item() < 1e-12}")
 
 # %% [markdown]
 # The statement "flat minima generalize" cannot be about the number λ₁ alone, because the same function has an arbitrarily large λ₁ at other parameters. The theorems of this tutorial are about the parameters that an optimizer reaches. Neither gradient descent nor SAM applies such a rescaling.
@@ -137,8 +137,8 @@ print(f"the loss at the start is {seen.loss[0]:.3f}, and the plane shows {seen.s
 
 # %%
 # NBVAL_CHECK_OUTPUT
-walk = torch.randn(400, 2000, generator=torch.Generator().manual_seed(0)).cumsum(0)
-print("predicted: 61 % and 15 %; measured:", *pca_plane(walk).labels)
+random_walk = torch.randn(400, 2000, generator=torch.Generator().manual_seed(0)).cumsum(0)
+print("predicted: 61 % and 15 %; measured:", *pca_plane(random_walk).labels)
 
 # %% [markdown]
 # ## 5. Your own model

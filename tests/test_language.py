@@ -72,10 +72,11 @@ def private_names(names):
                 yield f"{name}: use {REPLACED[word]}"
 
 
-def test_names_in_the_package_are_terms_of_the_field():
+def test_names_in_the_package_and_the_notebooks_are_terms_of_the_field():
     found = {}
-    for name, source in repository_texts("samviz/*.py"):
+    for name, source in repository_texts("samviz/*.py", "notebooks/[0-9]*.py"):
         path = Path(name)
+        source = re.sub(r"^ *[%!].*$", "", source, flags=re.M)  # commands of IPython
         if wrong := list(private_names([path.stem, path.parent.name, *defined_names(source)])):
             found[name] = wrong
     assert found == {}
@@ -83,7 +84,9 @@ def test_names_in_the_package_are_terms_of_the_field():
 
 def test_prose_has_no_phrases_without_an_ordinary_meaning():
     found = {}
-    for name, text in repository_texts("samviz/*.py", "notebooks/pages/*.md", "*.md", "tests/*.py"):
+    for name, text in repository_texts(
+        "samviz/*.py", "samviz/course/*.json", "notebooks/*.py", "notebooks/pages/*.md", "*.md", "tests/*.py"
+    ):
         wrong = [phrase for phrase in PHRASES if phrase in " ".join(text.split())]
         if wrong and ROOT / name != Path(__file__):
             found[name] = wrong

@@ -272,9 +272,9 @@ def near(
     error: float = 0.0,
 ) -> Check:
     """Check that a number, or the one of several farthest from it, is the predicted one within a tolerance."""
-    numbers = np.asarray(measured, float)
-    quantity += f" (farthest of {numbers.size} from the prediction)" if numbers.size > 1 else ""
-    farthest = float(numbers.flat[np.abs(numbers - predicted).argmax()])
+    values = np.asarray(measured, float)
+    quantity += f" (farthest of {values.size} from the prediction)" if values.size > 1 else ""
+    farthest = float(values.flat[np.abs(values - predicted).argmax()])
     tolerance = relative * abs(predicted) + absolute
     return Check(quantity, float(predicted), farthest, predicted - tolerance, predicted + tolerance, float(error))
 

@@ -93,9 +93,9 @@ def _float_or_tuple(name: str, value: object) -> float | tuple[float, ...]:
     array = check_array(name, value, expected := "a number, or one per run", finite=False)
     if array.dtype.kind == "b" or array.ndim > 1:
         raise TypeError(f"{name} is {value!r:.200}; expected {expected}")
-    numbers = array.astype(float)
+    values = array.astype(float)
     if array.size == 0:
         raise ValueError(f"{name} is empty; expected {expected}")
-    if not (finite := np.isfinite(numbers)).all():
-        raise ValueError(f"{name} is {numbers[~finite][0]}; expected a finite number")
-    return tuple(numbers.tolist()) if array.ndim else float(numbers)
+    if not (finite := np.isfinite(values)).all():
+        raise ValueError(f"{name} is {values[~finite][0]}; expected a finite number")
+    return tuple(values.tolist()) if array.ndim else float(values)

@@ -102,14 +102,14 @@ def floor_figure(paths: list[list[Array]], asked: bool) -> dict[str, Any]:
     floor_axes(layout, (0.0, 0.4), ("the floor Γ", "" if asked else "over the contours of the trace"))
     grid, level = floor_curvature()
     traces = [] if asked else [contours(grid, grid, level["trace"], "level", pale=True, ncontours=16)]
-    looks = [("all samples", BLUE, "square", (-0.04, 0.12)), ("one sample", VERMILION, "triangle-up", (0.72, 0.3))]
+    styles = [("all samples", BLUE, "square", (-0.04, 0.12)), ("one sample", VERMILION, "triangle-up", (0.72, 0.3))]
     labels: list[list[Any]] = [[], []]
     rows = []
     for i, (name, row) in enumerate(zip(QUANTITIES, ((0.57, 1.0), (0.0, 0.43)))):
         high = (40, 30)[i]
         axis = {"label": "τ = ηρ²t", "range": [0, TAU]} if i else {"showticklabels": False, "range": [0, TAU]}
         rows.append(add_axes(layout, i + 2, (0.5, 1.0), row, (name, "along the runs"), x=axis, y={"range": [0, high]}))
-    for path, (name, color, symbol, (x, y)) in zip(paths, looks):
+    for path, (name, color, symbol, (x, y)) in zip(paths, styles):
         points = np.array(path)
         x1, x2 = points.T
         tau = TAU * np.arange(len(points)) / FRAMES
