@@ -109,7 +109,7 @@ def start(method, seed, targets, every):
 
 
 # %%
-def fit(method, seed, targets, every=steps // 2):
+def fit(method, seed, targets, every=steps // 4):
     model, optimizer, probe = start(method, seed, targets, every)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):

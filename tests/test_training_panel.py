@@ -277,7 +277,7 @@ def test_the_figure_shows_residuals_errors_rows_without_a_number_logged_columns_
     assert trace(drawn, "trace")["x"].tolist() == [0, 2]  # a line across the row without a number
     assert (trace(drawn, "test loss")["yaxis"], trace(drawn, "accuracy")["yaxis"]) == ("y", "y7")  # similar numbers
     assert not {"weight norm", "note"} & names(drawn)
-    assert "measuring took 3.1 % of the time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
+    assert "measuring took 3.1 % of the training time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
     labels = [text for t in drawn["data"] if t["name"] == "names" for text in t["text"]]
     assert any("2/η = 200 ↑" in text for text in labels)  # outside the axes
 

@@ -261,7 +261,7 @@ def probe_figure(
         notions.insert(0, Curve("ρ²λ₁/2", rho**2 / 2 * values[:, 0], VERMILION, 1.2, "dot", in_range=False))
     losses, shares = _logged(h)
     taken = h["share"][np.isfinite(h["share"])]
-    cost = f"measuring took {100 * taken[-1]:.1f} % of the time" if len(taken) else ""
+    cost = f"measuring took {100 * taken[-1]:.1f} % of the training time" if len(taken) else ""
     cost += f", budget {100 * budget:g} %" if cost and budget is not None else ""
     senses = "average, ascent, worst" + (f", at ρ = {rho:g}" if rho else "")
     trace = Curve("trace", h["trace"], GREEN, error=2 * h["trace_error"])

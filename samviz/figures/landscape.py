@@ -113,7 +113,9 @@ def _first_direction(layout: Layout, named: Mapping[str, Landscape], column: Int
     height = (high - low) or 1.0
     labels = {landscape.plane.labels[0] for landscape in named.values()}
     span = [min(float(trace["x"][0]) for trace in traces), max(float(trace["x"][-1]) for trace in traces)]
-    x = {"range": span, "label": labels.pop() if len(labels) == 1 else "d₁"}
+    between = all(landscape.plane.kind == "through" and len(landscape.axis2) == 1 for landscape in named.values())
+    label = "position on the line: 0 is its origin, 1 the other point" if between else "d₁"
+    x = {"range": span, "label": labels.pop() if len(labels) == 1 and not between else label}
     y = {"range": [low - 0.04 * height, high + 0.04 * height], "nticks": 6, "exponentformat": "power"}
     axes = draw.add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
     ends = [(trace["x"][-1], trace["y"][-1], f"<b>{n}</b>", trace["line"]["color"]) for n, trace in zip(named, traces)]
