@@ -133,5 +133,5 @@ def test_lines_share_one_pair_of_axes_with_their_names():
     line = plane_through(torch.zeros(2), torch.tensor([1.0, 0.0]))
     drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
     for name, height in (("steep", 2.0), ("flat", 0.5)):
-        np.testing.assert_allclose(trace(drawn, f"{name} along to the first point")["y"], [height, 0, height])
+        np.testing.assert_allclose(trace(drawn, f"{name} along the linear interpolation")["y"], [height, 0, height])
     assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]

@@ -173,14 +173,14 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
     if not along.norm() > 0:
         raise ValueError("first is the origin itself; expected a different point")
     if second is None:
-        return Plane("through", origin, along[None], ("to the first point",))
+        return Plane("through", origin, along[None], ("the linear interpolation",))
     check_tensor("second", second, tuple(origin.shape))
     offset = second.to(first) - origin
     across = offset - (offset @ along) / (along @ along) * along
     if not across.norm() > torch.finfo(across.dtype).eps ** 0.5 * offset.norm():
         raise ValueError("origin, first and second lie on one line; expected a second point off that of the others")
     across = across * (along.norm() / across.norm())
-    return Plane("through", origin, torch.stack((along, across)), ("to the first point", "to the second"))
+    return Plane("through", origin, torch.stack((along, across)), ("the linear interpolation", "the direction across it"))
 
 
 def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor | None = None) -> Trajectory:
