@@ -180,7 +180,8 @@ def plane_through(origin: Tensor, first: Tensor, second: Tensor | None = None) -
     if not across.norm() > torch.finfo(across.dtype).eps ** 0.5 * offset.norm():
         raise ValueError("origin, first and second lie on one line; expected a second point off that of the others")
     across = across * (along.norm() / across.norm())
-    return Plane("through", origin, torch.stack((along, across)), ("the linear interpolation", "the direction across it"))
+    labels = "the linear interpolation", "the direction across it"
+    return Plane("through", origin, torch.stack((along, across)), labels)
 
 
 def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor | None = None) -> Trajectory:
