@@ -57,10 +57,10 @@ def figure_one_full_batch(quick: bool, sam: str = "sam", worst: str = "worst") -
 
 
 def balance_point(lr: float) -> Array:
-    """Return where 1-SAM's mean drift vanishes at a finite η: −½∇λ_k has weight (2/(2 − ηλ_k))², λ_k = 2F_k."""
+    """Return where 1-SAM's mean drift vanishes at a finite η: −½∇λ_k has weight (2/(2 − ηλ_k))², λ_k = 4F_k."""
 
     def drift(x: Array) -> Array:
-        return np.asarray(sum(overshoot(lr, 2 * f) * slope for f, slope in zip(curvatures(x), slopes(x))))
+        return np.asarray(sum(overshoot(lr, 4 * f) * slope for f, slope in zip(curvatures(x), slopes(x))))
 
     return np.asarray(fsolve(drift, SMALLEST_TRACE))
 
@@ -71,9 +71,10 @@ def figure_one_one_sample(quick: bool, rule: str = "sam") -> Evidence:
 
     At a finite η the sharper sample has more weight, and the run ends where Σ_k (2/(2 − ηλ_k))²∇λ_k vanishes.
     """
-    lr, rho, seeds = (np.array([0.02, 0.01, 0.005]), 0.4, 12) if quick else (np.array([0.01, 0.005, 0.0025]), 0.3, 24)
+    rates = np.array([0.01, 0.005, 0.0025])
+    lr, rho, seeds = (rates, 0.4, 12) if quick else (rates / 2, 0.3, 24)
     steps = 1200 if quick else 12_000
-    run = new_run(valley(mean=True), rule, np.repeat(lr, seeds), rho, batch_size=1, x0=(0.75, 0.2, 0.02, 0.02))
+    run = new_run(valley(), rule, np.repeat(lr, seeds), rho, batch_size=1, x0=(0.75, 0.2, 0.02, 0.02))
     run.step(steps // 2)
     total = np.zeros((len(run.x), 2))
     for _ in range(steps - run.steps):

@@ -50,11 +50,11 @@ def three_limits(quick: bool, measured: Sequence[Kind] = KINDS) -> Evidence:
 def one_sample_limits(quick: bool, measured: Sequence[Kind] = KINDS, stochastic: bool = True) -> Evidence:
     """Sample by sample there is one bias: the mean R_ρ/ρ² tends to Tr/2 (worst, ascent) and Tr/(2D) (average)."""
     network, minimum = interpolating()
-    problem, floor = valley(mean=True), floor_points(3 if quick else 20)
-    first, second = problem.curvatures(floor)  # the eigenvalues of the mean
+    problem, floor = valley(), floor_points(3 if quick else 20)
+    first, second = problem.curvatures(floor)  # half of the eigenvalues, so that Tr = 2(F₁ + F₂)
     trace = torch.linalg.eigvalsh(network.hessian(minimum[None])).sum(1)
     cases: list[tuple[str, Problem, Tensor, Sequence[Tensor]]] = [
-        ("valley", problem, floor, ((first + second) / 2, (first + second) / 2, (first + second) / 8)),
+        ("valley", problem, floor, (first + second, first + second, (first + second) / 4)),
         ("network", network, minimum[None], (trace / 2, trace / 2, trace / (2 * network.dim))),
     ]
     return _limits(cases, quick, measured, stochastic)

@@ -114,16 +114,17 @@ def overshoot(lr: ArrayLike, curvature: ArrayLike) -> Array:
 
 
 def stronger_flow(start: ArrayLike, lr: Array, tau: Array, kind: Literal["worst", "average"]) -> Array:
-    """Solve Eq. 7 on valley(), or Eq. 18 on valley(mean=True), with the overshoot of each drift: (times, rates, 2).
+    """Solve Eq. 7 or Eq. 18 on the valley, with the overshoot of each drift: (times, rates, 2).
 
-    λ₁ = 2F₁ on valley(). The trace of the mean is F₁ + F₂, and the λ of its two samples are 2F₁ and 2F₂.
+    λ₁ = 2F₁ and Tr = 2(F₁ + F₂) for the whole loss; the two samples have λ = 4F₁ and 4F₂.
     """
     paths = []
     for rate in lr:
 
         def velocity(_: float, x: Array, rate: float = rate) -> Array:
-            first, second = (overshoot(rate, 2 * f) * slope for f, slope in zip(curvatures(x), slopes(x)))
-            return -first if kind == "worst" else -(first + second) / 2
+            scale = 2 if kind == "worst" else 4
+            first, second = (overshoot(rate, scale * f) * slope for f, slope in zip(curvatures(x), slopes(x)))
+            return -first if kind == "worst" else -(first + second)
 
         paths.append(solve_ivp(velocity, (0, tau[-1]), start, t_eval=tau, rtol=1e-9, atol=1e-12).y.T)
     return np.stack(paths, 1)
