@@ -245,8 +245,9 @@ def advance(
                 break
             for i in range(dim):
                 before[run, i], x[run, i] = x[run, i], new[i]
-            completed[run] += 1
             if len(path):
-                path[t % len(path), run] = new
+                for i in range(dim):  # compiled faster than the assignment of an array
+                    path[t % len(path), run, i] = new[i]
+            completed[run] += 1
             if t == n - 1:
                 curvature[run] = dot(unit(g), direction - g) / rho[run]
