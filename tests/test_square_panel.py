@@ -11,7 +11,7 @@ from samviz.panels.square import CORNERS, RHO, START, STEPS, TOP, draw_square, n
 from samviz.problems import quadratic
 
 THIRD = 1 / 3
-SHOWN = {"direction": "ascent", "derivative": "kept", "step": STEPS, "lr": 0.001, "ratio": THIRD, "guess": "skipped"}
+SHOWN = {"direction": "ascent", "derivative": "kept", "step": STEPS, "lr": 0.001, "low": 1.0, "guess": "skipped"}
 
 
 def step(rule, x, lr, spectrum):

@@ -118,7 +118,7 @@ def square_panel() -> Panel:
     'SAM: without the last term of L_Asc, v₁ is stable'
     """
     rates = [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2]
-    ratios = [0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    lows = [0.6, 0.75, 0.9, 1.0, 1.2, 1.5, 1.8, 2.1, 2.4]
     moments = [min(STOPS, key=lambda stop: abs(stop - t)) for t in (10, 100, 300, 733, 739, 811, 819, 827, 3600, STEPS)]
     directions, derivatives = {"worst": "worst", "ascent": "ascent"}, {"kept": "kept", "dropped": "dropped"}
     return Panel(
@@ -128,7 +128,7 @@ def square_panel() -> Panel:
             "derivative": Choice("its derivative", "kept", derivatives, book=list(derivatives)),
             "step": Slider("step", STEPS, STOPS, integer=True, book=moments),
             "lr": Slider("η (λ₁ = 3)", 0.001, rates, book=[0.001, 0.2]),
-            "ratio": Slider("λ_M/λ₁", 1 / 3, ratios),
+            "low": Slider("λ_M", 1.0, lows),
         },
         predict=ASK,
         description="Four bowls, for the worst or the ascent direction with its derivative kept or dropped, each with "
@@ -138,7 +138,7 @@ def square_panel() -> Panel:
 
 def draw_square(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the start of the runs, again while they are computed, and then the chosen step."""
-    chosen, lr, ratio = (values["direction"], values["derivative"]), values["lr"], float(values["ratio"])
+    chosen, lr, ratio = (values["direction"], values["derivative"]), values["lr"], values["low"] / TOP
     start = square_figure(chosen, None, lr, ratio), "All four runs start at the same point, the dot in each bowl."
     yield start
     for rule in COLORS:
@@ -150,9 +150,9 @@ def draw_square(values: dict[str, Any]) -> Iterator[Drawing]:
 def square_figure(chosen: tuple[str, str], step: int | None, lr: float, ratio: float) -> dict[str, Any]:
     """Draw the corners at a step next to the angles of all needles; None draws the start without any result."""
     layout = new_layout(600, left=4, right=4, top=28, bottom=40)
-    x: Layout = {"range": [-2.05, 5.3], "visible": False, "constrain": "domain", "constraintoward": "left"}
+    x: Layout = {"range": [-2.05, 5.3], "visible": False, "constrain": "domain", "constraintoward": "right"}
     y: Layout = {"range": [-1.6, 6.05], "visible": False, "constrain": "domain", "constraintoward": "top"}
-    axes = add_axes(layout, 1, (0.0, 0.58), (0, 1), ("", ""), x=x, y=y | {"scaleanchor": "x"})
+    axes = add_axes(layout, 1, (0.0, 0.55), (0, 1), ("", ""), x=x, y=y | {"scaleanchor": "x"})
     traces = []
     for size, color in zip((1.42, 0.95, RING, 0.25), (PALE[2][1], PALE[1][1], PALE[1][1], PALE[0][1])):
         angle = np.linspace(0, 2 * np.pi, 61)
@@ -237,7 +237,7 @@ def angle_traces(layout: Layout, chosen: tuple[str, str], step: int | None, lr: 
     """Draw the angle of each needle from v₁ against the step, with notes at the moments to look at."""
     y: Layout = {"range": [-8, 104], "tickvals": [0, 45, 90], "ticktext": ["<b>v₁</b>", "45°", "<b>v_M</b>"]}
     x: Layout = {"range": [1, float(np.log10(STEPS))], "label": "step", **LOG, "dtick": 1}
-    axes = add_axes(layout, 2, (0.65, 0.91), (0.08, 0.93), ("where the needle points", ""), x=x, y=y)
+    axes = add_axes(layout, 2, (0.62, 0.91), (0.08, 0.93), ("where the needle points", ""), x=x, y=y)
     if step is None:
         return [line([10, STEPS], [np.nan] * 2, "no angle yet", GREY) | axes]
     traces, labels, t = [line([step] * 2, [-8, 104], "now", GREY, 1, "dash")], [], np.array(STOPS)

@@ -79,18 +79,23 @@ class Paths:
         self.blocks = np.diff(ends.round().astype(int)).tolist()
         self.diverged: set[str] = set()
 
-    def advance(self) -> bool:
-        """Take the next block of steps of each method; return False if there is none."""
-        if not self.blocks:
-            return False
-        block = self.blocks.pop(0)
+    @property
+    def finished(self) -> int:
+        """The number of blocks that all methods have finished."""
+        return min(map(len, self.points.values())) - 1
+
+    def advance(self) -> Iterator[None]:
+        """Take the next block of steps of each method, and yield after each: the first use of a rule compiles it."""
+        done = self.finished
         for name, run in self.runs.items():
+            if len(self.points[name]) > done + 1:  # the generator was closed in the middle of a block
+                continue
             try:
-                run.step(0 if name in self.diverged else block)
+                run.step(0 if name in self.diverged else self.blocks[done])
             except Diverged:
                 self.diverged.add(name)
             self.points[name].append(run.x[0].numpy().copy())
-        return True
+            yield
 
     def path(self, name: str) -> Array:
         """Return x₁ and x₂ of the points, (points, 2)."""
@@ -161,7 +166,11 @@ def draw_ablation(values: dict[str, Any]) -> Iterator[Drawing]:
     start: Point = tuple(float(np.clip(v, 0, 1)) for v in values["start"])  # type: ignore[assignment]
     yield floor_figure(None, values["method"], start), "All methods start at the ring, a little above the floor."
     found = paths(values["lr"], start)
-    while found.advance():
+    waiting = floor_figure(None, values["method"], start), "The first time, compiling takes some seconds."
+    while found.finished < BLOCKS:
+        for _ in found.advance():
+            if not found.finished:
+                yield waiting
         yield floor_figure(found, values["method"], start), f"{found.runs['sam'].steps:,} steps."
     yield floor_figure(found, values["method"], start), describe_ablation(found, values["method"], start, values["lr"])
 
