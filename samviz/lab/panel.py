@@ -13,7 +13,7 @@ from samviz.lab.controls import GUESS, Control, declared
 from samviz.lab.display import display_widget, is_interactive, static_picture
 from samviz.lab.predictions import Prediction
 from samviz.lab.scheduler import Scheduler
-from samviz.lab.widget import PlotWidget, script
+from samviz.lab.widget import HERE, PlotWidget, script
 
 Drawing = tuple[dict[str, Any], str]
 """A figure as plain plotly JSON, and one sentence about it."""
@@ -23,6 +23,7 @@ class PanelWidget(PlotWidget):
     """The widget of a panel."""
 
     _esm = script("../figures/predict.js", "panel.js")
+    _css = PlotWidget._css + (HERE / "../figures/predict.css").read_text(encoding="utf-8")
     notebook = t.Unicode(help="its file name, under which the page stores answers; empty: unknown").tag(sync=True)
 
 
