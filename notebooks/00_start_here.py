@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Start here: which minimum?
 #
-# **10 minutes.** The goal: see that SAM changes *which* minimum is reached, and ask which notion of flatness it minimizes.
+# **10 minutes.** The goal: see that SAM changes *which* minimum is reached, and ask which notion of sharpness it minimizes. The tutorial follows *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023), here called *the paper*. The numbers of equations and theorems are those of the paper.
 #
 # ![Gradient descent and SAM in the same valley. Gradient descent stops in its sharp part, at λ₁ = 59. SAM jumps from wall to wall along v₁ and drifts along the floor to the flat part, where λ₁ = 16.](secret.webp)
 #
@@ -25,7 +25,7 @@
 # | $L$ | the training loss, a function of the parameters $x$; $\nabla L$ is its gradient, and $\nabla^2L$ its Hessian, the matrix of second derivatives |
 # | $\eta$ | the learning rate |
 # | $\rho$ | the radius of SAM: the distance between $x$ and the point where SAM computes its gradient |
-# | $\lambda_1$ | the sharpness: the largest eigenvalue of $\nabla^2L$, which is the largest curvature of the loss |
+# | $\lambda_1$ | the largest eigenvalue of $\nabla^2L$, which is the largest curvature of the loss; it is often called *the* sharpness |
 # | $v_1$ | its unit eigenvector: the direction of the largest curvature |
 # | $\Gamma$ | the set of all minimizers of $L$, such as the floor of the valley |
 
@@ -58,17 +58,17 @@ panel
 #
 # </details>
 #
-# ## 2. Three notions of flatness
+# ## 2. Three notions of sharpness
 #
-# So SAM moves to a flatter point of Γ. But which flatness does it minimize? Foret et al. (2021) use three different notions. Each is the increase of the loss at the distance ρ from $x$, for a perturbation ε of the parameters in a different direction:
+# So SAM moves to a flatter point of Γ. But which sharpness does it minimize? Foret et al. (2021) use three different notions. Each is the increase of the loss at the distance ρ from $x$, for a perturbation ε of the parameters in a different direction:
 #
 # | where it is used | in which direction the loss increases | name |
 # |---|---|---|
 # | SAM's *objective*, $\min_x\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)$ | the worst one | worst-direction sharpness |
-# | SAM's *algorithm* (Eq. 3) | that of the gradient, which the algorithm treats as a constant | ascent-direction sharpness |
-# | the *proof* that flatness helps (section 4) | a random one, on average | average-direction sharpness |
+# | SAM's *algorithm* (Eq. 3) | that of the gradient; but the algorithm does not differentiate through this direction | ascent-direction sharpness |
+# | the *generalization bound* that motivates SAM (section 4) | a random one, on average | average-direction sharpness |
 #
-# They can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper and of this tutorial.
+# They can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: because the algorithm does not differentiate through its direction, it is not gradient descent on this notion.
 #
 # ## 3. The live lab
 #
@@ -99,7 +99,7 @@ lab
 #
 # <details><summary>What you see</summary>
 #
-# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by about a tenth in 400 steps: one step changes it only by about $\eta\rho^2$.
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves is nearly perpendicular to $v_1$, and SAM uses only its direction.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow, because the change in one step is proportional to $\eta\rho^2$.
 #
 # With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
 #
@@ -122,7 +122,7 @@ lab
 # - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023);
 # - which point of Γ the algorithm reaches. That is the question of this tutorial.
 #
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient at the distance ρ. Three notions of flatness motivate SAM, and it is not obvious which of them it minimizes. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness motivate SAM. A smaller λ₁ alone does not show which of them it minimizes, because the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
 # ## 5. For reference: where each sentence of the abstract is treated
 #

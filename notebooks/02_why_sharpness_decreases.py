@@ -47,15 +47,15 @@ panel
 #
 # ## 2. Why the oscillation lowers λ₁
 #
-# Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\partial\Phi$ be the projection on the directions along Γ, and $\nabla^3L[u,u]$ the second derivative of $\nabla L$ along $u$.
+# Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\Phi(x)$ be the point of Γ to which gradient flow from $x$ leads; its derivative $\partial\Phi$ is, on Γ, the orthogonal projection on the directions along Γ. Let $\nabla^3L[u,u]$ be the second derivative of $\nabla L$ along $u$.
 #
 # 1. By Taylor's theorem, SAM's gradient is $\;\nabla L(x+\rho u)=\nabla L(x)+\rho\,\nabla^2L(x)\,u+\tfrac12\rho^2\,\nabla^3L(x)[u,u]+O(\rho^3)$.
-# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at first order the oscillation has mean zero.
+# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (The small difference between $u$ and $\pm v_1$ does not matter: $\nabla^2L$ maps it to directions normal to Γ, which $\partial\Phi$ removes. *Line 2, with Φ* in Going deeper has the complete argument.)
 # 3. The third term contains $u$ twice. It is the same for $v_1$ and $-v_1$, so it adds up: each step drifts along Γ by $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L[v_1,v_1]$.
 # 4. And $\nabla^3L[v_1,v_1]=\nabla\lambda_1$: if $\lambda_1=v_1^\top\nabla^2L\,v_1$ is differentiated, the two terms with the derivative of $v_1$ are $2\lambda_1\,v_1^\top dv_1=0$, because $v_1$ keeps the length 1. Only the derivative of $\nabla^2L$ remains.
 # 5. The drift is therefore $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$, a step of gradient descent on λ₁ along Γ. Along it, λ₁ falls by $\tfrac12\eta\rho^2\,\lVert\partial\Phi\,\nabla\lambda_1\rVert^2$ per step.
 #
-# Check the last two lines on a network with 19 parameters that fits five points exactly, so that `x` lies on Γ:
+# Check the last two lines on a network with 19 parameters that fits five points exactly, so that `x` lies on Γ. If $\partial\Phi\,\nabla\lambda_1$ is the vector `projected`, the slope of λ₁ along it must be its length:
 
 # %%
 from samviz.claims.subjects import interpolating
@@ -64,13 +64,13 @@ from samviz.geometry import normal_space, third_derivative
 network, x = interpolating()  # a point of Γ, (19,)
 space = normal_space(network, x)
 v1 = space.vectors[:, :1]  # (1, 1, 19)
-drift = space.tangent(third_derivative(network, x, v1))[0, 0]  # ∂Φ ∇³L[v₁, v₁]
+projected = space.tangent(third_derivative(network, x, v1))[0, 0]  # ∂Φ ∇³L[v₁, v₁]
 
 # %%
 # NBVAL_CHECK_OUTPUT
-step = 1e-4 * drift / drift.norm()
+step = 1e-4 * projected / projected.norm()
 sharper, flatter = (normal_space(network, point).values[0, 0] for point in (x + step, x - step))
-print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {drift.norm():.4f}, measured {(sharper - flatter) / 2e-4:.4f}")
+print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm():.4f}, measured {(sharper - flatter) / 2e-4:.4f}")
 
 # %% [markdown]
 # ## 3. The theorem
@@ -93,7 +93,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {drift.norm():.4f
 # >
 # > where $t$ counts the steps, and the angle between $\nabla L$ and $\pm v_1$ is $O(\rho)$.
 #
-# The condition on ρ/η does not hold in the panel, where ρ/η is 20 to 40. The valley is not affected, because the shape of its floor does not depend on the scale: in units of ρ, $x_3$ and $x_4$ follow a recursion without ρ, up to terms of higher order (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
+# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good. The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: divided by ρ, they follow a recursion without ρ, up to the slow drift (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
 #
 # ## 4. Try to break it
 #
@@ -105,7 +105,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {drift.norm():.4f
 #
 # </details>
 #
-# The reason is that SAM oscillates at a distance from Γ. Its gradient comes from the distance $2\rho/(2-\eta\lambda_1)$, which is the size of the 2-cycle plus ρ, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our result; the paper states the limit η → 0, where the factor is 1). The measured ratio of the two drifts agrees:
+# Lines 1 to 3 of section 2 expand around $x$ and neglect that $x$ is off Γ. Expand around the point of Γ below $x$ instead: then SAM's gradient comes from the distance $2\rho/(2-\eta\lambda_1)$, which is the size of the 2-cycle plus ρ, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our result; the paper states the limit η → 0, where the factor is 1). The measured ratio of the two drifts agrees:
 
 # %%
 from samviz.dynamics import Run
@@ -122,7 +122,7 @@ for lr in (0.02, 0.01, 0.005):
     print(f"η = {lr}: predicted {(2 / (2 - lr * sharpness)) ** 2:.3f}, measured {ratio:.3f}")
 
 # %% [markdown]
-# **Conclusion.** An oscillation along $v_1$ has mean zero at first order. At third order, SAM's gradient contains the derivative of the curvature along $v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, the curvature in the *worst* direction. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows what the three notions of flatness would have preferred.
+# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the derivative of the curvature along $v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, the curvature in the *worst* direction. On SAM's path the ascent direction coincides with it; as functions on Γ the two notions differ. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows what the three notions of flatness would have preferred.
 #
 # ## Exercises
 #
@@ -250,7 +250,7 @@ print(f"‖∇²L v₁‖ = {second.norm():.2f} on Γ, its tangent part below 1e
 for lr, rho in ((0.1, 0.02), (0.05, 0.01), (0.025, 0.005)):
     slope = network.gradient(x + rho * v1[0])[1][0]
     displacement = gradient_flow_limit(network, x - lr * slope, tol=1e-12).x[0] - x
-    predicted = -lr * rho**2 / 2 * drift
+    predicted = -lr * rho**2 / 2 * projected
     print(f"η = {lr:<5} ρ = {rho:<5} move over prediction: {displacement @ predicted / predicted.norm() ** 2:.2f}")
 
 # %% [markdown]

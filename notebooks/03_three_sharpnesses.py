@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # ## 2. The three directions at a minimum
 #
-# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. Turn the needle, then see what happens.
+# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. Turn the needle to the ascent direction that you expect at the minimum.
 
 # %%
 from samviz.panels import sharpness_panel
@@ -46,22 +46,22 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$, and the ascent direction keeps the direction in which the point came. It reaches only half of the rise here. Drag the ring close to the vertical axis, and it reaches only a quarter. The average does not depend on the direction of approach.
+# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$. The ascent direction is $Hd/\lVert Hd\rVert$, where $H$ is the Hessian and $d$ the direction from which the point came. It reaches only half of the worst rise here, and only a quarter if you drag the point close to the vertical axis. The average does not depend on the direction of approach.
 #
 # </details>
 #
 # ## 3. Three limits
 #
-# Let Γ be the set of minimizers, $x^*$ a point of Γ, and $H=\nabla^2L(x^*)$ the Hessian there, with eigenvalues $\lambda_1\ge\lambda_2\ge\dots$; $\lambda_M$ is the smallest one that is *not* zero, and Tr is their sum. Since $\nabla L(x^*)=0$, Taylor's theorem gives for every unit vector $v$
+# Let Γ be the set of minimizers, $x^*$ a point of Γ, and $H=\nabla^2L(x^*)$ the Hessian there, with eigenvalues $\lambda_1\ge\lambda_2\ge\dots$. $M$ of them are not zero, so $\lambda_M$ is the smallest non-zero one. Tr is the sum of all eigenvalues. Since $\nabla L(x^*)=0$, Taylor's theorem gives for every unit vector $v$
 #
 # $$\begin{aligned}
 # L(x^*+\rho v)-L(x^*) &= \tfrac12\rho^2\,v^\top Hv+O(\rho^3),\\
 # \text{worst:}\quad \max_v v^\top Hv&=\lambda_1,\\
 # \text{average:}\quad \mathbb{E}\,v^\top Hv&=\operatorname{Tr}/D,\quad\text{since } \mathbb{E}\,vv^\top=I/D,\\
-# \text{ascent from } x^*+\delta:\quad \nabla L&\approx H\delta,\ \text{which contains no eigenvector of eigenvalue } 0, \text{ so } v^\top Hv\ge\lambda_M .
+# \text{ascent from } x^*+\delta:\quad v=\tfrac{H\delta}{\lVert H\delta\rVert}&\ \text{ is orthogonal to the eigenvectors of eigenvalue } 0,\text{ so } v^\top Hv\ge\lambda_M,\text{ with equality for } \delta=v_M .
 # \end{aligned}$$
 #
-# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then* $R_\rho/\rho^2$ has on Γ, as ρ → 0, the limits $\lambda_1/2$ (worst), $\lambda_M/2$ (ascent) and $\operatorname{Tr}/(2D)$ (average). On Γ itself the ascent direction is not defined; its limit is the *infimum* over the points that approach $x^*$ (Definition 4.1).
+# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then* $R_\rho/\rho^2$ has on Γ, as ρ → 0, the limits $\lambda_1/2$ (worst), $\lambda_M/2$ (ascent) and $\operatorname{Tr}/(2D)$ (average). On Γ itself the ascent direction is not defined. The limit for it is the smallest value of $R_\mathrm{Asc}/\rho^2$ that remains possible when $x$ tends to $x^*$ (an infimum, Definition 4.1).
 
 # %%
 import torch
@@ -75,7 +75,7 @@ notions = worst_direction_sharpness, ascent_direction_sharpness, average_directi
 # %% [markdown]
 # ## 4. Try to break it: is it really the smallest eigenvalue?
 #
-# **Question**: what does each notion measure at points next to the minimum, on its steep side (along $v_1$), on its flat side (along $v_2$), and diagonally between them? Write down nine numbers, or at least the three for the ascent direction.
+# **Question**: the bowl has $\lambda_1=2$ and $\lambda_2=0.5$. What is $R_\rho/\rho^2$ for each notion at points next to the minimum, on its steep side (along $v_1$), on its flat side (along $v_2$), and diagonally between them? Write down nine numbers, or at least the three for the ascent direction.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -87,7 +87,7 @@ for R in notions:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The ascent direction gives 1 on the steep side, 0.25 on the flat side, and 0.956 diagonally. So one point next to Γ can show any value between $\lambda_M/2$ and $\lambda_1/2$. Theorem 4.2 states the infimum, because an optimizer of $L+R_{\mathrm{Asc}}$ goes to the side where this sum is smallest: the flat one.
+# The ascent direction gives 1 on the steep side, 0.25 on the flat side, and 0.956 diagonally. So different points next to the same $x^*$ show every value between $\lambda_M/2$ and $\lambda_1/2$. Theorem 4.2 states the infimum, because an optimizer of $L+R_{\mathrm{Asc}}$ goes to the side where this sum is smallest: the flat one.
 #
 # </details>
 #
@@ -108,9 +108,9 @@ for R in notions:
 #
 # </details>
 #
-# On this floor $\lambda_1=2F_1$ is smallest at (0, 0), $\lambda_M=2F_2$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. The **explicit bias** of a notion (Definition 4.3) says which minimizers of $L$ also minimize the limit: it holds for *any* optimizer that succeeds in minimizing $L+R_\rho$. The **implicit bias** of an algorithm says where its own steps lead.
+# Where $F_1>F_2$, as between the following points, $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
 #
-# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. SAM evaluates its gradient in the *ascent* direction, and yet it lowers $\lambda_1$, the limit of the *worst* direction. How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
+# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed *that* SAM lowers $\lambda_1$. What remains is a contradiction: an optimizer of $L+R_\mathrm{Asc}$ goes to the flat side, to (1, 1), and SAM, which uses the same ascent direction, goes to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
 #
 # ## Exercises
 #

@@ -28,7 +28,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # SAM was meant to descend on $L_\mathrm{Max}(x)=\max_{\lVert v\rVert\le1}L(x+\rho v)$. It makes two approximations. It replaces the worst direction $v$ by the **ascent direction** $u=\nabla L/\lVert\nabla L\rVert$, which gives the loss $L_\mathrm{Asc}(x)=L(x+\rho u)$. And it **drops the derivative** of this direction when it computes the gradient.
 #
-# The square has a corner for each combination. Each bowl is steepest along $v_1$ and flattest along $v_M$, and the needle shows the direction of $\nabla L$. Set the needle to your prediction.
+# The square has a corner for each combination. The rows are the direction (worst, ascent), and the columns say whether its derivative is kept or dropped. Each bowl is steepest along $v_1$ and flattest along $v_M$, and its needle shows the direction of $\nabla L$. **Predict**: in which direction does the needle of exact $L_\mathrm{Asc}$ (lower left) point in the end?
 
 # %%
 from samviz.panels import square_panel
@@ -39,7 +39,7 @@ square
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Three needles end at $v_1$, and λ₁ falls; only that of exact $L_\mathrm{Asc}$ ends near $v_M$, and λ_M falls. Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. By notebook [02](02_why_sharpness_decreases.ipynb), the eigenvalue along which the gradient oscillates is the one that falls on a curved valley: λ₁ in three corners, and λ_M in one. Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
 #
 # The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
 #
@@ -55,7 +55,7 @@ square
 # \nabla\big(\tfrac12\rho^2u^\top Au\big)&\ \text{is the dropped term: it turns } u \text{ to } v_M,\ \text{where } u^\top Au \text{ is smallest}.
 # \end{aligned}$$
 #
-# On SAM's 2-cycle $u=\pm v_1$, where $u^\top Au$ is largest and the dropped term is zero. **SAM and exact $L_\mathrm{Asc}$ have the same gradient there, but opposite stability.** A step multiplies a small component along another eigenvector $v_j$ by (our result)
+# SAM ends in a 2-cycle: it jumps between $a\,v_1$ and $-a\,v_1$ with $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ (Theorem 4.8, notebook [01](01_alignment.ipynb)). There $u=\pm v_1$, where $u^\top Au$ is largest and the dropped term is zero. **SAM and exact $L_\mathrm{Asc}$ have the same gradient there, but opposite stability.** A step multiplies a small component along another eigenvector $v_j$ by (our result)
 #
 # $$\mu_\mathrm{SAM}=1-\eta\lambda_j-\Big(\frac{\lambda_j}{\lambda_1}\Big)^2(2-\eta\lambda_1),\qquad
 # \mu_\mathrm{Asc}=\mu_\mathrm{SAM}+\Big(\frac{\lambda_j}{\lambda_1}\Big)^2\frac{(2-\eta\lambda_1)^2(\lambda_1-\lambda_j)}{\eta\lambda_1^2}.$$
@@ -79,11 +79,11 @@ for lr in (0.01, 0.001, 0.0001):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. Claim: `samviz verify dropped_term_decides_stability`.
+# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. The same formulas with $v_1$ and $v_M$ exchanged show that SAM's cycle along $v_M$ is unstable. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
 #
 # </details>
 #
-# Why does dropping the derivative change nothing for $L_\mathrm{Max}$? At the maximizer $v$ the gradient $\nabla L(x+\rho v)$ is parallel to $v$, or a turn of $v$ would increase $L$ further. When $x$ moves, the unit vector $v$ can only turn, and that is perpendicular to itself. So the derivative of $v$ contributes nothing (this is the *envelope theorem*).
+# Why does dropping the derivative change nothing for $L_\mathrm{Max}$? At the maximizer $v$ the gradient $\nabla L(x+\rho v)$ is parallel to $v$; otherwise a turn of $v$ would increase $L$ further. When $x$ moves, the unit vector $v$ can only turn, and that is perpendicular to itself. So the derivative of $v$ contributes nothing (this is the *envelope theorem*).
 #
 # ## 3. What follows on the floor of the valley
 #
@@ -107,13 +107,13 @@ floor
 # | descent on exact $L_\mathrm{Avg}$ | average | | (0.8, 1/7) | trace |
 # | gradient descent on $L$ | | | where it met the floor | nothing |
 #
-# The flow of λ_M ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly, because its needle keeps a small angle to $v_M$ that decreases only like $\eta^{1/4}$. Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
+# The flow of λ_M ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly: a part of its gradient continues to oscillate along $v_1$, so that its needle keeps an angle to $v_M$, which decreases only like $\eta^{1/4}$ (our result). Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
 #
 # </details>
 #
 # ## 4. Try to break it: a larger step
 #
-# The force of the dropped term acts on a direction. A large step jumps across the minimum before the needle can turn. **Question**: at which η does exact $L_\mathrm{Asc}$ stop to differ from SAM? Set η in the square to 0.05 and then to 0.2, and compare with the numbers below.
+# The term that makes $v_1$ unstable in $\mu_\mathrm{Asc}$ is proportional to $(2-\eta\lambda_1)^2/\eta$, so it becomes small for a large η. **Question**: at which η does exact $L_\mathrm{Asc}$ stop to differ from SAM? Set η in the square to 0.05 and then to 0.2, and compare with the numbers below.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -128,11 +128,11 @@ for lr in (0.001, 0.01, 0.05, 0.2):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# At η = 0.001 and 0.01 the angle is 77° and 64°, near $v_M$. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. At η = 0.2 it is at $v_1$, as SAM's needle is: $|\mu_\mathrm{Asc}|<1$ for $\eta\lambda_1>0.49$ here. On the valley, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
+# At η = 0.001 and 0.01 the angle is 77° and 64°; $v_M$ is at 90°. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. At η = 0.2 it is at $v_1$, as SAM's needle is: $|\mu_\mathrm{Asc}|<1$ for $\eta\lambda_1>0.5$, because $\lambda_M/\lambda_1=1/3$ here. On the valley, where this ratio is different, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
 #
 # </details>
 #
-# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: it removes the only term that turns the gradient to $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
+# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: next to Γ it removes the only term that holds the gradient at $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
 #
 # ## Exercises
 #
@@ -266,7 +266,7 @@ for lr, rho in ((0.002, 1.0), (0.001, 1.0), (0.0005, 1.0), (0.001, 0.3)):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# A smaller η brings the end closer, slowly. The end also depends on ρ, whereas for SAM and for gradient flow ρ only sets the time scale $1/(\eta\rho^2)$ on this valley. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
+# A smaller η brings the end closer, slowly. A larger ρ brings it closer, too, whereas for SAM and for gradient flow ρ only sets the time scale $1/(\eta\rho^2)$ on this valley. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
 #
 # </details>
 #

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # One sample at a time
 #
-# **16 minutes.** Goal: see what SAM minimizes if each step uses a single sample. So far every step used the whole data set, and SAM minimized $\lambda_1$, the first of the three notions of sharpness. In practice the batches are small, and the generalization bound is about another notion, the average direction. This notebook answers the question of [00](00_start_here.ipynb): which notion is it?
+# **16 minutes.** Goal: see what SAM minimizes if each step uses a single sample. So far every step used the whole data set, and SAM minimized $\lambda_1$, the limit of the first of the three notions of sharpness. In practice the batches are small, and the generalization bound is about another notion, the average direction. This notebook answers the question of [00](00_start_here.ipynb): which notion is it?
 
 # %%
 import sys
@@ -37,24 +37,24 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. The trace falls there and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3) for this. Drag the start: both ends stay.
+# With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. On this way the trace first falls and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3; the finite η shifts the end a little) for this. Drag the start: both ends stay.
 #
-# (Here ρ/η is 150, although the theorem wants it small. The valley is not affected: across its floor the loss is exactly quadratic, and the shape of its floor does not depend on the scale.)
+# (Here ρ/η is 150, although Theorem 5.4 in section 3 holds for small values. This does no harm, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
 #
 # </details>
 #
 # ## 2. Why: the Hessian of one sample has rank one
 #
-# Let $f_k(x)$ be the output of the network for sample $k$, $y_k$ its target, and $L_k=\tfrac12(f_k-y_k)^2$. At a point of Γ that fits every sample (*interpolation*), $f_k=y_k$. Differentiate twice:
+# Let $f_k(x)$ be the output of the network for sample $k$, $y_k$ its target, $n$ the number of samples, and $L_k=\tfrac12(f_k-y_k)^2$. (The valley has this form, with $f_1=2\sqrt{F_1}\,x_3$, $f_2=2\sqrt{F_2}\,x_4$ and $y_k=0$.) At a point of Γ that fits every sample (*interpolation*), $f_k=y_k$. We write $\lambda^{(k)}(x)$ for the largest eigenvalue of $\nabla^2L_k(x)$, and $\partial\Phi$ for the projection on the directions along Γ. Differentiate twice:
 #
 # $$\begin{aligned}
 # \nabla L_k &= (f_k-y_k)\,\nabla f_k,\\
-# \nabla^2L_k &= \nabla f_k\nabla f_k^\top+(f_k-y_k)\nabla^2f_k \;\approx\; \nabla f_k\nabla f_k^\top \quad\text{near }\Gamma: \text{ one eigenvector, } \nabla f_k,\\
-# \text{drift of sample } k &= -\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1(\nabla^2L_k) \quad\text{as in notebook 02, since } \nabla L_k \parallel v_1(\nabla^2L_k),\\
-# \text{mean over } k&:\quad \tfrac1n\textstyle\sum_k\lambda_1(\nabla^2L_k)=\tfrac1n\sum_k\operatorname{Tr}(\nabla^2L_k)=\operatorname{Tr}(\nabla^2L).
+# \nabla^2L_k &= \nabla f_k\nabla f_k^\top+(f_k-y_k)\nabla^2f_k \;\approx\; \nabla f_k\nabla f_k^\top \quad\text{near }\Gamma: \text{ rank one, with eigenvector } \nabla f_k,\\
+# \text{drift of sample } k &= -\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda^{(k)} \quad\text{as in notebook 02, since } \nabla L_k \parallel v_1(\nabla^2L_k),\\
+# \text{mean over } k&:\quad \tfrac1n\textstyle\sum_k\lambda^{(k)}=\tfrac1n\sum_k\operatorname{Tr}(\nabla^2L_k)=\operatorname{Tr}(\nabla^2L).
 # \end{aligned}$$
 #
-# So one sample is aligned without any dynamics, and the mean of the samples' $\lambda_1$ is the trace. Here $\partial\Phi$ is the projection on the directions along Γ. Check it on a network with 19 parameters that passes through $n=5$ points.
+# The terms of lower order point along $\nabla f_k$, which is normal to Γ, so $\partial\Phi$ removes them in each step: no two steps have to cancel. So the gradient of one sample is aligned at every step and without waiting, and the mean of the samples' largest eigenvalues is the trace. Check it on a network with 19 parameters that passes through $n=5$ points.
 
 # %%
 import numpy as np
@@ -81,12 +81,12 @@ print(f"|cos(∇L, v₁)| of the whole loss: {alignment(problem, off).cos_v1.ite
 # %% [markdown]
 # ## 3. This is the notion in the generalization bound
 #
-# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $M$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then* near Γ
-# > 1. (Lemma 5.5) $\nabla L_k$ is aligned with the only eigenvector of $\nabla^2L_k$ with a non-zero eigenvalue;
+# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $n$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then* near Γ
+# > 1. (Lemma 5.5) on Γ, $\nabla^2L_k$ has rank one, and next to Γ, $\nabla L_k$ is aligned with its top eigenvector;
 # > 2. (Theorem 5.3) the three notions, taken for each sample and averaged over the samples, have the limits $\operatorname{Tr}/2$, $\operatorname{Tr}/2$ and $\operatorname{Tr}/(2D)$: *one* explicit bias;
 # > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms.
 #
-# The trace belongs to the *average* direction (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. Stochastic SAM therefore regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
+# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, therefore regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
 #
 # ## 4. Try to break it: two or more samples per step
 #
@@ -101,11 +101,11 @@ panel2
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With one sample the gradient is exactly aligned, because the rank is one. With all six it is aligned, because every step has the same Hessian (Theorem 4.8). With 2 to 5 samples each batch has its own $v_1$, and the next step has another batch before the gradient has turned. A smaller ρ changes nothing: for $z=x/\rho$ and the Hessian $A$ of a batch, the step is $z\leftarrow z-\eta A(z+Az/\lVert Az\rVert)$, without ρ. Give each sample a second eigenvalue, and even one sample is not aligned: the rank counts, not the batch size.
+# With one sample the gradient is exactly aligned, because the rank is one. With all six it is aligned, because every step has the same Hessian (Theorem 4.8). With 2 to 5 samples each batch has its own $v_1$, and the next step has another batch before the gradient has turned. A smaller ρ changes nothing: for $z=x/\rho$ and the Hessian $A$ of a batch, the step is $z\leftarrow z-\eta A(z+Az/\lVert Az\rVert)$, without ρ. Give each sample a second eigenvalue, and even one sample is not aligned. Two things align the gradient: a Hessian of rank one, or the same Hessian in every step. Batches between one and all have neither. (This set has more samples than parameters. It shows the alignment only, and not the drift.)
 #
 # </details>
 #
-# **Conclusion.** With one sample per step, the gradient is aligned with the top eigenvector of *its own* Hessian, because that Hessian has rank one. SAM then lowers the mean of the samples' $\lambda_1$, which is the trace. So full-batch SAM minimizes the first notion of sharpness and stochastic SAM the third, the one in the bound. For batch sizes between one and all, this paper has no theorem.
+# **Conclusion.** With one sample per step, the gradient is aligned with the top eigenvector of *its own* Hessian, because that Hessian has rank one. SAM then lowers the mean of the samples' $\lambda_1$, which is the trace. So full-batch SAM minimizes the first notion of sharpness, and SAM with *one* sample per step the third, the one in the bound. For the batch sizes in between, which are those of practice, this paper has no theorem.
 #
 # Next: [06_where_the_theory_ends](06_where_the_theory_ends.ipynb) shows what happens when a hypothesis does not hold.
 #
@@ -153,7 +153,7 @@ check("copies", end_with_copies)
 #     return 4 * b / (a + 4 * b), b / (6 * a + b)
 # ```
 #
-# The trace is proportional to $aF_1+bF_2$. Its derivative by $x_1$ is $2ax_1-8b(1-x_1)$, and by $x_2$ it is $12ax_2-2b(1-x_2)$. Full-batch SAM depends only on which of $aF_1$ and $bF_2$ is larger.
+# The trace is proportional to $aF_1+bF_2$. Its derivative by $x_1$ is $2ax_1-8b(1-x_1)$, and by $x_2$ it is $12ax_2-2b(1-x_2)$. At each point full-batch SAM descends only on the larger of $aF_1$ and $bF_2$; if both become equal, its theorem no longer applies.
 #
 # </details>
 #

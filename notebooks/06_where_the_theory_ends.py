@@ -203,8 +203,8 @@ for steps in (300, 3000):
     for rule, run in runs.items():
         run.step(steps - run.steps)
         row, norm = run.measure(trace=False), run.x.norm()
-        numbers = f"loss {row['loss']:.4f}, λ₁ = {row['eigenvalues'][0]:.3f}, ‖x‖ = {norm:.1f}"
-        print(f"step {steps:5,} {rule:3}: {numbers}, Rayleigh ratio {row['rayleigh']:.2f}")
+        values = f"loss {row['loss']:.4f}, λ₁ = {row['eigenvalues'][0]:.3f}, ‖x‖ = {norm:.1f}"
+        print(f"step {steps:5,} {rule:3}: {values}, Rayleigh ratio {row['rayleigh']:.2f}")
 
 # %% [markdown]
 # <details><summary>What you see</summary>
