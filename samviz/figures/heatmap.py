@@ -66,8 +66,8 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
     exact, after = np.zeros_like(diverged), f"after {found.steps:,} steps"
     panels = [
         ("λ₁", after, ordered("sharpness"), rough, "{:#.3g}"),
-        ("trace", f"of the Hessian {after}", ordered("trace"), rough_trace, "{:#.3g}"),
-        ("alignment", "of ∇L with the top eigenspace, |cos|", ordered("cos_eigenspace"), rough, "{:.2f}"),
+        ("trace", after, ordered("trace"), rough_trace, "{:#.3g}"),
+        ("alignment", "|cos| with eigenspace", ordered("cos_eigenspace"), rough, "{:.2f}"),
         ("loss", "on the full batch", ordered("loss"), exact, "{:.1e}")
         if found.accuracy is None
         else ("test accuracy", "in percent", 100 * ordered("accuracy"), exact, "{:.1f}"),

@@ -194,7 +194,7 @@ def bowl_traces(layout: Layout, at: SharpnessAt) -> list[Trace]:
     square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
     x_axis = square | {"label": "x₁", "constraintoward": "left"}
     y_axis = square | {"label": "x₂", "standoff": 0, "scaleanchor": "x", "constraintoward": "top"}
-    heading = "the directions of the notions", "from the point, on the circle of radius ρ"
+    heading = "directions", "on the circle of radius ρ"
     axes = draw.add_axes(layout, 1, (0.0, 0.435), (0, 1), heading, x=x_axis, y=y_axis) | {"hoverinfo": "skip"}
     axis, height = bowl_contours(at.bowl)
 
