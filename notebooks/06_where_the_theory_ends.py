@@ -60,7 +60,7 @@ panel
 # | hypothesis | what fails without it | picture or number |
 # |---|---|---|
 # | $\lambda_1>\lambda_2$ (Assumption 4.4) | $v_1$ is not unique, and $\nabla\lambda_1$ does not exist; both eigenvalues decrease together | section 1 |
-# | ρ/η is small | the gradient is not aligned, and SAM lowers less than λ₁ | section 3, the map *alignment* |
+# | ρ/η is small | the gradient is not aligned with $v_1$, so the drift is not that of λ₁ | section 3, the map *alignment* |
 # | $\eta\ln(1/\rho)$ is small | the drift is stronger by $(2/(2-\eta\lambda_1))^2$, so runs of equal τ differ | Going deeper, *Every η and ρ* |
 # | minimizers form a manifold Γ | cross-entropy has no minimizer at a finite distance, and λ₁ decreases without SAM | Going deeper, *Cross-entropy* |
 # | gradient flow takes the start to Γ | far from a minimum, λ₁ *rises* to an edge of stability | Going deeper, *Far from a minimum* |
@@ -227,7 +227,7 @@ for steps in (0, 1000, 4000):
     print(f"step {steps:5,}: λ₁ = {row['eigenvalues'][0]:.2f}, Rayleigh ratio {row['rayleigh']:.2f}")
 
 # %% [markdown]
-# It aligns, and λ₁ decreases a little and then nearly stops, because the oscillation crosses kinks. The theorem neither predicts nor excludes this.
+# It aligns, and λ₁ decreases a little and then nearly stops, probably because the oscillation crosses kinks. The theorem neither predicts nor excludes this.
 #
 # ### Every η and ρ at equal τ
 #
