@@ -26,9 +26,9 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # %% [markdown]
 # ## 1. The square and the needle
 #
-# SAM was meant to descend on $L_\mathrm{Max}(x)=\max_{\lVert v\rVert\le1}L(x+\rho v)$. It makes two approximations. It replaces the worst direction $v$ by the **ascent direction** $u=\nabla L/\lVert\nabla L\rVert$, which gives the loss $L_\mathrm{Asc}(x)=L(x+\rho u)$. And it **drops the derivative** of this direction when it computes the gradient.
+# SAM was meant to descend on $L_\mathrm{Max}(x)=\max_{\lVert v\rVert\le1}L(x+\rho v)$, where $L$ is the training loss and ρ the perturbation radius. It makes two approximations. It replaces the worst direction $v$ by the **ascent direction** $u=\nabla L/\lVert\nabla L\rVert$, which gives the loss $L_\mathrm{Asc}(x)=L(x+\rho u)$. And it **drops the derivative** of this direction when it computes the gradient.
 #
-# The square has a corner for each combination. The rows are the direction (worst, ascent), and the columns say whether its derivative is kept or dropped. Each bowl is steepest along $v_1$ and flattest along $v_M$, and its needle shows the direction of $\nabla L$. **Predict**: in which direction does the needle of exact $L_\mathrm{Asc}$ (lower left) point in the end?
+# The square has a corner for each combination. The rows are the direction (worst, ascent), and the columns say whether its derivative is kept or dropped. Each bowl is steepest along $v_1$, where its curvature is λ₁, and flattest along $v_M$, where it is λ_M, and its needle shows the direction of $\nabla L$. **Predict**: in which direction does the needle of exact $L_\mathrm{Asc}$ (lower left) point in the end?
 
 # %%
 from samviz.panels import square_panel

@@ -1,4 +1,4 @@
-"""The two approximations of SAM, each wrong, together right: what each method minimizes."""
+"""The two approximations of SAM, which are right only together: what each method minimizes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _cosines(drift: Array) -> dict[str, float]:
     fails_with=[{"sam": "ascent"}, {"average": "sam"}, {"worst": "sam"}],
 )
 def two_wrongs(quick: bool, sam: str = "sam", average: str = "average", worst: str = "worst") -> Evidence:
-    """SAM's two approximations of descent on L_Max are each wrong, and together right: λ₁ becomes λ_M, and λ₁ again.
+    """SAM replaces L_Max by L_Asc, which turns λ₁ into λ_M, and drops a term of its gradient, which restores λ₁.
 
     The first replaces the worst direction by the ascent direction, which changes the loss: λ₁ becomes λ_M. The second
     drops the derivative of the direction. That is exact for L_Max and changes ∇L_Asc by a relative amount that does not

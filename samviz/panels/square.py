@@ -119,7 +119,7 @@ def square_panel() -> Panel:
     """
     rates = [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2]
     lows = [0.6, 0.75, 0.9, 1.0, 1.2, 1.5, 1.8, 2.1, 2.4]
-    moments = [min(STOPS, key=lambda stop: abs(stop - t)) for t in (10, 100, 300, 733, 739, 811, 819, 827, 3600, STEPS)]
+    moments = [min(STOPS, key=lambda stop: abs(stop - t)) for t in (10, 300, 739, 815, 827, STEPS)]
     directions, derivatives = {"worst": "worst", "ascent": "ascent"}, {"kept": "kept", "dropped": "dropped"}
     return Panel(
         draw_square,
