@@ -111,7 +111,8 @@ def test_numbers_are_legible_on_every_cell(low, high):
     cells, colours = traces["alignment"], traces["alignment numbers"]["textfont"]["color"]
     assert (cells["zmin"], cells["zmax"]) == (0, 1)
     dark_scale = [(at, DARK[colour]) for at, colour in cells["colorscale"]]
-    for share, colour in zip(cells["z"].ravel(), colours, strict=True):
+    assert cells["reversescale"]  # a high alignment is dark
+    for share, colour in zip(1 - cells["z"].ravel(), colours, strict=True):
         assert contrast(mixed(cells["colorscale"], share), colour) >= 4.5, share
         assert contrast(mixed(dark_scale, share), WHITE_TEXT if colour == "white" else DARK[colour]) >= 4.5, share
 

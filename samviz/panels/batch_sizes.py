@@ -247,7 +247,8 @@ def batches_figure(runs: BatchRuns) -> dict[str, Any]:
         heading = f"by how much {'the ' * i}{name} has decreased", "± 2 standard errors"
         axes = add_axes(layout, i + 1, column, (0, 1), heading, x=x_axis, y=y_axis)
         colors = [VERMILION, *[GREY] * (len(sizes) - 2), BLUE]
-        points = marks(sizes, runs.mean[i].copy(), f"{name} decrease", colors, 11)
+        symbols = ["triangle-up", *["circle"] * (len(sizes) - 2), "square"]
+        points = marks(sizes, runs.mean[i].copy(), f"{name} decrease", colors, 11, symbols)
         points["error_y"] = {"array": 2 * runs.error[i], "color": INK, "thickness": 2, "width": 6}
         lines: list[Trace] = [
             line([0.5, sizes[-1] + 0.5], [value] * 2, f"{name} {equation}", INK, 1.5, dash)

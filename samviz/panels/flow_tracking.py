@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samviz.dynamics import Diverged, Run, gradient_flow_limit
 from samviz.dynamics.theory import PHASE_II
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, contours, end_labels, line, marks, new_layout, note
-from samviz.figures.style import GHOST, GREY, INK, PLUM, VERMILION
+from samviz.figures.style import GREY, INK, PLUM, VERMILION
 from samviz.lab import PredictNumber
 from samviz.lab.controls import Slider, decades
 from samviz.lab.panel import Drawing, Panel
@@ -132,7 +132,7 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
     lr, rho, start = values["lr"], values["rho"], (x1, x2)
     first = first_run(lr, start)
     known = crossing(sharpness(first))
-    runs = [(first, FIRST_RHO, GHOST)]
+    runs = [(first, FIRST_RHO, GREY)]
     yield flow_figure(runs, lr, start), f"With ρ = {FIRST_RHO:g} and η = {lr:g}, {known}."
     for points in iterates(lr, rho, start):
         figure = flow_figure([*runs, (points, rho, VERMILION)], lr, start, values.get("guess"))
