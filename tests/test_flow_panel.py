@@ -5,7 +5,7 @@ import pytest
 from pictures import finite, last, trace
 from valley_by_hand import slope
 
-from samviz.figures.style import GHOST, VERMILION
+from samviz.figures.style import GREY, VERMILION
 from samviz.panels import flow_tracking as flow
 
 START = {"lr": 0.005, "rho": 0.1, "start": (0.6, 0.6), "guess": "skipped"}
@@ -18,14 +18,14 @@ def drawn(**values):
 def test_the_dashed_curves_are_the_closed_form():
     plain, _ = drawn()
     x1, x2 = flow.limit_point((0.6, 0.6))[:2].tolist()
-    for rho, color in ((flow.FIRST_RHO, GHOST), (0.1, VERMILION)):
+    for rho, color in ((flow.FIRST_RHO, GREY), (0.1, VERMILION)):
         curve = trace(plain, f"flow of λ₁, {color}")
         tau = np.array(curve["x"]) * 0.005 * rho**2
         expected = 2 * ((x1 * np.exp(-2 * tau)) ** 2 + 6 * (x2 * np.exp(-12 * tau)) ** 2 + 8)
         np.testing.assert_allclose(curve["y"], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("rho", "color"), [(flow.FIRST_RHO, GHOST), (0.1, VERMILION)])
+@pytest.mark.parametrize(("rho", "color"), [(flow.FIRST_RHO, GREY), (0.1, VERMILION)])
 def test_the_curves_are_those_of_a_plain_loop(rho, color):
     plain, _ = drawn()
     x = np.array([0.6, 0.6, *flow.X3_X4])
@@ -53,7 +53,7 @@ def test_half_the_radius_takes_four_times_as_many_steps():
 def test_the_first_picture_has_only_the_first_run():
     plain, sentence = next(flow.draw_flow(START | {"guess": None}))
     names = {t["name"] for t in plain["data"]}
-    assert f"λ₁, {GHOST}" in names
+    assert f"λ₁, {GREY}" in names
     assert f"λ₁, {VERMILION}" not in names
     assert "0.1" not in sentence
     assert "guess" not in names
