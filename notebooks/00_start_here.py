@@ -68,7 +68,7 @@ panel
 # | SAM's *algorithm* (Eq. 3) | that of the gradient; but the algorithm does not differentiate through this direction | ascent-direction sharpness |
 # | the *generalization bound* that motivates SAM (section 4) | a random one, on average | average-direction sharpness |
 #
-# They can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: because the algorithm does not differentiate through its direction, it is not gradient descent on this notion.
+# They can prefer different points of Γ. (On Γ itself the gradient is zero; there the ascent-direction sharpness means a limit of its values next to Γ, see notebook [03](03_three_sharpnesses.ipynb).) **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: because the algorithm does not differentiate through its direction, it is not gradient descent on this notion.
 #
 # ## 3. The live lab
 #
@@ -115,14 +115,14 @@ lab
 # >
 # > where $C$ and $C'$ depend on $\lVert x\rVert/\rho$, $n$, δ and the number of parameters, and not on the flatness.
 #
-# The first inequality comes from the PAC-Bayes theorem, and contains the *average* direction. The second one only says that a mean is at most a maximum: the proof does not need the worst direction.
+# The first inequality comes from the PAC-Bayes theorem, and contains the *average* direction. The second one only says that a mean is at most a maximum ($C'$ also covers the rare noise that is longer than ρ): the proof does not need the worst direction.
 #
 # What the bound does *not* say:
 #
-# - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023);
+# - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023, a later paper by the same authors);
 # - which point of Γ the algorithm reaches. That is the question of this tutorial.
 #
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness motivate SAM. A smaller λ₁ alone does not show which of them it minimizes, because the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness motivate SAM. On Γ and for a small ρ, the worst-direction sharpness is $\tfrac12\rho^2\lambda_1$, and the average-direction sharpness is proportional to the sum of all eigenvalues. So a smaller λ₁ alone does not show which notion SAM minimizes: the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
 # ## 5. For reference: where each sentence of the abstract is treated
 #

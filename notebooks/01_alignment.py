@@ -40,7 +40,7 @@ panel
 #
 # SAM jumps from one side of the minimum to the other. Each pair of jumps turns a little, until the jumps lie along $v_1$. From then on SAM alternates between two points, a *2-cycle*, at the distance that Theorem 4.8 predicts.
 #
-# The direction of the start has no influence: drag the start, or move it with the arrow keys. Gradient descent (dotted) ends in the other direction: its |cos(x, v₁)| goes to 0.
+# Almost every start leads there: drag the start, or move it with the arrow keys. Only a start exactly on the axis of $v_2$ stays on it. Gradient descent (dotted) ends in the other direction: its |cos(x, v₁)| goes to 0.
 #
 # </details>
 #
@@ -50,7 +50,7 @@ panel
 #
 # $$x \;\leftarrow\; x-\eta A\Big(x+\rho\,\frac{Ax}{\lVert Ax\rVert}\Big)=(I-\eta A)\,x-\eta\rho\,\frac{A^2x}{\lVert Ax\rVert}.$$
 #
-# 1. The first term shrinks with $x$. The second one does not: its length is between $\eta\rho\lambda_2$ and $\eta\rho\lambda_1$, however small $x$ is. So SAM does not converge to a point.
+# 1. The first term shrinks with $x$. The second one does not: its length is between $\eta\rho\lambda_2$ and $\eta\rho\lambda_1$, however small $x$ is. So SAM does not converge to the minimum.
 # 2. A step maps $a\,v_1$ to $\big((1-\eta\lambda_1)\,a-\eta\rho\lambda_1\big)v_1$. This is $-a\,v_1$ if $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$: a 2-cycle.
 # 3. On this cycle $\lVert Ax\rVert=\lambda_1a$. A small additional component along $v_2$ is therefore multiplied in each step by $\mu=1-\eta\lambda_2-\eta\rho\lambda_2^2/(\lambda_1a)=1-\eta\lambda_2-r^2\,(2-\eta\lambda_1)$ with $r=\lambda_2/\lambda_1$.
 # 4. Since $1+\mu=(1-r)\,\big(2(1+r)-r\,\eta\lambda_1\big)$ and $\eta\lambda_1<2$, the factor is above −1 exactly if $r<1$, and it is below 1. For $r<1$ the component along $v_2$ decays: the cycle along $v_1$ is stable.
@@ -75,7 +75,7 @@ for r in (0.2, 0.5, 0.9, 0.98):
 # %% [markdown]
 # ## 3. From a bowl to a network
 #
-# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. By Taylor's theorem, the gradient of *any* loss follows this recursion with $A=\nabla^2L$ at a distance of $O(\eta\rho)$ from Γ. The error is $O(\eta\rho^2)$, which is smaller than the gradient by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. So the gradient turns to $v_1$:
+# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. By Taylor's theorem, the gradient of *any* loss follows this recursion with $A=\nabla^2L$ at a distance of $O(\eta\rho)$ from Γ. The error is $O(\eta\rho^2)$, which is smaller than the gradient by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. So the gradient turns to $v_1$:
 #
 # > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Let SAM start in the basin of Γ, from which gradient descent with tiny steps leads to Γ. Once SAM has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
 #
@@ -119,7 +119,7 @@ print(f"cosine between two consecutive gradients: {before @ after / before.norm(
 #
 # - At 0.99 the factor μ is −0.97 in place of −0.84, and the alignment takes about five times as many steps. At 1 there is no single top direction, and $x$ keeps the direction that it has. The alignment needs a gap between λ₁ and λ₂.
 # - The cycle exists, and is stable, until ηλ₁ = 2 (lines 2 to 4). That almost every start leads to it is proved for ηλ₁ < 1, and the panel shows it beyond. The size of the cycle grows and tends to infinity at 2. Beyond that, every step along $v_1$ overshoots the minimum by more than the distance to it.
-# - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns at every η with ηλ₁ < 2.
+# - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns for a small η, too.
 #
 # </details>
 #

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Why λ₁ decreases
 #
-# **16 minutes.** In notebook [01](01_alignment.ipynb), SAM's gradient turned to $v_1$ and changed its sign at every step. Two such steps cancel, so one could expect that nothing happens. The goal of this notebook is to see what remains, and why it lowers λ₁.
+# **16 minutes.** In notebook [01](01_alignment.ipynb), the gradient ∇L at SAM's iterates turned to $v_1$ and changed its sign at every step. Two such steps cancel, so one could expect that nothing happens. The goal of this notebook is to see what remains, and why it lowers λ₁.
 
 # %%
 import sys
@@ -47,10 +47,10 @@ panel
 #
 # ## 2. Why the oscillation lowers λ₁
 #
-# Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\Phi(x)$ be the point of Γ to which gradient flow from $x$ leads; its derivative $\partial\Phi$ is, on Γ, the orthogonal projection on the directions along Γ. Let $\nabla^3L[u,u]$ be the second derivative of $\nabla L$ along $u$.
+# Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\Phi(x)$ be the point of Γ to which *gradient flow*, that is, gradient descent with infinitely small steps, leads from $x$. Its derivative $\partial\Phi$ is, on Γ, the orthogonal projection on the directions along Γ. Let $\nabla^3L[u,u]$ be the second derivative of $\nabla L$ along $u$.
 #
 # 1. By Taylor's theorem, SAM's gradient is $\;\nabla L(x+\rho u)=\nabla L(x)+\rho\,\nabla^2L(x)\,u+\tfrac12\rho^2\,\nabla^3L(x)[u,u]+O(\rho^3)$.
-# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (The small difference between $u$ and $\pm v_1$ does not matter: $\nabla^2L$ maps it to directions normal to Γ, which $\partial\Phi$ removes. *Line 2, with Φ* in Going deeper has the complete argument.)
+# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (The small difference between $u$ and $\pm v_1$ does not matter for the motion along Γ: $\partial\Phi\,\nabla L=0$, because gradient flow does not change where it ends, and $\nabla^2L$ maps the difference to directions normal to Γ, which $\partial\Phi$ removes. See *Line 2, with Φ* in Going deeper.)
 # 3. The third term contains $u$ twice. It is the same for $v_1$ and $-v_1$, so it adds up: each step drifts along Γ by $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L[v_1,v_1]$.
 # 4. And $\nabla^3L[v_1,v_1]=\nabla\lambda_1$: if $\lambda_1=v_1^\top\nabla^2L\,v_1$ is differentiated, the two terms with the derivative of $v_1$ are $2\lambda_1\,v_1^\top dv_1=0$, because $v_1$ keeps the length 1. Only the derivative of $\nabla^2L$ remains.
 # 5. The drift is therefore $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$, a step of gradient descent on λ₁ along Γ. Along it, λ₁ falls by $\tfrac12\eta\rho^2\,\lVert\partial\Phi\,\nabla\lambda_1\rVert^2$ per step.
@@ -93,7 +93,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 # >
 # > where $t$ counts the steps, and the angle between $\nabla L$ and $\pm v_1$ is $O(\rho)$.
 #
-# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good. The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: divided by ρ, they follow a recursion without ρ, up to the slow drift (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
+# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good. The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: the step of $x_3/\rho$ and $x_4/\rho$ does not contain ρ, up to the slow drift, so a large ρ/η does not change the oscillation (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
 #
 # ## 4. Try to break it
 #
@@ -122,7 +122,7 @@ for lr in (0.02, 0.01, 0.005):
     print(f"η = {lr}: predicted {(2 / (2 - lr * sharpness)) ** 2:.3f}, measured {ratio:.3f}")
 
 # %% [markdown]
-# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the derivative of the curvature along $v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, the curvature in the *worst* direction. On SAM's path the ascent direction coincides with it; as functions on Γ the two notions differ. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows what the three notions of flatness would have preferred.
+# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the derivative of the curvature along $v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, and with it the worst-direction sharpness, which on Γ is $\tfrac12\rho^2\lambda_1$ for a small ρ. On SAM's path the gradient points in the worst direction, too; but as a function on Γ the ascent-direction sharpness is a different one. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows what the three notions of flatness would have preferred.
 #
 # ## Exercises
 #

@@ -46,7 +46,7 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$. The ascent direction is $Hd/\lVert Hd\rVert$, where $H$ is the Hessian and $d$ the direction from which the point came. It reaches only half of the worst rise here, and only a quarter if you drag the point close to the vertical axis. The average does not depend on the direction of approach.
+# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$. Exactly at the minimum the gradient is zero. At a point a tiny step $d$ away from it, the ascent direction is $Hd/\lVert Hd\rVert$, where $H$ is the Hessian. The rise along it is only half of the worst rise for the $d$ that is shown, and only a quarter for a $d$ close to the vertical axis. The average does not depend on the direction of approach.
 #
 # </details>
 #
@@ -58,8 +58,10 @@ panel
 # L(x^*+\rho v)-L(x^*) &= \tfrac12\rho^2\,v^\top Hv+O(\rho^3),\\
 # \text{worst:}\quad \max_v v^\top Hv&=\lambda_1,\\
 # \text{average:}\quad \mathbb{E}\,v^\top Hv&=\operatorname{Tr}/D,\quad\text{since } \mathbb{E}\,vv^\top=I/D,\\
-# \text{ascent from } x^*+\delta:\quad v=\tfrac{H\delta}{\lVert H\delta\rVert}&\ \text{ is orthogonal to the eigenvectors of eigenvalue } 0,\text{ so } v^\top Hv\ge\lambda_M,\text{ with equality for } \delta=v_M .
+# \text{ascent from } x^*+\delta:\quad \nabla L\approx H\delta,\ v=\tfrac{H\delta}{\lVert H\delta\rVert}&\ \text{ is orthogonal to the eigenvectors of eigenvalue } 0,\text{ so } v^\top Hv\ge\lambda_M,\text{ with equality for } \delta\parallel v_M ,
 # \end{aligned}$$
+#
+# where $v_M$ is the unit eigenvector of $\lambda_M$.
 #
 # > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then* $R_\rho/\rho^2$ has on Γ, as ρ → 0, the limits $\lambda_1/2$ (worst), $\lambda_M/2$ (ascent) and $\operatorname{Tr}/(2D)$ (average). On Γ itself the ascent direction is not defined. The limit for it is the smallest value of $R_\mathrm{Asc}/\rho^2$ that remains possible when $x$ tends to $x^*$ (an infimum, Definition 4.1).
 
@@ -108,9 +110,9 @@ for R in notions:
 #
 # </details>
 #
-# Where $F_1>F_2$, as between the following points, $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
+# In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
 #
-# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed *that* SAM lowers $\lambda_1$. What remains is a contradiction: an optimizer of $L+R_\mathrm{Asc}$ goes to the flat side, to (1, 1), and SAM, which uses the same ascent direction, goes to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
+# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed *that* SAM lowers $\lambda_1$. What remains is a contradiction: an optimizer of $L+R_\mathrm{Asc}$ stays on the flat side of Γ, where only $\lambda_M$ counts, and moves to (1, 1). SAM, which uses the same ascent direction, moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
 #
 # ## Exercises
 #

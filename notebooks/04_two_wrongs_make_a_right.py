@@ -39,7 +39,7 @@ square
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. By notebook [02](02_why_sharpness_decreases.ipynb), the eigenvalue along which the gradient oscillates is the one that falls on a curved valley: λ₁ in three corners, and λ_M in one. Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. The argument of notebook [02](02_why_sharpness_decreases.ipynb) uses only that the gradient alternates between $\pm v$ for an eigenvector $v$. On a valley whose eigenvalues vary along the floor, the eigenvalue of this $v$ falls: λ₁ in three corners, and λ_M in one (section 3 measures it). Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
 #
 # The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
 #
@@ -79,7 +79,7 @@ for lr in (0.01, 0.001, 0.0001):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. The same formulas with $v_1$ and $v_M$ exchanged show that SAM's cycle along $v_M$ is unstable. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
+# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. With $v_1$ and $v_M$ exchanged, both factors are below −1. So SAM leaves $v_M$. Exact $L_\mathrm{Asc}$ is turned to $v_M$ by the dropped term, but it overshoots: it settles in a cycle *near* $v_M$, at an angle that vanishes with η. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
 #
 # </details>
 #
@@ -107,7 +107,7 @@ floor
 # | descent on exact $L_\mathrm{Avg}$ | average | | (0.8, 1/7) | trace |
 # | gradient descent on $L$ | | | where it met the floor | nothing |
 #
-# The flow of λ_M ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly: a part of its gradient continues to oscillate along $v_1$, so that its needle keeps an angle to $v_M$, which decreases only like $\eta^{1/4}$ (our result). Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
+# $L_\mathrm{Avg}=L+R_\mathrm{Avg}$ is the mean loss at the distance ρ. 1-SAM treats $L$ as the mean of the two samples $2F_1x_3^2$ and $2F_2x_4^2$, and draws one of them in each step. The gradient flow of λ_M on the floor ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly: a part of its gradient continues to oscillate along $v_1$, so that its needle keeps an angle to $v_M$, which decreases only like $\eta^{1/4}$ (our result). Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
 #
 # </details>
 #
@@ -128,11 +128,11 @@ for lr in (0.001, 0.01, 0.05, 0.2):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# At η = 0.001 and 0.01 the angle is 77° and 64°; $v_M$ is at 90°. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. At η = 0.2 it is at $v_1$, as SAM's needle is: $|\mu_\mathrm{Asc}|<1$ for $\eta\lambda_1>0.5$, because $\lambda_M/\lambda_1=1/3$ here. On the valley, where this ratio is different, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
+# At η = 0.001 and 0.01 the angle is 77° and 64°; $v_M$ is at 90°. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. For $\lambda_M/\lambda_1=1/3$ the factor $\mu_\mathrm{Asc}$ is $2/3+1/3=1$ at $\eta\lambda_1=0.5$, and smaller beyond. So at η = 0.2, where $\eta\lambda_1=0.6$, the needle stays at $v_1$, as SAM's needle does. On the valley, where this ratio is different, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
 #
 # </details>
 #
-# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: next to Γ it removes the only term that holds the gradient at $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
+# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: next to Γ it removes the only term that drives the gradient away from $v_1$ and keeps it near $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
 #
 # ## Exercises
 #

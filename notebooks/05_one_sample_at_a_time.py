@@ -51,10 +51,10 @@ panel
 # \nabla L_k &= (f_k-y_k)\,\nabla f_k,\\
 # \nabla^2L_k &= \nabla f_k\nabla f_k^\top+(f_k-y_k)\nabla^2f_k \;\approx\; \nabla f_k\nabla f_k^\top \quad\text{near }\Gamma: \text{ rank one, with eigenvector } \nabla f_k,\\
 # \text{drift of sample } k &= -\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda^{(k)} \quad\text{as in notebook 02, since } \nabla L_k \parallel v_1(\nabla^2L_k),\\
-# \text{mean over } k&:\quad \tfrac1n\textstyle\sum_k\lambda^{(k)}=\tfrac1n\sum_k\operatorname{Tr}(\nabla^2L_k)=\operatorname{Tr}(\nabla^2L).
+# \text{mean drift} &= -\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\operatorname{Tr}(\nabla^2L),\quad\text{since on }\Gamma\ \tfrac1n\textstyle\sum_k\lambda^{(k)}=\tfrac1n\sum_k\operatorname{Tr}(\nabla^2L_k)=\operatorname{Tr}(\nabla^2L).
 # \end{aligned}$$
 #
-# The terms of lower order point along $\nabla f_k$, which is normal to Γ, so $\partial\Phi$ removes them in each step: no two steps have to cancel. So the gradient of one sample is aligned at every step and without waiting, and the mean of the samples' largest eigenvalues is the trace. Check it on a network with 19 parameters that passes through $n=5$ points.
+# The terms of lower order point along $\nabla f_k$, which is normal to Γ, so $\partial\Phi$ removes them in each step: no two steps have to cancel. In short: because its Hessian has rank one, the gradient of one sample is aligned at every step without waiting (line 2), and 1-SAM descends on the trace (line 4). Check it on a network with 19 parameters that passes through $n=5$ points.
 
 # %%
 import numpy as np
@@ -86,11 +86,11 @@ print(f"|cos(∇L, v₁)| of the whole loss: {alignment(problem, off).cos_v1.ite
 # > 2. (Theorem 5.3) the three notions, taken for each sample and averaged over the samples, have the limits $\operatorname{Tr}/2$, $\operatorname{Tr}/2$ and $\operatorname{Tr}/(2D)$: *one* explicit bias;
 # > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms.
 #
-# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, therefore regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
+# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, takes no mean over directions. But it descends on the limit of the average-direction sharpness, and in this sense it regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
 #
 # ## 4. Try to break it: two or more samples per step
 #
-# Six samples in the plane are quadratics $\tfrac12\lambda_k(a_k^\top x)^2$ of rank one, each with its own direction $a_k$. Example 5.8 of the paper has two quadratics; this set of six is ours. $L_B$ is the mean of the samples in a batch $B$. On the left each dot is a step: the direction of the batch's $v_1$, and the angle from it to $\nabla L_B$.
+# Now $x$ has two components, and each of six samples has the loss $L_k=\tfrac12\lambda^{(k)}(a_k^\top x)^2$ with its own unit vector $a_k$, so that its Hessian has rank one. Example 5.8 of the paper has two quadratics; this set of six is ours. $L_B$ is the mean of the samples in a batch $B$. On the left each dot is a step: the direction of the batch's $v_1$, and the angle from it to $\nabla L_B$.
 
 # %%
 from samviz.panels import alignment_panel

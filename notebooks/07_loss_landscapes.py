@@ -28,7 +28,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # We train a ReLU network with 673 parameters twice from one start: with gradient descent, and with SAM at ρ = 0.1. Both runs end with gradient descent, so both reach a minimum of the training loss $L$. The largest eigenvalue λ₁ of the Hessian of $L$ is 19.3 at the first minimum and 3.74 at the second.
 #
-# **Predict**: the panel shows the loss around both minima, in a plane of two random directions. Which minimum looks flatter after SAM's network is rescaled?
+# **Predict**: the panel shows the loss around both minima, in a plane of two random directions. Which minimum looks flatter after SAM's network is rescaled? (A rescaling by α multiplies the first layer by α and divides the weights of the second layer by α, so that the function of the network stays the same; see section 2.)
 
 # %%
 from samviz.panels import landscapes_panel
@@ -61,7 +61,7 @@ panel
 #
 # The rescaling multiplies the first layer by α and divides the weights of the second layer by α. Since $\operatorname{relu}(\alpha z)=\alpha\operatorname{relu}(z)$ for α > 0, every output stays the same (Dinh et al. 2017). The second derivatives do not:
 #
-# - The loss depends on the second layer's weights $w$ only through $\alpha w$, if the rescaled weights are called $w$.
+# - The output of the first layer is now α times as large. So as a function of the second layer's weights $w$, the new loss at $w$ is the old loss at $\alpha w$.
 # - So each derivative by $w$ has a factor α, and the second layer's block of the Hessian is multiplied by α².
 # - λ₁ is at least as large as the largest eigenvalue of any block of the Hessian.
 #
@@ -90,7 +90,7 @@ print(f"measured: at this α, λ₁ = {top_eigenpairs(relu, rescaled_sam).values
 print(f"the loss is the same to 1e-12: {abs(relu.loss(rescaled_sam[None]) - relu.loss(sam[None])).item() < 1e-12}")
 
 # %% [markdown]
-# The statement "flat minima generalize" cannot be about the number λ₁ alone, because the same function has an arbitrarily large λ₁ at other parameters. The theorems of this tutorial are about the parameters that an optimizer reaches. Neither gradient descent nor SAM applies such a rescaling.
+# The statement "flat minima generalize" cannot be about the number λ₁ alone, because the same function has an arbitrarily large λ₁ at other parameters. The theorems of this tutorial are about the parameters that an optimizer reaches. An optimizer does not jump by a rescaling. But SAM can drift along one, towards the flattest member of the family (exercise 2): this changes λ₁ and not the function.
 #
 # ## 3. What filter normalization corrects
 #
@@ -108,7 +108,7 @@ for normalization in ("filter", "none"):
 # %% [markdown]
 # With filter normalization the picture does not change at all. ASAM, a variant of SAM, applies the same idea to SAM's perturbation: it measures ρ relative to the size of each weight. You can see the same in the panel: choose the random directions, set α to 6 and switch the normalization.
 #
-# Filter normalization corrects only this one symmetry. It does not make two different networks comparable, and it has no effect on directions that are not random.
+# Filter normalization corrects only this one symmetry. It does not make two different networks comparable, and we apply it to random directions only: a Hessian direction or a PCA direction has its own length.
 #
 # ## 4. Projection: where did the path go?
 #
@@ -131,7 +131,7 @@ print(f"{seen.lost[0]:.0%} of the distance to the start is off the plane")
 print(f"the loss at the start is {seen.loss[0]:.3f}, and the plane shows {seen.shown[0]:.3f}")
 
 # %% [markdown]
-# Not well: the plane shows less than half of the loss at the start. A plane that contains 98 % of the *variance* misses $\sqrt{1-0.98}$, or about 14 %, of the *length*. There is a second caution: every trajectory looks straight in its own PCA plane. **A random walk has no goal. What fraction of its variance does the first principal component explain in 2,000 dimensions?**
+# Not well: the plane shows less than half of the loss at the start. Even a plane that contains 98 % of the *variance* of a trajectory misses $\sqrt{1-0.98}$, or about 14 %, of the *length*. There is a second caution: every trajectory looks like a smooth curve with a direction in its own PCA plane. **A random walk has no goal. What fraction of its variance does the first principal component explain in 2,000 dimensions?**
 #
 # The theory gives $6/\pi^2=61\,\%$ for the first component, a quarter of that for the second, and a ninth for the third. The components are cosines of increasing frequency (Antognini & Sohl-Dickstein 2018).
 
@@ -190,7 +190,7 @@ print(f"recomputed:      true loss {renewed.trajectory.loss[0]:.2f}, on the line
 slice_panel({"kept": still, "recomputed": renewed})
 
 # %% [markdown]
-# More than half of the barrier is an effect of the wrong statistics. The last picture shows the trajectory of the first network in its own PCA plane, with every tenth step:
+# More than half of the increase along the line is an effect of the wrong statistics. The last picture shows the trajectory of the first network in its own PCA plane, with every tenth step:
 
 # %%
 own = landscape_of(

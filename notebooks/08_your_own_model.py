@@ -122,7 +122,7 @@ def fit(method, seed, targets, every=steps // 4):
 # %% [markdown]
 # ## 2. Four methods, three seeds
 #
-# The theory says that full-batch SAM lowers λ₁ (Theorem 4.5), and that SAM with one sample at a time lowers the trace of the Hessian (Theorem 5.4). Their hypotheses are not satisfied here. So the theory gives guesses: λ₁ is lower with SAM, and the trace is lower with a small m. Each method runs with three seeds, because the difference between two seeds can be as large as the difference between two methods.
+# The theory says that full-batch SAM lowers λ₁ (Theorem 4.5), and that SAM with one sample at a time lowers the trace of the Hessian (Theorem 5.4). Their hypotheses are not satisfied here. So the theory only suggests guesses: λ₁ is lower with SAM, and, although no theorem covers groups of $m=8$ samples, the trace is lower with a small m. Each method runs with three seeds, because the difference between two seeds can be as large as the difference between two methods.
 
 # %%
 from samviz import lite
@@ -152,7 +152,7 @@ def show(records, *columns, before=(), predict=None):
 # **Predict**: the panel shows the training loss of the four methods. Which of them classifies the test images best?
 
 # %%
-reply = "SAM, small m and ASAM differ by little more than their standard errors, and all three are better than SGD."
+reply = "SAM, small m and ASAM differ by at most about two standard errors, and all three are better than SGD."
 ask = PredictChoice(
     "Which method has the best accuracy on the test images?",
     options={name: name for name in METHODS},
@@ -167,7 +167,7 @@ show(records, "test_accuracy", "loss", "eigenvalues", "trace", before=["loss"], 
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# All three variants of SAM have a better test accuracy than SGD (84.6 ± 0.6 %): 89.6 ± 0.4 % with small m, 89.3 ± 0.9 % with ASAM and 88.3 ± 0.4 % with SAM. All three are also flatter: λ₁ is 8.1 ± 0.7 with SGD, 4.4 ± 0.2 with SAM, 4.0 ± 0.2 with small m and 2.6 ± 0.1 with ASAM. SAM and small m differ by more than two standard errors in accuracy and by one in λ₁. With one seed for each method, the order could be a different one.
+# All three variants of SAM have a better test accuracy than SGD (84.6 ± 0.6 %): 89.6 ± 0.4 % with small m, 89.3 ± 0.9 % with ASAM and 88.3 ± 0.4 % with SAM. All three are also flatter: λ₁ is 8.1 ± 0.7 with SGD, 4.4 ± 0.2 with SAM, 4.0 ± 0.2 with small m and 2.6 ± 0.1 with ASAM. SAM and small m differ by 2.3 standard errors of the difference in accuracy and by 1.4 in λ₁. With one seed for each method, the order could be a different one.
 #
 # SGD has the lowest training loss, but a fifth of its training labels is wrong.
 #
@@ -189,7 +189,7 @@ print("small m has a lower trace than SAM:", end(records, "small m", "trace") < 
 # %% [markdown]
 # Both guesses hold. The trace is 30.2 ± 0.8 with small m and 32.4 ± 0.8 with SAM, and λ₁ is the same within the errors. This is a difference of two standard errors. But a seed gives both methods the same start and the same batches, and for each seed the trace is lower by 2.2 to 2.3.
 #
-# This agrees with Theorem 5.4, for m = 8 instead of 1, but it is not a proof: at the same ρ, small m may just be a stronger SAM. The ratio of trace and λ₁ is 7.5 ± 0.2 with both, 6.9 ± 0.7 with SGD and 11.3 ± 0.7 with ASAM, which lowers λ₁ most. Neither theorem is about ASAM.
+# Theorem 5.4 is about single samples, so this is an analogy and not a test: at the same ρ, small m may just be a stronger SAM. The ratio of trace and λ₁ is 7.5 ± 0.2 with both, 6.9 ± 0.7 with SGD and 11.3 ± 0.7 with ASAM, which lowers λ₁ most. Neither theorem is about ASAM.
 #
 # **How well does λ₁ predict the accuracy over all runs? And over the seeds of one method?**
 
@@ -269,7 +269,7 @@ sam, descent = rayleigh(0.1)[-2:].mean(), rayleigh(0.0)[-2:].mean()
 print(f"full batch: above 0.6 with SAM: {bool(sam > 0.6)}, with gradient descent: {bool(descent > 0.6)}")
 
 # %% [markdown]
-# Here we see the alignment of the theorem: the ratio is nearly 0.8 with SAM, and at most a third with gradient descent. It is not 1, because λ₂ is close to λ₁, and because wrong labels keep this network away from any manifold of minimizers.
+# Here we see the alignment of the theorem: the ratio is nearly 0.8 with SAM, and at most a third with gradient descent. It is not 1. Probably a part of the gradient does not oscillate: the loss is a cross-entropy, which has no minimizer nearby, so the gradient keeps a component along flat directions.
 #
 # ## 4. On the line from SGD to SAM
 #
@@ -287,7 +287,7 @@ slice_panel({"training": slices[0], "test": slices[1]})
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM's network is in another valley. Between the two networks the training loss increases from 0.27 to 0.53, and then it decreases to 0.48. On the test images SAM's end is slightly lower, 0.49 compared with 0.51, and there is hardly a barrier: most of what SGD has gained on the training images are their wrong labels. But a line is a sample of one direction out of 6,090. [07_loss_landscapes](07_loss_landscapes.ipynb) shows how such a picture can mislead.
+# On the straight line, a barrier separates the two networks: the training loss increases from 0.27 to 0.53, and then it decreases to 0.48. They are in different valleys, or in one valley that bends. On the test images SAM's end is slightly lower, 0.49 compared with 0.51, and there is hardly a barrier. Much of SGD's gain on the training images comes from their wrong labels, and does not carry over. But a line is a sample of one direction out of 6,090. [07_loss_landscapes](07_loss_landscapes.ipynb) shows how such a picture can mislead.
 #
 # </details>
 #
@@ -307,7 +307,7 @@ print("SAM has a lower trace than SGD:", end(clean, "SAM", "trace") < end(clean,
 print("accuracies within 2 points:", abs(end(clean, "SAM", "test_accuracy") - end(clean, "SGD", "test_accuracy")) < 2)
 
 # %% [markdown]
-# SAM's network is flatter, λ₁ = 0.34 ± 0.02 compared with 0.57 ± 0.05, but hardly better: 94.9 ± 0.2 % compared with 94.5 ± 0.4 %. And λ₁ of SGD is 0.6 instead of 8.1, without any SAM. The reason is the loss. Cross-entropy has no finite minimizer if all images can be classified: the weights grow, the probabilities $p$ approach 0 and 1, and the curvature is proportional to $p(1-p)$. Such a λ₁ measures how certain the network is.
+# SAM's network is flatter, λ₁ = 0.34 ± 0.02 compared with 0.57 ± 0.05, but hardly better: 94.9 ± 0.2 % compared with 94.5 ± 0.4 %. And λ₁ of SGD is 0.6 instead of 8.1, without any SAM. The reason is the loss. Cross-entropy has no finite minimizer if all images can be classified: the weights grow, the probabilities $p$ approach 0 and 1, and the curvature is proportional to $p(1-p)$. So such a λ₁ also measures how certain the network is.
 #
 # The squared loss has minimizers, so the theory applies better. There, SAM with ρ = 0.05 halves λ₁ from 14.2 ± 0.7 to 6.8 ± 0.2 (five seeds, all 240 images), and the accuracy *decreases* from 95.7 ± 0.4 to 94.2 ± 0.4 %. To try it, replace the cross-entropy by `((outputs - one_hot) ** 2).sum(1).mean() / 2` in the loop and in the probe.
 #
@@ -336,9 +336,9 @@ probe.lab(train, optimizer)
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM does not resist forever. After about 400 steps the training loss is below 0.2, so the wrong labels are learned, and the accuracy is near 75 %, which is not better than SGD's. In section 2 SAM was better because it learns the wrong labels later, and the training ended before that.
+# SAM does not resist forever. After about 400 steps the training loss is below 0.2, so the wrong labels are learned, and the accuracy is near 75 %. In section 2 SAM was better because it learns the wrong labels later, and the training ended before that.
 #
-# With ρ = 0 the loss goes to 0, and λ₁ too: this is the flattest network of all, and it has learned the wrong labels. Back at ρ = 0.2, SAM *raises* λ₁ to 3 and more, because it keeps the network from becoming certain. A value of λ₁ from 2 to 5 is far below 2/η = 20, and also far below 2(1 + 0.9)/η = 38, the edge of stability with momentum. So there is no sign of this edge here.
+# With ρ = 0 the loss goes to 0, and λ₁ too: this is the flattest network of all, and it has learned the wrong labels. Back at ρ = 0.2, SAM *raises* λ₁ to 3 and more. Two effects compete: SAM lowers the curvature of a network that is equally certain, but it also keeps the network from becoming certain, and here the second effect is larger. A value of λ₁ from 2 to 5 is far below the edges of gradient descent, 2/η = 20 without and 2(1 + 0.9)/η = 38 with momentum. SAM's own edge (notebook 06) is lower, and we do not compare with it here.
 #
 # </details>
 #

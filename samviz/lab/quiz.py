@@ -52,7 +52,7 @@ def quiz(name: str, answers: str = "") -> None:
 
     >>> quiz("alignments")
     Traceback (most recent call last):
-    ValueError: quiz is 'alignments'; expected one of start, sharpnesses, alignment, two_wrongs, flow, ...
+    ValueError: quiz is 'alignments'; expected one of start, alignment, flow, sharpnesses, two_wrongs, ...
     """
     from IPython.display import Markdown, display
 

@@ -144,7 +144,7 @@ def ablation_panel() -> Panel:
     >>> panel = ablation_panel()
     >>> panel.set(guess="skipped", lr=0.01, method="sam")
     >>> panel.sentence.split(". ")[0]
-    'SAM ends at (0.00, 0.00): λ₁ 20.5 → 16.0 (smallest value 16.0), λ_M 6.2 → 12.0'
+    'SAM ends at (0.00, 0.00): λ₁ 20.5 → 16.0 (smallest value 16.0), λ_M 6.2 → 12.0.'
     """
     rates = [0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03]
     labels = {name: method.label for name, method in METHODS.items()}
