@@ -51,6 +51,8 @@ def test_a_question_has_the_fields_of_the_schema_and_one_right_option(name, ques
     assert all(option.keys() in ({"text", "feedback"}, {"text", "feedback", "right"}) for option in options)
     assert [option["right"] for option in options if "right" in option] == [True]
     assert len({option["text"] for option in options}) == len(options)
+    wrong = [len(option["text"]) for option in options if "right" not in option]
+    assert all(len(option["text"]) <= max(wrong) for option in options if "right" in option)  # not the longest
     assert all(len(option["feedback"]) >= 20 and option["feedback"].endswith((".", "?")) for option in options)
 
 
