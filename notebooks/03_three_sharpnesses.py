@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # ## 2. The three directions at a minimum
 #
-# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. Turn the needle to the ascent direction that you expect at the minimum.
+# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. The bowl has the curvature $\lambda_1=2$ along the horizontal axis and $\lambda_2=0.5$ along the vertical one. Now the point moves along the dotted line to the minimum. Turn the needle to the ascent direction that you expect when it is very close.
 
 # %%
 from samviz.panels import sharpness_panel
@@ -63,7 +63,7 @@ panel
 #
 # where $v_M$ is the unit eigenvector of $\lambda_M$.
 #
-# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then* $R_\rho/\rho^2$ has on Γ, as ρ → 0, the limits $\lambda_1/2$ (worst), $\lambda_M/2$ (ascent) and $\operatorname{Tr}/(2D)$ (average). On Γ itself the ascent direction is not defined. The limit for it is the smallest value of $R_\mathrm{Asc}/\rho^2$ that remains possible when $x$ tends to $x^*$ (an infimum, Definition 4.1).
+# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then*, as ρ → 0, $R_\rho/\rho^2$ at $x^*$ has the limits $\lambda_1/2$ (worst) and $\operatorname{Tr}/(2D)$ (average). At $x^*$ itself the ascent direction is not defined. For it, first $x$ tends to $x^*$; the infimum of $R_\mathrm{Asc}/\rho^2$ over all approaches (Definition 4.1) then has the limit $\lambda_M/2$.
 
 # %%
 import torch
@@ -110,9 +110,9 @@ for R in notions:
 #
 # </details>
 #
-# In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two questions have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
+# In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two things have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
 #
-# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed *that* SAM lowers $\lambda_1$. What remains is a contradiction: an optimizer of $L+R_\mathrm{Asc}$ stays on the flat side of Γ, where only $\lambda_M$ counts, and moves to (1, 1). SAM, which uses the same ascent direction, moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
+# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed that SAM lowers $\lambda_1$, and how. But this seems to contradict the notion to which SAM's own direction belongs: an optimizer of $L+R_\mathrm{Asc}$ stays displaced from Γ in the direction $v_M$, where only $\lambda_M$ counts, and moves to (1, 1). SAM, which uses the same ascent direction, moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
 #
 # ## Exercises
 #

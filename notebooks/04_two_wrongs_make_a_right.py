@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Two wrongs make a right
 #
-# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution matters in practice: if you replaced the gradient in SAM by the exact gradient of its own loss, SAM would minimize another sharpness.
+# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution matters in practice: if SAM differentiated the loss at its perturbed point, $L(x+\rho\nabla L/\lVert\nabla L\rVert)$, exactly, it would minimize another sharpness.
 
 # %%
 import sys
@@ -39,7 +39,7 @@ square
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. The argument of notebook [02](02_why_sharpness_decreases.ipynb) uses only that the gradient alternates between $\pm v$ for an eigenvector $v$. On a valley whose eigenvalues vary along the floor, the eigenvalue of this $v$ falls: λ₁ in three corners, and λ_M in one (section 3 measures it). Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. As in notebook [02](02_why_sharpness_decreases.ipynb), on a valley whose eigenvalues vary along the floor, the eigenvalue of the direction $v$ along which the gradient alternates falls: λ₁ in three corners, and λ_M in one. (The step of exact $L_\mathrm{Asc}$ has one more term than that of SAM; section 3 measures its effect.) Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
 #
 # The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
 #
@@ -79,11 +79,11 @@ for lr in (0.01, 0.001, 0.0001):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. With $v_1$ and $v_M$ exchanged, both factors are below −1. So SAM leaves $v_M$. Exact $L_\mathrm{Asc}$ is turned to $v_M$ by the dropped term, but it overshoots: it settles in a cycle *near* $v_M$, at an angle that vanishes with η. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
+# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. With $v_1$ and $v_M$ exchanged, both factors are below −1, so $v_M$ itself is unstable for both. SAM has no term that brings its needle back. Under exact $L_\mathrm{Asc}$ the dropped term turns the needle to $v_M$ from every larger angle, and overshoots only close to $v_M$. So the needle settles in a cycle *near* $v_M$, at an angle that vanishes with η. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
 #
 # </details>
 #
-# Why does dropping the derivative change nothing for $L_\mathrm{Max}$? At the maximizer $v$ the gradient $\nabla L(x+\rho v)$ is parallel to $v$; otherwise a turn of $v$ would increase $L$ further. When $x$ moves, the unit vector $v$ can only turn, and that is perpendicular to itself. So the derivative of $v$ contributes nothing (this is the *envelope theorem*).
+# Why does dropping the derivative change nothing for $L_\mathrm{Max}$? At the maximizer $v$ the gradient $\nabla L(x+\rho v)$ is parallel to $v$; otherwise a turn of $v$ would increase $L$ further. When $x$ moves, the unit vector $v$ can only turn, so its derivative is perpendicular to $v$, and therefore to $\nabla L(x+\rho v)$. It contributes nothing (this is the *envelope theorem*).
 #
 # ## 3. What follows on the floor of the valley
 #
@@ -113,7 +113,7 @@ floor
 #
 # ## 4. Try to break it: a larger step
 #
-# The term that makes $v_1$ unstable in $\mu_\mathrm{Asc}$ is proportional to $(2-\eta\lambda_1)^2/\eta$, so it becomes small for a large η. **Question**: at which η does exact $L_\mathrm{Asc}$ stop to differ from SAM? Set η in the square to 0.05 and then to 0.2, and compare with the numbers below.
+# The term that makes $v_1$ unstable in $\mu_\mathrm{Asc}$ is proportional to $(2-\eta\lambda_1)^2/\eta$, so it becomes small for a large η. **Question**: at which η does exact $L_\mathrm{Asc}$ stop differing from SAM? Set η in the square to 0.05 and then to 0.2, and compare with the numbers below.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -132,7 +132,7 @@ for lr in (0.001, 0.01, 0.05, 0.2):
 #
 # </details>
 #
-# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: next to Γ it removes the only term that drives the gradient away from $v_1$ and keeps it near $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. The full batch was essential here. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
+# **Conclusion.** The ascent direction replaces λ₁ by λ_M: as an approximation of $L_\mathrm{Max}$ it is wrong. Dropping the derivative is exact for $L_\mathrm{Max}$ and wrong for $L_\mathrm{Asc}$: next to Γ it removes the only term that drives the gradient away from $v_1$ and keeps it near $v_M$. Both together make $v_1$ stable, and SAM minimizes λ₁, the sharpness that it was meant for. All of this was for the full batch: every step had the same Hessian. The next notebook, [05_one_sample_at_a_time](05_one_sample_at_a_time.ipynb), shows what the same rule does with one sample per step.
 #
 # ## Exercises
 #

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # One sample at a time
 #
-# **16 minutes.** Goal: see what SAM minimizes if each step uses a single sample. So far every step used the whole data set, and SAM minimized $\lambda_1$, the limit of the first of the three notions of sharpness. In practice the batches are small, and the generalization bound is about another notion, the average direction. This notebook answers the question of [00](00_start_here.ipynb): which notion is it?
+# **16 minutes.** Goal: see what SAM minimizes if each step uses a single sample. So far every step used the whole data set, and SAM minimized $\lambda_1$, the limit of the first of the three notions of sharpness. In practice the batches are small, and the generalization bound is about another notion, the average direction. For the full batch the question of [00](00_start_here.ipynb) is answered: SAM minimizes the worst-direction notion. This notebook asks it again for one sample per step.
 
 # %%
 import sys
@@ -39,7 +39,7 @@ panel
 #
 # With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. On this way the trace first falls and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3; the finite η shifts the end a little) for this. Drag the start: both ends stay.
 #
-# (Here ρ/η is 150, although Theorem 5.4 in section 3 holds for small values. This does no harm, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
+# (Here ρ = 0.3 is not small, as Theorem 5.4 in section 3 assumes. This does no harm, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
 #
 # </details>
 #
@@ -81,16 +81,16 @@ print(f"|cos(∇L, v₁)| of the whole loss: {alignment(problem, off).cos_v1.ite
 # %% [markdown]
 # ## 3. This is the notion in the generalization bound
 #
-# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $n$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then* near Γ
-# > 1. (Lemma 5.5) on Γ, $\nabla^2L_k$ has rank one, and next to Γ, $\nabla L_k$ is aligned with its top eigenvector;
+# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $n$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then*
+# > 1. (Lemma 5.5) $\nabla^2L_k$ has rank one on Γ, and next to Γ the gradient $\nabla L_k$ is aligned with the top eigenvector of $\nabla^2L_k$;
 # > 2. (Theorem 5.3) the three notions, taken for each sample and averaged over the samples, have the limits $\operatorname{Tr}/2$, $\operatorname{Tr}/2$ and $\operatorname{Tr}/(2D)$: *one* explicit bias;
 # > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms.
 #
-# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, takes no mean over directions. But it descends on the limit of the average-direction sharpness, and in this sense it regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experimental hint: SAM is usually run with a separate perturbation for each small group of samples, and smaller groups generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
+# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, takes no mean over directions. But it descends on the limit of the average-direction sharpness, and in this sense it regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experiment that supports this: SAM is often run with a separate perturbation for each small group of samples, and the smaller the groups are, that is, the closer to 1-SAM, the better the networks generalized (Foret et al. 2021; Andriushchenko & Flammarion 2022).
 #
 # ## 4. Try to break it: two or more samples per step
 #
-# Now $x$ has two components, and each of six samples has the loss $L_k=\tfrac12\lambda^{(k)}(a_k^\top x)^2$ with its own unit vector $a_k$, so that its Hessian has rank one. Example 5.8 of the paper has two quadratics; this set of six is ours. $L_B$ is the mean of the samples in a batch $B$. On the left each dot is a step: the direction of the batch's $v_1$, and the angle from it to $\nabla L_B$.
+# Now $x$ has two components, and each of six samples has the loss $L_k=\tfrac12\lambda^{(k)}(a_k^\top x)^2$ with its own unit vector $a_k$, so that its Hessian has rank one. Example 5.8 of the paper has two quadratics; this set of six is ours. $L_B$ is the mean of the samples in a batch $B$. On the left each dot is a step: its horizontal position is the direction of the batch's $v_1$, and its height the angle from $v_1$ to $\nabla L_B$.
 
 # %%
 from samviz.panels import alignment_panel
