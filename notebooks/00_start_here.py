@@ -43,7 +43,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # $$x \leftarrow x - \eta\,\nabla L\!\left(x + \rho\,\frac{\nabla L(x)}{\lVert\nabla L(x)\rVert}\right)\qquad\text{(Eq. 3)}$$
 #
-# **Predict**: gradient descent has reached a point of Γ of a small network, and it no longer moves. At step 200, ρ is switched on. Draw how λ₁ continues, or skip the question.
+# **Predict**: gradient descent has reached a point of Γ of a small network, and it practically no longer moves: its gradient is tiny, but not zero. At step 200, ρ is switched on. Draw how λ₁ continues, or skip the question.
 
 # %%
 from samviz.panels import first_change_panel
@@ -60,19 +60,19 @@ panel
 #
 # ## 2. Three notions of sharpness
 #
-# So SAM moves to a flatter point of Γ. But which sharpness does it minimize? Foret et al. (2021) use three different notions. Each is the increase of the loss at the distance ρ from $x$, for a perturbation ε of the parameters in a different direction:
+# So SAM moves to a flatter point of Γ. But which sharpness does it minimize? Foret et al. (2021) use three different notions. Each is the increase $L(x+\varepsilon)-L(x)$ for a perturbation ε of length ρ, and they differ in the direction of ε:
 #
-# | where it is used | in which direction the loss increases | name |
+# | where it is used | direction of ε | name |
 # |---|---|---|
 # | SAM's *objective*, $\min_x\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)$ | the worst one | worst-direction sharpness |
-# | SAM's *algorithm* (Eq. 3) | that of the gradient; but the algorithm does not differentiate through this direction | ascent-direction sharpness |
+# | SAM's *algorithm* (Eq. 3) | that of the gradient | ascent-direction sharpness |
 # | the *generalization bound* that motivates SAM (section 4) | a random one, on average | average-direction sharpness |
 #
-# They can prefer different points of Γ. (On Γ itself the gradient is zero; there the ascent-direction sharpness means a limit of its values next to Γ, see notebook [03](03_three_sharpnesses.ipynb).) **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: because the algorithm does not differentiate through its direction, it is not gradient descent on this notion.
+# They can prefer different points of Γ. (On Γ itself the gradient is zero; there the ascent-direction sharpness means a limit of its values next to Γ, see notebook [03](03_three_sharpnesses.ipynb).) **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: the direction of the gradient depends on $x$, but the algorithm treats it as a constant when it takes the derivative, so its step is not the gradient of this notion.
 #
 # ## 3. The live lab
 #
-# Here is the same network, with everything that we measure. **Run the next two cells, press Play, and then set ρ to 0.02.** A slider changes the running optimizer; it does not restart it.
+# Here is the same network, with everything that we measure. **Run the next two cells, press Play, and then set ρ to 0.02.** The lab starts at the minimum of section 1. A slider changes the running optimizer; it does not restart it.
 
 # %%
 from samviz.lab import Lab
@@ -95,11 +95,11 @@ lab
 #
 # The curves on the left are the loss, the eigenvalues of the Hessian, and the cosine of the angle between $\nabla L$ and $v_1$. On the right you see the loss around the iterate, with its last 40 steps.
 #
-# **Try to break it**: which of the curves change within 100 steps after ρ = 0.02? Then set ρ back to 0. Does λ₁ return to its old value?
+# **Try to break it**: which of the curves change within a few hundred steps after ρ = 0.02? Then set ρ back to 0. Does λ₁ return to its old value?
 #
 # <details><summary>What you see</summary>
 #
-# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves is nearly perpendicular to $v_1$, and SAM uses only its direction.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow, because the change in one step is proportional to $\eta\rho^2$.
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves, nearly perpendicular to $v_1$, gives SAM the direction of its first step. Notebook 01 explains why the later steps turn to $v_1$.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow, because the change in one step is proportional to $\eta\rho^2$.
 #
 # With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
 #
@@ -122,7 +122,9 @@ lab
 # - that a flatter network has a smaller test loss. It is an upper bound, and for large networks it is often above 1. Rescaling a network can make a minimum arbitrarily sharp without changing a prediction (Dinh et al. 2017), and some of the flattest minima do not generalize (Wen, Li & Ma 2023, a later paper by the same authors);
 # - which point of Γ the algorithm reaches. That is the question of this tutorial.
 #
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness motivate SAM. On Γ and for a small ρ, the worst-direction sharpness is $\tfrac12\rho^2\lambda_1$, and the average-direction sharpness is proportional to the sum of all eigenvalues. So a smaller λ₁ alone does not show which notion SAM minimizes: the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+# It matters because the bound is about the average direction. An algorithm that minimizes another notion may end at another point of Γ than the one that the bound favors.
+#
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness occur in SAM: in its objective, in its algorithm, and in the bound that motivates it. On Γ and for a small ρ, the worst-direction sharpness is $\tfrac12\rho^2\lambda_1$, and the average-direction sharpness is proportional to the sum of all eigenvalues. So a smaller λ₁ alone does not show which notion SAM minimizes: the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
 # ## 5. For reference: where each sentence of the abstract is treated
 #
@@ -131,7 +133,7 @@ lab
 # | sentence of the abstract | notebook |
 # |---|---|
 # | 1. SAM is a highly effective regularization technique | here; [08](08_your_own_model.ipynb) measures it on a model of your own |
-# | 2. How it works remains elusive, because its theory uses intriguing approximations | here and [04](04_two_wrongs_make_a_right.ipynb), which takes the two approximations apart |
+# | 2. How it works remains elusive, because its theory uses intriguing approximations | [04](04_two_wrongs_make_a_right.ipynb) takes the two approximations apart: the worst direction is replaced by that of the gradient, and this direction is not differentiated |
 # | 3. It intends to penalize one notion of sharpness, implements a variant, and a third notion is used for the guarantees | sections 2 and 4 above |
 # | 4. The differences between the notions lead to significantly different results | [03](03_three_sharpnesses.ipynb): three notions, three different minimizers |
 # | 5. The exact notion that SAM regularizes, and the mechanism | [02](02_why_sharpness_decreases.ipynb): alignment lowers λ₁ |

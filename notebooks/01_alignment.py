@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Alignment: SAM's gradient turns to $v_1$
 #
-# **16 minutes.** In notebook [00](00_start_here.ipynb), SAM began to jump across the valley as soon as ρ was switched on, and λ₁ fell. The goal of this notebook is the first half of the reason: the jumps always end up along $v_1$, the direction of the largest curvature.
+# **16 minutes.** In notebook [00](00_start_here.ipynb), SAM began to jump across the valley as soon as ρ was switched on, and λ₁ fell. The goal of this notebook is the first half of the reason: from almost every start the jumps end up along $v_1$, the direction of the largest curvature.
 
 # %%
 import sys
@@ -38,7 +38,7 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM jumps from one side of the minimum to the other. Each pair of jumps turns a little, until the jumps lie along $v_1$. From then on SAM alternates between two points, a *2-cycle*, at the distance that Theorem 4.8 predicts.
+# SAM jumps from one side of the minimum to the other. Each pair of jumps turns a little, until the jumps lie along $v_1$. From then on SAM alternates between two points, a *2-cycle*. Theorem 4.8 in section 2 predicts their distance from the minimum.
 #
 # Almost every start leads there: drag the start, or move it with the arrow keys. Only a start exactly on the axis of $v_2$ stays on it. Gradient descent (dotted) ends in the other direction: its |cos(x, v₁)| goes to 0.
 #
@@ -51,9 +51,9 @@ panel
 # $$x \;\leftarrow\; x-\eta A\Big(x+\rho\,\frac{Ax}{\lVert Ax\rVert}\Big)=(I-\eta A)\,x-\eta\rho\,\frac{A^2x}{\lVert Ax\rVert}.$$
 #
 # 1. The first term shrinks with $x$. The second one does not: its length is between $\eta\rho\lambda_2$ and $\eta\rho\lambda_1$, however small $x$ is. So SAM does not converge to the minimum.
-# 2. A step maps $a\,v_1$ to $\big((1-\eta\lambda_1)\,a-\eta\rho\lambda_1\big)v_1$. This is $-a\,v_1$ if $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$: a 2-cycle.
+# 2. For $a>0$ a step maps $a\,v_1$ to $\big((1-\eta\lambda_1)\,a-\eta\rho\lambda_1\big)v_1$. This is $-a\,v_1$ if $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$, and by symmetry the next step leads back: a 2-cycle. It exists only for $\eta\lambda_1<2$.
 # 3. On this cycle $\lVert Ax\rVert=\lambda_1a$. A small additional component along $v_2$ is therefore multiplied in each step by $\mu=1-\eta\lambda_2-\eta\rho\lambda_2^2/(\lambda_1a)=1-\eta\lambda_2-r^2\,(2-\eta\lambda_1)$ with $r=\lambda_2/\lambda_1$.
-# 4. Since $1+\mu=(1-r)\,\big(2(1+r)-r\,\eta\lambda_1\big)$ and $\eta\lambda_1<2$, the factor is above −1 exactly if $r<1$, and it is below 1. For $r<1$ the component along $v_2$ decays: the cycle along $v_1$ is stable.
+# 4. We have $1+\mu=(1-r)\,\big(2(1+r)-r\,\eta\lambda_1\big)$, and the second bracket is positive for $\eta\lambda_1<2$. So $\mu>-1$ exactly if $r<1$, and $\mu<1$ always. For $r<1$ the component along $v_2$ decays: the cycle along $v_1$ is stable.
 # 5. There is also a cycle along $v_2$. For it, exchange λ₁ and λ₂: then $r>1$, the factor is below −1, and a small component along $v_1$ grows. Only the cycle along $v_1$ is stable.
 #
 # > **Theorem 4.8** (Wen, Ma & Li 2023; see also Bartlett, Long & Bousquet 2022). Let $L=\tfrac12x^\top Ax$, where $A$ is positive definite and its largest eigenvalue is simple ($\lambda_1>\lambda_2$), and let $\eta\lambda_1<1$. Then for almost every start the direction of $x(t)$ converges to $\pm v_1$, and $\lVert x(t)\rVert\to\eta\rho\lambda_1/(2-\eta\lambda_1)$.
@@ -75,7 +75,7 @@ for r in (0.2, 0.5, 0.9, 0.98):
 # %% [markdown]
 # ## 3. From a bowl to a network
 #
-# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. By Taylor's theorem, the gradient of *any* loss follows this recursion with $A=\nabla^2L$ at a distance of $O(\eta\rho)$ from Γ. The error is $O(\eta\rho^2)$, which is smaller than the gradient by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. So the gradient turns to $v_1$:
+# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. At points whose distance from Γ is of the order of the cycle, ηρ, Taylor's theorem gives this recursion for the gradient of *any* loss, with $A=\nabla^2L$. Its error is $O(\eta\rho^2)$. The gradient, $\lambda_1a$ on the cycle, is of order ηρ, so the error is smaller by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. So the gradient turns to $v_1$:
 #
 # > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Let SAM start in the basin of Γ, from which gradient descent with tiny steps leads to Γ. Once SAM has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
 #
@@ -113,12 +113,12 @@ print(f"cosine between two consecutive gradients: {before @ after / before.norm(
 #
 # - λ₂/λ₁ = 0.99, and then 1. How long does the alignment take?
 # - η above 0.5. Here λ₁ = 2, so ηλ₁ > 1, and the theorem says nothing. And η above 1?
-# - Choose *gradient descent* and η = 0.98. Does gradient descent never align with $v_1$?
+# - Set λ₂/λ₁ back to 0.95, and choose *gradient descent* and η = 0.98. Does gradient descent never align with $v_1$?
 #
 # <details><summary>What you see</summary>
 #
 # - At 0.99 the factor μ is −0.97 in place of −0.84, and the alignment takes about five times as many steps. At 1 there is no single top direction, and $x$ keeps the direction that it has. The alignment needs a gap between λ₁ and λ₂.
-# - The cycle exists, and is stable, until ηλ₁ = 2 (lines 2 to 4). That almost every start leads to it is proved for ηλ₁ < 1, and the panel shows it beyond. The size of the cycle grows and tends to infinity at 2. Beyond that, every step along $v_1$ overshoots the minimum by more than the distance to it.
+# - The cycle exists, and is stable, until ηλ₁ = 2 (items 2 to 4 of section 2). That almost every start leads to it is proved for ηλ₁ < 1, and the panel shows it beyond. The size of the cycle grows and tends to infinity at 2. Beyond that, every step along $v_1$ overshoots the minimum by more than the distance to it.
 # - With η = 0.98, ηλ₁ is 1.96, and gradient descent multiplies the component along $v_1$ by −0.96 and that along $v_2$ by −0.86. It aligns with $v_1$, too: close to its *edge of stability*, ηλ₁ = 2, gradient descent oscillates along $v_1$. For a small η it does not. The difference is that SAM aligns for a small η, too.
 #
 # </details>

@@ -41,7 +41,7 @@ panel
 #
 # - There are two phases. In phase I, the first ten or twenty steps, SAM descends to the floor (bottom right). In phase II it stays at a small distance from the floor and drifts along it, and λ₁ falls.
 # - With half of ρ, λ₁ falls below 18 at step 809 in place of 201: it takes four times as many steps. The path on the floor is the same, and only the speed differs.
-# - The dashed curves come from an equation (Eq. 7, section 3) that does not contain the oscillation at all. It predicts the run from its start.
+# - The dashed curves come from an equation (Eq. 7, section 3) that does not contain the oscillation at all. From the starting point alone it predicts the whole drift on the floor.
 #
 # </details>
 #
@@ -50,9 +50,9 @@ panel
 # Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\Phi(x)$ be the point of Γ to which *gradient flow*, that is, gradient descent with infinitely small steps, leads from $x$. Its derivative $\partial\Phi$ is, on Γ, the orthogonal projection on the directions along Γ. Let $\nabla^3L[u,u]$ be the second derivative of $\nabla L$ along $u$.
 #
 # 1. By Taylor's theorem, SAM's gradient is $\;\nabla L(x+\rho u)=\nabla L(x)+\rho\,\nabla^2L(x)\,u+\tfrac12\rho^2\,\nabla^3L(x)[u,u]+O(\rho^3)$.
-# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (The small difference between $u$ and $\pm v_1$ does not matter for the motion along Γ: $\partial\Phi\,\nabla L=0$, because gradient flow does not change where it ends, and $\nabla^2L$ maps the difference to directions normal to Γ, which $\partial\Phi$ removes. See *Line 2, with Φ* in Going deeper.)
+# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (That $u$ is only approximately $\pm v_1$ does not move SAM along Γ. All points of a path of gradient flow have the same end point Φ, so $\partial\Phi\,\nabla L=0$. And on Γ every vector $\nabla^2L\,w$ is normal to Γ, so $\partial\Phi\,\nabla^2L=0$.)
 # 3. The third term contains $u$ twice. It is the same for $v_1$ and $-v_1$, so it adds up: each step drifts along Γ by $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L[v_1,v_1]$.
-# 4. And $\nabla^3L[v_1,v_1]=\nabla\lambda_1$: if $\lambda_1=v_1^\top\nabla^2L\,v_1$ is differentiated, the two terms with the derivative of $v_1$ are $2\lambda_1\,v_1^\top dv_1=0$, because $v_1$ keeps the length 1. Only the derivative of $\nabla^2L$ remains.
+# 4. And $\nabla^3L[v_1,v_1]=\nabla\lambda_1$: if $\lambda_1=v_1^\top\nabla^2L\,v_1$ is differentiated, the two terms with the change $dv_1$ of $v_1$ add up to $2\lambda_1\,v_1^\top dv_1=0$, because $v_1$ keeps the length 1. Only the derivative of $\nabla^2L$ remains.
 # 5. The drift is therefore $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$, a step of gradient descent on λ₁ along Γ. Along it, λ₁ falls by $\tfrac12\eta\rho^2\,\lVert\partial\Phi\,\nabla\lambda_1\rVert^2$ per step.
 #
 # Check the last two lines on a network with 19 parameters that fits five points exactly, so that `x` lies on Γ. If $\partial\Phi\,\nabla\lambda_1$ is the vector `projected`, the slope of λ₁ along it must be its length:
@@ -81,7 +81,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 # >
 # > - Γ is a manifold of minimizers of $L$, on which $\nabla^2L$ has constant rank;
 # > - $L$ is four times continuously differentiable;
-# > - $\lambda_1>\lambda_2$ on Γ, along the flow;
+# > - $\lambda_1>\lambda_2$ at all points of Γ that the flow of Eq. 7 (below) passes;
 # > - $\eta\ln(1/\rho)$ and $\rho/\eta$ are small;
 # > - SAM starts in the basin of Γ, from which *gradient flow*, gradient descent with infinitely small steps, leads to Γ.
 # >
@@ -91,9 +91,11 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 # >
 # > $$\frac{dX}{d\tau}=-\tfrac12\,\partial\Phi(X)\,\nabla\lambda_1(X),\qquad\tau=\eta\rho^2t,\qquad\text{(Eq. 7)}$$
 # >
-# > where $t$ counts the steps, and the angle between $\nabla L$ and $\pm v_1$ is $O(\rho)$.
+# > which starts at $X(0)=\Phi(x(0))$. Here $t$ counts the steps.
+# >
+# > *Alignment*: in phase II the angle between $\nabla L$ and $\pm v_1$ is $O(\rho)$.
 #
-# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good. The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: the step of $x_3/\rho$ and $x_4/\rho$ does not contain ρ, up to the slow drift, so a large ρ/η does not change the oscillation (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
+# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good if η is small (section 4). The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: measured in units of ρ, their update does not contain ρ, up to the slow drift of $F_1$ and $F_2$ (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
 #
 # ## 4. Try to break it
 #
@@ -101,11 +103,11 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 #
 # <details><summary>What you see</summary>
 #
-# SAM is ahead: at η = 0.02, λ₁ falls below 18 at step 142, and Eq. 7 predicts step 224. At η = 0.0025 it is step 433 against 449. The smaller η is, the better the prediction. For SAM on the valley ρ changes only the clock.
+# SAM is ahead: at η = 0.02, λ₁ falls below 18 at step 142, and Eq. 7 predicts step 224. At η = 0.0025 it is step 433 against 449. The smaller η is, the better the prediction. The change comes from η: on the valley ρ changes only the number of steps, as in section 1.
 #
 # </details>
 #
-# Lines 1 to 3 of section 2 expand around $x$ and neglect that $x$ is off Γ. Expand around the point of Γ below $x$ instead: then SAM's gradient comes from the distance $2\rho/(2-\eta\lambda_1)$, which is the size of the 2-cycle plus ρ, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our result; the paper states the limit η → 0, where the factor is 1). The measured ratio of the two drifts agrees:
+# Lines 1 to 3 of section 2 expand around $x$ and neglect that $x$ is off Γ. Expand around $\Phi(x)$ instead: $x$ is at the distance $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ from it (notebook 01), so SAM's gradient comes from the distance $a+\rho=2\rho/(2-\eta\lambda_1)$, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our result; the paper states the limit η → 0, where the factor is 1). The measured ratio of the two drifts agrees:
 
 # %%
 from samviz.dynamics import Run
@@ -122,7 +124,7 @@ for lr in (0.02, 0.01, 0.005):
     print(f"η = {lr}: predicted {(2 / (2 - lr * sharpness)) ** 2:.3f}, measured {ratio:.3f}")
 
 # %% [markdown]
-# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the derivative of the curvature along $v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, and with it the worst-direction sharpness, which on Γ is $\tfrac12\rho^2\lambda_1$ for a small ρ. On SAM's path the gradient points in the worst direction, too; but as a function on Γ the ascent-direction sharpness is a different one. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows what the three notions of flatness would have preferred.
+# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the gradient of the curvature $v_1^\top\nabla^2L\,v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, and with it the worst-direction sharpness, which on Γ is $\tfrac12\rho^2\lambda_1$ for a small ρ. On SAM's path the gradient points along $v_1$, so the ascent-direction sharpness is the same there. But at a point of Γ it is a limit over all approaches, and most of them are not along $v_1$. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows which point of Γ each of the three notions of sharpness prefers.
 #
 # ## Exercises
 #
