@@ -133,7 +133,9 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         axes = draw.add_axes(layout, number, column, LAB_ROWS[number - 1], heading, x=_step_axis(number, end), y=y)
         values = before[name] if before[name].ndim == 1 else before[name][:, 0]
         drawn = [draw.line(before["step"].astype(float), values, f"last run: {name}", GHOST, 3)]
-        traces += [trace | axes for trace in (*drawn, *(t for curve in curves for t in curve.traces(step)))]
+        for curve in curves:
+            drawn += curve.traces(step, dots=len(step) == 1)  # a single measurement is a dot
+        traces += [trace | axes for trace in drawn]
         panel_axes.append(axes)
     labels = {
         curve.name: (last, *curve.end_label(step)[1:])

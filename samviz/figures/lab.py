@@ -101,7 +101,7 @@ def _curve(picture: Any, frame: Any) -> Drawn:
     low, high = picture.data_targets.min(), picture.data_targets.max()
     margin = 0.2 * ((high - low) or 1.0)
     x, y = {"range": [picture.inputs[0], picture.inputs[-1]]}, {"range": [low - margin, high + margin]}
-    return traces, ("what the network computes", "now, and dotted at the start"), x, y
+    return traces, ("the network", "what it computes; dotted: at the start"), x, y
 
 
 def _regions(picture: Any, frame: Any) -> Drawn:
@@ -115,7 +115,7 @@ def _regions(picture: Any, frame: Any) -> Drawn:
         points = picture.points[picture.labels == label]
         traces.append(marks(points[:, 0], points[:, 1], f"class {label}", color, 6, symbol, edge=("white", 0.8)))
     x, y = ({"range": [axis[0], axis[-1]]} for axis in (picture.axis1, picture.axis2))
-    return traces, ("what the network computes", "○ class 0, ◇ class 1"), x, y
+    return traces, ("the network", "what it computes; ○ class 0, ◇ class 1"), x, y
 
 
 def _classes(picture: Any, frame: Any) -> Drawn:

@@ -243,7 +243,7 @@ def describe_ablation(found: Paths, chosen: str, start: Point, lr: float) -> str
         if name != "trace" or method.minimizes == "trace":
             smallest = f" (smallest value {curvature(MINIMIZERS[name])[i]:.1f})" if name == method.minimizes else ""
             parts.append(f"{label} {before[i]:.1f} → {after[i]:.1f}{smallest}")
-    said = f"{method.label} ends at {point_text(end)}: {', '.join(parts)}."
+    said = f"{method.label[0].upper()}{method.label[1:]} ends at {point_text(end)}: {', '.join(parts)}."
     if chosen == "ascent" and lr < 0.03:
         said += " It stops before (1, 1), where the flow of λ_M ends. The open diamonds show its end for smaller η."
     elif chosen == "ascent":

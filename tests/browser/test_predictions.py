@@ -254,6 +254,10 @@ def test_the_handle_stays_on_the_guess_after_zoom_resizing_and_a_change_of_theme
             page.wait_for_timeout(1500)
             handle, mark = centers(card)
             assert handle == pytest.approx(mark, abs=1.5)
+        ring = card.get_by_role("button", name="your guess")
+        page.mouse.move(0, 0)
+        shown = ring.evaluate("node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).borderRadius]")
+        assert shown == ["rgba(0, 0, 0, 0)", "50%"]  # it does not cover the mark
     finally:
         page.evaluate("document.documentElement.removeAttribute('theme')")
         page.set_viewport_size({"width": 1440, "height": 1100})
