@@ -95,7 +95,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 # >
 # > *Alignment*: in phase II the angle between $\nabla L$ and $\pm v_1$ is $O(\rho)$.
 #
-# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good if η is small (section 4). The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$: measured in units of ρ, their update does not contain ρ, up to the slow drift of $F_1$ and $F_2$ (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
+# The condition on ρ/η does not hold in the panel, where ρ/η is 5 to 80, and still the prediction is good if η is small (section 4). The reason is that the valley's loss is exactly quadratic in $x_3$ and $x_4$. The update of $x_3/\rho$ and $x_4/\rho$ does not contain ρ, if the slow change of $F_1$ and $F_2$ is neglected. So the oscillation has the same form for every ρ, and a large ρ/η does not disturb the alignment (our remark). On a network the condition matters; notebook [06](06_where_the_theory_ends.ipynb) shows what fails without each condition.
 #
 # ## 4. Try to break it
 #
