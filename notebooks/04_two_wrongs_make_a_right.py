@@ -39,7 +39,7 @@ square
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. As in notebook [02](02_why_sharpness_decreases.ipynb), on a valley whose eigenvalues vary along the floor, the eigenvalue of the direction $v$ along which the gradient alternates falls: λ₁ in three corners, and λ_M in one. (The step of exact $L_\mathrm{Asc}$ has one more term than that of SAM; section 3 measures its effect.) Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. The bowls are fixed, but on a valley the eigenvalues vary along the floor. There, as in notebook [02](02_why_sharpness_decreases.ipynb), the eigenvalue falls along whose eigenvector the gradient alternates. So λ₁ falls in three corners, and λ_M in the lower left one. (The step of exact $L_\mathrm{Asc}$ has one more term than that of SAM; section 3 measures its effect.) Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
 #
 # The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
 #
@@ -79,7 +79,7 @@ for lr in (0.01, 0.001, 0.0001):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. With $v_1$ and $v_M$ exchanged, both factors are below −1, so $v_M$ itself is unstable for both. SAM has no term that brings its needle back. Under exact $L_\mathrm{Asc}$ the dropped term turns the needle to $v_M$ from every larger angle, and overshoots only close to $v_M$. So the needle settles in a cycle *near* $v_M$, at an angle that vanishes with η. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
+# SAM's factor stays at 0.77–0.78: the component decays, so $v_1$ is stable. That of exact $L_\mathrm{Asc}$ is 10, 99 and 988: it grows like $1/\eta$, so $v_1$ repels the needle. With $v_1$ and $v_M$ exchanged, both factors are below −1, so $v_M$ itself is unstable for both. SAM has no term that brings its needle back. Under exact $L_\mathrm{Asc}$ the dropped term turns the needle towards $v_M$, but close to $v_M$ it turns it too far. So the needle settles in a cycle *near* $v_M$, at an angle to $v_M$ that vanishes with η. (The command `samviz verify dropped_term_decides_stability` tests all of this.)
 #
 # </details>
 #

@@ -39,7 +39,7 @@ panel
 #
 # With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. On this way the trace first falls and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3; the finite η shifts the end a little) for this. Drag the start: both ends stay.
 #
-# (Here ρ = 0.3 is not small, as Theorem 5.4 in section 3 assumes. This does no harm, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
+# (Theorem 5.4 in section 3 assumes a small ρ, and ρ = 0.3 is not small. This does no harm here, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
 #
 # </details>
 #

@@ -26,7 +26,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # %% [markdown]
 # ## 1. What happens when λ₁ meets λ₂?
 #
-# SAM lowers the largest eigenvalue $\lambda_1$ of the Hessian, and hardly the second one, $\lambda_2$. The theory assumes $\lambda_1>\lambda_2$. A network that has learned a sine has taken 1,000 steps of SAM from a minimum. Sketch how λ₁ continues: move the three handles.
+# SAM lowers the largest eigenvalue $\lambda_1$ of the Hessian. The second one, $\lambda_2$, falls too, but more slowly. The theory assumes $\lambda_1>\lambda_2$. A network that has learned a sine has taken 1,000 steps of SAM from a minimum. Sketch how λ₁ continues: move the three handles.
 
 # %%
 from samviz.panels import closing_gap_panel
@@ -50,7 +50,7 @@ panel
 # | measure of alignment | it asks | when λ₁ ≈ λ₂ |
 # |---|---|---|
 # | $\lvert\cos(\nabla L, v_1)\rvert$ | Does the gradient $g=\nabla L$ point along *this* vector? | jumps, because $v_1$ is any vector of a plane |
-# | cosine with the top eigenspace | Does $g$ lie in the span of the eigenvectors with eigenvalues within 5 % of λ₁? | stays near 1, if there are few such eigenvalues |
+# | cosine with the top eigenspace | Does $g$ lie in the span of the eigenvectors with eigenvalues within 5 % of λ₁? | stays near 1, unless the limit of 5 % divides a cluster of nearly equal eigenvalues |
 # | Rayleigh ratio $g^\top \nabla^2L\, g/(\lambda_1\lVert g\rVert^2)$ | Is the curvature along $g$ as large as it can be? | stays near 1; **use this one** |
 #
 # ## 2. One row for each hypothesis
@@ -80,7 +80,7 @@ panel2
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. On the 2-cycle the gradient has the length $\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, of order ηρ. The next term of Taylor's theorem, $\tfrac12\rho^2\nabla^3L[v_1,v_1]$, has a part across Γ of order ρ² that need not lie along $v_1$. This part has the same sign in every step, so the iterate rests where $\nabla L(x)$ balances it: $\nabla L(x)$ contains a constant part of order ρ² next to the oscillating one of order ηρ. Their ratio is ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
+# The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. SAM's gradient $\nabla L(x+\rho u)$ contains the term $\tfrac12\rho^2\nabla^3L[v_1,v_1]$ of notebook 02. Its part normal to Γ need not lie along $v_1$, and it has the same sign in every step. So it shifts the centre of the oscillation, and $\nabla L(x)$ gets a constant part $g_j$ along other eigenvectors $v_j$. The balance of all terms gives $|g_j|/\lVert\nabla L\rVert=\rho\,|c_j|/\big(\lambda_j+\tfrac12\eta\lambda_1^2\big)$ with $c_j=\tfrac12\nabla^3L[v_1,v_1,v_j]$ for a small η (our result). If $\lambda_j$ is much larger than $\eta\lambda_1^2$, this is of order ρ, as in Theorem 4.5. For smaller eigenvalues it is of order ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
 #
 # λ₁ and the trace decrease most in the upper right corner. Along a dotted line τ = ηρ²t is constant, and so is λ₁, as long as ηλ₁ and ρ/η are small.
 #
