@@ -113,7 +113,7 @@ lab
 # >
 # > $$L_{\mathcal D}(x)\;\le\;\mathbb E_\varepsilon L(x+\varepsilon)+C\;\le\;\max_{\lVert\varepsilon\rVert\le\rho}L(x+\varepsilon)+C',$$
 # >
-# > where $C$ and $C'$ depend on $\lVert x\rVert/\rho$, $n$, δ and the number of parameters, and not on the flatness.
+# > where $C$ and $C'$ depend on $\lVert x\rVert/\rho$, $n$, δ and the number of parameters, and not on the sharpness of $L$ at $x$.
 #
 # The first inequality comes from the PAC-Bayes theorem, and contains the *average* direction. The second one only says that a mean is at most a maximum ($C'$ also covers the rare noise that is longer than ρ): the proof does not need the worst direction.
 #

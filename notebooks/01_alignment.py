@@ -11,9 +11,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # Alignment: SAM's gradient turns to $v_1$
+# # Alignment: in which direction does SAM oscillate?
 #
-# **16 minutes.** In notebook [00](00_start_here.ipynb), SAM began to jump across the valley as soon as ρ was switched on, and λ₁ fell. The goal of this notebook is the first half of the reason: from almost every start the jumps end up along $v_1$, the direction of the largest curvature.
+# **16 minutes.** In notebook [00](00_start_here.ipynb), SAM began to jump across the valley as soon as ρ was switched on, and λ₁ fell. The goal of this notebook is the first half of the reason: from almost every start the jumps end up in one particular direction.
 
 # %%
 import sys

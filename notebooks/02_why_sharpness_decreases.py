@@ -195,7 +195,7 @@ check("decrease", decrease)
 #
 # </details>
 #
-# **4.** In phase II the gradient changes its sign at every step. Why does the drift along Γ not change its sign?
+# **4.** SAM's gradient is ∇L + ρ∇²L u + ½ρ²∇³L[u,u], up to smaller terms. Which of these three terms, if any, moves SAM along Γ in phase II, and why not the others?
 
 # %%
 check("drift_sentence", "...")

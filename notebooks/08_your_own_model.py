@@ -348,7 +348,7 @@ probe.lab(train, optimizer)
 # |---|---|
 # | SAM lowers λ₁ (Theorem 4.5) | yes, to about a half or less, with mini-batches and a ρ that is not small |
 # | single samples lower the trace (Theorem 5.4) | with m = 8 the trace is slightly lower than with SAM, at the same λ₁ |
-# | the gradient aligns with $v_1$ (Section 4) | with the full batch; with batches of 32 not more than for SGD |
+# | the gradient aligns with $v_1$ (Section 4 of the paper) | with the full batch; with batches of 32 not more than for SGD |
 # | a manifold of minimizers, small η and ρ | these hypotheses are not satisfied |
 # | flatter is better | this is not a theorem: true with wrong labels until they are learned, not true with correct labels |
 #
