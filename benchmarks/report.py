@@ -14,7 +14,7 @@ from benchmarks.row import Result
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 HIGHLIGHTS = (  # the rows that the main README shows
-    "step of any module, T2, against pytorch_optimizer",
+    "one SAM step of a torch module, T2, against pytorch_optimizer",
     "step, T2, against pytorch_optimizer",
     "step, T3, against pytorch_optimizer",
     "top 5 eigenpairs, T2, against pyhessian",

@@ -25,8 +25,12 @@ built_in = steps.network_against_pytorch_optimizer
 many = partial(steps.many_runs_against_one, runs=64)
 
 STEPS = [
-    Row("step of any module, T2, against two passes", at_most(1.10), steps.module_against_passes),
-    Row("step of any module, T2, against pytorch_optimizer", at_least(1.4), steps.module_against_pytorch_optimizer),
+    Row("one SAM step of a torch module, T2, against two passes", at_most(1.10), steps.module_against_passes),
+    Row(
+        "one SAM step of a torch module, T2, against pytorch_optimizer",
+        at_least(1.4),
+        steps.module_against_pytorch_optimizer,
+    ),
     Row("step, T2, against pytorch_optimizer", at_least(9), partial(built_in, subject=t2, batch=None)),
     Row("step, T2, batch 1, against pytorch_optimizer", at_least(80), partial(built_in, subject=t2, batch=1)),
     Row("step, T3, against pytorch_optimizer", at_least(2), partial(built_in, subject=t3, batch=None)),

@@ -31,7 +31,7 @@ class Stepper(NamedTuple):
 
 
 def module_against_passes(seconds: float) -> Measured:
-    """A step of any module against twice zero_grad, forward, backward: what every SAM must at least do."""
+    """One SAM step of a torch module against twice zero_grad, forward, backward: what every SAM must at least do."""
     subject = t2()
     module = subject.module(subject.start())
 
@@ -50,7 +50,7 @@ def module_against_passes(seconds: float) -> Measured:
 
 
 def module_against_pytorch_optimizer(seconds: float) -> Measured:
-    """A step of any module against pytorch_optimizer's on the same module."""
+    """One SAM step of a torch module against pytorch_optimizer's on the same module."""
     subject = t2()
     return compared(
         samviz(as_module(subject), subject.start()), pytorch_optimizer(subject, None), subject, None, seconds
