@@ -94,7 +94,7 @@ def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:
         a, b = landscape.axis1, landscape.axis2
         x, y = ({"range": [ends[0], ends[-1]], "nticks": 6} for ends in (a, b))
         x["label"], y["label"] = (f"{label} →" for label in landscape.plane.labels)
-        axes = draw.add_axes(layout, number, columns[number - 2], (0, 1), (name, "dark: low loss"), x=x, y=y)
+        axes = draw.add_axes(layout, number, columns[number - 2], (0, 1), (name, "dark: low L"), x=x, y=y)
         path = landscape.trajectory.coordinates if landscape.trajectory else np.zeros((1, 2))
         levels = draw.contours(a, b, height, f"{name} slice", **draw.contour_levels(top, LEVELS))
         model = path_traces(path, np.zeros((1, 2)), f"{name} path", f"{name} here", hoverinfo="skip")
