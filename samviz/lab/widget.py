@@ -28,7 +28,7 @@ from samviz.lab.controls import Control, spec
 Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
 """The arrays of a figure by their id: the key under which a page stores one, the caller's own, and the one sent."""
 HERE = Path(__file__).parent
-MAX_IN_FLIGHT = 1  # frames that may be unacknowledged before `PlotWidget.ready` is False
+MAX_IN_FLIGHT = 2  # frames that may be unacknowledged before `PlotWidget.ready` is False
 RESEND_S = 0.5  # between two requests to a browser that is behind
 
 
@@ -137,7 +137,7 @@ class PlotWidget(Widget):
 
     @property
     def ready(self) -> bool:
-        """Whether another frame may be shown without queueing, since the browser has acknowledged the last one."""
+        """Whether another frame may be shown without queueing, since fewer than two are unacknowledged."""
         return self._seq - self._ack < MAX_IN_FLIGHT
 
     @property
