@@ -258,7 +258,7 @@ print(f"their ratio is {fall[1, 0] / fall[0, 1]:.1f}, predicted {(overshoot[1] /
 #
 # <details><summary>What you see</summary>
 #
-# With four wrong labels the test accuracy rises from 68 % to 79 % where λ₁ and the trace are smallest. With right labels λ₁ decreases as before, and the accuracy falls by up to 1 %. This is one network and one data set, and it shows a correlation. It does not show that flatness *causes* the improvement: a change of coordinates makes a network arbitrarily sharp without changing its function (Dinh et al. 2017; notebook 07), and there are problems in which the flattest minimizers generalize badly and problems in which SAM generalizes better for another reason (Wen, Li & Ma 2023, *Sharpness minimization algorithms do not only minimize sharpness to achieve better generalization*).
+# With four wrong labels the test accuracy rises from 68 % to 79 % where λ₁ and the trace are smallest. With right labels λ₁ decreases as before, and the accuracy falls by up to 1 %. This is one network and one data set, and it shows a correlation. It does not show that flatness *causes* the improvement. A change of coordinates makes a network arbitrarily sharp without changing its function (Dinh et al. 2017; notebook 07). There are problems in which the flattest minimizers generalize badly, and problems in which SAM generalizes better for another reason (Wen, Li & Ma 2023, *Sharpness minimization algorithms do not only minimize sharpness to achieve better generalization*).
 #
 # </details>
 #

@@ -16,13 +16,12 @@ import numpy as np
 
 from samviz.figures import figure
 from samviz.figures.drawing import end_labels, note
-from samviz.figures.style import BLUE, GREEN, INK, VERMILION
-from samviz.panels.square import STEPS, needle, square_figure
+from samviz.figures.style import INK
+from samviz.panels.square import COLORS, LABELS, STEPS, needle, square_figure
 
 LR, RATIO = 0.001, 1 / 3
 WIDTH, HEIGHT = 860, 640
 FRAMES = 10  # per second
-CURVES = (("worst", "L_Max", BLUE), ("ascent", "L_Asc", GREEN), ("sam", "SAM", VERMILION))
 SCENES = (  # seconds, first and last step, and a caption
     (1.4, 10, 10, "Four descents start at one point of a bowl. Where does the gradient turn?"),
     (3.2, 10, 700, "At first every needle turns to v_M: the steep component shrinks faster."),
@@ -61,7 +60,7 @@ def frame(step: int, caption: str) -> dict[str, Any]:
         if trace["name"] != "names":
             traces.append(trace)
     if step > 10:
-        labels = [(step, float(needle(rule, LR, RATIO).angle[step]), name, color) for rule, name, color in CURVES]
+        labels = [(step, float(needle(rule, LR, RATIO).angle[step]), LABELS[rule], COLORS[rule]) for rule in LABELS]
         traces.append(end_labels(labels, layout["yaxis2"], "names", 0.06, size=14) | {"xaxis": "x2", "yaxis": "y2"})
     return {"data": traces, "layout": layout}
 

@@ -14,7 +14,7 @@ from samviz.problems import quadratic, valley
 
 SPECTRUM = 3.0, 1.0  # λ₁ and λ_M of the quadratic
 RHO = 0.1
-VALLEY_START = (0.3, 0.6, 0.01, 0.1)
+START_ON_VALLEY = (0.3, 0.6, 0.01, 0.1)
 
 
 def cycle_multiplier(rule: str, lr: float, top: float, other: float) -> float:
@@ -138,7 +138,7 @@ def dropped_term_decides_stability(
 
 def _ratios_of_dropped_term(rule: str, lr: float, steps: int) -> Array:
     """Return ‖dropped‖/‖kept‖ at the start of a run on the valley and after each of its steps."""
-    run, ratios = new_run(valley(), rule, lr, RHO, x0=VALLEY_START), []
+    run, ratios = new_run(valley(), rule, lr, RHO, x0=START_ON_VALLEY), []
     for _ in range(steps + 1):
         ratios.append(dropped_over_kept(run))
         run.step()

@@ -18,7 +18,7 @@ from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab.controls import Button, Slider
 from samviz.lab.panel import Drawing, Panel
 from samviz.lab.predictions import PredictPlace
-from samviz.panels.valley_methods import floor_axes, floor_curvature, point_text, start_mark
+from samviz.panels.valley_methods import MINIMIZERS, floor_axes, floor_curvature, point_text, start_mark
 from samviz.problems import Problem, valley
 from samviz.problems.device import one_thread
 
@@ -27,7 +27,6 @@ EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
 
 # ---- the valley: all samples, and one sample a step
 
-LEAST_TRACE = (0.8, 1 / 7)
 FIRST_START, X3_X4 = (0.3, 0.9), 0.05
 TAU, FRAMES = 2.0, 80  # τ = ηρ²t at the end, and measurements until then
 QUANTITIES = ("trace", "λ₁")
@@ -38,7 +37,7 @@ WHERE_ONE_SAMPLE_ENDS = PredictPlace(
     replies=[
         (0.0, 0.0, 0.16, "This is where λ₁ of the whole loss is smallest. But each step only sees λ₁ of one sample."),
         (1.0, 1.0, 0.2, "There λ_M is smallest, which exact descent on L_Asc minimizes. One sample has no other λ_M."),
-        (*LEAST_TRACE, 0.16, "The samples take turns, and each lowers its own λ₁. Their mean is the trace."),
+        (*MINIMIZERS["trace"], 0.16, "The samples take turns, and each lowers its own λ₁. Their mean is the trace."),
         (*FIRST_START, 0.15, "The noise of the samples does not average out: each sample lowers its own λ₁."),
     ],
     otherwise="Each step lowers λ₁ of the sample that it uses, and the mean of the samples' λ₁ is the trace.",
@@ -127,7 +126,7 @@ def floor_figure(paths: list[list[Array]], asked: bool) -> dict[str, Any]:
 
 def describe_floor(path: list[Array], tau: float) -> str:
     """Compare the place of the run with one sample with the place of least trace."""
-    where = f"One sample a step: {point_text(path[-1])}, and the trace is smallest at {point_text(LEAST_TRACE)}"
+    where = f"One sample a step: {point_text(path[-1])}, and the trace is smallest at {point_text(MINIMIZERS['trace'])}"
     return f"τ = ηρ²t = {tau:.2f}. {where}. With a smaller η the run ends closer to that point."
 
 

@@ -25,7 +25,7 @@ MEASURES = {
     "rayleigh": ("Rayleigh ratio", VERMILION),
 }
 PREDICTION = PredictCurve(
-    "In the first 1,000 steps λ₁ has decreased and λ₂ hardly. How does λ₁ continue?",
+    "In the first 1,000 steps λ₁ has decreased, and λ₂ more slowly. How does λ₁ continue?",
     x=(2000, 3000, END),
     start=(8, 8, 8),
     replies=[
@@ -65,34 +65,31 @@ def closing_gap_panel() -> Panel:
     )
 
 
-class GapRun:
-    """A run of SAM from a minimum of the sine network, and its measurements."""
-
-    def __init__(self, lr: float, rho: float) -> None:
-        """Start at the minimum."""
-        problem, x0 = minimum()
-        self.run = Run(problem, "sam", lr, rho, x0=x0, device="cpu")
-        self.run.measure(k=3, trace=False)
-
-    def advance(self) -> None:
-        """Go on to the next measurement."""
-        self.run.step(SPACING)
-        self.run.measure(k=3, trace=False)
+@lru_cache(12)  # a panel continues a run that was left
+def gap_run(lr: float, rho: float) -> Run:
+    """Return a run of SAM at a minimum of the sine network, measured."""
+    problem, x0 = minimum()
+    run = Run(problem, "sam", lr, rho, x0=x0, device="cpu")
+    run.measure(trace=False)
+    return run
 
 
-gap_run = lru_cache(12)(GapRun)  # a panel continues a run that was left
+def advance(run: Run) -> None:
+    """Go on to the next measurement."""
+    run.step(SPACING)
+    run.measure(trace=False)
 
 
 def draw_closing_gap(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the figure before the prediction, and then while the run goes on."""
-    runs = gap_run(values["lr"], values["rho"])
-    while runs.run.steps < BEFORE:
-        runs.advance()
-    yield closing_gap_figure(runs.run, BEFORE), describe(runs.run, BEFORE)
-    while runs.run.steps < END:
-        runs.advance()
-        yield closing_gap_figure(runs.run, runs.run.steps), describe(runs.run, runs.run.steps)
-    yield closing_gap_figure(runs.run, END), describe(runs.run, END)
+    run = gap_run(values["lr"], values["rho"])
+    while run.steps < BEFORE:
+        advance(run)
+    yield closing_gap_figure(run, BEFORE), describe(run, BEFORE)
+    while run.steps < END:
+        advance(run)
+        yield closing_gap_figure(run, run.steps), describe(run, run.steps)
+    yield closing_gap_figure(run, END), describe(run, END)
 
 
 def closing_gap_figure(run: Run, until: int) -> dict[str, Any]:

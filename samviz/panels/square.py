@@ -23,6 +23,7 @@ STOPS = sorted({*np.geomspace(10, STEPS, 700).round().astype(int).tolist()})
 TINY = 1e-150  # a component that underflowed to 0 would stay there, even where 0 is unstable
 HALF, RING, NEEDLE, TRAIL = 1.5, 0.5, 0.75, 9  # half a frame; the iterate's contour; a needle's length; iterates
 COLORS = {"worst": BLUE, "ascent": GREEN, "sam": VERMILION}
+LABELS = {"worst": "L_Max", "ascent": "L_Asc", "sam": "SAM"}  # of the curves
 CORNERS = {  # direction and its derivative: the centre in the picture, the update rule, and a title
     ("ascent", "kept"): ((0.0, 0.0), "ascent", "exact L_Asc"),
     ("ascent", "dropped"): ((3.7, 0.0), "sam", "SAM"),
@@ -241,7 +242,7 @@ def angle_traces(layout: Layout, chosen: tuple[str, str], step: int | None, lr: 
     if step is None:
         return [line([10, STEPS], [np.nan] * 2, "no angle yet", GREY) | axes]
     traces, labels, t = [line([step] * 2, [-8, 104], "now", GREY, 1, "dash")], [], np.array(STOPS)
-    for rule, label in (("worst", "L_Max"), ("ascent", "L_Asc"), ("sam", "SAM")):
+    for rule, label in LABELS.items():
         angle, color = needle(rule, lr, ratio).angle, COLORS[rule]
         traces.append(line(t, angle[t], f"angle {rule}", color, 3.5 if rule == CORNERS[chosen][1] else 2))
         traces.append(marks([step], angle[[step]], f"now {rule}", color, 10, edge=("white", 1.5)))

@@ -44,9 +44,7 @@ QUANTITIES = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order o
 MINIMIZERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # of each on [0, 1]²
 ENDS_THERE = {"top": "SAM, exact L_Max", "low": "flow of λ_M", "trace": "1-SAM, exact L_Avg"}
 START = (0.3, 0.6)  # x₁ and x₂
-X3_X4 = (
-    0.1  # of the start; the cycle of L_Asc has x₄ = 0.13 at η = 0.001, so x₃ does not underflow before x₄ gets there
-)
+X3_X4 = 0.1  # of the start: L_Asc ends at x₄ = 0.13 if η = 0.001, and x₃ must not underflow before x₄ gets there
 RHO = 0.3
 TAU = 8.0  # τ = ηρ²t at the end of a run
 BLOCKS = 150  # of steps; a path has a point for each
