@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
-from samviz.problems import mlp, quadratic, valley
+from samviz.problems import Problem, mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
 
@@ -146,3 +146,31 @@ def test_the_stored_minimum_has_the_precision_of_the_problem():
     single = gradient_descent_minimum(problem.to("cpu", torch.float32))
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), gradient_descent_minimum(problem), rtol=1e-6, atol=1e-6)
+
+
+# Where Theorem 4.5 needs a small ρ/η: the constant part of ∇L next to SAM's 2-cycle (notebook 06, our result)
+
+
+class BentBowl(Problem):
+    """L(a, b) = ½(a² + λⱼb² + ½a²b), where λ₁ = 1 and ½∇³L[v₁, v₁, vⱼ] = 0.25 at the minimum."""
+
+    name, dim = "bent bowl", 2
+
+    def __init__(self, other):
+        self.other, self.filters = other, torch.zeros(2, dtype=torch.int64)
+
+    def loss(self, x, batch=None):
+        a, b = x.unbind(1)
+        return (a**2 + self.other * b**2 + 0.5 * a**2 * b) / 2
+
+    def initial(self, seed=0):
+        return torch.full((2,), 1e-3, dtype=self.dtype)
+
+
+@pytest.mark.parametrize("other", [0.5, 0.1, 0.02])
+def test_the_gradient_has_a_part_along_other_eigenvectors_that_is_of_order_rho_over_eta_where_they_are_flat(other):
+    lr, rho = 0.02, 0.01
+    run = Run(BentBowl(other), "sam", lr=lr, rho=rho, device="cpu")
+    run.step(int(5 / (lr * other)))
+    along, other_part = run.problem.gradient(run.x)[1][0].abs().tolist()
+    assert other_part / along == pytest.approx(rho * 0.25 / (other + lr / 2), rel=0.05)
