@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pictures import finite, last, trace
 
-from samviz.panels.closing_gap import END, PREDICTION, SPACING, draw_closing_gap
+from samviz.panels.sine_network import CLOSING_GAP, GAP_END, GAP_SPACING, draw_closing_gap
 
 VALUES = {"rho": 0.02, "lr": 0.1, "guess": "skipped"}
 
@@ -17,12 +17,12 @@ def shown():
 def test_the_two_eigenvalues_meet_and_then_decrease_together(shown):
     drawn, sentence = shown
     first, second, third = (np.array(trace(drawn, name)["y"]) for name in ("λ₁", "λ₂", "λ₃"))
-    assert len(first) == END // SPACING + 1
+    assert len(first) == GAP_END // GAP_SPACING + 1
     met = int((first / second < 1.01).argmax())
     assert (first[met:] / second[met:] < 1.03).all()  # at the iterate, which jumps across Γ
     assert first[-1] < first[met] - 0.4
     assert (third < 1.3).all()
-    assert f"They met at step {met * SPACING:,}." in sentence
+    assert f"They met at step {met * GAP_SPACING:,}." in sentence
 
 
 def test_after_the_meeting_only_the_cosine_with_v1_jumps(shown):
@@ -52,5 +52,5 @@ def test_before_the_prediction_no_later_step_and_no_alignment_is_shown():
 
 def test_the_reply_to_the_right_guess_is_the_one_about_both_eigenvalues(shown):
     last_height = trace(shown[0], "λ₁")["y"][-1]
-    (text,) = [text for low, high, text in PREDICTION.replies if low <= last_height < high]
+    (text,) = [text for low, high, text in CLOSING_GAP.replies if low <= last_height < high]
     assert "both decrease together" in text

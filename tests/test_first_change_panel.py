@@ -6,7 +6,7 @@ import torch
 from pictures import finite, last, trace
 
 from samviz.dynamics import Run
-from samviz.panels import first_change as first
+from samviz.panels import sine_network as first
 
 
 def drawn(rho):
@@ -16,9 +16,9 @@ def drawn(rho):
 def test_the_curve_is_the_largest_eigenvalue_of_the_hessian_along_the_run():
     plain, sentence = drawn(0.05)
     curve = trace(plain, "SAM")
-    problem, x0 = first.minimum()
+    problem, x0 = first.trained()
     run = Run(problem, "sam", 0.05, 0.05, x0=x0, device="cpu")
-    run.step(first.END - first.SWITCHED_AT)
+    run.step(first.FIRST_END - first.SWITCHED_AT)
     dense = torch.linalg.eigvalsh(problem.hessian(run.x)[0])[-1]
     assert curve["y"][-1] == pytest.approx(float(dense), rel=1e-3)
     assert (np.diff(curve["y"]) < 0).all()

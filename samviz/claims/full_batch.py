@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
@@ -322,6 +324,7 @@ def two_cycle(quick: bool, rule: str = "sam") -> Evidence:
     yield Plot("ρ", "‖x‖ on the cycle")
 
 
+@cache
 def trained() -> tuple[MLP, Tensor]:
     """Return the tutorial's 1-24-24-1 network on the sine and a gradient-descent minimum of it, (673,)."""
     problem = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")

@@ -46,39 +46,21 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule: the function of its direction, and all that the rest of samviz needs to know about the rule.
+    """An update rule: the function of its direction, and all that the rest of samviz needs to know about the rule."""
 
-    Attributes:
-        name: its key in `RULES`.
-        direction: the decorated function of (p, x, g, rho).
-        label: its name in menus.
-        watch: one sentence for the lab, on what a learner should watch under this rule.
-        noise: function of the number of parameters, and of the number of targets in the batch, that returns how many
-            standard normal numbers a step needs; None for no noise.
-        square_loss: whether the rule needs a square loss.
-        gd_at_zero_rho: whether the rule is gradient descent at ρ = 0.
-        follows_gradient: whether it perturbs along or near ∇L: for single samples such rules are alike, and on the full
-            batch ∇L aligns with v₁.
-        aligns: whether ∇L along v₁ shows that a full-batch run has reached phase II.
-        unit_length: whether every step has length η, so that steps do not grow when ηλ₁ > 2.
-        measures_curvature: whether the direction is ∇L(x + ρ∇L/‖∇L‖), so that a step's two gradients measure uᵀ∇²L u.
-        capturable: whether its steps stay on the GPU without synchronization, so that a CUDA graph can capture them.
-        compiled: whether numba can compile the function.
-    """
-
-    name: str
-    direction: Callable[[Any, Any, Any, Any], Any]
-    label: str
-    watch: str = ""
-    noise: Callable[[int, int], int] | None = None
-    square_loss: bool = False
-    gd_at_zero_rho: bool = False
-    follows_gradient: bool = False
-    aligns: bool = False
-    unit_length: bool = False
-    measures_curvature: bool = False
-    capturable: bool = False
-    compiled: bool = False
+    name: str  # its key in `RULES`
+    direction: Callable[[Any, Any, Any, Any], Any]  # the decorated function of (p, x, g, rho)
+    label: str  # its name in menus
+    watch: str = ""  # one sentence for the lab, on what a learner should watch under this rule
+    noise: Callable[[int, int], int] | None = None  # (parameters, targets of the batch) -> normal numbers of a step
+    square_loss: bool = False  # whether the rule needs a square loss
+    gd_at_zero_rho: bool = False  # whether the rule is gradient descent at ρ = 0
+    follows_gradient: bool = False  # whether it perturbs along or near ∇L, which then aligns with v₁ on the full batch
+    aligns: bool = False  # whether ∇L along v₁ shows that a full-batch run has reached phase II
+    unit_length: bool = False  # whether every step has length η, so that steps do not grow when ηλ₁ > 2
+    measures_curvature: bool = False  # whether it is ∇L(x + ρu), u = ∇L/‖∇L‖: a step's two gradients measure uᵀ∇²L u
+    capturable: bool = False  # whether its steps never synchronize with the CPU, so that a CUDA graph can capture them
+    compiled: bool = False  # whether numba can compile the function
 
     def __call__(
         self, problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Tensor | None = None
@@ -147,11 +129,7 @@ PORTABLE = {"capturable": True, "compiled": True}  # for rules written in primit
 # The rules
 
 
-@rule(
-    "gradient descent",
-    watch="Gradient descent does not use ρ: choose the rule SAM.",
-    **PORTABLE,
-)
+@rule("gradient descent", watch="Gradient descent does not use ρ: choose the rule SAM.", **PORTABLE)
 def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent, x ← x − η∇L(x); ρ is not used."""
     return g
@@ -294,14 +272,6 @@ def normalized_gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 
 def directional_curvature(step: Step, rho: Number) -> Tensor:
-    """Return the curvature along SAM's step that its two gradients measure, u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u.
-
-    Args:
-        step: a step of a rule that `measures_curvature`; u = ∇L/‖∇L‖.
-        rho: perturbation radius ρ of the step.
-
-    Returns:
-        (runs,), off by O(ρ); NaN where ρ = 0.
-    """
+    """Return u·(∇L(x + ρu) − ∇L(x))/ρ ≈ uᵀ∇²L u of a SAM step, u = ∇L/‖∇L‖, (runs,), off by O(ρ); NaN where ρ = 0."""
     rise: Tensor = dot(step.direction - step.gradient, unit(step.gradient))  # 0 where ρ = 0
     return (rise / rho)[:, 0]

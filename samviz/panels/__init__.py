@@ -1,16 +1,17 @@
 """The panels of the notebooks: one module per panel, which computes, draws and describes.
 
-A new panel is a new module here and one import line below.
+Each function returns a `samviz.lab.Panel`, to be left as the last line of a cell. A new panel is a new module here and
+one import line below.
 """
 
 from samviz.panels.batch_directions import alignment_panel as alignment_panel
 from samviz.panels.batch_sizes import batch_panel as batch_panel
 from samviz.panels.batch_sizes import one_sample_panel as one_sample_panel
-from samviz.panels.closing_gap import closing_gap_panel as closing_gap_panel
-from samviz.panels.first_change import first_change_panel as first_change_panel
 from samviz.panels.flow_tracking import flow_panel as flow_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
 from samviz.panels.landscape_planes import slice_panel as slice_panel
+from samviz.panels.sine_network import closing_gap_panel as closing_gap_panel
+from samviz.panels.sine_network import first_change_panel as first_change_panel
 from samviz.panels.square import square_panel as square_panel
 from samviz.panels.sweep_maps import sweep_panel as sweep_panel
 from samviz.panels.three_sharpnesses import sharpness_panel as sharpness_panel

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 # Example 5.8: samples λ_k a_k a_kᵀ in the plane, each with a top eigenspace of its own
 ANGLES, SPECTRUM = (0, 30, 55, 80, 105, 130), (4.0, 3.0, 2.0, 2.0, 2.0, 2.0)  # degrees, eigenvalues
 SIZES = tuple(range(1, len(ANGLES) + 1))
-SETTLING, SHOWN, STEPS_AT_ONCE = 200, 400, 50  # steps before the first that is shown, shown, and taken at once
+SETTLING, END, STEPS_AT_ONCE = 200, 600, 50  # the first step that is shown, the last one, and steps taken at once
 FIRST_ANGLE = -25  # degrees at which the axis of the directions begins
 
 PREDICTION = PredictChoice(
@@ -61,48 +61,31 @@ def quadratic_samples(ratio: float = 0.0) -> Quadratic:
 @cache
 def batches(size: int) -> Tensor:
     """Return the sample indices that a run with seed 0 draws, (steps, size)."""
-    return torch.from_numpy(sampling.batches((0,), 0, SETTLING + SHOWN, size, len(SIZES))[:, 0])
+    return torch.from_numpy(sampling.batches((0,), 0, END, size, len(SIZES))[:, 0])
 
 
-class BatchRuns:
-    """Runs of SAM on the samples of Example 5.8, one for every batch size, and the directions along them."""
-
-    def __init__(self, lr: float, rho: float, ratio: float) -> None:
-        """Start at a distance of about ρ from the minimum."""
-        self.problem = quadratic_samples(ratio)
-        x0, keep = rho * torch.tensor([1.0, 0.7], dtype=torch.float64), SETTLING + SHOWN + 1
-        self.runs = [Run(self.problem, "sam", lr, rho, size, x0, device="cpu", trail=keep) for size in SIZES]
-
-    @property
-    def steps(self) -> int:
-        """The steps that all runs have taken."""
-        return self.runs[-1].steps
-
-    def iterates(self, size: int) -> Tensor:
-        """Return the iterates of a batch size, (steps + 1, 2)."""
-        return torch.cat(list(self.runs[size - 1].trail))
-
-    def directions(self) -> tuple[Array, ...]:
-        """Return the degrees of v₁ and ∇L_B and |cos| between them at each step that is shown, (sizes, steps) each."""
-        rows = []
-        for size in SIZES:
-            x, batch = self.iterates(size)[SETTLING:-1], batches(size)[SETTLING : self.steps]
-            gradient = self.problem.gradient(x, batch)[1]
-            top = torch.linalg.eigh(self.problem.hessian(x, batch)).eigenvectors[:, :, 1]
-            cosine = (gradient * top).sum(1).abs() / gradient.norm(dim=1)
-            degrees = [torch.rad2deg(torch.atan2(v[:, 1], v[:, 0])) for v in (top, gradient)]
-            rows.append(torch.stack((*degrees, cosine)).numpy())
-        return tuple(np.stack(rows, 1))
+@lru_cache(8)
+def batch_runs(lr: float, rho: float, ratio: float) -> list[Run]:
+    """Return a run of SAM for every batch size, which starts at a distance of about ρ from the minimum."""
+    x0 = rho * torch.tensor([1.0, 0.7], dtype=torch.float64)
+    return [Run(quadratic_samples(ratio), "sam", lr, rho, size, x0, device="cpu", trail=END + 1) for size in SIZES]
 
 
-batch_runs = lru_cache(8)(BatchRuns)
+def directions(runs: list[Run]) -> Array:
+    """Return the degrees of v₁ and ∇L_B and |cos| between them at each step that is shown, (3, sizes, steps)."""
+    rows = []
+    for size, run in zip(SIZES, runs):
+        x, batch = torch.cat(list(run.trail))[SETTLING:-1], batches(size)[SETTLING : run.steps]
+        gradient = run.problem.gradient(x, batch)[1]
+        top = torch.linalg.eigh(run.problem.hessian(x, batch)).eigenvectors[:, :, 1]
+        cosine = (gradient * top).sum(1).abs() / gradient.norm(dim=1)
+        degrees = [torch.rad2deg(torch.atan2(v[:, 1], v[:, 0])) for v in (top, gradient)]
+        rows.append(torch.stack((*degrees, cosine)).numpy())
+    return np.stack(rows, 1)
 
 
 def alignment_panel() -> Panel:
     """Show the angle between a batch's gradient and the batch's v₁ over a run, for every batch size.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Example 5.8, Lemma 5.5, Theorem 4.8.
 
@@ -127,20 +110,22 @@ def alignment_panel() -> Panel:
 
 def draw_alignment(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the figure and its caption while the runs go on."""
-    size, ratio = values["size"], values["share"]
+    size, ratio, none = values["size"], values["share"], np.zeros((3, len(SIZES), 0))
     if values["guess"] is None:
-        layout, none = new_layout(440), np.zeros((len(SIZES), 0))
-        traces = angle_traces(layout, none[0], none[0], size) + cosine_traces(layout, none, size)
-        yield {"data": traces, "layout": layout}, "The grey ticks mark the directions of the six samples."
-    runs, unfinished = batch_runs(values["lr"], values["rho"], ratio), True
-    while unfinished:
-        for run in runs.runs if runs.steps < SETTLING + SHOWN else ():
-            run.step(STEPS_AT_ONCE)
-        unfinished = runs.steps < SETTLING + SHOWN
-        top, gradient, cosine = runs.directions() if runs.steps > SETTLING else np.zeros((3, len(SIZES), 0))
-        layout = new_layout(440)
-        traces = angle_traces(layout, top[size - 1], gradient[size - 1], size) + cosine_traces(layout, cosine, size)
-        yield {"data": traces, "layout": layout}, describe(cosine[size - 1], size, ratio)
+        yield alignment_figure(none, size), "The grey ticks mark the directions of the six samples."
+    runs = batch_runs(values["lr"], values["rho"], ratio)
+    for step in (*range(runs[-1].steps + STEPS_AT_ONCE, END, STEPS_AT_ONCE), END):
+        for run in runs:
+            run.step(step - run.steps)
+        shown = directions(runs) if step > SETTLING else none
+        yield alignment_figure(shown, size), describe(shown[2, size - 1], size, ratio)
+
+
+def alignment_figure(shown: Array, size: int) -> dict[str, Any]:
+    """Draw the angles of one batch size and the cosines of all, from `directions`."""
+    layout, (top, gradient, cosine) = new_layout(440), shown
+    traces = angle_traces(layout, top[size - 1], gradient[size - 1], size) + cosine_traces(layout, cosine, size)
+    return {"data": traces, "layout": layout}
 
 
 def angle_traces(layout: Layout, top: Array, gradient: Array, size: int) -> list[Trace]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samviz.claims.subjects import interpolating
 from samviz.dynamics import Diverged, Run, limiting_flow
 from samviz.figures.drawing import Layout, Trace, add_axes, contours, end_labels, line, marks, new_layout, note
 from samviz.figures.style import BLUE, GREY, INK, VERMILION
@@ -46,9 +47,6 @@ WHERE_ONE_SAMPLE_ENDS = PredictPlace(
 
 def one_sample_panel() -> Panel:
     """Ask where SAM with one sample a step ends on the valley's floor, and show its path next to full-batch SAM's.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Theorems 4.5 and 5.4, Figure 1.
 
@@ -142,12 +140,10 @@ FASTER = 1.8  # the axes reach as far as the flows at 1.8 times τ, since runs w
 @cache
 def flows() -> tuple[Array, Array]:
     """Return times τ, (times,), and λ₁ and trace along the flows of Eq. 7 and Eq. 18, (2, 2, times)."""
-    from samviz.claims.subjects import interpolating  # imported here, since the claims load scipy
-
     problem, x0 = interpolating()
     times = END * np.linspace(0, 1, 61) ** 2  # the flows are fastest at first
-    kinds: tuple[Literal["worst", "average"], ...] = ("worst", "average")
-    return times, np.stack([curvature(problem, limiting_flow(problem, x0, k, times=times).x[:, 0]) for k in kinds])
+    flows = limiting_flow(problem, x0, "worst", times=times), limiting_flow(problem, x0, "average", times=times)
+    return times, np.stack([curvature(problem, flow.x[:, 0]) for flow in flows])
 
 
 def project(problem: Problem, x: Tensor) -> Tensor:
@@ -175,8 +171,6 @@ class BatchRuns:
 
     def __init__(self, lr: float, rho: float, again: int) -> None:
         """Prepare the runs at the same minimum."""
-        from samviz.claims.subjects import interpolating
-
         self.problem, x0 = interpolating()
         self.tau, self.steps = lr * rho**2, 0
         self.start = curvature(self.problem, x0[None])[:, 0]
@@ -206,9 +200,6 @@ class BatchRuns:
 
 def batch_panel() -> Panel:
     """Show by how much SAM with every batch size lowers λ₁ and the trace from one minimum.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Theorems 4.5 and 5.4, Eqs. 7 and 18.
 

@@ -36,11 +36,7 @@ ASK = PredictNumber(
     replies=[
         (0, 150, "That would be faster. But ρ causes the drift, so a smaller ρ is slower."),
         (150, 300, "That would mean that ρ has no effect. But ρ causes the drift: gradient descent, ρ = 0, has none."),
-        (
-            300,
-            500,
-            "That is twice as many steps, as if the drift were of first order in ρ. It is of second order.",
-        ),
+        (300, 500, "That is twice as many steps, as if the drift were of first order in ρ. It is of second order."),
         (700, 950, "Four times as many steps is right: the drift is of second order in ρ."),
     ],
     otherwise="The drift along Γ is of second order in ρ, so half of ρ takes four times as many steps.",
@@ -106,9 +102,6 @@ def phase_two(points: Array, lr: float, rho: float) -> int:
 
 def flow_panel() -> Panel:
     """Show SAM on the valley's floor next to its limiting flow, and λ₁ against the step, for two radii.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Theorem 4.5, Eq. 7.
     """

@@ -112,9 +112,6 @@ def slices(kind: str, alpha: float, normalized: bool, seed: int, radius: float) 
 def landscapes_panel() -> Panel:
     """Show two minima of a ReLU network in four planes: normalization, radius, projection and scale symmetry.
 
-    Returns:
-        The panel; leave it as the last line of a cell.
-
     Source: Li, Xu, Taylor, Studer & Goldstein (2018); Dinh, Pascanu, Bengio & Bengio (2017).
 
     >>> panel = landscapes_panel()
@@ -180,9 +177,6 @@ def slice_panel(named: Mapping[str, Landscape] | Landscape) -> Panel:
 
     Args:
         named: from `samviz.geometry.landscape_of`; or up to three of them by their names, side by side.
-
-    Returns:
-        A panel without controls; leave it as the last line of a cell.
 
     Raises:
         TypeError: when `named` holds no landscape.

@@ -108,9 +108,6 @@ def turning_points(lr: float, ratio: float) -> tuple[int, int]:
 def square_panel() -> Panel:
     """Show where ∇L points when the worst or the ascent direction is used, and its derivative is kept or dropped.
 
-    Returns:
-        The panel; leave it as the last line of a cell.
-
     Source: Section 4, Table 1, Theorem 4.8; the runs are those of a quadratic with λ₁ = 3.
 
     >>> panel = square_panel()

@@ -139,18 +139,14 @@ class SharpnessAt:
         self.rise, along = rises(rho)
         rise = self.rise
         peaks = (rise >= np.roll(rise, 1)) & (rise > np.roll(rise, -1)) & (rise >= 0.98 * rise.max())
-        self.worst = ANGLES[peaks][np.argsort(-rise[peaks])][
-            :2
-        ]  # the highest peak, and a second one if it is within 2 %
+        highest = ANGLES[peaks][np.argsort(-rise[peaks])]
+        self.worst = highest[:2]  # the highest peak, and a second one if it is within 2 %
         self.values = float(rise.max()), along if norm > 0 else np.inf, float(rise.mean())
         self.limits = bowl.limits(self.minimizer)
 
 
 def sharpness_panel() -> Panel:
     """Show the three notions of sharpness at a point that moves to a minimum and can be dragged.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Eqs. 1, 2 and 4, Theorem 4.2 and Table 1.
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from samviz.claims.dropped_term import cycle_multiplier
+from samviz.claims.subjects import cycle_size
 from samviz.dynamics import Diverged, Run
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
 from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION
@@ -37,42 +39,25 @@ ASK = PredictDirection(
     radius=1.2,
     replies=[
         (-15, 15, "That is v₁, the direction of the largest curvature, and SAM ends there from almost every start."),
-        (
-            78,
-            102,
-            "That is v₂, where gradient descent ends, because it shrinks the component along v₁ first.",
-        ),
+        (78, 102, "That is v₂, where gradient descent ends, because it shrinks the component along v₁ first."),
         (53, 74, "That is the direction of the start. But SAM turns: only the cycle along v₁ is stable."),
     ],
     otherwise="SAM ends along v₁, the horizontal axis: only the cycle along v₁ is stable.",
 )
 
 
-def amplitude(lr: float, rho: float) -> float:
-    """Return ‖x‖ on SAM's 2-cycle, ηρλ₁/(2 − ηλ₁) (Theorem 4.8), which is infinite from ηλ₁ = 2 on."""
-    return lr * rho * TOP / (2 - lr * TOP) if lr * TOP < 2 else np.inf
-
-
-def convergence_factor(lr: float, ratio: float) -> float:
-    """Return the factor by which a step near the cycle multiplies the component along v₂, with ratio = λ₂/λ₁."""
-    return 1 - lr * TOP * ratio - ratio**2 * (2 - lr * TOP)
-
-
 @lru_cache(8)
-def step_field(rule: str, lr: float, rho: float, ratio: float) -> tuple[Array, Array]:
-    """Return points of the plane, (arrows, 2), and the step of the rule from each, (arrows, 2)."""
+def step_field(rule: str, lr: float, rho: float, ratio: float) -> Array:
+    """Return points of the plane and the step of the rule from each, (2, arrows, 2)."""
     centers = np.linspace(-EXTENT, EXTENT, ARROWS + 1)[:-1] + EXTENT / ARROWS + 1e-3  # shifted, so that none is 0
     points = np.stack(np.meshgrid(centers, centers), -1).reshape(-1, 2)
     run = Run(quadratic([TOP, ratio * TOP]), rule, lr, rho, x0=torch.from_numpy(points), device="cpu")
     run.step(1)
-    return points, run.x.numpy() - points
+    return np.stack((points, run.x.numpy() - points))
 
 
 def cycle_panel() -> Panel:
     """Show SAM's 2-cycle on a quadratic: the steps from a grid of points, and an orbit whose start is dragged.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Theorem 4.8; Bartlett, Long & Bousquet (2022).
 
@@ -101,36 +86,30 @@ def cycle_panel() -> Panel:
 def draw_cycle(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the start, and then the figure and its caption while SAM and gradient descent go on."""
     rule, lr, rho, ratio = (values[name] for name in ("rule", "lr", "rho", "share"))
-    size = amplitude(lr, rho)
-    x = np.array(values["x"])
-    nothing = np.zeros((0, 2))
-    layout = new_layout(470, left=52, right=10, top=46)
-    traces = plane_traces(layout, rule, x[None], (nothing, nothing), ratio, np.nan)
-    traces += step_traces(layout, rule, np.full((1, 2, 2), np.nan), np.nan)
-    yield {"data": traces, "layout": layout}, f"The start is ({x[0]:g}, {x[1]:g}), and λ₂ = {ratio:g} λ₁."
     # SAM with ρ = 0 is gradient descent, bit for bit, so one batch holds both runs.
     problem = quadratic([TOP, ratio * TOP])
     run = Run(problem, "sam", lr, [rho, 0.0], x0=[values["x"]] * 2, device="cpu", trail=STEPS + 1)
-    shown = PAIR.index(rule)
-    for _ in range(STEPS // STEPS_AT_ONCE):
-        with suppress(Diverged):  # the caption reports it
-            run.step(STEPS_AT_ONCE)
+    shown, size, field = PAIR.index(rule), np.nan, np.zeros((2, 0, 2))
+    for step in range(0, STEPS + 1, STEPS_AT_ONCE):
+        if step:
+            size = float(cycle_size(lr, rho, TOP)) if lr * TOP < 2 else np.inf
+            field = step_field(rule, lr, rho if rule == "sam" else 0.0, ratio)
+            with suppress(Diverged):  # the caption reports it
+                run.step(STEPS_AT_ONCE)
         paths = torch.stack(list(run.trail)).numpy()  # (steps + 1, 2 runs, 2)
-        diverged_at = run.diverged_at.tolist()
-        for i, step in enumerate(diverged_at):
-            if step >= 0:  # a diverged run keeps its last iterate
-                paths[step + 1 :, i] = np.nan
-        layout = new_layout(470, left=52, right=10, top=46)
-        field = step_field(rule, lr, rho if rule == "sam" else 0.0, ratio)
-        traces = plane_traces(layout, rule, paths[:, shown], field, ratio, size)
-        traces += step_traces(layout, rule, paths, size)
+        for i, last in enumerate(run.diverged_at.tolist()):
+            if last >= 0:  # a diverged run keeps its last iterate
+                paths[last + 1 :, i] = np.nan
         path = paths[np.isfinite(paths[:, shown, 0]), shown]
-        yield {"data": traces, "layout": layout}, describe(path, rule, lr, ratio, size, diverged_at[shown] >= 0)
+        layout = new_layout(470, left=52, right=10, top=46)
+        traces = plane_traces(layout, rule, paths[:, shown], field, ratio, size)
+        traces += step_traces(layout, rule, paths if step else paths * np.nan, size)
+        start = f"The start is ({path[0, 0]:g}, {path[0, 1]:g}), and λ₂ = {ratio:g} λ₁."
+        said = describe(path, rule, lr, ratio, size, bool(run.diverged_at[shown] >= 0)) if step else start
+        yield {"data": traces, "layout": layout}, said
 
 
-def plane_traces(
-    layout: Layout, rule: str, path: Array, field: tuple[Array, Array], ratio: float, size: float
-) -> list[Trace]:
+def plane_traces(layout: Layout, rule: str, path: Array, field: Array, ratio: float, size: float) -> list[Trace]:
     """Draw the steps from a grid of points, the orbit and the predicted cycle; the trace "x" is the start."""
     square: Layout = {"range": [-EXTENT, EXTENT], "constrain": "domain"}
     x_axis = square | {"label": "along v₁", "constraintoward": "left"}
@@ -230,5 +209,5 @@ def describe(path: Array, rule: str, lr: float, ratio: float, size: float, diver
     before = path[-2, 1]
     measured = f"{path[-1, 1] / before:.4g}" if abs(before) > 1e-300 else "(too small to measure)"
     edge = " The theorem assumes ηλ₁ < 1; the cycle exists beyond it." if lr * TOP >= 1 else ""
-    factor = convergence_factor(lr, ratio)
+    factor = cycle_multiplier("sam", lr, TOP, ratio * TOP)
     return f"{result} A step multiplies the component along v₂ by {measured}; predicted {factor:.4g}.{edge}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -75,7 +76,6 @@ class Paths:
         self.points = {name: [x0.numpy()] for name in METHODS}
         ends = np.linspace(0, 1, BLOCKS + 1) ** 2 * TAU / (lr * RHO**2)  # short blocks first, where the paths turn
         self.blocks = np.diff(ends.round().astype(int)).tolist()
-        self.diverged: set[str] = set()
 
     @property
     def finished(self) -> int:
@@ -88,10 +88,8 @@ class Paths:
         for name, run in self.runs.items():
             if len(self.points[name]) > done + 1:  # the generator was closed in the middle of a block
                 continue
-            try:
-                run.step(0 if name in self.diverged else self.blocks[done])
-            except Diverged:
-                self.diverged.add(name)
+            with suppress(Diverged):  # the caption reports it
+                run.step(self.blocks[done])
             self.points[name].append(run.x[0].numpy().copy())
             yield
 
@@ -132,9 +130,6 @@ def start_mark(start: Point) -> Trace:
 
 def ablation_panel() -> Panel:
     """Show Figure 1: where each method ends on the floor of the valley, and which side of the valley becomes flat.
-
-    Returns:
-        The panel; leave it as the last line of a cell.
 
     Source: Figure 1.
 
@@ -234,7 +229,7 @@ def point_text(x: Any) -> str:
 def describe_ablation(found: Paths, chosen: str, start: Point, lr: float) -> str:
     """Describe where the chosen method ends, and how the curvatures have changed."""
     method, end = METHODS[chosen], found.path(chosen)[-1]
-    if chosen in found.diverged:
+    if int(found.runs[chosen].diverged_at) >= 0:
         return f"{method.label} diverged at step {found.runs[chosen].steps:,}: lower η."
     before, after, parts = curvature(start), curvature(end), []
     for i, (name, label) in enumerate(QUANTITIES.items()):

@@ -199,12 +199,7 @@ def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor |
     return -(logs * hot).sum((1, 2)) / n, (logs.exp() - hot) / n
 
 
-def mlp(
-    widths: Sequence[int],
-    activation: str = "tanh",
-    data: Data = "sine",
-    loss: str | SampleLoss = "mse",
-) -> MLP:
+def mlp(widths: Sequence[int], activation: str = "tanh", data: Data = "sine", loss: str | SampleLoss = "mse") -> MLP:
     """Return the loss of a multilayer perceptron on data.
 
     Args:
