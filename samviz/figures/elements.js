@@ -1,8 +1,9 @@
-// What widgets and the player of the book share: nodes, and handles over points of a graph.
+// What widgets and the player of the book share: nodes, storage in the browser, and handles over points of a graph.
 
 const page = Math.random().toString(36).slice(2); // each widget loads its own copy of this module, so a count alone would repeat ids
 let nodes = 0;
 const nextId = () => `samviz-${page}-${nodes++}`;
+const attempt = (action) => { try { return action(); } catch { return null; } }; // a private window may have no storage
 const shield = (node) => { node.dataset.lmSuppressShortcuts = "true"; }; // Notebook 7 eats arrow keys otherwise
 
 function make(tag, properties = {}, ...children) {

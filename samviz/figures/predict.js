@@ -57,7 +57,6 @@ const QUESTIONS = {
 
 // ---------------------------------------------------------------- answers that survive a reload, in this browser only
 const ANSWER = "samviz answer: ";
-const attempt = (action) => { try { return action(); } catch { return null; } }; // a private window may have no storage
 const recall = (key) => attempt(() => JSON.parse(localStorage.getItem(ANSWER + key)).guess);
 const remember = (key, question, guess) => attempt(() => (guess === null ? localStorage.removeItem(ANSWER + key)
   : localStorage.setItem(ANSWER + key, JSON.stringify({ question, guess, time: new Date().toISOString() }))));

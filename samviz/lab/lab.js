@@ -1,6 +1,7 @@
 // The lab in the browser: a panel's controls, and what plays, pauses and shares its run. The kernel's half is lab.py.
 
 const KERNEL_TIMEOUT_MS = 4000; // without a message while it plays: then the kernel is asked, and so long later called silent
+const MORE = "samviz more"; // under which the browser remembers whether the controls behind More are shown
 
 function createLab(context, store) {
   const parts = createParts(context, "lab", () => { preset.value = ""; });
@@ -32,6 +33,12 @@ function createLab(context, store) {
   undo.push(() => context.model.off("msg:custom", receive), () => clearInterval(watch));
 
   // buttons
+  const toggle = (button, part, shown = part.hidden) => { // show or hide a part of the card
+    part.hidden = !shown;
+    button.setAttribute("aria-expanded", shown);
+    button.setAttribute("aria-controls", (part.id ||= nextId()));
+    return shown;
+  };
   const play = make("button", { type: "button", className: "samviz-play", onclick: () => {
     store.hold(running());
     act(running() ? "pause" : "play");
@@ -42,8 +49,8 @@ function createLab(context, store) {
     store.hold(false);
   };
   follow("playing", showPlay);
-  const preset = make("select", { onchange: () => act("preset", preset.value) },
-    make("option", { value: "", textContent: "choose…", disabled: true, selected: true }),
+  const preset = make("select", { ariaLabel: "preset", onchange: () => act("preset", preset.value) },
+    make("option", { value: "", textContent: "choose a preset…", disabled: true, selected: true }),
     ...get("presets").map((name) => make("option", { value: name, textContent: name })));
   const text = make("input", { // holds the run, or another that is pasted
     type: "text", className: "samviz-typed", style: "flex: 1; width: auto; font-weight: 400", autocomplete: "off", spellcheck: false,
@@ -51,14 +58,11 @@ function createLab(context, store) {
   });
   const copied = make("span", { role: "status" });
   const sharing = field("this run as text; or paste another, then Enter", text, copied);
-  Object.assign(sharing, { hidden: true, style: "flex: 1 1 100%", id: nextId() });
+  sharing.style = "flex: 1 1 100%";
   const share = button("Share", () => {
-    sharing.hidden = !sharing.hidden;
-    share.setAttribute("aria-expanded", !sharing.hidden);
-    if (!sharing.hidden) act("share");
+    if (toggle(share, sharing)) act("share");
   });
-  share.setAttribute("aria-expanded", false);
-  share.setAttribute("aria-controls", sharing.id);
+  toggle(share, sharing, false);
   follow("shared", () => {
     [text.value, copied.textContent] = [get("shared"), ""];
     if (sharing.hidden || !text.value) return;
@@ -79,10 +83,13 @@ function createLab(context, store) {
   });
 
   others.splice(-1, 0, button("Re-centre", () => act("recenter"))); // before the ghost
+  const extras = row(...others, share, sharing); // behind "More": what a learner seldom needs
+  const more = button("More", () => attempt(() => localStorage.setItem(MORE, toggle(more, extras))));
+  toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
   context.el.append(make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
-    row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), field("preset", preset),
+    row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), preset, more,
       make("div", { className: "samviz-state" }, progress, status.shown, status.spoken)),
-    ...sliders, row(...others, share, sharing), alert, createGraph(store, parts, { caption: status.shown })));
+    ...sliders, extras, alert, createGraph(store, parts, { caption: status.shown })));
   return () => undo.forEach((undone) => undone());
 }
 

@@ -50,6 +50,13 @@ def press(card: Any, name: str) -> None:
     card.get_by_role("button", name=name, exact=True).click()
 
 
+def open_more(lab: Any) -> None:
+    """Show the controls behind More."""
+    more = lab.get_by_role("button", name="More", exact=True)
+    if more.get_attribute("aria-expanded") == "false":
+        more.click()
+
+
 def typed(notebook: Any, label: str, value: str) -> None:
     """Type a value into a control's field."""
     field = notebook.page.get_by_label(f"{label}, typed")

@@ -13,7 +13,7 @@ from samviz.figures.export import page as page_of
 from samviz.figures.style import DARK_PAPER
 
 from .pages import offline, violations
-from .panels import GRAPH, settled, wait
+from .panels import GRAPH, open_more, settled, wait
 
 CELLS = {
     "lab": "from samviz.lab import Lab\nfrom samviz.problems import mlp\n"
@@ -38,6 +38,7 @@ def shared_notebook(keep_notebook: Any) -> Any:
     """A lab and two panels on one page, drawn."""
     notebook = keep_notebook("accessible.ipynb", list(CELLS.values()))
     notebook.run_one_by_one()
+    open_more(notebook.page.locator(".samviz-lab"))
     return notebook
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Notebook
-from .panels import SINE, curve, lab_in, press
+from .panels import SINE, curve, lab_in, open_more, press
 
 AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 
@@ -86,6 +86,7 @@ def test_the_progress_of_a_slow_landscape_is_shown(open_notebook: Callable[..., 
     notebook = open_notebook("digits.ipynb", [SINE[0], "lab = Lab(mlp([64, 32, 10], data='digits'), rho=0.05)\nlab"])
     notebook.run_all()
     lab = lab_in(notebook)
+    open_more(lab)
     press(lab, "Re-centre")
     lab.get_by_role("progressbar", name="slicing the landscape").wait_for()
     lab.get_by_role("progressbar").wait_for(state="hidden")

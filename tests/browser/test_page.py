@@ -16,7 +16,7 @@ import samviz.panels
 
 from .conftest import Notebook
 from .pages import violations
-from .panels import GRAPH, OPTIONS, curve, dragged, judgement, press, score, settled, wait, without_errors
+from .panels import GRAPH, OPTIONS, curve, dragged, judgement, open_more, press, score, settled, wait, without_errors
 
 PANELS = [name.removesuffix("_panel") for name in sorted(samviz.panels.__all__) if name != "slice_panel"]
 TRAINING = """import torch
@@ -247,6 +247,7 @@ def test_reset_while_the_lab_plays_and_a_slider_moved_right_after(page: Notebook
 
 
 def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook, lab: Any) -> None:
+    open_more(lab)
     for spec in page.kernel("lab.view.controls"):
         name, value = spec["name"], page.kernel("lab.values")[spec["name"]]
         expected = operate(lab, spec, value)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .conftest import Notebook
-from .panels import lab_in, press
+from .panels import lab_in, open_more, press
 
 CELLS = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
@@ -27,6 +27,7 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     notebook.page.set_viewport_size({"width": 1000, "height": 1000})
     notebook.run_all()
     one, two = lab_in(notebook, 0), lab_in(notebook, 1)
+    open_more(one)
     press(one, "Play")
     notebook.until("lab.session.run.steps", lambda steps: steps > 50)
     one.get_by_label("preset").select_option("1-SAM")
@@ -46,6 +47,7 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     notebook.screenshot("share_open")
 
     two.scroll_into_view_if_needed()
+    open_more(two)
     press(two, "Share")
     notebook.until("other.view.shared")
     field = two.get_by_role("textbox", name="this run as text")

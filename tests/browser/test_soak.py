@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .panels import press, wait
+from .panels import open_more, press, wait
 
 SECONDS = float(os.environ.get("SAMVIZ_SOAK_SECONDS", "60"))
 WARM = min(60.0, SECONDS / 3)  # when the measuring begins
@@ -174,6 +174,8 @@ def test_a_monkey_plays_two_labs(
     notebook.run_all()
     wait(notebook, "[0, 1].every(i => document.querySelectorAll('.samviz-graph')[i]?.data?.length > 3)")
     monkey = Monkey(notebook, 0)
+    for lab in monkey.labs:
+        open_more(lab)
     try_everything(notebook, monkey)
     watch, in_flight, next_sample = Watch(notebook), Counter[int](), 0.0
     while watch.seconds() < SECONDS:
