@@ -268,7 +268,7 @@ function moveTraces(graph, data) {
   for (const [i, { type, x, y, text = [] }] of data.entries()) {
     const { xaxis, yaxis, mode, fill } = graph._fullData[i], node = nodes.get(i);
     if (type !== "scatter" || (!node && !x.length)) continue;
-    if (!node) return false;
+    if (!node || !mode) return false; // it is not drawn, or it was without points when plotly drew it last
     const pixels = (values, id) => Array.from(values, graph._fullLayout[id.replace(/^./, "$&axis")].d2p);
     const px = pixels(x, xaxis), py = pixels(y, yaxis), isKnown = (k) => Number.isFinite(px[k]) && Number.isFinite(py[k]);
     const known = [...px.keys()].filter(isKnown);
