@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import time
 from threading import Thread
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from kernel_loop import kernel_test, until
 
-from samviz.lab import widget
+from samviz.lab import display, widget
 from samviz.lab.controls import Slider
 from samviz.lab.lab import LabWidget
 from samviz.lab.widget import PlotWidget, plotly_js, script, to_wire
@@ -234,3 +237,24 @@ def test_an_action_calls_its_handler(view):
     view.receive(action="play")
     view.receive(action="preset", value="1-SAM")
     assert called == [("play", None), ("preset", "1-SAM")]
+
+
+def test_signs_of_life_end_while_nobody_uses_the_widget_unless_a_cell_runs(view, monkeypatch):
+    clock = 0.0
+    monkeypatch.setattr(widget, "monotonic", lambda: clock)
+    view.receive(watched=True)
+    for clock, busy in ((1.0, False), (2.0, True), (1e4, False), (2e4, False), (3e4, True), (4e4, False)):  # noqa: B007
+        view.beat(busy)
+    view.receive(watched=True)
+    view.beat(False)
+    beats = [message["beat"] for message, _ in view.sent if "beat" in message]
+    assert beats == ["free", "busy", "idle", "busy", "idle", "free"]
+
+
+@kernel_test
+async def test_a_displayed_widget_beats_while_a_cell_blocks_the_event_loop(view, monkeypatch):
+    monkeypatch.setattr(display, "BEAT_S", 0.05)
+    display.send_beats(view, asyncio.get_running_loop())
+    time.sleep(0.5)  # a cell that computes
+    assert {"beat": "busy"} in [message for message, _ in view.sent]
+    await until(lambda: {"beat": "free"} in [message for message, _ in view.sent], 20)

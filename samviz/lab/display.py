@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -14,12 +17,14 @@ from typing import Any
 from samviz.figures import figure
 from samviz.figures.export import image
 
+BEAT_S = 0.7  # between two signs of life
 WIDGET_TIMEOUT_S = 20.0  # a browser may take so long to load a widget before a picture is shown next to it
 REMEDY = (
     "This is a picture, because no widget has come up yet. Run the cell again; if it stays like this, allow "
     "third-party cookies (Colab) or reload the page, and ask <code>samviz doctor</code> what is missing."
 )
 _waiting: set[asyncio.Task[None]] = set()  # references, or a task could be garbage-collected
+_displayed: list[Any] = []  # the widgets that send signs of life
 
 
 def is_interactive() -> bool:
@@ -73,12 +78,32 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # IPython in a terminal
         return
+    send_beats(view, loop)
     output = display(HTML(""), display_id=True)
     view.on_picture = lambda url: output.update(HTML(picture_html(url, view.description)))
     if (shell := get_ipython()) and not view.acknowledged:
         task = loop.create_task(_show_picture_meanwhile(view, static, output, shell, trouble))
         _waiting.add(task)
         task.add_done_callback(_waiting.discard)
+
+
+def send_beats(view: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Let a displayed widget send signs of life from a thread, also while the event loop is blocked by a cell."""
+    _displayed.append(view)
+    if len(_displayed) == 1:
+        threading.Thread(target=_beat, args=(loop,), daemon=True).start()
+
+
+def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    free = threading.Event()
+    with suppress(RuntimeError):  # when the loop is closed
+        while True:
+            free.clear()
+            loop.call_soon_threadsafe(free.set)
+            time.sleep(BEAT_S)
+            for view in tuple(_displayed):
+                view.beat(not free.is_set())
+    _displayed.clear()
 
 
 def picture_html(url: str, alt: str) -> str:

@@ -103,7 +103,7 @@ function createStore(model) {
 
 // ---------------------------------------------------------------- one view: its values and its controls
 // A cell, { get, set, follow }, is the value of one control. `changed` is called when the learner changes one.
-function createParts({ model }, what, changed = () => {}) {
+function createParts({ model }, changed = () => {}) {
   const undo = []; // what to do when the view is removed
   const get = (name) => model.get(name);
   const follow = (names, update) => {
@@ -116,7 +116,7 @@ function createParts({ model }, what, changed = () => {}) {
   const alert = make("p", { className: "samviz-alert", role: "alert" });
   follow("alert", () => { alert.textContent = get("alert"); });
   const send = (message) => {
-    try { model.send(message); } catch { alert.textContent = `The kernel of this ${what} is gone: run its cell again.`; }
+    try { model.send(message); } catch { model.set("kernel_state", "silent"); } // alive.js
   };
   // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent
   // again with the next message, or after a while, because a message may be lost with its connection.
@@ -232,7 +232,7 @@ function createParts({ model }, what, changed = () => {}) {
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
   const sliders = thumbs.length ? [make("div", { className: "samviz-row samviz-sliders" }, ...thumbs)] : [];
 
-  const caption = (className, text = () => get("sentence")) => {
+  const caption = (className, text = () => get("sentence"), names = "sentence playing") => {
     const shown = make("p", { className, ariaHidden: "true" });
     const spoken = make("p", { className: "samviz-spoken", role: "status" }); // the same once it is unchanged for a while; in a lab that plays, every 10 s
     let spokenAt = -Infinity, playing = null, speaking = 0;
@@ -244,7 +244,7 @@ function createParts({ model }, what, changed = () => {}) {
       clearTimeout(speaking);
       speaking = setTimeout(speak, SPEAK_DELAY_MS);
     };
-    follow("sentence playing", show);
+    follow(names, show);
     undo.push(() => clearTimeout(speaking));
     return { shown, spoken, show };
   };

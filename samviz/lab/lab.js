@@ -1,36 +1,13 @@
 // The lab in the browser: a panel's controls, and what plays, pauses and shares its run. The kernel's half is lab.py.
 
-const KERNEL_TIMEOUT_MS = 4000; // without a message while it plays: then the kernel is asked, and so long later called silent
 const MORE = "samviz more"; // under which the browser remembers whether the controls behind More are shown
 
 function createLab(context, store) {
-  const parts = createParts(context, "lab", () => { preset.value = ""; });
-  const { undo, get, follow, alert, send, sendValues, field, button, row, sliders, others, caption } = parts;
+  const parts = createParts(context, () => { preset.value = ""; });
+  const { undo, get, follow, alert, send, field, button, row, sliders, others, caption } = parts;
   const act = (action, value = null) => send({ action, value });
-
-  // A kernel that was killed sends nothing. If none arrives while the lab plays, ask; without an answer, say so.
-  let receivedAt = performance.now(), askedAt = 0, silent = false;
-  const running = () => get("playing") && !silent;
-  const setSilent = (is) => {
-    silent = is;
-    alert.textContent = is ? alert.textContent || "The kernel does not answer. Unless another cell is running, run the cell of this lab again." : get("alert");
-    showPlay();
-    status.show();
-  };
-  const receive = () => {
-    [receivedAt, askedAt] = [performance.now(), 0];
-    if (silent) setSilent(false);
-  };
-  const watch = setInterval(() => {
-    const now = performance.now();
-    if (!running() || now - receivedAt < KERNEL_TIMEOUT_MS) return;
-    if (!askedAt) {
-      askedAt = now;
-      sendValues(); // which the kernel confirms even if there are none
-    } else if (now - askedAt > KERNEL_TIMEOUT_MS) setSilent(true);
-  }, 1000);
-  context.model.on("msg:custom", receive);
-  undo.push(() => context.model.off("msg:custom", receive), () => clearInterval(watch));
+  const silent = () => get("kernel_state") === "silent";
+  const running = () => get("playing") && !silent();
 
   // buttons
   const toggle = (button, part, shown = part.hidden) => { // show or hide a part of the card
@@ -48,7 +25,7 @@ function createLab(context, store) {
     play.replaceChildren(icon, running() ? " Pause" : " Play");
     store.hold(false);
   };
-  follow("playing", showPlay);
+  follow("playing kernel_state", showPlay);
   const preset = make("select", { ariaLabel: "preset", onchange: () => act("preset", preset.value) },
     make("option", { value: "", textContent: "choose a preset…", disabled: true, selected: true }),
     ...get("presets").map((name) => make("option", { value: name, textContent: name })));
@@ -72,7 +49,7 @@ function createLab(context, store) {
   });
 
   // status and progress
-  const status = caption("samviz-status", () => (silent ? "" : get("sentence")));
+  const status = caption("samviz-status", () => (silent() ? "" : get("sentence")), "sentence playing kernel_state");
   const bar = make("progress", { max: 1, id: nextId() });
   const doing = make("label", { htmlFor: bar.id });
   const progress = make("span", { className: "samviz-field samviz-progress" }, doing, bar);
@@ -86,10 +63,12 @@ function createLab(context, store) {
   const extras = row(...others, share, sharing); // behind "More": what a learner seldom needs
   const more = button("More", () => attempt(() => localStorage.setItem(MORE, toggle(more, extras))));
   toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
-  context.el.append(make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
+  const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
     row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), preset, more,
       make("div", { className: "samviz-state" }, progress, status.shown, status.spoken)),
-    ...sliders, extras, alert, createGraph(store, parts, { caption: status.shown })));
+    ...sliders, extras, alert, createGraph(store, parts, { caption: status.shown }));
+  context.el.append(card);
+  watchKernel(context, parts, card);
   return () => undo.forEach((undone) => undone());
 }
 

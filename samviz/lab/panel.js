@@ -1,7 +1,7 @@
 // The panel in the browser: its controls, sentence, graph, points to drag, and prediction. The kernel's half is panel.py.
 
 function createPanel(context, store) {
-  const parts = createParts(context, "panel");
+  const parts = createParts(context);
   const { undo, get, alert, cell, row, sliders, others, caption } = parts;
   let prediction;
   const spec = get("controls").find(({ kind }) => kind.startsWith("predict"));
@@ -26,6 +26,7 @@ function createPanel(context, store) {
     cell("guess").follow(() => { prediction.show(); show(); store.redraw(); });
   }
   context.el.append(card);
+  watchKernel(context, parts, card);
   return () => undo.forEach((undone) => undone());
 }
 

@@ -1,7 +1,7 @@
 // A quiz in the browser: radio buttons, a verdict under each question, and the call that keeps the answers. The kernel's half is quiz.py.
 
 function createQuiz(context) {
-  const { undo, get, alert, cell, field, button, row } = createParts(context, "quiz");
+  const { undo, get, alert, cell, field, button, row } = createParts(context);
   const answers = cell("answers");
   const questions = get("questions");
   const given = () => questions.map((_, i) => answers.get()[i] ?? "?");

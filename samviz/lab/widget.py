@@ -30,6 +30,7 @@ Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
 HERE = Path(__file__).parent
 MAX_IN_FLIGHT = 2  # frames that may be unacknowledged before `PlotWidget.ready` is False
 RESEND_S = 0.5  # between two requests to a browser that is behind
+WATCHED_S = 600.0  # a widget that nobody has used for so long sends no sign of life, since servers end idle kernels
 
 
 @cache
@@ -59,7 +60,7 @@ def to_wire(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def script(*names: str) -> str:
     """Return a widget's JavaScript module: the shared part and the named files, the last with the only export."""
-    parts = ("../figures/elements.js", "graph.js", *names)
+    parts = ("../figures/elements.js", "graph.js", "alive.js", *names)
     return "\n".join([recolour_js(), *((HERE / part).read_text(encoding="utf-8") for part in parts)])
 
 
@@ -79,6 +80,7 @@ class Widget(anywidget.AnyWidget):
     def __init__(self, controls: Mapping[str, Any], /, **traits: Any) -> None:
         """Start with the controls' own values; a control's `take(name, value)` checks a value."""
         self._controls = controls
+        self._watched_at, self._beat = monotonic(), ""
         self._lock = threading.RLock()  # messages may arrive on another thread than the one that works
         values = {name: control.take(name, control.value) for name, control in controls.items()}
         super().__init__(values=values, **traits)
@@ -96,8 +98,17 @@ class Widget(anywidget.AnyWidget):
         with self._lock:
             self.values = self.values | values
 
+    def beat(self, busy: bool) -> None:
+        """Tell the pages that the kernel lives, and whether it runs a cell; say once that no more signs will follow."""
+        state = "busy" if busy else "free" if monotonic() - self._watched_at < WATCHED_S else "idle"
+        if state != "idle" or self._beat != "idle":
+            self.send({"beat": state})
+        self._beat = state
+
     def _receive(self, widget: object, message: Any, buffers: object) -> None:
         match message:
+            case {"watched": True}:
+                self._watched_at = monotonic()
             case {"values": dict(values)} if values.keys() <= self.values.keys():
                 try:
                     with self._lock:  # set_state does not send the values back to the page

@@ -1,0 +1,43 @@
+// Whether the kernel answers. From a displayed widget it sends a sign of life every 0.7 s, also while it runs a cell, until
+// nobody has used the widget for ten minutes. The kernel's half is display.py.
+
+const TICK_MS = 500, SILENT_TICKS = 5; // ticks are counted instead of time, because a page may have been suspended
+const WATCH_MS = 30_000; // between two messages that somebody uses the widget
+const REPORTS = {
+  silent: "The kernel does not answer: it has stopped or restarted, or the connection to it is broken. If the controls do not come back, run this cell again.",
+  busy: "The kernel is running another cell. It will respond here when that is done.",
+};
+
+function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
+  let ticks = -Infinity, beats = 0, used = false, usedAt = performance.now(), disabled = []; // no sign is expected before the first
+  const note = card.insertBefore(make("p", { className: "samviz-kernel" }), card.firstChild);
+  const put = (state) => model.set("kernel_state", state); // which only the views of this page share
+  const hear = ({ beat = "free" }) => {
+    ticks = beat === "idle" ? -Infinity : 0;
+    beats = beat === "busy" ? beats + 1 : 0;
+    used &&= beats > 0;
+    const returns = get("kernel_state") === "silent";
+    put(used && beats > 1 ? "busy" : "");
+    if (returns) sendValues();
+  };
+  const use = ({ type }) => {
+    used ||= type !== "pointerover";
+    if (performance.now() - usedAt < WATCH_MS) return;
+    usedAt = performance.now();
+    ticks = Math.max(ticks, 0);
+    send({ watched: true });
+  };
+  const timer = setInterval(() => { if ((ticks += 1) >= SILENT_TICKS) put("silent"); }, TICK_MS);
+  for (const event of ["pointerover", "input", "click", "keydown"]) card.addEventListener(event, use);
+  model.on("msg:custom", hear);
+  undo.push(() => model.off("msg:custom", hear), () => clearInterval(timer));
+  follow("kernel_state", () => {
+    const state = get("kernel_state"), silent = state === "silent";
+    note.role = silent ? "alert" : "status";
+    note.textContent = REPORTS[state] ?? "";
+    if (silent === Boolean(disabled.length)) return;
+    const controls = () => [...card.querySelectorAll(":is(button, input, select, textarea):not(.samviz-graph *, :disabled)")];
+    disabled = silent ? controls() : disabled.filter((control) => { control.disabled = false; });
+    disabled.forEach((control) => { control.disabled = true; });
+  });
+}
