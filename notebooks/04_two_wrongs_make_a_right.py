@@ -117,7 +117,7 @@ floor
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from samviz.claims.dropped_term import angle_to_top
+from samviz.claims.ablation import angle_to_top
 
 for lr in (0.001, 0.01, 0.05, 0.2):
     run = Run(bowl, "ascent", lr, rho=0.1, x0=[0.06, 0.1], device="cpu", trail=100)
@@ -207,7 +207,7 @@ quiz("two_wrongs")
 # The answer depends on the trajectory. **Question**: how large is the dropped term, compared with the gradient that is kept, along SAM and along descent on exact $L_\mathrm{Asc}$?
 
 # %%
-from samviz.claims.dropped_term import dropped_over_kept
+from samviz.claims.ablation import dropped_over_kept
 from samviz.problems import valley
 
 # %%

@@ -7,7 +7,7 @@ from pictures import finite, last, names, trace
 from scipy.optimize import brentq
 from valley_by_hand import curvatures
 
-from samviz.claims.figure_one import ascent_cycle
+from samviz.claims.ablation import ascent_cycle
 from samviz.dynamics import Run
 from samviz.panels.valley_methods import (
     ASCENT_ENDS,

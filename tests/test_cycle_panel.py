@@ -5,7 +5,7 @@ import pictures
 import pytest
 from pictures import finite, names, trace
 
-from samviz.claims.dropped_term import cycle_multiplier
+from samviz.claims.ablation import cycle_multiplier
 from samviz.panels.two_cycle import draw_cycle, step_field
 
 START = {"lr": 0.25, "rho": 0.5, "share": 0.9, "rule": "sam", "x": (0.5, 1.0)}

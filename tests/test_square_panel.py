@@ -5,7 +5,7 @@ import pytest
 from pictures import finite, last, names, trace
 from scipy.optimize import minimize_scalar
 
-from samviz.claims.dropped_term import ascent_cycle_near_low, cycle_multiplier, cycle_size
+from samviz.claims.ablation import ascent_cycle_near_low, cycle_multiplier, cycle_size
 from samviz.dynamics import Run
 from samviz.panels.square import CORNERS, RHO, START, STEPS, TOP, draw_square, needle, path, worst_direction
 from samviz.problems import quadratic

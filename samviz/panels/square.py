@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.claims.dropped_term import angle_to_top, ascent_cycle_near_low, cycle_multiplier
+from samviz.claims.ablation import angle_to_top, ascent_cycle_near_low, cycle_multiplier
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, note, text
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, PALE, VERMILION
 from samviz.lab import Choice, Panel, PredictDirection, Slider

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samviz.claims.dropped_term import cycle_multiplier
+from samviz.claims.ablation import cycle_multiplier
 from samviz.claims.subjects import cycle_size
 from samviz.dynamics import Diverged, Run
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
