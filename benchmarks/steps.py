@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.row import Measured
 from benchmarks.subjects import Subject, t2
 from benchmarks.timing import alternate
-from samviz.dynamics import Run, sampling
+from samviz.dynamics import Run, engines
 from samviz.problems import Problem, from_module
 
 LR, RHO = 0.02, 0.05
@@ -97,7 +97,7 @@ def batches(subject: Subject, size: int | None, seed: int = 0) -> Iterator[Tenso
     """The samples of each step: those that a run of samviz with this seed draws, the same for every 4,096 steps."""
     if size is None:
         return cycle([slice(None)])
-    drawn = sampling.batches((seed,), 0, DRAWN, size, len(subject.inputs))[:, 0]
+    drawn = engines.batches((seed,), 0, DRAWN, size, len(subject.inputs))[:, 0]
     return cycle(list(torch.from_numpy(drawn)))
 
 

@@ -14,8 +14,7 @@ import valley_by_hand
 from scipy.stats import linregress
 
 from samviz import cli
-from samviz.claims import CLAIMS, Check, Claim, Curve, Plot, Verdict, figure_one, subjects, verify
-from samviz.claims import ablation as ablations
+from samviz.claims import CLAIMS, Check, Claim, Curve, Plot, Verdict, ablation, subjects, verify
 from samviz.claims.claim import at_most, decreasing, exponent, line, near, symbols_table
 from samviz.claims.full_batch import FLOOR, phase_two_iterates
 from samviz.dynamics import Run
@@ -142,7 +141,7 @@ def test_the_overshoot_is_that_of_two_steps_around_the_2_cycle(lr):
 
 def test_the_cycle_of_descent_on_l_asc_tends_to_its_minimizer():
     """The equations of the 2-cycle have the limit (1, 1), and the distance decreases in proportion to √η."""
-    distance = [np.linalg.norm(figure_one.ascent_cycle(lr, 0.1)[:2] - 1) for lr in (1e-6, 1e-7, 1e-8)]
+    distance = [np.linalg.norm(ablation.ascent_cycle(lr, 0.1)[:2] - 1) for lr in (1e-6, 1e-7, 1e-8)]
     assert distance[-1] < 0.01
     np.testing.assert_allclose(np.divide(distance[1:], distance[:-1]), 10**-0.5, rtol=0.1)
 
@@ -152,11 +151,11 @@ def test_the_gradient_of_l_asc_is_that_of_the_rule(rho):
     x = np.array([0.3, 0.7, 0.05, -0.2]) * [1, 1, rho, rho]
     run = Run(valley(), "ascent", 1.0, rho, x0=x, device="cpu")
     run.step()
-    np.testing.assert_allclose(figure_one.ascent_loss_gradient(x, rho), x - run.x[0].numpy(), rtol=1e-9)
+    np.testing.assert_allclose(ablation.ascent_loss_gradient(x, rho), x - run.x[0].numpy(), rtol=1e-9)
 
 
 def test_the_ablation_names_the_sharpness_that_each_method_minimizes():
-    rows = {row.method: row for row in ablations.ablation(quick=True, lr_ascent=2.5e-4)}
+    rows = {row.method: row for row in ablation.ablation(quick=True, lr_ascent=2.5e-4)}
     assert [row.minimizes for row in rows.values()] == ["λ₁", "λ_M", "λ₁", "Tr", "nothing"]
     assert rows["SAM"].drift[1] < 0 < rows["descent on L_Asc"].drift[1]  # λ₁ falls with x₂, λ_M grows
 

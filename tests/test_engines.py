@@ -200,7 +200,7 @@ def test_a_slice_is_the_loss_on_it(problem):
 
 @COMPILED
 def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
-    from samviz.kernels.activations import TANH, activate
+    from samviz.kernels.mlp import TANH, activate
 
     z = np.concatenate([np.linspace(-25, 25, 20001), np.logspace(-300, 2, 5000), [0.0, -0.0, np.inf, -np.inf, np.nan]])
     a = z.copy()

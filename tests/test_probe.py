@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from samviz.probe import MEASURES, Probe
-from samviz.probe.measures import Account, Work
+from samviz.probe.probe import Account, Work
 from samviz.problems.torch_model import Attached
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -206,7 +206,7 @@ def simulated_clock():
         return product
 
     slower = {"loss": costing(loss, 1 / 3), "gradient": costing(gradient, 1), "hvp": multiplying}
-    with mock.patch("samviz.probe.measures.perf_counter", clock), mock.patch.multiple(Attached, **slower):
+    with mock.patch("samviz.probe.probe.perf_counter", clock), mock.patch.multiple(Attached, **slower):
         yield clock
 
 
@@ -221,7 +221,7 @@ def test_the_share_never_passes_the_budget_and_nothing_starves(budget, costs, le
     work = {"gradient": Work(1, 1, costs[0])}
     work |= {name: Work(n, 5 * n, cost) for name, n, cost in zip(MEASURES, least, costs[1:])}
     done, highest_price = dict.fromkeys(work, 0), max(w.least * w.seconds for w in work.values())
-    with mock.patch("samviz.probe.measures.perf_counter", Clock()) as clock:
+    with mock.patch("samviz.probe.probe.perf_counter", Clock()) as clock:
         account = Account(budget, work)
         account.lap()
         while account.trained * budget < 60 * (highest_price + costs[0]):

@@ -9,7 +9,7 @@ import torch
 from no_float64 import NoFloat64
 
 from samviz.dynamics import RULES, Diverged, Run
-from samviz.dynamics.sampling import batches
+from samviz.dynamics.engines import batches
 from samviz.geometry import alignment
 from samviz.problems import mlp, quadratic, valley
 

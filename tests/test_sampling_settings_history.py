@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from samviz.dynamics import History, Settings, sampling
-from samviz.dynamics.sampling import BLOCK, NORMALS, batches, noise
+from samviz.dynamics import History, Settings, engines
+from samviz.dynamics.engines import BLOCK, NORMALS, batches, noise
 from samviz.problems import mlp, quadratic
 
 
@@ -56,8 +56,8 @@ def test_every_batch_is_equally_likely():
 @pytest.mark.parametrize("draw", [lambda *a: batches(*a, 2, 1000), lambda *a: noise(*a, 3), lambda *a: noise(*a, 5000)])
 def test_a_draw_depends_only_on_seed_and_step(draw):
     together = draw((7, 8), 0, 150).copy()
-    sampling._batch_block.cache_clear()
-    sampling._noise_block.cache_clear()
+    engines._batch_block.cache_clear()
+    engines._noise_block.cache_clear()
     np.testing.assert_array_equal(draw((8,), 60, 75)[:, 0], together[60:135, 1])
     for step in (149, 63, 64):
         np.testing.assert_array_equal(draw((7,), step, 1)[0, 0], together[step, 0])

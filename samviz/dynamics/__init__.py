@@ -2,9 +2,8 @@
 
 from samviz.dynamics.history import History
 from samviz.dynamics.minimum import descent, gradient_descent_minimum
-from samviz.dynamics.rules import RULES, Rule, rule
+from samviz.dynamics.rules import RULES, Rule, Settings, rule
 from samviz.dynamics.run import Diverged, Run
-from samviz.dynamics.settings import Settings
 from samviz.dynamics.sweep import Sweep, sweep
 from samviz.dynamics.theory import (
     FlowLimit,

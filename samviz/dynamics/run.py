@@ -16,8 +16,7 @@ from torch import Tensor
 from samviz.checks import check_bool, check_int, check_type
 from samviz.dynamics.engines import StepBlock, engine, longest_block
 from samviz.dynamics.history import History, measurement
-from samviz.dynamics.rules import RULES
-from samviz.dynamics.settings import Settings
+from samviz.dynamics.rules import RULES, Settings
 from samviz.geometry import top_eigenpairs
 from samviz.geometry.eigenpairs import COLD_EVERY
 from samviz.problems import Problem

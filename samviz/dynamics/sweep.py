@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from samviz import __version__
 from samviz.checks import check_bool, check_int, check_type
 from samviz.dynamics.history import TRACE_PRODUCTS, measurement, table
+from samviz.dynamics.rules import Settings
 from samviz.dynamics.run import Diverged, Run
-from samviz.dynamics.settings import Settings
 from samviz.files import remove_abandoned, write
 from samviz.problems import Network, Problem
 from samviz.problems.device import one_thread, placed

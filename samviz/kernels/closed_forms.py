@@ -9,7 +9,7 @@ from numba import njit
 from samviz.kernels import Floats, Ints
 from samviz.kernels.primitives import GRADIENT, PRODUCT, kernel
 
-# The valley: `floats` is (s,). The formulas are those of `samviz.problems.valley`.
+# The valley: `floats` is (s,). The formulas are those of `samviz.problems.closed_forms`.
 
 
 @njit(cache=True)

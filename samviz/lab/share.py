@@ -27,11 +27,9 @@ from samviz.figures.export import page
 from samviz.lab.session import Progress, Session
 from samviz.lab.status import phase
 from samviz.problems import Problem, mlp, quadratic, valley
+from samviz.problems.closed_forms import Quadratic, Valley
 from samviz.problems.data import DATASETS
-from samviz.problems.mlp import MLP
-from samviz.problems.network import LOSSES
-from samviz.problems.quadratic import Quadratic
-from samviz.problems.valley import Valley
+from samviz.problems.network import LOSSES, MLP
 
 FORMAT = "samviz1"
 MAX_STEPS, MAX_PARAMETERS, MAX_NUMBERS = 10**7, 10**5, 64  # of a run; of a network; of a start or a quadratic

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.dynamics import Run, sampling
+from samviz.dynamics import Run, engines
 from samviz.figures.drawing import Layout, Trace, add_axes, line, marks, new_layout, text
 from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab.controls import Slider, decades
@@ -61,7 +61,7 @@ def quadratic_samples(ratio: float = 0.0) -> Quadratic:
 @cache
 def batches(size: int) -> Tensor:
     """Return the sample indices that a run with seed 0 draws, (steps, size)."""
-    return torch.from_numpy(sampling.batches((0,), 0, END, size, len(SIZES))[:, 0])
+    return torch.from_numpy(engines.batches((0,), 0, END, size, len(SIZES))[:, 0])
 
 
 @lru_cache(8)
