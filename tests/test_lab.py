@@ -204,6 +204,17 @@ def test_another_plane_is_sliced_and_one_without_a_trajectory_is_refused_in_word
     assert lab.session.landscape is not before
 
 
+def test_a_slice_that_other_work_replaces_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samviz.problems.Problem.at_once", 400)  # a slice of several pieces
+    session = sine_lab().session
+    session.choose_plane("random")
+    next(session.look())
+    assert session.landscape.plane.kind == "hessian"
+    assert [*session.look()]
+    assert session.landscape.plane.kind == "random"
+    assert not [*session.look()]
+
+
 def test_the_heights_are_the_same_array_for_the_same_slice() -> None:
     """An array that is shown again is not sent to the browser again."""
     session = bowl_lab().session
@@ -422,7 +433,10 @@ ACTIONS: dict[str, Effect] = {  # what happens while a Reset is in progress, and
     "plane": (lambda lab: lab.set(plane="random"), lambda lab: lab.session.landscape.plane.kind == "random"),
     "ghost": (lambda lab: lab.set(compare=True), lambda lab: not lab.view.playing),
     "step": (lambda lab: press(lab, "step"), lambda lab: lab.session.run.steps == 1),
-    "recenter": (lambda lab: press(lab, "recenter"), lambda lab: not lab.session._slice_wanted),
+    "recenter": (
+        lambda lab: press(lab, "recenter"),
+        lambda lab: lab.session._slices_done == lab.session._slices_wanted,
+    ),
     "pause": (lambda lab: press(lab, "pause"), lambda lab: not lab.view.playing),
     "reset": (lambda lab: press(lab, "reset"), lambda lab: lab.session.run.steps == 0),
     "play": (lambda lab: press(lab, "play"), lambda lab: lab.view.playing),
@@ -518,6 +532,7 @@ async def test_an_interrupt_pauses_playing_labs() -> None:
         await at_rest(lab)
         assert lab.view.alert == "Interrupted; press Play to continue."
         assert not lab.view.playing
+        assert "paused" in lab.view.sentence
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     steps = labs[0].session.run.steps
     labs[0].play()

@@ -83,6 +83,7 @@ function createPrediction(spec, where, { card, graph, controls, guess, redraw })
     const hadFocus = card.contains(document.activeElement);
     remember(key, spec.question, value);
     guess.set(value);
+    message.textContent = "";
     show();
     if (hadFocus) (value === null ? inputs[0] : again).focus({ preventScroll: true });
   };

@@ -280,6 +280,7 @@ class Lab(Panel):
         shared = read(text)
         check_same_problem(shared, text, self._original_problem, self.problem.dtype)
         self.view.playing, self.view.alert = False, ""
+        self.scheduler.due = True  # the status says at once that the present run is paused
         self.scheduler.begin(self._replay(shared))
 
     def _ipython_display_(self) -> None:

@@ -110,7 +110,7 @@ class Scheduler:
     def _call(self, action: Callable[..., Any], *args: Any) -> None:
         try:
             action(*args)
-        except Exception as error:  # shown in the widget, since the kernel would not show it
+        except (Exception, KeyboardInterrupt) as error:  # shown in the widget, since the kernel would not show it
             self.fail(error)
 
     async def _run(self) -> None:
@@ -125,8 +125,9 @@ class Scheduler:
                     if not self._advance():
                         return
                 except (Exception, KeyboardInterrupt) as error:
+                    self.due |= not self.idle  # what ended the work is shown, but a failed drawing not again and again
                     self.required = self.work = None
-                    self.due = self.interrupted = False
+                    self.interrupted = False
                     self.fail(error)
                 await asyncio.sleep(0.002)  # the kernel handles messages of the browser here
         finally:

@@ -82,7 +82,8 @@ class Session:
         self.stopped = self.notice = ""
         self._path: list[Tensor] = [self.run.x[0]]  # iterates (dim,) over the entire run
         self._path_stride, self._path_count = 1, 1
-        self.plane, self._slice_wanted = "hessian", True
+        self.plane = "hessian"
+        self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
         self._sliced_at, self._slice_cost = -np.inf, 0.0
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
         self._measured_at = self._speed_at = perf_counter()
@@ -174,18 +175,19 @@ class Session:
     def choose_plane(self, kind: str) -> None:
         """Slice another plane from the next look on."""
         if kind != self.plane:
-            self.plane, self._slice_wanted = kind, True
+            self.plane = kind
+            self._slices_wanted += 1
 
     def recenter(self) -> None:
         """Slice around the present iterate at the next look."""
-        self._slice_wanted = True
+        self._slices_wanted += 1
 
     def slice(self, now: float | None = None) -> Iterator[Progress]:
         """Slice the loss if the slice is out of date; an infinite `now` does not wait for a better time."""
         began = perf_counter()
         if not self._out_of_date(began if now is None else now):
             return
-        self._slice_wanted = False
+        wanted = self._slices_wanted
         try:
             with one_thread(self.problem):
                 plane, radius, center = self._next_plane()
@@ -200,7 +202,7 @@ class Session:
             if landscape is not None:
                 self.landscape, self.height = landscape, heights(landscape)
             yield (fraction, "slicing the landscape") if perf_counter() - began > PROGRESS_DELAY_S else None
-        self._sliced_at = perf_counter()
+        self._slices_done, self._sliced_at = wanted, perf_counter()
         self._slice_cost = self._sliced_at - began
 
     def _drawn_iterates(self) -> Tensor:
@@ -212,7 +214,7 @@ class Session:
 
         Slicing takes at most a fifth of the time, or half of it while the trail is out of view.
         """
-        if self._slice_wanted:
+        if self._slices_done < self._slices_wanted:
             return True
         rested = now - self._sliced_at
         if self.plane != "hessian" or rested < max(0.4, self._slice_cost):
