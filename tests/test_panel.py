@@ -112,6 +112,15 @@ def test_the_browser_gets_stops_as_they_are_meant_and_options_in_order() -> None
     assert spec("r", Choice("r", "20", {"20": "all", "1": "one"}))["options"] == [("20", "all"), ("1", "one")]
 
 
+def test_a_control_explains_itself_and_common_names_have_an_explanation() -> None:
+    controls = {"a": Slider("slope", 1.0, stops=[0, 1], help="How steep it is."), "rho": Slider("ρ", 1.0, stops=[0, 1])}
+    sentences = [
+        control["help"] for control in Panel(lambda _: ({"data": []}, ""), controls, description="").view.controls
+    ]
+    assert sentences[0] == "How steep it is."
+    assert sentences[1].startswith("How far SAM looks")
+
+
 def test_an_error_is_shown_and_the_last_figure_stays() -> None:
     panel = line_panel()
     before = panel.figure

@@ -127,7 +127,7 @@ def test_plotly_is_sent_by_the_first_widget_of_a_process_and_on_request(monkeypa
 
 def test_a_saved_widget_is_small(view):
     view.show({"data": [{"z": np.ones((200, 200))}], "layout": {}})
-    assert len(json.dumps({key: value for key, value in view.get_state().items() if key != "layout"})) < 45_000
+    assert len(json.dumps({key: value for key, value in view.get_state().items() if key != "layout"})) < 70_000
 
 
 def test_two_frames_may_be_unacknowledged(view):

@@ -73,7 +73,8 @@ def gather(source: Path, coarse: bool) -> int:
     shutil.copy(HERE / "api.py", source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copy(HERE / "book.css", static)
-    shutil.copy(ROOT / "samviz/figures/predict.css", static)
+    for shared in ("help.css", "predict.css"):
+        shutil.copy(ROOT / "samviz/figures" / shared, static)
     shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static)
     (static / "book.js").write_text(player_js(), encoding="utf-8")
     front = (HERE / "index.md").read_text(encoding="utf-8").replace("(REPOSITORY)", f"({repository()})")

@@ -19,7 +19,7 @@ suppress_warnings = ["myst.header", "ref.python"]
 
 html_theme = "furo"
 html_static_path = ["static"]
-html_css_files = ["predict.css", "book.css"]
+html_css_files = ["help.css", "predict.css", "book.css"]
 html_js_files = [("book.js", {"defer": "defer"})]
 html_copy_source = html_show_sourcelink = html_use_index = html_show_copyright = False
 html_show_search_summary = False  # it would fetch the pages, which a page from the disk may not

@@ -11,7 +11,7 @@ from samviz import panels
 from samviz.dynamics import gradient_descent_minimum
 from samviz.figures.player import Drawing, PlayerControl
 from samviz.lab import Choice, Lab, Panel, Slider
-from samviz.lab.controls import GUESS
+from samviz.lab.controls import GUESS, explanation
 from samviz.lab.predictions import SKIPPED
 from samviz.lab.status import advice, phase
 from samviz.problems import Problem, load, mlp
@@ -103,6 +103,7 @@ class Frames:
                 [control.options[v] if isinstance(control, Choice) else spoken(v) for v in values],
                 values.index(starts[key]),
                 named=not isinstance(control, Slider),
+                help=explanation(key, control),
             )
             for key, values in self.values.items()
         ]

@@ -13,6 +13,36 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
+// Show a sentence about a control below it, on hover and on keyboard focus, until the control is used or Escape is pressed.
+// Return the control's place, which for a bare control is a new one.
+function explain(place, text) {
+  if (!text) return place;
+  const tip = make("span", { className: "samviz-help", id: nextId(), ariaHidden: "true", textContent: text, hidden: true });
+  const whole = place.matches("button, select") ? make("span", { className: "samviz-field" }, place) : place;
+  for (const control of whole.querySelectorAll("input, select, button")) {
+    control.setAttribute("aria-describedby", `${control.getAttribute("aria-describedby") ?? ""} ${tip.id}`.trim());
+  }
+  whole.append(tip);
+  const dismiss = ({ key }) => { if (key === "Escape") hide(); };
+  const hide = () => { tip.hidden = true; document.removeEventListener("keydown", dismiss); };
+  const show = () => {
+    tip.hidden = false;
+    fit(tip);
+    document.addEventListener("keydown", dismiss);
+  };
+  whole.addEventListener("pointerenter", show);
+  whole.addEventListener("focusin", ({ target }) => { if (target.matches(":focus-visible")) show(); });
+  ["pointerleave", "pointerdown", "focusout", "input", "click"].forEach((event) => whole.addEventListener(event, hide));
+  return whole;
+}
+
+// Move an element that hangs below a control to the left until it lies within the card.
+function fit(node) {
+  node.style.translate = "";
+  const beyond = node.getBoundingClientRect().right + 8 - node.closest(".samviz-card, .samviz-player").getBoundingClientRect().right;
+  if (beyond > 0) node.style.translate = `${-beyond}px`;
+}
+
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

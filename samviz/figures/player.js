@@ -23,6 +23,7 @@ async function start(player) {
   const [controls, sentence, spoken, scroll, graph] = ["controls", "sentence", "spoken", "scroll", "graph"]
     .map((part) => player.querySelector(`.samviz-${part}`));
   const inputs = [...controls.querySelectorAll("[data-stops]")], stops = inputs.map((input) => JSON.parse(input.dataset.stops));
+  inputs.forEach((input) => explain(input.parentElement, input.dataset.help));
   const [range] = inputs, button = controls.querySelector("button"), name = player.dataset.player, zoom = "zoom" in player.dataset;
   const config = { displayModeBar: zoom && "hover", displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: "reset" };
   if (!globalThis.samvizFigures?.[name]) await Promise.all([load("plotly.min.js"), load(`figures/${name}.js`)]);

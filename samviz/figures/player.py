@@ -34,6 +34,7 @@ class PlayerControl:
     stops: Sequence[str]  # the text of each value for which figures were computed
     start: int  # the number of the stop at which the control starts
     named: bool = False
+    help: str = ""  # one sentence, which is shown on hover and on focus
 
 
 def player_data(
@@ -104,16 +105,17 @@ def encoded(node: Any, precision: str = "f8") -> Any:
 
 def _field(control: PlayerControl) -> str:
     """Return the HTML of a control, whose value is the number of a stop; the script reads the stops."""
-    label, stops, start = escape(control.label), escape(json.dumps(list(control.stops))), control.start
+    label, start = escape(control.label), control.start
+    data = f'data-stops="{escape(json.dumps(list(control.stops)))}" data-help="{escape(control.help)}"'
     if control.named:
         options = "".join(
             f'<option value="{i}"{" selected" if i == start else ""}>{escape(stop)}</option>'
             for i, stop in enumerate(control.stops)
         )
-        return f'<label><span>{label}</span><select data-stops="{stops}">{options}</select></label>'
+        return f"<label><span>{label}</span><select {data}>{options}</select></label>"
     return (
         f'<label><span>{label}</span><input type="range" max="{len(control.stops) - 1}" value="{start}" '
-        f'aria-label="{label}" data-stops="{stops}"><output>{escape(control.stops[start])}</output></label>'
+        f'aria-label="{label}" {data}><output>{escape(control.stops[start])}</output></label>'
     )
 
 

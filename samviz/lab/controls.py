@@ -13,6 +13,16 @@ from samviz.checks import check_array, check_bool, check_int, check_type, is_fin
 from samviz.lab.predictions import PredictChoice, Prediction
 
 GUESS = "guess"  # the name of a panel's prediction
+HELP = {  # the explanations of controls that have the same meaning in the lab and in all panels, by name
+    "rho": "How far SAM looks: the length of its step uphill before it takes the gradient.",
+    "lr": "The learning rate: a step is η times the gradient.",
+    "batch_size": "How many samples each step sees; at the right end, all of them.",
+    "rule": "How a step follows from the gradients.",
+    "steps_per_frame": "How many steps lie between two pictures.",
+    "plane": "The plane on which the landscape shows the loss.",
+    "compare": "Show the previous run in grey.",
+    "again": "Repeat with other random numbers.",
+}
 MANTISSAS = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
 
@@ -49,6 +59,7 @@ class Slider:
     high: float | None = None  # None: the last stop
     integer: bool = False
     book: Sequence[float] = ()  # values for which the book computes figures in advance; (): only the start value
+    help: str = ""  # one sentence, which is shown on hover and on focus
 
     def __post_init__(self) -> None:
         check_bool("integer", self.integer)
@@ -100,6 +111,7 @@ class Choice:
     value: str
     options: Mapping[str, str]  # value: what the learner reads
     book: Sequence[str] = ()  # as in `Slider`
+    help: str = ""
 
     def take(self, name: str, value: Any) -> str:
         """Return a value as in `Slider.take`."""
@@ -115,6 +127,7 @@ class Switch:
     label: str
     value: bool = False
     book: Sequence[bool] = ()  # as in `Slider`
+    help: str = ""
 
     def take(self, name: str, value: Any) -> bool:
         """Return a value as in `Slider.take`."""
@@ -129,6 +142,7 @@ class Button:
 
     label: str
     value: int = 0
+    help: str = ""  # as in `Slider`
 
     def take(self, name: str, value: Any) -> int:
         """Return a value as in `Slider.take`."""
@@ -185,4 +199,9 @@ def spec(name: str, control: Control) -> dict[str, Any]:
     fields = {key: value for key, value in asdict(control).items() if key not in ("value", "book")}
     if isinstance(control, Choice | PredictChoice):
         fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first
-    return fields | {"name": name, "kind": type(control).__name__.lower()}
+    return fields | {"name": name, "kind": type(control).__name__.lower(), "help": explanation(name, control)}
+
+
+def explanation(name: str, control: Control) -> str:
+    """Return the sentence that explains a control, or an empty text."""
+    return getattr(control, "help", "") or HELP.get(name, "")

@@ -228,7 +228,7 @@ function createParts({ model }, changed = () => {}) {
       ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
   };
   const [thumbs, others] = [true, false].map((wanted) => // sliders, and the other controls
-    (get("controls") ?? []).filter(({ kind }) => makers[kind] && kind.endsWith("slider") === wanted).map((spec) => makers[spec.kind](spec)));
+    (get("controls") ?? []).filter(({ kind }) => makers[kind] && kind.endsWith("slider") === wanted).map((spec) => explain(makers[spec.kind](spec), spec.help)));
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
   const sliders = thumbs.length ? [make("div", { className: "samviz-row samviz-sliders" }, ...thumbs)] : [];
 

@@ -59,12 +59,18 @@ function createLab(context, store) {
     doing.textContent = get("progress_label");
   });
 
-  others.splice(-1, 0, button("Re-centre", () => act("recenter"))); // before the ghost
-  const extras = row(...others, share, sharing); // behind "More": what a learner seldom needs
+  const again = button("Re-centre", () => act("recenter"));
+  others.splice(-1, 0, explain(again, "Slice the landscape around the present iterate.")); // before the ghost
+  const extras = row(...others, explain(share, "Write the run as one line of text, which repeats it."), sharing); // behind "More": what a learner seldom needs
   const more = button("More", () => attempt(() => localStorage.setItem(MORE, toggle(more, extras))));
   toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
   const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
-    row(play, button("Step", () => act("step")), button("Reset", () => act("reset")), preset, more,
+    row(
+      explain(play, "Let the run continue, or stop it. The sliders act while it continues."),
+      explain(button("Step", () => act("step")), "Take one step and measure."),
+      explain(button("Reset", () => act("reset")), "Start again. The present run becomes the ghost."),
+      explain(preset, "Set the sliders to values that show one effect."),
+      explain(more, "Show or hide the other controls."),
       make("div", { className: "samviz-state" }, progress, status.shown, status.spoken)),
     ...sliders, extras, alert, createGraph(store, parts, { caption: status.shown }));
   context.el.append(card);

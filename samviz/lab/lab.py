@@ -142,7 +142,12 @@ class Lab(Panel):
             "steps_per_frame": NumberList(
                 "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
             ),
-            "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
+            "seed": NumberField(
+                *("seed", seed, [0, 2**31 - 1]),
+                high=max(2**31 - 1, seed),
+                integer=True,
+                help="Determines the start and the samples of each step, from the next Reset on.",
+            ),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
             "compare": Switch("ghost of the last run"),
         }

@@ -72,7 +72,7 @@ class Widget(anywidget.AnyWidget):
     confirmation with the values that now hold. Observers may run on any thread (ipykernel 7.0 to 7.3).
     """
 
-    _css = (HERE / "widget.css").read_text(encoding="utf-8")
+    _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("widget.css", "../figures/help.css"))
 
     alert = t.Unicode(help="an error with its reason and remedy; empty: none").tag(sync=True)
     values = t.Dict(help="each control's value by its name").tag(sync=True, echo_update=False)
