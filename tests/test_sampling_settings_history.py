@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError, replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -197,7 +198,7 @@ def test_an_empty_history():
     assert history.to_pandas().empty
 
 
-def test_a_table_splits_columns_of_several_numbers():
+def test_a_table_splits_columns_of_several_numbers(tmp_path):
     history = record(
         {"step": 0, "values": np.array([[3.0, 1.0], [4.0, 2.0]]), "rule": "sam"},
         {"step": 5, "values": np.array([[2.0, 0.5], [6.0, 7.0]]), "rule": "gd"},
@@ -206,3 +207,6 @@ def test_a_table_splits_columns_of_several_numbers():
     assert table.columns.tolist() == ["step", "values_0_0", "values_0_1", "values_1_0", "values_1_1", "rule"]
     assert table["values_1_0"].tolist() == [4.0, 6.0]
     assert table["rule"].tolist() == ["sam", "gd"]
+    history.append({"step": 7, "values": history["values"][0], "rule": "a, b"})
+    history.to_csv(tmp_path / "run.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run.csv"), history.to_pandas())

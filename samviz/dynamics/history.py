@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+from io import StringIO
 from itertools import chain
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samviz.checks import check_int
+from samviz.checks import check_int, check_type
+from samviz.files import write
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
@@ -112,6 +117,20 @@ class History:
         """
         return table(self.to_dict())
 
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write all rows as comma-separated values, with the columns of `to_pandas`.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            FileNotFoundError: when its folder does not exist.
+        """
+        check_type("path", path, (str, PathLike), "the path of a file")
+        if not (folder := Path(path).parent).is_dir():
+            raise FileNotFoundError(f"path is {str(path)!r}, but there is no folder {str(folder)!r}; make it first")
+        write(Path(path), csv_text(self).encode())
+
     def __repr__(self) -> str:
         """Return the size and the columns."""
         return f"<History: {len(self)} rows of {', '.join(self.columns) or 'nothing yet'}>"
@@ -123,11 +142,26 @@ def table(columns: dict[str, NDArray[Any]]) -> pandas.DataFrame:
         import pandas as pd
     except ImportError as error:
         raise ImportError("to_pandas needs pandas: pip install pandas") from error
-    split: dict[str, Any] = {}
-    for name, column in columns.items():
-        for index in np.ndindex(column.shape[1:]):
-            split["_".join((name, *map(str, index)))] = column[(slice(None), *index)]
-    return pd.DataFrame(split)
+    return pd.DataFrame(_split(columns))
+
+
+def csv_text(history: History) -> str:
+    """Return all rows as comma-separated values, with the columns of `History.to_pandas`; NaN is an empty field."""
+    columns, text = _split(history.to_dict()), StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*(column.tolist() for column in columns.values())):
+        writer.writerow("" if value != value else value for value in row)
+    return text.getvalue()
+
+
+def _split(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return columns (rows,): those of several numbers are split."""
+    return {
+        "_".join((name, *map(str, index))): column[(slice(None), *index)]
+        for name, column in columns.items()
+        for index in np.ndindex(column.shape[1:])
+    }
 
 
 def _ragged(values: list[Any]) -> NDArray[Any]:

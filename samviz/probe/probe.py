@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -452,10 +451,7 @@ class Probe:
         Raises:
             FileNotFoundError: when its folder does not exist.
         """
-        check_type("path", path, (str, PathLike), "the path of a file")
-        if not (folder := Path(path).parent).is_dir():
-            raise FileNotFoundError(f"path is {str(path)!r}, but there is no folder {str(folder)!r}; make it first")
-        self.to_pandas().to_csv(path, index=False)
+        self.history.to_csv(path)
 
     def lab(self, train: Callable[[], Any] | None = None, optimizer: Any = None) -> Any:
         """Return a live panel of the record for a notebook, to be left as the last line of a cell.
