@@ -165,7 +165,7 @@ def test_an_exported_run_has_the_numbers_of_the_lab_and_leaves_it_unchanged(prob
     figures, sentences = figures_in(text)
     (slider,) = (a for tag, a in Elements(own(text)).found if tag == "input")
     assert json.loads(slider["data-stops"]) == [f"step {step}" for step in range(0, 151, 5)]
-    assert [sentence.split(":")[0] for sentence in sentences] == [f"Step {step}" for step in range(0, 151, 5)]
+    assert [sentence.split(".")[0] for sentence in sentences] == [f"Step {step}" for step in range(0, 151, 5)]
     for row, figure in enumerate(figures):
         curves = {t.get("name"): t for t in figure["data"] if t["type"] == "scatter"}
         for name, own_values in (("loss", lab.history["loss"]), ("λ₁", lab.history["eigenvalues"][:, 0])):

@@ -128,7 +128,7 @@ def test_a_divergence_stops_the_run_with_the_reason_and_keeps_the_history() -> N
     lab.set(lr=5.0)
     lab.run(5000)
     assert re.search("diverged at step.* > 2.*press Reset", lab.view.alert)
-    assert lab.sentence.endswith("stopped · CPU float64, compiled · diverged")
+    assert lab.sentence.startswith("Diverged.")
     assert not lab.view.playing
     assert len(lab.history) >= rows
     assert bool(lab.session.run.x.isfinite().all())
@@ -321,39 +321,67 @@ def test_the_free_estimate_is_drawn_while_sam_has_one() -> None:
 @pytest.mark.parametrize(
     ("change", "name", "watch"),
     [
-        ({"rho": 0.0}, "gradient descent", "Raise ρ"),
+        ({"rho": 0.0}, "Gradient descent", "Raise ρ"),
         ({"rho": 0.0, "lr": 0.2}, "at the edge of stability", "Raise ρ"),
         ({"rho": 0.0, "lr": 0.5}, "beyond the edge of stability", "Raise ρ"),
-        ({"rule": "gd"}, "gradient descent", "choose the rule SAM"),
-        ({}, "phase II", "Theorem 4.5)"),
-        ({"rho": 0.1}, "phase II", "Theorem 4.5 assumes a small ρ/η, and here it is 2."),
-        ({"rayleigh": 0.3}, "phase I:", "alignment rises"),
-        ({"closing": True}, "phase II", "λ₁ has met λ₂"),
-        ({"batch_size": 1}, "phase II", "the trace falls"),
-        ({"batch_size": 7}, "phase II", "Example 5.8"),
-        ({"rule": "usam"}, "at rest", "Dai et al."),
-        ({"rule": "asam", "rayleigh": 0.3}, "phase II", "Kwon et al."),
-        ({"rule": "ascent"}, "phase II", "λ_M"),
-        ({"rule": "ascent", "batch_size": 1}, "phase II", "Theorem 5.3"),
-        ({"rule": "worst"}, "phase II", "small λ₁"),
-        ({"rule": "worst", "rayleigh": 0.3}, "phase I:", "small λ₁"),
-        ({"rule": "worst", "batch_size": 7}, "phase II", "Example 5.8"),
-        ({"rule": "worst", "closing": True}, "phase II", "λ₁ has met λ₂"),
-        ({"rule": "average", "rayleigh": 0.3, "closing": True}, "phase II", "small trace"),
-        ({"rule": "random", "batch_size": 7}, "phase II", "the trace falls"),
-        ({"rule": "label_noise"}, "phase II", "the trace fall"),
-        ({"rule": "label_noise", "rho": 0.0}, "gradient descent", "raise ρ"),
+        ({"rule": "gd"}, "Gradient descent", "choose the rule SAM"),
+        ({}, "Phase II", "Theorem 4.5)"),
+        ({"rho": 0.1}, "Phase II", "Theorem 4.5 assumes a small ρ/η, and here it is 2."),
+        ({"rayleigh": 0.3}, "The gradient is not aligned", "alignment rises"),
+        ({"rayleigh": 0.3, "rho": 0.1}, "The gradient is not aligned", "Theorem 4.5 assumes a small ρ/η"),
+        ({"loss": 0.2}, "The fit is lost", "untrained network"),
+        ({"loss": 0.2, "rho": 0.0, "batch_size": 1}, "The fit is lost", "untrained network"),
+        ({"loss": 0.01}, "Above the valley floor", "Lower ρ"),
+        ({"loss": 0.01, "batch_size": 1}, "Above the valley floor", "Lower ρ"),
+        ({"loss": 0.01, "rule": "usam"}, "Above the valley floor", "Lower ρ"),
+        ({"loss": 0.01, "falling": True, "rayleigh": 0.3}, "Phase I:", "alignment rises"),
+        ({"loss": 0.01, "falling": True, "batch_size": 1}, "Phase I:", "Near the floor"),
+        ({"loss": 0.2, "lowest_loss": 0.2}, "Phase II", "Theorem 4.5"),  # a network that cannot fit its data
+        ({"lr": 0.5}, "Beyond the edge of stability", "Lower η"),
+        ({"rho": 0.0, "batch_size": 1}, "Stochastic gradient descent", "watch the trace"),
+        ({"closing": True}, "Phase II", "λ₁ has met λ₂"),
+        ({"batch_size": 1}, "Phase II", "the trace falls"),
+        ({"batch_size": 7}, "Phase II", "Example 5.8"),
+        ({"rule": "usam", "loss": 9e-6}, "At rest", "Dai et al."),
+        ({"rule": "asam", "rayleigh": 0.3}, "Phase II", "Kwon et al."),
+        ({"rule": "ascent"}, "Phase II", "λ_M"),
+        ({"rule": "ascent", "batch_size": 1}, "Phase II", "Theorem 5.3"),
+        ({"rule": "worst"}, "Phase II", "small λ₁"),
+        ({"rule": "worst", "rayleigh": 0.3, "falling": True}, "Phase I:", "small λ₁"),
+        ({"rule": "worst", "batch_size": 7}, "Phase II", "Example 5.8"),
+        ({"rule": "worst", "closing": True}, "Phase II", "λ₁ has met λ₂"),
+        ({"rule": "average", "rayleigh": 0.3, "closing": True}, "Phase II", "small trace"),
+        ({"rule": "random", "batch_size": 7}, "Phase II", "the trace falls"),
+        ({"rule": "label_noise"}, "Phase II", "the trace fall"),
+        ({"rule": "label_noise", "rho": 0.0}, "Gradient descent", "raise ρ"),
         ({"rule": "worst", "rho": 0.0, "lr": 0.2}, "at the edge of stability", "Raise ρ"),
-        ({"rule": "normalized_gd"}, "phase II", "Arora et al."),
-        ({"rule": "normalized_gd", "rho": 0.0, "lr": 0.5}, "phase II", "O(η²)"),
-        ({"rule": "normalized_gd", "batch_size": 1}, "phase II", "full batch"),
+        ({"rule": "normalized_gd"}, "Phase II", "Arora et al."),
+        ({"rule": "normalized_gd", "rho": 0.0, "lr": 0.5}, "Phase II", "O(η²)"),
+        ({"rule": "normalized_gd", "batch_size": 1}, "Phase II", "full batch"),
     ],
 )
 def test_the_status_says_which_phase_it_is_and_what_to_watch(change: dict[str, Any], name: str, watch: str) -> None:
     aligned = {"rule": "sam", "rho": 0.01, "lr": 0.05, "batch_size": 20, "eigenvalues": np.array([10.0, 5.0, 1.0])}
-    row = aligned | {"cos_v1": 1.0, "rayleigh": 1.0, "closing": False} | change
-    assert name in phase(row, 20, falling=False)
+    row = aligned | {"trace": 17.0, "cos_v1": 1.0, "rayleigh": 1.0, "closing": False, "falling": False}
+    row |= {"loss": 1e-4, "lowest_loss": 1e-6, "untrained_loss": 0.3} | change
+    assert name in phase(row, 20)
     assert watch in advice(row, 20)
+    assert len(phase(row, 20) + advice(row, 20)) < 145  # two lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"rho": 0.01}, "Phase II"),
+        ({"rho": 0.01, "batch_size": 1}, "Phase II"),
+        ({"rho": 0.3}, "Above the valley floor"),
+        ({"rho": 6.0}, "The fit is lost"),
+    ],
+)
+def test_a_run_with_a_large_radius_is_not_said_to_slide_along_the_floor(settings: dict[str, Any], name: str) -> None:
+    lab = sine_lab(**settings, steps_per_frame=20).run(500)
+    assert lab.sentence.startswith(name)
+    assert ("Theorem" in lab.sentence) == (name == "Phase II")
 
 
 def test_label_noise_is_offered_for_a_square_loss() -> None:

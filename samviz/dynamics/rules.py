@@ -176,8 +176,7 @@ def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 
 @rule(
     "exact ∇L_Asc",
-    watch="L_Asc favours a small λ_M, the least non-zero eigenvalue (Table 1), but only as η → 0: "
-    "a larger step keeps the iterate away from its minimizers.",
+    watch="L_Asc favours a small λ_M, the least non-zero eigenvalue (Table 1), but only as η → 0.",
     gd_at_zero_rho=True,
     follows_gradient=True,
     **PORTABLE,

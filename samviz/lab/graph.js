@@ -238,7 +238,7 @@ function createParts({ model }, changed = () => {}) {
     let spokenAt = -Infinity, playing = null, speaking = 0;
     const speak = () => { [spokenAt, speaking, spoken.textContent] = [performance.now(), 0, shown.textContent]; };
     const show = () => {
-      shown.textContent = text();
+      shown.replaceChildren(...[text()].flat());
       if (playing !== get("playing")) [playing, spokenAt] = [get("playing"), -Infinity];
       if (playing && (speaking || performance.now() - spokenAt < 1e4)) return;
       clearTimeout(speaking);

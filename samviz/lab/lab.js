@@ -49,7 +49,11 @@ function createLab(context, store) {
   });
 
   // status and progress
-  const status = caption("samviz-status", () => (silent() ? "" : get("sentence")), "sentence playing kernel_state");
+  const describe = () => { // the phase, what to watch, and the facts of the run (status.py)
+    const [phase, watch = "", facts = ""] = get("sentence").split("\n");
+    return silent() ? [] : [make("b", { textContent: phase }), ` ${watch} `, make("small", { textContent: facts })];
+  };
+  const status = caption("samviz-status", describe, "sentence playing kernel_state");
   const bar = make("progress", { max: 1, id: nextId() });
   const doing = make("label", { htmlFor: bar.id });
   const progress = make("span", { className: "samviz-field samviz-progress" }, doing, bar);

@@ -7,7 +7,7 @@ split into pieces of about 5 ms; a measurement is one piece.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from math import isfinite
+from math import inf, isfinite
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
-from samviz.problems import Problem
+from samviz.problems import MLP, Problem
 from samviz.problems.device import one_thread
 
 Progress = tuple[float, str] | None
@@ -76,6 +76,9 @@ class Session:
             trail=TRAIL_STEPS + 1,
         )
         self.run.measure()
+        self.lowest_loss = float(self.run.history.rows[0]["loss"])
+        known = isinstance(problem, MLP)  # the parameters of another network may be trained
+        self.untrained_loss = float(problem.loss(problem.initial(seed)[None])) if known else inf
         self.start_picture = problem.picture(self.start[None])
         self.ghost: History | None = None
         self.estimates = History()
@@ -156,6 +159,7 @@ class Session:
         began = perf_counter()
         self.run.measure(trace=not live or self._measurement_cost < SLOW_MEASUREMENT_S or self._measurements % 4 == 0)
         self._measurements += 1
+        self.lowest_loss = min(self.lowest_loss, float(self.run.history.rows[-1]["loss"]))
         self._measured_at = perf_counter()
         self._measurement_cost = self._measured_at - began
         _limit_rows(self.run.history)
@@ -292,15 +296,20 @@ class Session:
             )
 
     def now(self) -> dict[str, Any]:
-        """Return the latest row of the history under the present settings, which may have changed since."""
+        """Return the latest row of the history under the present settings, which may have changed since.
+
+        It also has the lowest loss so far, that of an untrained network, and whether the loss is falling.
+        """
         settings = self.run.settings
+        losses = {"lowest_loss": self.lowest_loss, "untrained_loss": self.untrained_loss, "falling": self.falling()}
         batch_size = settings.batch_size or self.problem.samples
-        return self.run.history.rows[-1] | settings.row() | {"batch_size": batch_size}
+        return self.run.history.rows[-1] | settings.row() | {"batch_size": batch_size} | losses
 
     def falling(self) -> bool:
-        """Return whether the loss fell by a fifth over the last twenty measurements."""
+        """Return whether the loss fell by a fifth over the last measurements, at most twenty."""
         losses = [row["loss"] for row in self.run.history.rows[-20:]]
-        return len(losses) == 20 and sum(losses[10:]) < 0.8 * sum(losses[:10])
+        half = len(losses) // 2
+        return half > 1 and float(np.mean(losses[half:])) < 0.8 * float(np.mean(losses[:half]))
 
     def update_speed(self) -> float:
         """Return the steps per second, averaged over half a second or more."""

@@ -88,8 +88,8 @@ def run_page(session: Session, frames: int) -> str:
     for step in tqdm(taken, "replaying the run", len(stops), leave=False, delay=1):
         for _ in again.slice(now=np.inf):
             pass
-        part = phase(again.now(), samples, again.falling())
-        drawings.append((again.figure(compare=False), f"Step {step:,}: {part}."))
+        part = phase(again.now(), samples)
+        drawings.append((again.figure(compare=False), f"Step {step:,}. {part}."))
         labels.append(f"step {step:,}")
     title = f"{RULES[run.settings.rule].label} on {session.problem.name}"
     settings = [

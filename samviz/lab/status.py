@@ -1,7 +1,8 @@
-"""The status of a run as text: the phase of the theory that it is in, and what to watch."""
+"""The status of a run as text: the phase of the theory that it is in, what to watch, and the facts of the run."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from samviz.dynamics import RULES
@@ -9,20 +10,47 @@ from samviz.dynamics import RULES
 if TYPE_CHECKING:
     from samviz.lab.session import Session
 
+FAR = 10.0  # times the loss of the oscillation across the floor: above this the iterate is far from the floor
+LOST = 1 / 3  # of the loss of an untrained network: above this the fit is lost
+ALIGNED = 0.9  # Rayleigh ratio above which a full-batch run is in phase II
 
-def phase(row: dict[str, Any], samples: int, falling: bool) -> str:
-    """Name the phase of a run from its latest row, n, and whether the loss falls fast (Theorems 4.5 and 5.4)."""
+
+def oscillation_loss(row: dict[str, Any], samples: int) -> float:
+    """Return the loss of the 2-cycle across the floor, λd²/2 at the distance d = ηρλ/(2 − ηλ) (Theorem 4.8).
+
+    λ is λ₁, or with fewer than all samples the trace, which is the mean curvature of the loss of one sample. Steps of
+    length η oscillate at the distance η/2, and unnormalized SAM does not oscillate.
+    """
+    if row["rule"] == "usam":
+        return 0.0
+    curvature = row["trace"] if row["batch_size"] < samples else row["eigenvalues"][0]
+    rate = row["lr"] * curvature
+    distance = row["lr"] / 2 if RULES[row["rule"]].unit_length else row["rho"] * rate / (2 - rate) if rate < 2 else inf
+    return float(curvature / 2 * distance**2)
+
+
+def phase(row: dict[str, Any], samples: int) -> str:
+    """Name the phase of a run from `Session.now` and n (Theorems 4.5 and 5.4)."""
+    rule, edge, loss = RULES[row["rule"]], row["lr"] * row["eigenvalues"][0], row["loss"]
+    full = row["batch_size"] == samples
+    far = loss > FAR * oscillation_loss(row, samples)
+    if loss > max(LOST * row["untrained_loss"], FAR * row["lowest_loss"]):
+        return "The fit is lost"
     if _is_gradient_descent(row):
-        if row["lr"] * row["eigenvalues"][0] > 2.1:
-            return "gradient descent beyond the edge of stability, ηλ₁ > 2"
-        if row["lr"] * row["eigenvalues"][0] > 1.9:
-            return "gradient descent at the edge of stability, λ₁ ≈ 2/η"
-        return "gradient descent"
-    aligns = row["batch_size"] == samples and RULES[row["rule"]].aligns
-    settled = row["rayleigh"] > 0.9 if aligns else not falling
-    if settled and row["rule"] == "usam":
-        return "at rest on the valley floor"
-    return "phase II: sliding along the valley floor" if settled else "phase I: falling into the valley"
+        if not full:
+            return "Stochastic gradient descent"
+        beyond = "beyond the edge of stability, ηλ₁ > 2" if edge > 2.1 else "at the edge of stability, λ₁ ≈ 2/η"
+        return f"Gradient descent {beyond if edge > 1.9 else ''}".strip()
+    if edge > 2.1 and full and not rule.unit_length:
+        return "Beyond the edge of stability, ηλ₁ > 2"
+    if far and loss > FAR * row["lowest_loss"] and not row["falling"]:
+        return "Above the valley floor"
+    turning = full and rule.aligns and row["rayleigh"] <= ALIGNED
+    if (far and row["falling"]) or (turning and (far or row["falling"])):
+        return "Phase I: falling into the valley"
+    if turning:
+        return "The gradient is not aligned with v₁"
+    return "At rest on the valley floor" if rule.name == "usam" else "Phase II: sliding along the valley floor"
 
 
 def _is_gradient_descent(row: dict[str, Any]) -> bool:
@@ -31,8 +59,15 @@ def _is_gradient_descent(row: dict[str, Any]) -> bool:
 
 
 def advice(row: dict[str, Any], samples: int) -> str:
-    """Say what to watch, given the latest row and n, with the statement of the paper that it shows."""
+    """Say what to watch, given `Session.now` and n, with the statement of the paper that holds there."""
     rule, single, partial = RULES[row["rule"]], row["batch_size"] == 1 < samples, row["batch_size"] < samples
+    where = phase(row, samples)
+    if where == "The fit is lost":
+        return "The loss is not small next to that of an untrained network. Lower ρ or η and press Reset."
+    if where == "Above the valley floor":
+        return "The loss is too large for an oscillation across the floor. Lower ρ."
+    if where.startswith("Beyond"):
+        return "The steps are too long for this valley. Lower η."
     if not rule.watch:
         return f"The rule {rule.name!r} was registered by you: the paper makes no statement about it."
     if rule.name == "gd" and row["rho"] > 0:
@@ -40,36 +75,37 @@ def advice(row: dict[str, Any], samples: int) -> str:
     if _is_gradient_descent(row) and rule.name != "gd" and not rule.follows_gradient:
         return "At ρ = 0 this is gradient descent: raise ρ."
     if _is_gradient_descent(row):
-        hidden = f"cos(∇L, v₁) is {row['cos_v1']:.0e}. " if row["cos_v1"] < 0.01 else ""
+        if partial:
+            return "Raise ρ and watch the trace."
+        hidden = "∇L is orthogonal to v₁. " if row["cos_v1"] < 0.01 else ""
         return f"{hidden}Raise ρ and watch the alignment jump to 1."
     if partial and rule.name == "normalized_gd":
         return "For the full batch λ₁ decreases (Arora et al. 2022). Does it decrease here?"
     if partial and not single and rule.follows_gradient:
-        return "Between one sample and all, the gradient need not align (Example 5.8). Does λ₁ or the trace decrease?"
+        return "Between one sample and all, ∇L need not align (Example 5.8). Does λ₁ or the trace decrease?"
     if single and rule.name == "sam":
+        if where.startswith("Phase I:"):
+            return "Near the floor each ∇L_k is an eigenvector of its own ∇²L_k."
         return "Each ∇L_k is an eigenvector of its own ∇²L_k: the trace falls, not λ₁ alone (Theorem 5.4)."
     if single and rule.follows_gradient:
         return "For single samples all three notions of sharpness favour a small trace (Theorem 5.3)."
-    if row["closing"] and rule.aligns:
-        return (
-            "λ₁ has met λ₂, so v₁ is no longer unique and its cosine jumps; "
-            "use the top eigenspace or the Rayleigh ratio instead."
-        )
-    if rule.name == "sam" and row["rayleigh"] > 0.9:
-        if row["rho"] > row["lr"]:
-            ratio = row["rho"] / row["lr"]
-            return f"∇L points along v₁, and λ₁ falls. Theorem 4.5 assumes a small ρ/η, and here it is {ratio:.3g}."
-        return "∇L points along v₁, the iterate oscillates, and λ₁ falls by O(ηρ²) in each step (Theorem 4.5)."
+    if row["closing"] and rule.aligns and row["rayleigh"] > ALIGNED:
+        return "λ₁ has met λ₂: v₁ alone jumps, so watch the top eigenspace or the Rayleigh ratio."
+    if rule.name == "sam" and row["rho"] > row["lr"] and not where.startswith("Phase I:"):
+        seen = "∇L points along v₁. " if row["rayleigh"] > ALIGNED else ""
+        return f"{seen}Theorem 4.5 assumes a small ρ/η, and here it is {row['rho'] / row['lr']:.3g}."
+    if rule.name == "sam" and row["rayleigh"] > ALIGNED:
+        return "∇L points along v₁, and each step lowers λ₁ by O(ηρ²) (Theorem 4.5)."
     return rule.watch
 
 
 def status_text(session: Session, playing: bool) -> str:
-    """Return the line under the controls: the step, the speed, the engine, the phase, and what to watch."""
+    """Return three lines: the phase; what to watch; the step, the speed and the engine."""
     run, problem, row = session.run, session.problem, session.now()
     place = f"{problem.device.type.upper()} {str(problem.dtype).removeprefix('torch.')}, {run.engine}"
     if session.stopped:
-        return f"step {run.steps:,} · stopped · {place} · diverged"
+        return f"Diverged.\nLower η and press Reset.\nstep {run.steps:,} · stopped · {place}"
     speed = session.update_speed()
     rate = f"{speed:,.0f} steps/s" if playing and speed else ("playing" if playing else "paused")
-    where = phase(row, problem.samples, session.falling()) if run.steps else "at the start"
-    return f"step {run.steps:,} · {rate} · {place} · {where}. {advice(row, problem.samples)}"
+    where = phase(row, problem.samples) if run.steps else "At the start"
+    return f"{where}.\n{advice(row, problem.samples)}\nstep {run.steps:,} · {rate} · {place}"

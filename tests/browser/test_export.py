@@ -95,7 +95,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     page.get_by_role("button", name="Pause").wait_for()
     wait_for_step(page, 500)  # it plays to the end and stops there
     page.get_by_role("button", name="Play").wait_for()
-    page.wait_for_function("() => document.querySelector('.samviz-spoken').textContent.startsWith('Step 500: ')")
+    page.wait_for_function("() => document.querySelector('.samviz-spoken').textContent.startsWith('Step 500. ')")
 
 
 def test_a_figure_is_a_page_without_controls(lab: Lab, page: Any, tmp_path: Path) -> None:
