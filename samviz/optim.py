@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim import LBFGS, Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from samviz.checks import check_bool, check_float, check_int, check_type
 from samviz.problems.torch_model import torch_generators, torch_states_restored
@@ -182,7 +183,7 @@ class SAM(Optimizer):
     def _both_passes(self, closure: Callable[..., Any], *part: slice) -> Any:
         """Compute the gradient at the perturbed weights, restore the weights, and return the loss at them."""
         with self.first_pass(), torch.enable_grad():
-            self.zero_grad()
+            self._forget_gradients()
             loss = closure(*part)
         if isinstance(loss, Tensor) and loss.numel() == 1:
             loss = loss.detach().clone().view(())
@@ -191,7 +192,7 @@ class SAM(Optimizer):
         self.first_step()
         if any(group["rho"] > 0 for group in self.param_groups):  # the same on all processes, which wait for each other
             with self.second_pass(), torch.enable_grad():
-                self.zero_grad()
+                self._forget_gradients()
                 closure(*part)
         self._restore()
         return loss
@@ -302,10 +303,16 @@ class SAM(Optimizer):
                 p.grad.mul_(math.nan)  # type: ignore[union-attr]
         if scaler is not None:
             scaler.unscale_(self)
-        if math.isfinite(_norm(_scaled_gradient(p, False, 1) for p in parameters)):
+        if math.isfinite(_norm([_single(p.grad) for p in parameters])):  # type: ignore[arg-type]
             self.base.step()
         else:
             self._skip("second gradient" if self._first_finite else "first gradient")
+
+    def _forget_gradients(self) -> None:
+        """Do what `zero_grad` does, in a tenth of its time."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
     def _skip(self, reason: str) -> None:
         self.skipped[reason] += 1
@@ -349,74 +356,96 @@ def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
 
     Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
     """
-    used = [(p, group["adaptive"], _radius(group)) for group in groups for p in _with_gradient([group])]
-    norm = _norm(_scaled_gradient(p, adaptive, 1) for p, adaptive, _ in used)
+    radii = [_radius(group) for group in groups]
+    used = [_with_gradient([group]) for group in groups]
+    gradients = [
+        [_scaled(p, p.grad) if group["adaptive"] else _single(p.grad) for p in parameters]  # type: ignore[arg-type]
+        for group, parameters in zip(groups, used)
+    ]
+    norm = _norm([g for each in gradients for g in each])
     if not math.isfinite(norm):
         return None
-    if norm * FLOAT32_MAX <= max(rho for *_, rho in used):  # otherwise ρ/‖Tg‖ would overflow float32
+    if norm * FLOAT32_MAX <= max(radii):  # otherwise ρ/‖Tg‖ would overflow float32
         return []
     saved: Saved = []
     try:
-        for p, adaptive, rho in used:
-            if rho:
-                row = p.grad.coalesce().indices()[0] if p.grad.is_sparse else ...  # type: ignore[union-attr]
-                saved.append((p, row, p.detach()[row].clone()))
-                p.add_(_scaled_gradient(p, adaptive, 2), alpha=rho / norm)
+        for group, rho, parameters, tg in zip(groups, radii, used, gradients):
+            if rho and parameters:
+                saved += [(p, *_values_before(p)) for p in parameters]
+                steps = [_scaled(p, g) for p, g in zip(parameters, tg)] if group["adaptive"] else tg
+                torch._foreach_add_(parameters, steps, alpha=rho / norm)
     except BaseException:  # no memory, or an interrupt
         _restore_values(saved)
         raise
     return saved
 
 
+def _values_before(p: Tensor) -> tuple[Any, Tensor]:
+    """Return the rows that a perturbation of p will change, and their values."""
+    if p.grad.is_sparse:  # type: ignore[union-attr]
+        rows = p.grad.coalesce().indices()[0]  # type: ignore[union-attr]
+        return rows, p.detach()[rows]
+    return ..., p.clone()
+
+
 @torch.no_grad()
 def _restore_values(saved: Saved) -> None:
+    dense = [(p, values) for p, rows, values in saved if rows is ...]
+    if dense:
+        torch._foreach_copy_([p for p, _ in dense], [values for _, values in dense])
     for p, rows, values in saved:
-        p[rows] = values
+        if rows is not ...:
+            p[rows] = values
 
 
 def _with_gradient(groups: list[dict[str, Any]]) -> list[Tensor]:
     return [p for group in groups for p in group["params"] if p.grad is not None]
 
 
-def _scaled_gradient(p: Tensor, adaptive: bool, power: int) -> Tensor:
-    """Return T^power g up to signs, T = diag|w| if adaptive, else 1; in float32 at least, because w²g underflows."""
-    dtype = torch.promote_types(p.dtype, torch.float32)
-    g: Tensor = (p.grad.coalesce() if p.grad.is_sparse else p.grad).to(dtype)  # type: ignore[union-attr]
-    if adaptive:
-        weights = (p.sparse_mask(g) if g.is_sparse else p).to(dtype)
-        for _ in range(power):
-            g = g * weights
-    return g
+def _single(g: Tensor) -> Tensor:
+    """Return a gradient in float32 at least."""
+    return g.float() if g.dtype.itemsize < 4 else g
+
+
+def _scaled(p: Tensor, g: Tensor) -> Tensor:
+    """Return |w|g up to signs, in float32 at least, because w²g underflows."""
+    g = _single(g.coalesce() if g.is_sparse else g)
+    return g * _single(p.sparse_mask(g) if g.is_sparse else p)
 
 
 @torch.no_grad()
-def _norm(tensors: Iterable[Tensor]) -> float:
+def _norm(tensors: list[Tensor]) -> float:
     """Return the Euclidean norm of all tensors together, summed in float64 because float32 over- and underflows."""
-    norms = []
-    for tensor in tensors:
-        values = tensor.coalesce().values() if tensor.is_sparse else tensor
-        dtype = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
-        norms.append(torch.linalg.vector_norm(values, dtype=dtype))
-    return float(torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))) if norms else 0.0
+    values = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
+    devices = {tensor.device for tensor in values}
+    exact = all(device.type != "mps" for device in devices)  # MPS has no float64
+    norms = torch._foreach_norm(values, 2, dtype=torch.float64 if exact else torch.float32)
+    if len(devices) > 1:
+        norms = tuple(norm.cpu() for norm in norms)
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 
 
 @contextmanager
 def _buffers_restored() -> Iterator[None]:
     """Restore the buffers of every module that is called in the block, which global hooks of torch report."""
     saved: dict[nn.Module, dict[str, tuple[Tensor, Tensor]]] = {}  # each buffer and a copy of its values
+    hooks: list[RemovableHandle] = []
 
     def before(module: nn.Module, _: Any) -> None:
-        if module not in saved:
-            for part in set(module.modules()) - saved.keys():
-                buffers = part._buffers.items()
-                saved[part] = {name: (buffer, buffer.clone()) for name, buffer in buffers if buffer is not None}
+        if module in saved:
+            return
+        for part in set(module.modules()) - saved.keys():
+            buffers = part._buffers.items()
+            saved[part] = {name: (buffer, buffer.clone()) for name, buffer in buffers if buffer is not None}
+            if saved[part] and len(hooks) == 1:  # a second hook costs time in each call of a module
+                hooks.append(register_module_forward_hook(after, always_call=True))
 
     def after(module: nn.Module, *_: Any) -> None:
         # A forward may replace a buffer instead of writing into it. Undo that as soon as it returns, because
         # functional_call replaces buffers for the duration of a call, and those do not belong to the module.
         module._buffers.update({name: buffer for name, (buffer, _) in saved.get(module, {}).items()})
 
-    hooks = register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)
+    hooks.append(register_module_forward_pre_hook(before))
     try:
         yield
     finally:
