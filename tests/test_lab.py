@@ -554,7 +554,7 @@ async def test_an_interrupt_pauses_playing_labs() -> None:
     labs = [bowl_lab() for _ in range(2)]
     for lab in labs:
         lab.play()
-    await until(lambda: all(lab.session.run.steps >= 50 for lab in labs))
+    await until(lambda: all(lab.session.run.steps >= 50 and "paused" not in lab.view.sentence for lab in labs))
     os.kill(os.getpid(), signal.SIGINT)
     for lab in labs:
         await at_rest(lab)
