@@ -66,7 +66,7 @@ def test_changes_of_the_batch_size_are_written_as_numbers(story: Run) -> None:
     run.changes = [(0, old), (50, replace(old, batch_size=1)), (90, replace(old, batch_size=None, rule="gd"))]
     run.step(100)
     run.measure()
-    assert texts(draw(run)[0]["changes"]) == ["batch 20 → 1", "rule sam → gd <br> batch 1 → 20"]
+    assert texts(draw(run)[0]["changes"]) == ["batch 20 → 1", "rule sam → gd", "batch 1 → 20"]
 
 
 def test_end_labels_do_not_overlap_and_stay_inside_the_panel(story: Run) -> None:

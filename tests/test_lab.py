@@ -294,11 +294,21 @@ def test_a_hessian_plane_that_cannot_be_sliced_is_an_error(monkeypatch: pytest.M
 
 def test_the_edge_of_stability_is_drawn_for_sam_with_the_full_batch() -> None:
     lab = sine_lab().run(60)
+    assert np.isfinite(trace(lab, "SAM's edge")["y"][-1])
     lab.set(batch_size=1)
     lab.run(60)
-    edge = trace(lab, "SAM's edge")["y"]
-    assert np.isfinite(edge[0])
-    assert np.isnan(edge[-1])
+    assert np.isnan(trace(lab, "SAM's edge")["y"][-1])
+
+
+def test_the_edge_of_stability_has_no_spike_when_a_setting_changes() -> None:
+    lab = sine_lab(rho=0.0, lr=0.05, steps_per_frame=1).run(20)
+    for change in ({"rho": 0.005}, {"rho": 0.02}, {"lr": 0.1}, {"rho": 0.005}, {"lr": 0.02}, {"rho": 0.0}):
+        lab.set(**change)
+        lab.run(40)
+    edge, largest = (trace(lab, name)["y"] for name in ("SAM's edge", "λ₁"))
+    drawn = np.isfinite(edge)
+    assert drawn.mean() > 0.5
+    np.testing.assert_allclose(edge[drawn], largest[drawn], rtol=0.05)
 
 
 def test_the_free_estimate_is_drawn_while_sam_has_one() -> None:
@@ -392,10 +402,10 @@ def test_label_noise_is_offered_for_a_square_loss() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_lab_runs_and_draws_every_rule(rule: str) -> None:
-    lab = Lab(valley(), rule=rule, rho=0.05, lr=0.005, device="cpu").run(40)
+    lab = Lab(valley(), rule=rule, rho=0.05, lr=0.005, device="cpu").run(100)
     assert not lab.view.alert
     assert len(figure(lab.figure).data) > 12
-    assert np.isfinite(trace(lab, "SAM's edge")["y"]).all() == (rule == "sam")
+    assert np.isfinite(trace(lab, "SAM's edge")["y"]).any() == (rule == "sam")
 
 
 def test_a_registered_rule_is_shown_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from samviz.lab import Lab
 from samviz.problems import mlp, quadratic, valley
 
 PACKAGE = Path(samviz.__file__).parent
-LINES = ("INK", "GREY", "BLUE", "SKY", "GREEN", "VERMILION", "ORANGE", "PURPLE")
+LINES = ("INK", "GREY", "BLUE", "SKY", "GREEN", "VERMILION", "ORANGE", "PURPLE", "OLIVE", "VIOLET")
 FURNITURE = {style.GRID, "#9aa5b1", "#dbe6ef"}  # axes, grids, level sets: their colour has no meaning
 LEAST_DISTANCE = 10.0  # ΔE between the colours of two lines; 2.3 is just noticeable
 VISION = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB

@@ -83,7 +83,9 @@ def density_panel(density: SpectralDensity, run: int = 0) -> tuple[list[Trace], 
 def _marks(name: str, x: Any, height: float, residuals: Any, color: Any, size: float, symbols: list[str]) -> Trace:
     """Return marks at one height, with the residuals as whiskers."""
     whiskers = {"type": "data", "array": residuals, "color": GREY, "thickness": 1}
-    return marks(x, np.full(len(x), height), name, color, size, symbols, error_x=whiskers, hoverinfo="x")
+    return marks(
+        x, np.full(len(x), height), name, color, size, symbols, error_x=whiskers, hovertemplate="%{x}<extra></extra>"
+    )
 
 
 def _single_height(density: SpectralDensity, run: int) -> float:

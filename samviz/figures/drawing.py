@@ -12,20 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from samviz.figures.style import BLUES, FONT, GRID, INK, PALE, PLUM, PURPLE, TEXT_COLORS
+from samviz.figures.style import BLUES, FONT, GREY, GRID, HALO, INK, PALE, TEXT_COLORS
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]
 Interval = tuple[float, float]
 Label = tuple[float, float, str, str]  # x, y, text and colour
 LOG: Layout = {"type": "log", "exponentformat": "power"}
+HOVER = "%{fullData.name} %{y}<br>%{meta} %{x}<extra></extra>"  # as in "λ₁ 12.3", and below it "step 1,200"
+MARK_ROWS = 3  # lines of marks' texts at most
+CHARACTER = 0.018  # of the width of a panel: a character of a mark's text, where the page is narrow
 
 
 def new_layout(height: int, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
     """Return the layout that all figures share; all arguments are in pixels."""
     size = {"height": height, "margin": {"l": left, "r": right, "t": top, "b": bottom}}
     style = {"font": {"family": FONT, "size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
-    return {**size, **style, "showlegend": False, "hovermode": "closest", "uirevision": "keep", "annotations": []}
+    hover = {"template": {"data": {"scatter": [{"hovertemplate": HOVER, "meta": ""}]}}, "hovermode": "closest"}
+    return {**size, **style, **hover, "showlegend": False, "uirevision": "keep", "annotations": []}
 
 
 def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval]:
@@ -38,6 +42,7 @@ def split(sizes: Sequence[float], gap: float, end: float = 1.0) -> list[Interval
 def axis(domain: Interval, anchor: str, label: str = "", standoff: int = 2, **more: Any) -> Layout:
     """Return an axis over a part of the figure, given as fractions of it, anchored to its partner ("x2", "y2")."""
     style = {"gridcolor": GRID, "linecolor": "#9aa5b1", "tickfont": {"size": 11}, "zeroline": False}
+    style |= {"hoverformat": ".4~g"}
     title = {"title": {"text": label, "standoff": standoff}} if label else {}
     return {"domain": list(domain), "anchor": anchor, "automargin": False, **style, **title, **more}
 
@@ -47,13 +52,16 @@ def add_axes(
 ) -> Trace:
     """Add the axes x`number` and y`number`, with a heading (bold text, detail); return the references for traces.
 
-    `x` and `y` hold arguments of `axis` and plotly's own properties: {"label": "step", "range": [0, 1]}.
+    `x` and `y` hold arguments of `axis` and plotly's own properties: {"label": "step", "range": [0, 1]}. Hover labels
+    have the name `x["hover"]` or else the label.
     """
+    name = str(x.get("hover", x.get("label", ""))).removesuffix(" →")
+    x = {key: value for key, value in x.items() if key != "hover"}
     suffix = str(number) if number > 1 else ""
     layout[f"xaxis{suffix}"] = axis(column, f"y{suffix}", **x)
     layout[f"yaxis{suffix}"] = axis(row, f"x{suffix}", **y)
     layout["annotations"].append(title(*heading, column[0], row[1]))
-    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "meta": name}
 
 
 def title(text: str, detail: str, x: float, y: float) -> Layout:
@@ -140,6 +148,11 @@ def spread(values: Sequence[float], distance: float, low: float) -> list[float]:
     return placed
 
 
+def power(exponent: int) -> str:
+    """Return a power of ten as the text of a tick."""
+    return f"10<sup>{exponent}</sup>".replace("-", "−")
+
+
 def axis_values(positions: Any, axis: Layout) -> Any:
     """Convert positions on an axis to values: those of a logarithmic axis are powers of ten."""
     return 10.0 ** np.asarray(positions) if axis.get("type") == "log" else np.asarray(positions)
@@ -162,19 +175,26 @@ def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: floa
 
 
 def change_marks(steps: Any, texts: Sequence[str], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
-    """Draw a dashed line through panels at each step where a setting changed, with a text at the top of the first.
+    """Draw a dotted line through panels at each step where a setting changed, and its text above the first panel.
 
-    The marks are traces and not shapes, so that the layout stays the same and plotly draws the figure faster.
+    A text stands above the texts of later steps that it would cover, up to `MARK_ROWS` lines, for which the first
+    panel's axis is extended; other texts are omitted. The marks are traces and not shapes, so that the layout stays the
+    same and plotly draws the figure faster.
     """
-    steps = np.asarray(steps, float)
+    x = np.asarray(steps, float)
     xaxis, *yaxes = (layout[f"{axis[0]}axis{axis[1:]}"] for axis in (panels[0]["xaxis"], *(p["yaxis"] for p in panels)))
+    rows = np.zeros(len(x), int)
+    for i in range(len(x) - 1, -1, -1):
+        covered = x[i + 1 :] < x[i] + CHARACTER * (len(texts[i]) + 2) * xaxis["range"][1]
+        rows[i] = 1 + max(rows[i + 1 :][covered], default=-1)
+    shown = np.flatnonzero(rows < MARK_ROWS)
+    (low, high), height = yaxes[0]["range"], 0.13 * np.ptp(yaxes[0]["range"])
+    tops = high + height * np.where(rows < MARK_ROWS, rows + 1, 0)
+    yaxes[0]["range"] = [low, float(max([high, *tops]))]
     traces = []
-    for panel, yaxis in zip(panels, yaxes):
-        y = np.tile(axis_values([*yaxis["range"], np.nan], yaxis), len(steps))
-        mark = line(np.repeat(steps, 3), y, f"changes {panel['yaxis']}", PURPLE, 1.3, "dash", hoverinfo="skip")
-        traces.append(mark | panel)
-    (low, high), end = yaxes[0]["range"], xaxis["range"][1]
-    close = np.diff(steps, prepend=-np.inf) < 0.17 * end  # then every other text stands lower
-    y = axis_values(high - 0.22 * (high - low) * (close & (np.arange(len(steps)) % 2 == 1)), yaxes[0])
-    sides = ["bottom left" if step > 0.75 * end else "bottom right" for step in steps]
-    return [*traces, text(steps, y, [f" {label} " for label in texts], "changes", PLUM, sides) | panels[0]]
+    for panel, yaxis, top in zip(panels, yaxes, (tops, *[axis["range"][1] for axis in yaxes[1:]])):
+        ends = np.stack(np.broadcast_arrays(yaxis["range"][0], top, np.full(len(x), np.nan)), 1).ravel()
+        mark = line(np.repeat(x, 3), axis_values(ends, yaxis), f"changes {panel['yaxis']}", GREY, 1.3, "dot")
+        traces.append(mark | {"hoverinfo": "skip"} | panel)
+    y, labels = axis_values(tops[shown] - height / 2, yaxes[0]), [f" {texts[i]}" for i in shown]
+    return [*traces, text(x[shown], y, labels, "changes", GREY, shadow=HALO) | panels[0]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samviz.figures import drawing as draw
 from samviz.figures.density import SUBSCRIPTS, density_panel
 from samviz.figures.drawing import LOG, Interval, Layout, Trace
-from samviz.figures.style import BLUE, GHOST, GREEN, GREY, INK, ORANGE, PLUM, PURPLE, SKY, VERMILION
+from samviz.figures.style import BLUE, GHOST, GREEN, GREY, INK, ORANGE, PLUM, QUANTITIES, VERMILION
 
 if TYPE_CHECKING:
     from samviz.dynamics import History, Settings
@@ -76,7 +76,7 @@ class Curve(NamedTuple):
 
 def _eigenvalues(values: Array, residuals: Array | None = None) -> list[Curve]:
     """Return the curves of the eigenvalues (rows, k), the largest last."""
-    styles = [(VERMILION, 2.5), (ORANGE, 1.8), *[(GREY, 1.5)] * 7]
+    styles = [(QUANTITIES["λ₁"], 2.5), (QUANTITIES["λ₂"], 1.8), *[(QUANTITIES["λ₃"], 1.5)] * 7]
     return [
         Curve(f"λ{SUBSCRIPTS[i]}", values[:, i], *style, residual=None if residuals is None else residuals[:, i])
         for i, style in enumerate(styles[: values.shape[1]])
@@ -86,16 +86,17 @@ def _eigenvalues(values: Array, residuals: Array | None = None) -> list[Curve]:
 def _alignment(h: dict[str, Array]) -> list[Curve]:
     """Return the curves of the three measures of alignment."""
     return [
-        Curve("Rayleigh ratio", h["rayleigh"], GREEN, 1.5, "dot", label="Rayleigh"),
-        Curve("cos with v₁", h["cos_v1"], SKY, 1.5, label="v₁ alone"),
-        Curve("cos with the top eigenspace", h["cos_eigenspace"], BLUE, 2.5, label="top eigenspace"),
+        Curve("cos with the top eigenspace", h["cos_eigenspace"], QUANTITIES["eigenspace"], 3, label="top eigenspace"),
+        Curve("cos with v₁", h["cos_v1"], QUANTITIES["v₁"], 1.5, label="v₁ alone"),
+        Curve("Rayleigh ratio", h["rayleigh"], QUANTITIES["curvature along ∇L"], 1.5, "dot", label="Rayleigh"),
     ]
 
 
 def _step_axis(number: int, end: float) -> Layout:
     """Return the properties of a step axis, which is labelled in the panels 3 and 5 at the bottom of their columns."""
     ticks: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
-    return {"range": [0, end]} | ticks | ({"matches": "x3"} if number != 3 else {})
+    ticks |= {"matches": "x3"} if number != 3 else {}
+    return {"range": [0, end], "hover": "step", "hoverformat": ",d"} | ticks
 
 
 def _log_range(values: Array) -> Interval:
@@ -115,11 +116,13 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     last = float(max(step[-1], 1.0, *estimates[-1:, 0]))
     end = draw.round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
     low, high = _log_range(np.concatenate((h["loss"], before["loss"])))
-    high += 0.2 * (high - low)  # for the texts of the marks
-    decades = LOG | {"range": [low, high], "dtick": max(1, round((high - low) / 4))}
-    trace = Curve("trace", h["trace"], GREEN, 1.5, "dot", error=2 * h["trace_error"])
-    rate = Curve("2/η", 2 / np.asarray(h["lr"], float), PURPLE, 1.5, "dash")
-    edge = Curve("SAM's edge", frame.edge, BLUE, 1.5, "longdashdot", label="SAM’s edge", gaps=True)
+    powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 4))).astype(int)
+    ticks = {"tickvals": 10.0**powers, "ticktext": [draw.power(p) for p in powers]}
+    decades = LOG | {"range": [low, high]} | ticks
+    trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
+    rate = Curve("2/η", 2 / np.asarray(h["lr"], float), QUANTITIES["2/η"], 1.5, "dash")
+    style = QUANTITIES["SAM's edge"], 1.5, "longdashdot"
+    edge = Curve("SAM's edge", frame.edge, *style, label="SAM’s edge", gaps=True)
     eigenvalues, alignment = _eigenvalues(h["eigenvalues"][:, :3]), _alignment(h)
     sharpness, cosine = [trace, *eigenvalues, rate, edge], {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
     panels = [
@@ -147,19 +150,19 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         labels.pop(edge.name, None)
     elif abs(edge.y[-1] - largest[1]) < 0.03 * largest[1]:  # one label for prediction and measurement
         labels.pop(edge.name)
-        labels["λ₁"] = (*largest[:2], "λ₁ at SAM’s edge", VERMILION)
+        labels["λ₁"] = (*largest[:2], "λ₁ at SAM’s edge", largest[3])
     latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
     if len(latest):
-        labels[ESTIMATE] = (last, float(np.median(latest)), ESTIMATE, VERMILION)
-    ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment[::-1]]
-    steps, texts = _changes(frame.changes, 0.03 * end, frame.samples)
+        labels[ESTIMATE] = (last, float(np.median(latest)), ESTIMATE, QUANTITIES["curvature along ∇L"])
+    ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment]
+    changed = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
     return [
         *traces,
-        draw.marks(estimates[:, 0], estimates[:, 1], ESTIMATE, VERMILION, 4, "circle-open") | panel_axes[1],
+        draw.marks(*estimates.T, ESTIMATE, QUANTITIES["curvature along ∇L"], 4, "circle-open") | panel_axes[1],
         draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2") | panel_axes[1],
         draw.end_labels(ends, layout["yaxis3"], "labels y3", distance=0.114) | panel_axes[2],
-        *draw.change_marks(steps, texts, layout, panel_axes),
+        *draw.change_marks([step for step, _ in changed], [text for _, text in changed], layout, panel_axes),
     ]
 
 
@@ -174,8 +177,8 @@ def _sharpness_axis(h: dict[str, Array]) -> Layout:
     return {"type": "log", "tickvals": ticks, "range": [low, np.log10(draw.round_up(1.2 * high))]}
 
 
-def _changes(changes: Sequence[tuple[int, Settings]], close: float, samples: int) -> tuple[list[int], list[str]]:
-    """Return the steps and the texts of changes of settings ("ρ 0 → 0.02"); close ones, as in a drag, are merged."""
+def _changes(changes: Sequence[tuple[int, Settings]], close: float, samples: int) -> list[tuple[int, str]]:
+    """Return the step and the text of each change of a setting ("ρ 0 → 0.02"); close ones, as in a drag, are merged."""
     merged: list[tuple[int, Settings, Settings]] = []
     previous = -np.inf
     for (_, old), (step, new) in pairwise(changes):
@@ -184,16 +187,14 @@ def _changes(changes: Sequence[tuple[int, Settings]], close: float, samples: int
         else:
             merged[-1] = (*merged[-1][:2], new)
         previous = step
-    texts = []
-    for _, old, new in merged[-CHANGES:]:
-        changed = []
+    changed = []
+    for step, old, new in merged:
         for name, symbol in (("rule", "rule"), ("rho", "ρ"), ("lr", "η"), ("batch_size", "batch")):
             pair = [getattr(settings, name) for settings in (old, new)]
             if pair[0] != pair[1]:
                 a, b = (v if isinstance(v, str) else f"{samples if v is None else v:g}" for v in pair)
-                changed.append(f"{symbol} {a} → {b}")
-        texts.append(" <br> ".join(changed))
-    return [step for step, *_ in merged[-CHANGES:]], texts
+                changed.append((step, f"{symbol} {a} → {b}"))
+    return changed[-CHANGES:]
 
 
 def _mark_gap(layout: Layout, h: dict[str, Array], end: float) -> None:
@@ -253,7 +254,7 @@ def probe_figure(
     unsure, worst_unsure = (np.where(h[name] == 0, 0.0, np.nan) for name in ("converged", "worst_converged"))
     eigenvalues = _eigenvalues(values, unsure[:, None] + table.get("residuals", 0 * values))
     with np.errstate(divide="ignore"):
-        rate = Curve("2/η", 2 / h["lr"], PURPLE, 1.5, "dash", in_range=False)
+        rate = Curve("2/η", 2 / h["lr"], QUANTITIES["2/η"], 1.5, "dash", in_range=False)
     notions = [
         Curve("average", h["average"], GREEN, 2, "dash", error=2 * h["average_error"]),
         Curve("ascent", h["ascent"], BLUE, 2, "longdash"),

@@ -10,8 +10,13 @@ import json
 INK, GREY, GRID, GHOST = "#1b2733", "#5b6876", "#e8edf2", "#8994a0"
 BLUE, SKY, GREEN = "#0072B2", "#3a9bd9", "#00815e"
 VERMILION, ORANGE, PURPLE = "#c24e00", "#cc8600", "#CC79A7"
+OLIVE, VIOLET = "#51491f", "#7a00cc"
 PLUM = "#a8457f"  # PURPLE for text
 TEXT_COLORS = {PURPLE: PLUM, ORANGE: "#8f5f00", SKY: "#1b75b0"}  # of lines that are too pale for text on white
+QUANTITIES = {  # one colour for each quantity in all figures; those of the first eigenpair share one
+    **{"loss": INK, "λ₁": VERMILION, "v₁": VERMILION, "λ₂": ORANGE, "λ₃": GREY, "trace": GREEN, "eigenspace": BLUE},
+    **{"2/η": PURPLE, "SAM's edge": VIOLET, "curvature along ∇L": OLIVE},
+}
 HALO = "0 0 3px white, 0 0 3px white, 0 0 3px white, 0 0 3px white"  # behind text that stands on lines
 BLUES = list(zip((0, 0.2, 0.4, 0.6, 0.8, 1), ("#08306b", "#1c64ab", "#4f9bcb", "#9ac8e1", "#cfe1f2", "#f4f9fd")))
 PALE = list(zip((0, 0.25, 0.5, 1), ("#a9c8e3", "#c9dded", "#dfebf5", "#fbfdff")))  # dark lines are visible on it
@@ -36,6 +41,8 @@ DARK: dict[str, str] = {
     VERMILION: "#f4722b",
     ORANGE: "#f5cf62",
     PURPLE: "#f2a6d0",
+    OLIVE: "#abf500",
+    VIOLET: "#a35cff",
     PLUM: "#f2a6d0",
     **{light: dark for (_, light), dark in zip(BLUES, DEEP)},
     **{light: dark for (_, light), dark in zip(PALE, FAINT)},

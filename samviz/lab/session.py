@@ -6,7 +6,7 @@ split into pieces of about 5 ms; a measurement is one piece.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from math import inf, isfinite
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
+from samviz.lab.status import ALIGNED
 from samviz.problems import MLP, Problem
 from samviz.problems.device import one_thread
 
@@ -270,9 +271,6 @@ class Session:
         run, iterates = self.run, self._drawn_iterates()
         with one_thread(self.problem), torch.no_grad():
             history = run.history.thinned(POINTS)
-            edge = edge_of_stability(history["lr"], history["rho"], history["grad_norm"])
-            full = history["batch_size"] == self.problem.samples
-            edge[~full | (history["rule"] != "sam")] = np.nan  # it holds for SAM with the full batch's gradient
             trail, _ = self.landscape.plane.project(iterates)
             if self.problem.dim == 1:  # drawn on the curve of the loss
                 trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
@@ -280,7 +278,7 @@ class Session:
             return lab_figure(
                 Frame(
                     history=history,
-                    edge=edge,
+                    edge=edge_on_the_cycle(history, run.changes, self.problem.samples),
                     estimates=np.array([tuple(row.values()) for row in estimates]).reshape(-1, 2),
                     changes=run.changes,
                     ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
@@ -318,6 +316,23 @@ class Session:
             self.speed = max(steps - self._speed_steps, 0) / (now - self._speed_at)
             self._speed_at, self._speed_steps = now, steps
         return self.speed
+
+
+def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]], samples: int) -> NDArray[np.float64]:
+    """Return SAM's edge of stability (rows,) where the run is on its 2-cycle, else NaN.
+
+    The edge is a function of ‖∇L‖, and means nothing before ‖∇L‖ has the length that belongs to ρ and η: while ρ = 0,
+    before the full gradient points along v₁, and for ln(1/ρ)/(ηλ₁) steps after a change (phase I of Theorem 4.5).
+    """
+    h = history.to_dict()
+    edge = edge_of_stability(h["lr"], h["rho"], h["grad_norm"])
+    begins = np.array([step for step, _ in changes])
+    since = h["step"] - begins[np.maximum(np.searchsorted(begins, h["step"]) - 1, 0)]
+    with np.errstate(divide="ignore"):
+        settled = since * h["lr"] * h["eigenvalues"][:, 0] > np.log(1 / h["rho"])
+    aligned = (h["batch_size"] == samples) & (h["rule"] == "sam") & (h["rayleigh"] > ALIGNED)
+    edge[~(settled & aligned)] = np.nan
+    return edge
 
 
 def _limit_rows(history: History) -> None:
