@@ -9,19 +9,19 @@ const REPORTS = {
 };
 
 function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
-  let ticks = -Infinity, beats = 0, used = false, usedAt = performance.now(), disabled = []; // no sign is expected before the first
+  let ticks = -Infinity, beats = 0, used = 0, usedAt = performance.now(), disabled = []; // no sign is expected before the first
   const note = card.insertBefore(make("p", { className: "samviz-kernel" }), card.firstChild);
   const put = (state) => model.set("kernel_state", state); // which only the views of this page share
   const hear = ({ beat = "free" }) => {
     ticks = beat === "idle" ? -Infinity : 0;
     beats = beat === "busy" ? beats + 1 : 0;
-    used &&= beats > 0;
+    if (!beats && used) used -= 1; // a sign may still say that the kernel is free after a cell has begun
     const returns = get("kernel_state") === "silent";
     put(used && beats > 1 ? "busy" : "");
     if (returns) sendValues();
   };
   const use = ({ type }) => {
-    used ||= type !== "pointerover";
+    if (type !== "pointerover") used = 2;
     if (performance.now() - usedAt < WATCH_MS) return;
     usedAt = performance.now();
     ticks = Math.max(ticks, 0);

@@ -178,7 +178,7 @@ def test_the_status_is_spoken_rarely_while_the_lab_plays(notebook: Any) -> None:
         window.spoken = 0;
         const count = (node, name) => new MutationObserver(() => window[name]++).observe(node, { childList: true });
         count(card.querySelector('.samviz-status'), 'changes');
-        count(card.querySelector('[role=status]'), 'spoken');
+        count(card.querySelector('.samviz-spoken'), 'spoken');
     }""")
     card.get_by_role("button", name="Play", exact=True).click()
     notebook.page.wait_for_timeout(8000)

@@ -143,13 +143,15 @@ def test_a_busy_kernel_is_not_reported_as_silent(lab: Notebook) -> None:
     code = f"import os, time\nwhile not os.path.exists({str(done)!r}): time.sleep(0.1)"
     run = "(code) => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }); }"
     lab.page.evaluate(run, code)
-    press(lab, "Pause")
-    busy = lab.page.locator(".samviz-lab .samviz-kernel").filter(has_text="The kernel is running another cell.")
-    busy.wait_for()
-    lab.page.wait_for_timeout(4000)  # a page reports a silent kernel within three seconds
-    assert busy.count()
-    assert lab.page.locator(ENABLED).count() > 10
-    done.touch()
+    try:
+        press(lab, "Pause")
+        busy = lab.page.locator(".samviz-lab .samviz-kernel").filter(has_text="The kernel is running another cell.")
+        busy.wait_for()
+        lab.page.wait_for_timeout(4000)  # a page reports a silent kernel within three seconds
+        assert busy.count()
+        assert lab.page.locator(ENABLED).count() > 10
+    finally:
+        done.touch()
     lab.page.get_by_role("button", name="Play", exact=True).wait_for()
     wait(lab, "[...document.querySelectorAll('.samviz-kernel')].every(note => note.textContent === '')")
     press(lab, "Play")
