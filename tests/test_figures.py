@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations, product
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
-from samviz.figures.drawing import new_layout
+from samviz.figures.drawing import add_axes, change_marks, new_layout
 from samviz.figures.history import lab_history
 from samviz.figures.style import TEXT_COLORS
 from samviz.problems import mlp
@@ -155,3 +155,21 @@ def test_estimates_are_points_that_do_not_move_the_axis(story: Run) -> None:
     assert len(without["uᵀHu, estimate"]["x"]) == 0
     for early in (without, draw(story, estimates=np.array([[10.0, 3.0]]))[0]):  # a rule that no longer has estimates
         assert "uᵀHu, estimate" not in texts(early["labels y2"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_text_of_a_change_covers_another_or_the_line_of_another(seed: int) -> None:
+    steps = np.sort(np.random.default_rng(seed).integers(0, 900, 8))
+    texts = [f"ρ {step} → {step + 1}" for step in steps]
+    layout = new_layout(600)
+    axes = add_axes(layout, 1, (0, 1), (0, 1), ("", ""), x={"range": [0, 1000]}, y={"range": [0, 1]})
+    lines, marks = change_marks(list(zip(steps.tolist(), texts)), layout, [axes])
+    (left, bottom), tops = (marks["x"], marks["y"]), dict(zip(lines["x"][::3], lines["y"][1::3]))
+    right = left + 1000 * 0.011 * np.array([len(text) for text in marks["text"]])  # at 600 pixels
+    assert len(marks["text"]) >= 3
+    assert marks["text"][-1].strip() == texts[-1]
+    assert layout["yaxis"]["range"][1] >= max(bottom)
+    for i, j in permutations(range(len(left)), 2):
+        assert bottom[i] != bottom[j] or right[i] < left[j] or right[j] < left[i]
+    for i, (step, top) in product(range(len(left)), tops.items()):
+        assert top < bottom[i] or not left[i] < step < right[i]

@@ -71,7 +71,7 @@ def test_the_lab_starts_at_a_minimum_and_raising_rho_aligns_the_gradient_with_v1
     assert lab.history["cos_v1"][:2].max() < 1e-3
     assert lab.history["cos_v1"][-1] > 0.99
     assert [(step, settings.rho) for step, settings in lab.session.run.changes] == [(0, 0.0), (50, 0.005)]
-    assert trace(lab, "changes")["text"] == [" ρ 0 → 0.005 "]
+    assert trace(lab, "changes")["text"] == [" ρ 0 → 0.005"]
 
 
 def test_what_a_script_records_is_repeatable_and_independent_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

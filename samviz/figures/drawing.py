@@ -21,7 +21,7 @@ Label = tuple[float, float, str, str]  # x, y, text and colour
 LOG: Layout = {"type": "log", "exponentformat": "power"}
 HOVER = "%{fullData.name} %{y}<br>%{meta} %{x}<extra></extra>"  # as in "λ₁ 12.3", and below it "step 1,200"
 MARK_ROWS = 3  # lines of marks' texts at most
-CHARACTER = 0.018  # of the width of a panel: a character of a mark's text, where the page is narrow
+CHARACTER = 0.015  # of the width of a panel: a character of a mark's text, where the page is narrow
 
 
 def new_layout(height: int, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
@@ -174,14 +174,14 @@ def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: floa
     return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels], **font)
 
 
-def change_marks(steps: Any, texts: Sequence[str], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
+def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
     """Draw a dotted line through panels at each step where a setting changed, and its text above the first panel.
 
     A text stands above the texts of later steps that it would cover, up to `MARK_ROWS` lines, for which the first
     panel's axis is extended; other texts are omitted. The marks are traces and not shapes, so that the layout stays the
     same and plotly draws the figure faster.
     """
-    x = np.asarray(steps, float)
+    x, texts = np.array([step for step, _ in changes], float), [text for _, text in changes]
     xaxis, *yaxes = (layout[f"{axis[0]}axis{axis[1:]}"] for axis in (panels[0]["xaxis"], *(p["yaxis"] for p in panels)))
     rows = np.zeros(len(x), int)
     for i in range(len(x) - 1, -1, -1):

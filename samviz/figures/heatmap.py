@@ -8,22 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, split, text
-from samviz.figures.style import BLUES, GHOST, ORANGE
+from samviz.figures.style import BLUES, GHOST, INK, ORANGE
 
 if TYPE_CHECKING:
     from samviz.dynamics import Sweep
 
 Array = NDArray[np.float64]
-COLUMNS, ROWS = split([1, 1], gap=0.07), split([1, 1], gap=0.11)[::-1]
+COLUMNS, ROWS = split([1, 1], gap=0.08), split([1, 1], gap=0.12)[::-1]
 MAP_SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
 HIGH_IS_BETTER = ("alignment", "test accuracy")  # dark where the value is high; the others are dark where it is low
 COLORBAR: Layout = {
     **{"orientation": "h", "len": 0.1, "thickness": 8, "xpad": 0, "ypad": 0, "outlinewidth": 0},
-    **{"xanchor": "right", "yanchor": "bottom", "ticklabelposition": "outside top", "tickfont": {"size": 10}},
+    **{"xanchor": "right", "yanchor": "middle", "showticklabels": False},
 }
 DARK_SHARE = 0.28  # of the colours; numbers on them are white
 ON_DARK, ON_PALE = "white", "#000000"  # colours of numbers; between white and INK neither is legible on some cells
 CELLS_WITH_NUMBERS = 90  # the most cells of a map for which the numbers fit
+NUMBER = 0.4, 0.3  # of a cell: half the width and height of a number, around which lines are interrupted
 ROUGH_TRACE = 0.05  # relative standard error above which the number of a trace is marked
 TIMES = tuple(10.0**e for e in range(-4, 5))  # τ of the dashed lines
 
@@ -74,15 +75,22 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
     ]
     lr, rho = np.sort(found.lr), np.sort(found.rho)
     x, y = _edges(rho), _edges(lr)
-    layout = new_layout(620, left=66, right=62, bottom=46)
+    layout = new_layout(630, left=66, right=62, top=40, bottom=46)
     traces: list[Trace] = []
     for i, (name, detail, values, rough, form) in enumerate(panels):
         column, row = COLUMNS[i % 2], ROWS[i // 2]
         xaxis = _axis(x, rho, "" if i < 2 else "radius ρ")
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
-        cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
-        cells["colorbar"] |= {"x": column[1], "y": row[1] + 0.022}
+        (low, high), cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
+        right, height = column[1] - 0.05, row[1] + 0.046
+        cells["colorbar"] |= {"x": right, "y": height}
+        small: Layout = {"font": {"size": 10, "color": INK}, "yanchor": "middle"}
+        scale = f"dark is better   {low} "
+        layout["annotations"] += [
+            note(scale, right - 0.1, height, "paper", "paper", **small, xanchor="right"),
+            note(f" {high}", right, height, "paper", "paper", **small),
+        ]
         drawn = [cells | {"x": x, "y": y}, _hatching(diverged.all(2), x, y, name)]
         if found.rule[rule] == "sam" and i < 2:
             drawn.append(_times(layout, found, x, y, axes, (column[1], row[0])))
@@ -108,8 +116,8 @@ def _axis(edges: Array, values: Array, label: str) -> Layout:
     return {"range": [edges[0], edges[-1]], "label": label, **ticks, **style}
 
 
-def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: Array, rho: Array) -> list[Trace]:
-    """Draw the means of values (lrs, rhos, seeds) as cells, and as numbers where these fit; places are added later."""
+def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: Array, rho: Array) -> list[Any]:
+    """Return the ends of the scale as texts, means of values (lrs, rhos, seeds) as cells, and numbers if these fit."""
     known = np.isfinite(values).sum(2)
     mean = np.where(known, np.nansum(values, 2) / np.maximum(known, 1), np.nan)
     squares = np.nansum((values - mean[..., None]) ** 2, 2)
@@ -131,16 +139,19 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
     shade = np.log10(np.maximum(mean, 1e-300)) if name == "loss" else mean
     low, high = (0.0, 1.0) if name == "alignment" else _color_range(shade)
     reverse = name in HIGH_IS_BETTER
-    ends = [form.format(10**end if name == "loss" else end).rstrip(".") for end in (low, high)]
-    bar = COLORBAR | {"tickvals": [low, high], "ticktext": ends if np.isfinite(shade).any() else ["", ""]}
+    ends, known_shades = ["", ""], shade[np.isfinite(shade)]
+    if known_shades.size:
+        numbers = [10**end if name == "loss" else end for end in (low, high, known_shades.min(), known_shades.max())]
+        low_end, high_end, lowest, highest = (form.format(number).rstrip(".") for number in numbers)
+        ends = ["≤ " * (lowest != low_end) + low_end, "≥ " * (highest != high_end) + high_end]
     colors = {"colorscale": BLUES, "reversescale": reverse, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
     cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
-    cells["colorbar"] = bar
+    cells["colorbar"] = dict(COLORBAR)
     share = (shade - low) / (high - low)
     dark = (1 - share if reverse else share) < DARK_SHARE  # False where nothing is known
     font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
     written = text([], [], texts, f"{name} numbers", font, "middle center", size=11)
-    return [cells, written] if mean.size <= CELLS_WITH_NUMBERS else [cells]
+    return [ends, cells, written] if mean.size <= CELLS_WITH_NUMBERS else [ends, cells]
 
 
 def _color_range(shade: Array) -> tuple[float, float]:
@@ -175,11 +186,25 @@ def _times(layout: Layout, found: Sweep, x: Array, y: Array, axes: Trace, corner
         begin, end = max(left, (level - high) / 2), min(right, (level - low) / 2)
         if end - begin <= 0.15 * (right - left):
             continue
-        path.append(np.array([[begin, level - 2 * begin], [end, level - 2 * end], [np.nan, np.nan]]))
+        across = np.linspace(begin, end, 300)
+        points = np.column_stack((across, level - 2 * across))
+        points[_on_numbers(points, x, y)] = np.nan
+        path += [points, np.full((1, 2), np.nan)]
         if end == right:
-            name = note(f" τ = {tau:g}", corner[0], level - 2 * end, "paper", axes["yaxis"])
+            name = note(f" τ = {tau:g}", corner[0], level - 2 * end, "paper", axes["yaxis"], font={"size": 11})
         else:
             name = note(f"τ = {tau:g}", end, corner[1], axes["xaxis"], "paper", xanchor="center", yanchor="top")
         layout["annotations"].append(name)
     points, number = np.concatenate(path), axes["xaxis"][1:]
-    return line(points[:, 0], points[:, 1], f"times {number}".strip(), ORANGE, 2, "dot", hoverinfo="skip")
+    return line(points[:, 0], points[:, 1], f"times {number}".strip(), ORANGE, 1.8, hoverinfo="skip")
+
+
+def _on_numbers(points: Array, x: Array, y: Array) -> NDArray[np.bool_]:
+    """Return which points (n, 2) lie on the number in the middle of a cell between the edges x and y."""
+    if (len(x) - 1) * (len(y) - 1) > CELLS_WITH_NUMBERS:
+        return np.zeros(len(points), bool)
+    inside = np.ones(len(points), bool)
+    for values, edges, half in zip(points.T, (x, y), NUMBER):
+        cell = np.clip(np.searchsorted(edges, values) - 1, 0, len(edges) - 2)
+        inside &= np.abs((values - edges[cell]) / np.diff(edges)[cell] - 0.5) < half
+    return inside

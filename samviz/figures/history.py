@@ -151,18 +151,19 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     elif abs(edge.y[-1] - largest[1]) < 0.03 * largest[1]:  # one label for prediction and measurement
         labels.pop(edge.name)
         labels["λ₁"] = (*largest[:2], "λ₁ at SAM’s edge", largest[3])
+    curvature = QUANTITIES["curvature along ∇L"]
     latest = estimates[estimates[:, 0] > 0.9 * last, 1][-25:]
     if len(latest):
-        labels[ESTIMATE] = (last, float(np.median(latest)), ESTIMATE, QUANTITIES["curvature along ∇L"])
+        labels[ESTIMATE] = (last, float(np.median(latest)), ESTIMATE, curvature)
     ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment]
     changed = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
     return [
         *traces,
-        draw.marks(*estimates.T, ESTIMATE, QUANTITIES["curvature along ∇L"], 4, "circle-open") | panel_axes[1],
+        draw.marks(estimates[:, 0], estimates[:, 1], ESTIMATE, curvature, 4, "circle-open") | panel_axes[1],
         draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2") | panel_axes[1],
         draw.end_labels(ends, layout["yaxis3"], "labels y3", distance=0.114) | panel_axes[2],
-        *draw.change_marks([step for step, _ in changed], [text for _, text in changed], layout, panel_axes),
+        *draw.change_marks(changed, layout, panel_axes),
     ]
 
 
@@ -297,8 +298,7 @@ def probe_figure(
         if labels:
             traces.append(draw.end_labels(labels, y, "names", 0.085) | axes)
     if changes:
-        steps, texts = zip(*changes[-CHANGES:])
-        traces += draw.change_marks(steps, texts, layout, panel_axes)
+        traces += draw.change_marks(changes[-CHANGES:], layout, panel_axes)
     newest, x, y = density_panel(densities[-1][1]) if densities else ([], {}, {})
     detail = f"of the Hessian at step {densities[-1][0]:,}" if densities else "of the Hessian"
     axes = _add_probe_axes(layout, 6, ("eigenvalue density", detail), x, y, empty=not densities)
