@@ -99,7 +99,9 @@ def app(port: int, *, browser: bool) -> int:
         return _fail(f"Voila cannot be loaded ({error})", 'pip install "samviz[app]"')
     options = [str(PACKAGE / "lab" / "app.ipynb"), f"--port={port}"]
     options += [] if browser else ["--no-browser"]
-    Voila.launch_instance(options, tornado_settings={"headers": {"Content-Security-Policy": SAME_HOST}})
+    # Without the second setting, Voila refuses the request of a closed page to end its kernel, which would play on.
+    settings = {"headers": {"Content-Security-Policy": SAME_HOST}, "disable_check_xsrf": True}
+    Voila.launch_instance(options, tornado_settings=settings)
     return 0
 
 

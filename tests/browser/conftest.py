@@ -13,9 +13,10 @@ import secrets
 import shutil
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -119,6 +120,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": PYTHONPATH}
     with served(command, home / "server.log", lambda: server.rest("status"), 60, env=environment, cwd=home):
         yield server
+
+
+@pytest.fixture(scope="module")
+def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`samviz app`, which serves the lab under Voila, by a process outside any Jupyter session."""
+    pytest.importorskip("voila")
+    home = tmp_path_factory.mktemp("app")
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
+    environment |= {"PYTHONPATH": PYTHONPATH, "IPYTHONDIR": str(home / "ipython"), "TMPDIR": str(home)}
+    command = [sys.executable, "-m", "samviz", "app", "--no-browser", "--port", str(port)]
+    url = f"http://localhost:{port}/"
+
+    def connect() -> None:
+        with suppress(urllib.error.HTTPError):  # it answers
+            urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
+
+    with served(command, home / "voila.log", connect, 240, env=environment, cwd=home):
+        yield Server(url, "", home, next(home.glob("voila_*")))
 
 
 def write_notebook(path: Path, cells: list[str]) -> None:

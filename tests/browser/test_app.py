@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from serving import free_port, served
 
-from .conftest import PYTHONPATH
+from .conftest import Server
 from .pages import offline, take_screenshot, violations
 from .panels import press
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app, served by a process outside any Jupyter session."""
-    pytest.importorskip("voila")
-    home = tmp_path_factory.mktemp("app")
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if name not in ("JPY_SESSION_NAME", "VSCODE_PID")}
-    environment |= {"PYTHONPATH": PYTHONPATH, "IPYTHONDIR": str(home / "ipython")}
-    command = [sys.executable, "-m", "samviz", "app", "--no-browser", "--port", str(port)]
-    url = f"http://localhost:{port}/"
-
-    def connect() -> None:
-        with suppress(urllib.error.HTTPError):  # it answers
-            urllib.request.urlopen(f"{url}voila/static/", timeout=5).close()
-
-    with served(command, home / "voila.log", connect, 240, env=environment, cwd=home):
-        yield url
-
-
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+def visit(browser: Any, voila: Server) -> Iterator[Callable[..., Any]]:
     """Give `visit(query="", **settings)`, a page with the lab drawn; nothing may fail in it or go to another host."""
     with ExitStack() as stack:
 
         def open_page(query: str = "", **settings: Any) -> Any:
-            page = stack.enter_context(offline(browser, address, **settings))
+            page = stack.enter_context(offline(browser, voila.url, **settings))
             page.set_default_timeout(180_000)
-            page.goto(f"{address}{query}")
+            page.goto(f"{voila.url}{query}")
             page.locator(".samviz-graph .main-svg").first.wait_for()
             return page
 
@@ -103,3 +79,15 @@ def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Calla
     assert other.get_by_role("textbox", name="ρ radius, typed").input_value() == "0"
     press(other, "Step")
     other.locator(".samviz-status").filter(has_text="step 1 ·").wait_for()
+
+
+def test_a_page_that_is_left_ends_its_kernel(visit: Callable[..., Any], voila: Server) -> None:
+    page = visit()
+    press(page, "Play")
+    before = {*voila.runtime.glob("kernel-*.json")}
+    page.goto("about:blank")
+    for _ in range(200):
+        if {*voila.runtime.glob("kernel-*.json")} < before:
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("the kernel still runs after 20 s")
