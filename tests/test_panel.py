@@ -164,9 +164,8 @@ async def test_a_moved_control_ends_the_work_on_the_previous_values() -> None:
     thread.start()
     thread.join()
     assert began == [0.1]  # a callback only stores
-    await until(lambda: bool(panel.view.sentence == "20 of 20 at 0.4"))
+    await until(lambda: bool(panel.view.sentence == "20 of 20 at 0.4") and panel.scheduler.idle)
     assert began == ended == [0.1, 0.4]
-    assert panel.scheduler.idle
     assert "20 of 20 at 0.1" not in shown
     assert len(shown) > 2  # intermediate pictures were shown
 

@@ -6,6 +6,7 @@ them: `line(x, y, "loss", INK) | axes`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -150,7 +151,18 @@ def spread(values: Sequence[float], distance: float, low: float) -> list[float]:
 
 def power(exponent: int) -> str:
     """Return a power of ten as the text of a tick."""
-    return f"10<sup>{exponent}</sup>".replace("-", "−")
+    return typeset(f"10<sup>{exponent}</sup>")
+
+
+def typeset(sentence: str) -> str:
+    """Return a sentence in which numbers have minus signs and powers of ten.
+
+    >>> typeset("It moves from (-1, 2) by -2.5e-05 and 3e+02, see 2024-05.")
+    'It moves from (−1, 2) by −2.5·10⁻⁵ and 3·10², see 2024-05.'
+    """
+    exponents = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    powers = re.sub(r"(?<=\d)e([-+]\d+)", lambda m: f"·10{str(int(m[1])).translate(exponents)}", sentence)
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", powers)
 
 
 def axis_values(positions: Any, axis: Layout) -> Any:

@@ -137,7 +137,7 @@ def _residuals(picture: Any, frame: Any) -> Drawn:
 
 def _coordinates(picture: Any, frame: Any) -> Drawn:
     """Draw the distance from the minimum along each eigenvector."""
-    names = [f"v{i}" for i in range(1, len(picture.distance) + 1)]
+    names = [f"v{i}".translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) for i in range(1, len(picture.distance) + 1)]
     bars = {"type": "bar", "x": names, "y": np.maximum(picture.distance, 1e-12), "marker": {"color": BLUE}}
     y = {"type": "log", "exponentformat": "power", "range": [-9, 1]}
     return [bars], ("distance from the minimum", "along each eigenvector"), {"type": "category"}, y

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from samviz.figures.drawing import typeset
 from samviz.figures.style import recolour_js
 
 Plain = dict[str, Any]
@@ -53,7 +54,7 @@ def player_data(
     figures, sentences = [], []
     for figure, sentence in drawings:
         figures.append(_share(encoded(figure, precision), parts))
-        sentences.append(sentence)
+        sentences.append(typeset(sentence))
     expected = prod(len(control.stops) for control in controls) + (predict is not None)
     if len(figures) != expected:
         stops = " × ".join(str(len(control.stops)) for control in controls)

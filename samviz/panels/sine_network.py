@@ -11,7 +11,7 @@ import numpy as np
 from samviz.claims.full_batch import trained
 from samviz.dynamics import Run
 from samviz.figures.drawing import add_axes, end_labels, line, marks, new_layout, note
-from samviz.figures.style import BLUE, GREY, INK, VERMILION
+from samviz.figures.style import BLUE, GREY, INK, QUANTITIES, VERMILION
 from samviz.geometry import top_eigenpairs
 from samviz.lab.controls import Slider
 from samviz.lab.panel import Drawing, Panel
@@ -95,9 +95,9 @@ def describe_change(rho: float, sharpness: Any, highest_loss: float) -> str:
 
 BEFORE, GAP_END, GAP_SPACING = 1000, 4000, 40  # steps before the prediction, in all, and between two measurements
 MEASURES = {
-    "cos_v1": ("|cos(∇L, v₁)|", GREY),
-    "cos_eigenspace": ("cos with eigenspace", BLUE),
-    "rayleigh": ("Rayleigh ratio", VERMILION),
+    "cos_v1": ("|cos(∇L, v₁)|", QUANTITIES["v₁"]),
+    "cos_eigenspace": ("cos with eigenspace", QUANTITIES["eigenspace"]),
+    "rayleigh": ("Rayleigh ratio", QUANTITIES["curvature along ∇L"]),
 }
 CLOSING_GAP = PredictCurve(
     "In the first 1,000 steps λ₁ has decreased, and λ₂ more slowly. How does λ₁ continue?",
@@ -165,7 +165,8 @@ def closing_gap_figure(run: Run, until: int) -> dict[str, Any]:
     heading = "the largest eigenvalues", "of the Hessian"
     axes = add_axes(layout, 1, (0.0, 0.4), (0, 1), heading, x=x_axis, y=y_axis)
     traces, ends = [], []
-    for i, (name, color) in enumerate((("λ₁", VERMILION), ("λ₂", BLUE), ("λ₃", GREY))):
+    for i, name in enumerate(("λ₁", "λ₂", "λ₃")):
+        color = QUANTITIES[name]
         traces.append(line(steps, eigenvalues[:, i], name, color, 3 if i < 2 else 2) | axes)
         ends.append((float(steps[-1]), float(eigenvalues[-1, i]), f"<b>{name}</b>", color))
     traces.append(end_labels(ends, y_axis, "names", 0.06) | axes)
@@ -175,7 +176,7 @@ def closing_gap_figure(run: Run, until: int) -> dict[str, Any]:
     for key, (name, color) in MEASURES.items():
         y = history[key][:count] if until > BEFORE else np.full(count, np.nan)
         traces.append(line(steps[1:], y[1:], name, color, 1.5 if key == "cos_v1" else 3) | axes)
-        ends.append((float(GAP_END), float(y[-1]), name, color if color != GREY else INK))
+        ends.append((float(GAP_END), float(y[-1]), name, color))
     if until > BEFORE:
         traces.append(end_labels(ends, y_axis, "measures", 0.07) | axes)
     return {"data": [trace | {"hoverinfo": "skip"} for trace in traces], "layout": layout}
