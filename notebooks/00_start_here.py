@@ -262,5 +262,9 @@ print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
 # | plane, Re-centre | the two directions of the picture of the loss; Re-centre puts the iterate in its middle |
 # | ghost of the last run | keeps the run before the last Reset in grey |
 # | Share | this run as one line of text; paste another line there and press Enter to get the same run |
+# | landscape in 3-D | the loss over the plane as a surface, which you can turn |
+# | Save: CSV, PNG, Film | the measurements, the plots as they are now, or a film of the plots while they move |
+# | Full screen | the most important plots in large type, for a lecture hall; the key f does the same |
+# | ? | the tour of the lab |
 #
 # A dashed line in the curves marks a change that you made. `lab.run(500).static()` shows a static picture in place of the lab.

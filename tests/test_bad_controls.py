@@ -31,7 +31,7 @@ SETTINGS = {
     "seed": NO_COUNT,
     "steps_per_frame": (*NO_COUNT, 0),
     "plane": (*JUNK, True, 3, "", "unknown"),
-    "compare": (*JUNK, 0, 1, 0.0, "yes"),
+    **dict.fromkeys(("compare", "surface"), (*JUNK, 0, 1, 0.0, "yes")),
 }
 NO_MESSAGE = (
     *(*JUNK, 3, "ack", "values", {"unknown": 1}),

@@ -652,6 +652,28 @@ def test_without_kaleido_the_picture_is_a_plotly_figure(
 # the clock
 
 
+def test_in_three_dimensions_the_iterates_lie_on_the_surface_of_the_loss() -> None:
+    """Without a second direction there is no such switch."""
+    bowl = quadratic([2.0, 1.0])
+    lab = Lab(bowl, x0=[1.0, 1.0], lr=0.1, rho=0.1, device="cpu").run(20)
+    lab.set(surface=True)
+    surface, path = (next(t for t in lab.figure["data"] if t["name"] == name) for name in ("L", "latest steps"))
+    loss = bowl.loss(torch.cat(tuple(lab.session.run.trail))).numpy()
+    np.testing.assert_allclose(path["z"], loss, atol=0.03 * np.ptp(surface["z"]))  # it is drawn slightly above
+    assert figure(lab.figure).layout.scene.zaxis.range[0] == surface["z"].min()
+    assert "surface" not in Lab(quadratic([1.0]), lr=0.1, device="cpu").controls
+
+
+def test_the_page_gets_the_history_as_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lab, sent = sine_lab().run(100), []
+    monkeypatch.setattr(lab.view, "send", lambda message, buffers: sent.append((message, buffers)))
+    lab.view.act("csv", None)
+    [(message, [data])] = sent
+    lab.history.to_csv(tmp_path / "run.csv")
+    assert message == {"csv": True}
+    assert data == (tmp_path / "run.csv").read_bytes()
+
+
 @pytest.mark.parametrize("tick", [0.0156, 1e9], ids=["as on Windows", "standing still"])
 def test_a_coarse_clock_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch, tick: float) -> None:
     """Whatever is shorter than a tick takes no time by such a clock."""

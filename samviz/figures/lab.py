@@ -38,6 +38,7 @@ class Frame:
     landscape: Landscape
     height: Array  # (resolution, resolution) from `heights`, or (1, resolution) for a line
     trail: Array  # (steps, 2), the latest iterates on the plane; on a line the coordinate and the loss
+    surface: bool  # whether the landscape is drawn in three dimensions, if it is a plane
     trail_text: str  # which iterates the trail contains, as text
     picture: Picture | None
     start: Picture | None
@@ -60,7 +61,15 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     left, right = split([0.535, 0.395], gap=0.07)
     history = lab_history(layout, frame, left)
     landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0] + 0.005, LAB_ROWS[0][1]))
+    layout["meta"] = {"large": _large(left, right)}
     return {"data": [*landscape, *_picture(layout, frame, right, LAB_ROWS[2]), *history], "layout": layout}
+
+
+def _large(left: Interval, right: Interval) -> Layout:
+    """Return the axes that a page keeps in full screen, with what it changes: sharpness, alignment, landscape."""
+    sharpness, alignment = split([1, 1], gap=0.13, end=0.96)[::-1]
+    places = {2: (left, sharpness), 3: (left, alignment), 4: (right, (0.0, 0.96))}
+    return {f"{name}axis{n}": {"domain": d} for n, place in places.items() for name, d in zip("xy", place)}
 
 
 def figure(plain: dict[str, Any]) -> go.Figure:

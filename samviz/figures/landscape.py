@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from samviz.figures import drawing as draw
 from samviz.figures.drawing import Interval, Layout, Trace
-from samviz.figures.style import BLUE, GREEN, HALO, ORANGE, VERMILION
+from samviz.figures.style import BLUE, BLUES, GREEN, HALO, ORANGE, VERMILION
 
 if TYPE_CHECKING:
     from samviz.figures.lab import Frame
     from samviz.geometry import Landscape
 
+Array = NDArray[np.float64]
 LEVELS = 15  # contours from the lowest to the highest point
 LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
 
 
-def heights(landscape: Landscape) -> NDArray[np.float64]:
+def heights(landscape: Landscape) -> Array:
     """Return √(L − min L), whose contours are evenly spaced on a quadratic bowl, in the shape of the loss."""
     return np.sqrt(np.maximum(landscape.loss - np.nanmin(landscape.loss), 0))
 
@@ -52,7 +53,35 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
         detail = f"plane of {labels[0]} and {labels[1]}"
     detail += f" · {frame.trail_text}" if len(frame.trail) > 1 else ""
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
+    if frame.surface and len(b) > 1:
+        return _surface(layout, frame.landscape, frame.height, frame.trail, {"x": list(column), "y": list(row)})
     return [trace | axes for trace in traces]
+
+
+def _surface(layout: Layout, landscape: Landscape, height: Array, trail: Array, domain: Layout) -> list[Trace]:
+    """Add a scene in place of axes 4 with the loss as a surface and the latest iterates on it; return the traces."""
+    from scipy.ndimage import map_coordinates
+
+    a, b, loss = landscape.axis1, landscape.axis2, landscape.loss
+    rows, columns = ((at - axis[0]) / (axis[1] - axis[0]) for at, axis in zip(trail.T[::-1], (b, a)))
+    low, rise = float(np.nanmin(loss)), float(np.ptp(loss)) or 1.0
+    z = map_coordinates(loss, [rows, columns], order=1, mode="nearest") + 0.015 * rise  # slightly above the surface
+    camera = {"eye": {"x": -1.2, "y": -1.4, "z": 1.7}, "center": {"x": 0, "y": 0, "z": -0.15}}
+    scene: Layout = {"domain": domain, "camera": camera, "aspectmode": "cube"}
+    style: Layout = {"showbackground": False, "gridcolor": "#dfe5ec", "zeroline": False, "showspikes": False}
+    limits = [a[0], a[-1]], [b[0], b[-1]], [low, low + 1.05 * rise]
+    for name, label, ends in zip("xyz", (*landscape.plane.labels, "L"), limits):
+        scene[f"{name}axis"] = style | {"title": {"text": label}, "range": ends, "nticks": 4, "exponentformat": "e"}
+    layout["scene"] = scene
+    layout["xaxis4"]["visible"] = layout["yaxis4"]["visible"] = False
+    place = {"scene": "scene", "hoverinfo": "skip"}
+    colors = {"surfacecolor": height, "colorscale": BLUES, "showscale": False}
+    colors |= {"lighting": {"ambient": 0.9, "diffuse": 0.3, "specular": 0.02}}
+    surface = {"type": "surface", "x": a, "y": b, "z": loss, "name": "L"} | colors | place
+    points = {"type": "scatter3d", "x": trail[:, 0], "y": trail[:, 1], "z": z} | place
+    line = {"mode": "lines+markers", "line": {"color": ORANGE, "width": 5}, "marker": {"color": ORANGE, "size": 3}}
+    here = {key: points[key][-1:] for key in "xyz"} | {"mode": "markers", "marker": {"color": VERMILION, "size": 7}}
+    return [surface, points | line | {"name": "latest steps"}, points | here | {"name": "iterate"}]
 
 
 def slice_figure(named: Mapping[str, Landscape]) -> dict[str, Any]:

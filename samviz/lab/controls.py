@@ -21,6 +21,7 @@ HELP = {  # the explanations of controls that have the same meaning in the lab a
     "steps_per_frame": "How many steps lie between two pictures.",
     "plane": "The plane on which the landscape shows the loss.",
     "compare": "Show the previous run in grey.",
+    "surface": "Show the loss over the plane as a surface, which you can turn.",
     "again": "Repeat with other random numbers.",
 }
 MANTISSAS = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)

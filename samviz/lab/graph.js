@@ -228,7 +228,11 @@ function createParts({ model }, changed = () => {}) {
       ...["₁", "₂"].map((index, i) => field(name + index, typed(coordinate(cell(name), i), {})))),
   };
   const [thumbs, others] = [true, false].map((wanted) => // sliders, and the other controls
-    (get("controls") ?? []).filter(({ kind }) => makers[kind] && kind.endsWith("slider") === wanted).map((spec) => explain(makers[spec.kind](spec), spec.help)));
+    (get("controls") ?? []).filter(({ kind }) => makers[kind] && kind.endsWith("slider") === wanted).map((spec) => {
+      const place = explain(makers[spec.kind](spec), spec.help);
+      place.dataset.control = spec.name;
+      return place;
+    }));
   const row = (...children) => make("div", { className: "samviz-row" }, ...children);
   const sliders = thumbs.length ? [make("div", { className: "samviz-row samviz-sliders" }, ...thumbs)] : [];
 
@@ -307,8 +311,9 @@ function moveTraces(graph, data) {
 }
 
 // Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
-// the picture; `placed` is called when axes or points may have moved; `extra` returns traces for a layout, drawn over the figure's.
-function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [] }) {
+// the picture; `placed` is called when axes or points may have moved; `extra` returns traces for a layout,
+// drawn over the figure's; `arrange` may change the figure.
+function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [], arrange = (figure) => figure }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
   let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
@@ -339,6 +344,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     async draw(Plotly, figure, rest) {
       if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
       if (dark !== isDark()) [dark, shown] = [!dark, null];
+      figure = arrange(figure);
       const more = extra(figure.layout), fixed = rest + JSON.stringify(more.map(({ x, y, ...style }) => style));
       const { data, layout } = painted({ data: [...figure.data, ...more], layout: figure.layout });
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
@@ -358,6 +364,8 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       } else {
         const deep = Object.keys(layout).some((key) => key.startsWith("scene")) || data.some(({ type }) => DEEP.has(type));
         if (deep && !webgl()) throw new Error("this browser offers no WebGL: turn on hardware acceleration, or use another browser");
+        const scene = graph._fullLayout?.uirevision === zooms && graph._fullLayout.scene?._scene;
+        if (scene && layout.scene) layout.scene = { ...layout.scene, camera: scene.getCamera() }; // plotly would forget it
         await Plotly.react(graph, data, { ...layout, uirevision: zooms, width }, configure(Plotly, deep));
         graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or an animation removes the landscape
         graph.querySelectorAll("button").forEach(shield);

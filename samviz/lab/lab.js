@@ -65,18 +65,42 @@ function createLab(context, store) {
 
   const again = button("Re-centre", () => act("recenter"));
   others.splice(-1, 0, explain(again, "Slice the landscape around the present iterate.")); // before the ghost
-  const extras = row(...others, explain(share, "Write the run as one line of text, which repeats it."), sharing); // behind "More": what a learner seldom needs
+  others.find(({ dataset }) => dataset.control === "surface")?.addEventListener("click", (event) => {
+    if (get("values").surface || webgl()) return;
+    event.preventDefault();
+    alert.textContent = "This browser offers no WebGL, so the landscape stays flat.";
+  });
+  const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" });
+  const playing = explain(play, "Let the run continue, or stop it. The sliders act while it continues.");
+  const state = make("div", { className: "samviz-state" }, progress, status.shown, status.spoken);
+  const tour = createTour([
+    [playing, "click", "Press Play. The run takes steps, and every plot follows it."],
+    [sliders[0].firstChild, "change", "Raise ρ and watch the alignment of ∇L with v₁, while the run continues."],
+    [state, "", "Read here what the run does at present, and what to watch."],
+  ]);
+  undo.push(tour.close);
+  const screen = createScreen(card, parts, store.redraw);
+  const stage = createGraph(store, parts, { caption: status.shown, placed: () => saving.frame(), arrange: screen.arrange });
+  const hold = ({ target, type }) => store.hold(type === "pointerdown" && target.matches("canvas")); // while a surface is turned
+  stage.addEventListener("pointerdown", hold);
+  addEventListener("pointerup", hold);
+  undo.push(() => removeEventListener("pointerup", hold));
+  const saving = createSaving(context, parts, stage.firstChild);
+  const help = explain(make("button", { type: "button", textContent: "?", ariaLabel: "tour", onclick: () => tour.open() }), "Show the tour again.");
+  const extras = row( // behind "More": what a learner seldom needs
+    ...others, saving.buttons,
+    explain(share, "Write the run as one line of text, which repeats it."), explain(screen.toggle, "Show the most important plots in large type (f)."), help, sharing);
   const more = button("More", () => attempt(() => localStorage.setItem(MORE, toggle(more, extras))));
   toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
-  const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" },
+  card.append(
     row(
-      explain(play, "Let the run continue, or stop it. The sliders act while it continues."),
+      playing,
       explain(button("Step", () => act("step")), "Take one step and measure."),
       explain(button("Reset", () => act("reset")), "Start again. The present run becomes the ghost."),
       explain(preset, "Set the sliders to values that show one effect."),
       explain(more, "Show or hide the other controls."),
-      make("div", { className: "samviz-state" }, progress, status.shown, status.spoken)),
-    ...sliders, extras, alert, createGraph(store, parts, { caption: status.shown }));
+      state),
+    ...sliders, extras, alert, stage);
   context.el.append(card);
   watchKernel(context, parts, card);
   return () => undo.forEach((undone) => undone());

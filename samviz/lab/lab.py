@@ -15,6 +15,7 @@ from torch import Tensor
 
 from samviz.checks import check_int, check_type
 from samviz.dynamics import RULES, History, Settings
+from samviz.dynamics.history import csv_text
 from samviz.figures.export import check_path
 from samviz.files import write
 from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, decades
@@ -38,7 +39,7 @@ THEOREM = "SAM, small ρ (the theorem)"
 class LabWidget(PlotWidget):
     """The widget of a lab."""
 
-    _esm = script("lab.js")
+    _esm = script("tour.js", "save.js", "screen.js", "lab.js")
     act: Callable[[Any, Any], object]  # handles an action's name and value, on any thread
 
     presets = t.List(t.Unicode()).tag(sync=True)
@@ -149,6 +150,7 @@ class Lab(Panel):
                 help="Determines the start and the samples of each step, from the next Reset on.",
             ),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
+            **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
         }
 
@@ -307,10 +309,14 @@ class Lab(Panel):
             elif name == "share":
                 self.view.shared = ""  # so that the same text is a change as well
                 self.view.shared = self.share()
+            elif name == "csv":
+                self.view.send({"csv": True}, buffers=[csv_text(self.history).encode()])
             elif name in BUTTONS:
                 getattr(self, name)()
             else:
-                raise ValueError(f"action is {name!r:.100}; expected one of {', '.join(BUTTONS)}, share, preset, load")
+                raise ValueError(
+                    f"action is {name!r:.100}; expected one of {', '.join(BUTTONS)}, share, csv, preset, load"
+                )
         except (ValueError, TypeError) as error:
             self.view.alert = f"{error}."
 
@@ -376,7 +382,7 @@ class Lab(Panel):
         self.sentence = status_text(self.session, self.view.playing)
         if self.values["seed"] != self.session.run.seed:
             self.sentence += f" Seed {self.values['seed']} starts at Reset."
-        self.figure = self.session.figure(self.values["compare"])
+        self.figure = self.session.figure(self.values["compare"], self.values.get("surface", False))
         self._show(can_acknowledge)
 
     def _fail(self, error: BaseException) -> None:

@@ -266,8 +266,8 @@ class Session:
 
     # what is shown
 
-    def figure(self, compare: bool) -> dict[str, Any]:
-        """Draw the present state as plain plotly JSON, with the ghost if `compare`."""
+    def figure(self, compare: bool, surface: bool = False) -> dict[str, Any]:
+        """Draw the present state as plain plotly JSON, with the ghost if `compare`, in 3-D if `surface`."""
         run, iterates = self.run, self._drawn_iterates()
         with one_thread(self.problem), torch.no_grad():
             history = run.history.thinned(POINTS)
@@ -286,6 +286,7 @@ class Session:
                     landscape=self.landscape,
                     height=self.height,
                     trail=trail,
+                    surface=surface,
                     trail_text=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
                     picture=self.problem.picture(run.x),
                     start=self.start_picture,

@@ -26,6 +26,8 @@ from serving import free_port, served
 
 import samviz
 
+from .pages import NO_TOUR
+
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -279,6 +281,7 @@ def opener(
     If `connect` is given, it connects the sockets of the pages to their kernels.
     """
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    context.add_init_script(NO_TOUR)
     if connect:
         context.route_web_socket(re.compile("/channels"), connect)
     opened: list[Notebook] = []
