@@ -34,6 +34,8 @@ def test_a_panel_draws_a_figure_with_a_sentence_and_a_description(panel):
     assert "nan" not in panel.sentence
     assert panel.sentence.endswith(".")
     assert panel.view.description
+    for control in panel.view.controls:
+        assert control["help"].endswith(".") != control["kind"].startswith(("point", "predict")), control["name"]
 
 
 def test_the_book_computes_values_that_the_controls_can_have(panel):

@@ -13,9 +13,9 @@ from samviz.checks import check_array, check_bool, check_int, check_type, is_fin
 from samviz.lab.predictions import PredictChoice, Prediction
 
 GUESS = "guess"  # the name of a panel's prediction
-HELP = {  # the explanations of controls that have the same meaning in the lab and in all panels, by name
+HELP = {  # the explanations of the lab's and the panels' controls by name, unless a control has its own
     "rho": "How far SAM looks: the length of its step uphill before it takes the gradient.",
-    "lr": "The learning rate: a step is η times the gradient.",
+    "lr": "The learning rate: how far a step goes along the gradient.",
     "batch_size": "How many samples each step sees; at the right end, all of them.",
     "rule": "How a step follows from the gradients.",
     "steps_per_frame": "How many steps lie between two pictures.",
@@ -23,6 +23,23 @@ HELP = {  # the explanations of controls that have the same meaning in the lab a
     "compare": "Show the previous run in grey.",
     "surface": "Show the loss over the plane as a surface, which you can turn.",
     "again": "Repeat with other random numbers.",
+    "size": "How many samples each step sees.",
+    "step": "The step of the runs that is drawn.",
+    "steps": "How many steps each run takes.",
+    "method": "The method whose path is highlighted.",
+    "direction": "The perturbation along which the loss is taken.",
+    "derivative": "Whether the gradient includes the derivative of the perturbation.",
+    "share": "The second eigenvalue as a fraction of the first.",
+    "low": "The smallest eigenvalue of the bowls.",
+    "ratio": "How much steeper the bowl is along v₁ than along v₂.",
+    "left": "Moves the point toward the minima, to this fraction of its distance.",
+    "bowl": "The loss that is drawn.",
+    "wrong": "Train on data with wrong labels.",
+    "radius": "Half the side of each square.",
+    "alpha": "Multiplies one layer of SAM's network and divides the next; the function is the same.",
+    "normalized": "Scale the random directions like the weights, filter by filter.",
+    "start": "Train in the background, from the present parameters.",
+    "stop": "Stop after the present step.",
 }
 MANTISSAS = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 9)
 
@@ -205,4 +222,4 @@ def spec(name: str, control: Control) -> dict[str, Any]:
 
 def explanation(name: str, control: Control) -> str:
     """Return the sentence that explains a control, or an empty text."""
-    return getattr(control, "help", "") or HELP.get(name, "")
+    return getattr(control, "help", "") or ("" if isinstance(control, Point | Prediction) else HELP.get(name, ""))

@@ -127,7 +127,7 @@ def landscapes_panel() -> Panel:
             "alpha": Slider("α of SAM’s layers", 8.0, scales, book=[1, 8]),
             "plane": Choice("plane", "random", PLANES, book=list(PLANES)),
             "normalized": Switch("filter normalization", False, book=[True, False]),
-            "seed": Button("other random directions"),
+            "seed": Button("other random directions", help="Draw two other directions."),
         },
         predict=ASK,
         description="Gradient descent’s minimum and SAM’s in a plane, with the same contours, and the loss along its "

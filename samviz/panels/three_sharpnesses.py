@@ -156,10 +156,11 @@ def sharpness_panel() -> Panel:
     'worst 1.001 (1.000), ascent 0.505 (0.250), average 0.625 (0.625)'
     """
     shares = [m * 10.0**e for e in (-3, -2, -1) for m in (1, 2, 5)] + [1]
+    radius = "The radius of the circle around the point."
     return Panel(
         draw_sharpness,
         {
-            "rho": Slider("ρ radius", FIRST_RHO, decades(-2, 0), book=[0.01, 0.03, 0.1, 0.3, 0.6, 1.0]),
+            "rho": Slider("ρ radius", FIRST_RHO, decades(-2, 0), book=[0.01, 0.03, 0.1, 0.3, 0.6, 1.0], help=radius),
             "ratio": Slider("λ₁/λ₂", 4.0, [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]),
             "left": Slider("distance to Γ, ×", 0.001, shares, book=[0.001, 0.01, 0.1, 0.5, 1.0]),
             "bowl": Choice("bowl", "round", BOWLS, book=list(BOWLS)),
