@@ -257,6 +257,8 @@ print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
 #
 # ### The other controls of the lab
 #
+# They are behind the button **More**.
+#
 # | control | what it does |
 # |---|---|
 # | plane, Re-centre | the two directions of the picture of the loss; Re-centre puts the iterate in its middle |

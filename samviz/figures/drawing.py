@@ -19,15 +19,17 @@ Trace = dict[str, Any]
 Layout = dict[str, Any]
 Interval = tuple[float, float]
 Label = tuple[float, float, str, str]  # x, y, text and colour
+STACK_GAP = 56  # pixels between axes in one column, for the labels of the ticks, a title and a heading
 LOG: Layout = {"type": "log", "exponentformat": "power"}
 HOVER = "%{fullData.name} %{y}<br>%{meta} %{x}<extra></extra>"  # as in "λ₁ 12.3", and below it "step 1,200"
-MARK_ROWS = 3  # lines of marks' texts at most
-CHARACTER = 0.015  # of the width of a panel: a character of a mark's text, where the page is narrow
+MARK_ROWS = 2  # lines of marks' texts at most
+CHARACTER = 0.02  # of the width of a panel: a character of a mark's text, where the page is narrow
 
 
-def new_layout(height: int, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
-    """Return the layout that all figures share; all arguments are in pixels."""
-    size = {"height": height, "margin": {"l": left, "r": right, "t": top, "b": bottom}}
+def new_layout(height: int | None, left: int = 58, right: int = 14, top: int = 30, bottom: int = 44) -> Layout:
+    """Return the layout that all figures share, in pixels; without a height, a figure fills its place in a page."""
+    size: Layout = {"height": height} if height else {}
+    size["margin"] = {"l": left, "r": right, "t": top, "b": bottom}
     style = {"font": {"family": FONT, "size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
     hover = {"template": {"data": {"scatter": [{"hovertemplate": HOVER, "meta": ""}]}}, "hovermode": "closest"}
     return {**size, **style, **hover, "showlegend": False, "uirevision": "keep", "annotations": []}
@@ -61,14 +63,24 @@ def add_axes(
     suffix = str(number) if number > 1 else ""
     layout[f"xaxis{suffix}"] = axis(column, f"y{suffix}", **x)
     layout[f"yaxis{suffix}"] = axis(row, f"x{suffix}", **y)
-    layout["annotations"].append(title(*heading, column[0], row[1]))
+    text, detail = heading
+    place = {"xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "xanchor": "left", "yanchor": "bottom"}
+    layout["annotations"].append(note(f"<b>{text}</b>  {detail}", 0, 1, **place) | {"font": {"size": 13}})
     return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "meta": name}
 
 
-def title(text: str, detail: str, x: float, y: float) -> Layout:
-    """Return a heading: bold text and a plain explanation, whose lower left corner is a fraction of the figure."""
-    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom", "align": "left"}
-    return {"text": f"<b>{text}</b>  {detail}", "showarrow": False, "font": {"size": 13}, **place}
+def stack(layout: Layout, height: int) -> tuple[int, Layout]:
+    """Return the height and the axes of a layout with one column, in which they are as high as at this height."""
+    margins = layout["margin"]["t"] + layout["margin"]["b"]
+    rows = [name for name in layout if name.startswith("yaxis")]
+    lengths = [np.ptp(layout[name]["domain"]) * (height - margins) for name in rows]
+    total = top = sum(lengths) + STACK_GAP * (len(rows) - 1)
+    changes: Layout = {}
+    for name, length in zip(rows, lengths):
+        changes[name] = {"domain": [(top - length) / total, top / total]}
+        changes[name.replace("y", "x", 1)] = {"domain": [0, 1]}
+        top -= length + STACK_GAP
+    return round(total + margins), changes
 
 
 def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, **more: Any) -> Layout:
@@ -170,17 +182,19 @@ def axis_values(positions: Any, axis: Layout) -> Any:
     return 10.0 ** np.asarray(positions) if axis.get("type") == "log" else np.asarray(positions)
 
 
-def end_labels(labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1, **font: Any) -> Trace:
+def end_labels(
+    labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1, *, values: bool = False, **font: Any
+) -> Trace:
     """Write labels to the right of the ends of curves, at least `distance` apart, a fraction of the axis.
 
-    A label whose point lies outside the axis gets its value and an arrow.
+    A label whose point lies outside the axis gets its value and an arrow, and with `values` each gets its value.
     """
     low, high = yaxis["range"]
     texts, heights = [], []
     for _, value, label, _ in labels:
         position = value if yaxis.get("type") != "log" else np.log10(value) if value > 0 else -np.inf
         arrow = "↑" if position > high else "↓" if position < low else ""
-        texts.append(f" {label} = {value:.3g} {arrow}" if arrow else f" {label}")
+        texts.append(f" {label} = {value:.3g} {arrow}" if arrow or values else f" {label}")
         heights.append(float(np.clip((position - low) / (high - low), 0.05, 0.95)))
     y = axis_values(low + (high - low) * np.array(spread(heights, distance, 0.05)), yaxis)
     return text([x for x, *_ in labels], y, texts, name, [color for *_, color in labels], **font)
@@ -200,7 +214,7 @@ def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Seq
         covered = x[i + 1 :] < x[i] + CHARACTER * (len(texts[i]) + 2) * xaxis["range"][1]
         rows[i] = 1 + max(rows[i + 1 :][covered], default=-1)
     shown = np.flatnonzero(rows < MARK_ROWS)
-    (low, high), height = yaxes[0]["range"], 0.13 * np.ptp(yaxes[0]["range"])
+    (low, high), height = yaxes[0]["range"], 0.3 * np.ptp(yaxes[0]["range"])
     tops = high + height * np.where(rows < MARK_ROWS, rows + 1, 0)
     yaxes[0]["range"] = [low, float(max([high, *tops]))]
     traces = []

@@ -23,7 +23,8 @@ Array = NDArray[Any]
 POINTS = 500  # points of a curve: about one per pixel of a panel's width
 FEW = 60  # points up to which a curve of the probe has a dot at each
 CHANGES = 12  # the latest changes of settings are marked
-LAB_ROWS = draw.split([0.285, 0.265, 0.23], gap=0.095, end=0.97)[::-1]
+LAB_ROWS = draw.split([0.3, 0.42, 0.28], gap=0.1)[::-1]
+LAB_LABELS = 0.125, 0.175  # distances of the labels of the last two rows, for a figure that is 390 pixels high
 PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
 ESTIMATE = "uᵀHu, estimate"  # from the two gradients of a SAM step, u along the first
@@ -65,7 +66,7 @@ class Curve(NamedTuple):
             traces.append(draw.band(x, low, high, f"{self.name} ± 2 s.e.", self.color))
         traces.append(draw.line(x, y, self.name, self.color, self.width, self.dash))
         if dots and len(at) <= FEW:
-            traces[-1] |= {"mode": "lines+markers", "marker": {"color": self.color, "size": 4}}
+            traces[-1] |= {"mode": "lines+markers", "marker": {"color": self.color, "size": 4 if len(at) > 1 else 7}}
         if self.residual is not None and len(rough := at[np.isfinite(self.residual[at])]):
             x, y, half = step[rough], self.y[rough], self.residual[rough]
             ends = np.stack((y - half, y + half, np.full(len(y), np.nan)), 1).ravel()
@@ -96,7 +97,7 @@ def _step_axis(number: int, end: float) -> Layout:
     """Return the properties of a step axis, which is labelled in the panels 3 and 5 at the bottom of their columns."""
     ticks: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
     ticks |= {"matches": "x3"} if number != 3 else {}
-    return {"range": [0, end], "hover": "step", "hoverformat": ",d"} | ticks
+    return {"range": [-0.015 * end, end], "hover": "step", "hoverformat": ",d"} | ticks
 
 
 def _log_range(values: Array) -> Interval:
@@ -112,11 +113,11 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     """Add the panels of loss, sharpness and alignment to the layout of the lab, and return their traces."""
     h = frame.history.to_dict()
     before = frame.ghost.to_dict() if frame.ghost else {name: values[:0] for name, values in h.items()}
-    step, estimates = h["step"].astype(float), frame.estimates
+    step, estimates, first = h["step"].astype(float), frame.estimates, len(h["step"]) == 1  # a dot with its value
     last = float(max(step[-1], 1.0, *estimates[-1:, 0]))
     end = draw.round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
     low, high = _log_range(np.concatenate((h["loss"], before["loss"])))
-    powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 4))).astype(int)
+    powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 2.5))).astype(int)
     ticks = {"tickvals": 10.0**powers, "ticktext": [draw.power(p) for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
@@ -137,7 +138,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         values = before[name] if before[name].ndim == 1 else before[name][:, 0]
         drawn = [draw.line(before["step"].astype(float), values, f"last run: {name}", GHOST, 3)]
         for curve in curves:
-            drawn += curve.traces(step, dots=len(step) == 1)  # a single measurement is a dot
+            drawn += curve.traces(step, dots=first)
         traces += [trace | axes for trace in drawn]
         panel_axes.append(axes)
     labels = {
@@ -158,11 +159,13 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment]
     changed = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
+    loss = [(last, float(h["loss"][0]), "loss", INK)] if first else []
     return [
         *traces,
+        draw.end_labels(loss, layout["yaxis"], "labels y", values=True) | panel_axes[0],
         draw.marks(estimates[:, 0], estimates[:, 1], ESTIMATE, curvature, 4, "circle-open") | panel_axes[1],
-        draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2") | panel_axes[1],
-        draw.end_labels(ends, layout["yaxis3"], "labels y3", distance=0.114) | panel_axes[2],
+        draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2", LAB_LABELS[0], values=first) | panel_axes[1],
+        draw.end_labels(ends, layout["yaxis3"], "labels y3", LAB_LABELS[1], values=first) | panel_axes[2],
         *draw.change_marks(changed, layout, panel_axes),
     ]
 
@@ -202,8 +205,9 @@ def _mark_gap(layout: Layout, h: dict[str, Array], end: float) -> None:
     """Point at the step after which λ₁ and λ₂ stay close to each other."""
     closed = int(np.flatnonzero(h["closing"] == 0).max(initial=-1)) + 1
     if closed < len(h["step"]):
-        step, message = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer one direction"
-        arrow = {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ax": 70 if step < end / 2 else -70, "ay": 58}
+        step, message = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer<br>one direction"
+        side = {"ax": 12, "xanchor": "left"} if step < end / 2 else {"ax": -12, "xanchor": "right"}
+        arrow = {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ay": 54} | side
         style = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)"}
         layout["annotations"].append(
             {"text": message, "x": step, "y": 0.97, "xref": "x3", "yref": "y3"} | arrow | style

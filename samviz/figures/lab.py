@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split
+from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split, stack
 from samviz.figures.history import LAB_ROWS, lab_history
 from samviz.figures.landscape import lab_landscape
 from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from samviz.problems.problem import Picture
 
 Array = NDArray[np.float64]
+LABEL_SPACE = 80  # pixels to the right of stacked curves, for the labels at their ends
 Drawn = tuple[list[Trace], tuple[str, str], Layout, Layout]  # traces, heading, and properties of both axes
 
 
@@ -57,12 +58,18 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     from samviz.checks import check_type
 
     check_type("frame", frame, Frame, "a Frame of samviz.figures")
-    layout = new_layout(660, top=26, bottom=40)
-    left, right = split([0.535, 0.395], gap=0.07)
+    layout = new_layout(None, left=52, right=10, top=24, bottom=36)
+    left, right = split([0.58, 0.42], gap=0.125)
     history = lab_history(layout, frame, left)
-    landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0] + 0.005, LAB_ROWS[0][1]))
-    layout["meta"] = {"large": _large(left, right)}
-    return {"data": [*landscape, *_picture(layout, frame, right, LAB_ROWS[2]), *history], "layout": layout}
+    landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0], LAB_ROWS[0][1]))
+    picture = _picture(layout, frame, right, LAB_ROWS[2])
+    height, stacked = stack(layout, 450)
+    for number in ("", 2, 3):
+        stacked[f"xaxis{number}"] = {"space": LABEL_SPACE}
+    if "scene" in layout:
+        stacked["scene"] = {"domain": {"x": [0, 1], "y": stacked["yaxis4"]["domain"]}}
+    layout["meta"] = {"large": _large(left, right), "stacked": stacked, "stacked height": height}
+    return {"data": [*landscape, *picture, *history], "layout": layout}
 
 
 def _large(left: Interval, right: Interval) -> Layout:
@@ -88,15 +95,12 @@ def figure(plain: dict[str, Any]) -> go.Figure:
 
 def _picture(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
     """Add axes 5 with the function, the decision regions, or whatever the parameters mean; return the traces."""
-    draw_picture = PICTURES.get(type(frame.picture).__name__, _nothing)
+    draw_picture = PICTURES.get(type(frame.picture).__name__)
+    if not draw_picture:
+        return []
     traces, heading, x, y = draw_picture(frame.picture, frame)
     axes = add_axes(layout, 5, column, row, heading, x=x, y={"nticks": 6} | y)
     return [trace | axes for trace in traces]
-
-
-def _nothing(picture: Any, frame: Any) -> Drawn:
-    """Draw nothing for a problem without a picture."""
-    return [], ("", ""), {"visible": False}, {"visible": False}
 
 
 def _curve(picture: Any, frame: Any) -> Drawn:
@@ -110,7 +114,7 @@ def _curve(picture: Any, frame: Any) -> Drawn:
     low, high = picture.data_targets.min(), picture.data_targets.max()
     margin = 0.2 * ((high - low) or 1.0)
     x, y = {"range": [picture.inputs[0], picture.inputs[-1]]}, {"range": [low - margin, high + margin]}
-    return traces, ("the network", "what it computes; dotted: at the start"), x, y
+    return traces, ("the network", "now, and dotted at the start"), x, y
 
 
 def _regions(picture: Any, frame: Any) -> Drawn:
@@ -124,7 +128,7 @@ def _regions(picture: Any, frame: Any) -> Drawn:
         points = picture.points[picture.labels == label]
         traces.append(marks(points[:, 0], points[:, 1], f"class {label}", color, 6, symbol, edge=("white", 0.8)))
     x, y = ({"range": [axis[0], axis[-1]]} for axis in (picture.axis1, picture.axis2))
-    return traces, ("the network", "what it computes; ○ class 0, ◇ class 1"), x, y
+    return traces, ("the network", "○ class 0, ◇ class 1"), x, y
 
 
 def _classes(picture: Any, frame: Any) -> Drawn:
@@ -132,7 +136,7 @@ def _classes(picture: Any, frame: Any) -> Drawn:
     classes = np.arange(len(picture.accuracy))
     labels = {"text": [f"{a:.0%}" for a in picture.accuracy], "textposition": "outside", "cliponaxis": False}
     bars = {"type": "bar", "x": classes, "y": picture.accuracy, "marker": {"color": BLUE}} | labels
-    detail = f"share of each class right · mean {picture.accuracy.mean():.1%}"
+    detail = f"of each class · mean {picture.accuracy.mean():.1%}"
     y = {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
     return [bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y
 
@@ -141,7 +145,7 @@ def _residuals(picture: Any, frame: Any) -> Drawn:
     """Draw predictions against targets."""
     ends = np.array([picture.targets.min(), picture.targets.max()], float)
     traces = [line(ends, ends, "perfect", GREY), marks(picture.targets, picture.predictions, "predictions", INK, 6)]
-    return traces, ("predictions", "against targets; the line is perfect"), {"label": "target"}, {"label": "prediction"}
+    return traces, ("predictions", "on the line: perfect"), {"label": "target"}, {"label": "prediction"}
 
 
 def _coordinates(picture: Any, frame: Any) -> Drawn:
@@ -149,7 +153,7 @@ def _coordinates(picture: Any, frame: Any) -> Drawn:
     names = [f"v{i}".translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) for i in range(1, len(picture.distance) + 1)]
     bars = {"type": "bar", "x": names, "y": np.maximum(picture.distance, 1e-12), "marker": {"color": BLUE}}
     y = {"type": "log", "exponentformat": "power", "range": [-9, 1]}
-    return [bars], ("distance from the minimum", "along each eigenvector"), {"type": "category"}, y
+    return [bars], ("distance from the minimum", "along vᵢ"), {"type": "category"}, y
 
 
 def _floor(picture: Any, frame: Any) -> Drawn:
@@ -168,7 +172,7 @@ def _floor(picture: Any, frame: Any) -> Drawn:
         marks(picture.point[:1], picture.point[1:], "iterate", VERMILION, 14, edge=("white", 2)),
     ]
     span = {"range": [-0.03, 1.03]}
-    return traces, ("the valley floor", "x₁, x₂ over the contours of λ₁"), span, span
+    return traces, ("the valley floor", "x₁ and x₂, contours of λ₁"), span, span
 
 
 PICTURES = {

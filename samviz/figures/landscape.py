@@ -39,22 +39,25 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     """Add axes 4 with the loss on a plane, or over a line, and the latest iterates; return the traces."""
     a, b, labels = frame.landscape.axis1, frame.landscape.axis2, frame.landscape.plane.labels
     loss, iterates = frame.landscape.loss, path_traces(frame.trail, frame.trail[-1:], "latest steps", "iterate")
-    number_format: Layout = {"exponentformat": "e", "nticks": 6}
-    x = number_format | {"range": [a[0], a[-1]], "label": f"{labels[0]} →"}
+    number_format: Layout = {"exponentformat": "e", "nticks": 6, "ticks": ""}
+    x = number_format | {"range": [a[0], a[-1]]}
     if len(b) == 1:
         margin = 0.06 * (float(np.ptp(loss)) or 1.0)
-        y = number_format | {"range": [loss.min() - margin, loss.max() + margin], "label": "L", "standoff": 0}
+        y = number_format | {"range": [loss.min() - margin, loss.max() + margin]}
         traces = [draw.line(a, loss[0], f"loss along {labels[0]}", BLUE, 2.5), *iterates]
-        detail = f"the loss over {labels[0]}"
+        above = "L"
     else:
-        y = number_format | {"range": [b[0], b[-1]], "label": f"{labels[1]} →", "standoff": 0}
+        y = number_format | {"range": [b[0], b[-1]]}
         levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
         traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates]
-        detail = f"plane of {labels[0]} and {labels[1]}"
-    detail += f" · {frame.trail_text}" if len(frame.trail) > 1 else ""
+        above = labels[1]
+    detail = "of the loss" + (f" · {frame.trail_text}" if len(frame.trail) > 1 else "")
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
     if frame.surface and len(b) > 1:
         return _surface(layout, frame.landscape, frame.height, frame.trail, {"x": list(column), "y": list(row)})
+    corner: Layout = {"xref": "x4 domain", "yref": "y4 domain", "bgcolor": "rgba(255,255,255,0.6)"}
+    right = draw.note(f"{labels[0]} →", 1, 0, xanchor="right", yanchor="bottom", **corner)
+    layout["annotations"] += [right, draw.note(f"{above} ↑", 0, 1, yanchor="top", **corner)]
     return [trace | axes for trace in traces]
 
 

@@ -316,11 +316,21 @@ function moveTraces(graph, data) {
 function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [], arrange = (figure) => figure }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
-  let width = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
+  let width = 0, height = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
   const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // widget.css tests for dark pages
   const painted = ({ data, layout }) => {
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
     return dark ? recolour(ground) : ground;
+  };
+  const fit = (layout) => { // a narrow box stacks the axes, with `space` for labels on the right; a figure without a height fills it
+    const width = graph.clientWidth, fitted = { height: graph.clientHeight, ...layout, width };
+    if (!layout.meta?.stacked || !getComputedStyle(graph).getPropertyValue("--stacked")) return fitted;
+    for (const [name, { space, ...change }] of Object.entries(layout.meta.stacked)) {
+      if (space) change.domain = [0, 1 - space / (width - layout.margin.l - layout.margin.r)];
+      fitted[name] = { ...layout[name], ...change };
+    }
+    const brief = ({ text, ...note }) => ({ ...note, text: width < 340 ? text.replace(/<\/b> .*/, "</b>") : text }); // no details in headings
+    return { ...fitted, height: layout.meta["stacked height"], annotations: layout.annotations.map(brief) };
   };
   const unzoom = () => { // to the newest ranges: plotly itself would go back to its first ones
     [shown, zooms] = [null, zooms + 1];
@@ -346,10 +356,10 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       if (dark !== isDark()) [dark, shown] = [!dark, null];
       figure = arrange(figure);
       const more = extra(figure.layout), fixed = rest + JSON.stringify(more.map(({ x, y, ...style }) => style));
-      const { data, layout } = painted({ data: [...figure.data, ...more], layout: figure.layout });
+      const { data, layout } = painted({ data: [...figure.data, ...more], layout: fit(figure.layout) });
       const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
-      const moved = shown === fixed && width === graph.clientWidth && flat && graph._fullData.every(({ _module }) => _module?.animatable);
-      [shown, width] = [null, graph.clientWidth];
+      const moved = shown === fixed && width === graph.clientWidth && height === graph.clientHeight && flat && graph._fullData.every(({ _module }) => _module?.animatable);
+      [shown, width, height] = [null, graph.clientWidth, graph.clientHeight];
       clearTimeout(syncing);
       if (moved && performance.now() - syncedAt < SYNC_MS && moveTraces(graph, data)) {
         syncing = setTimeout(() => { syncedAt = 0; store.redraw(); }, SYNC_DELAY_MS); // for hover labels, zoom and export
@@ -366,7 +376,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
         if (deep && !webgl()) throw new Error("this browser offers no WebGL: turn on hardware acceleration, or use another browser");
         const scene = graph._fullLayout?.uirevision === zooms && graph._fullLayout.scene?._scene;
         if (scene && layout.scene) layout.scene = { ...layout.scene, camera: scene.getCamera() }; // plotly would forget it
-        await Plotly.react(graph, data, { ...layout, uirevision: zooms, width }, configure(Plotly, deep));
+        await Plotly.react(graph, data, { ...layout, uirevision: zooms }, configure(Plotly, deep));
         graph._fullData.forEach(({ _module }) => _module && (_module.animatable = true)); // or an animation removes the landscape
         graph.querySelectorAll("button").forEach(shield);
         if (!purge) {
@@ -385,7 +395,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       alert.textContent = `The picture cannot be drawn (${error.message}). Reload the page and run the cell again.`;
     },
   }));
-  const size = new ResizeObserver(() => { if (graph.clientWidth && graph.clientWidth !== width) store.redraw(); });
+  const size = new ResizeObserver(() => { if (graph.clientWidth && (graph.clientWidth !== width || graph.clientHeight !== height)) store.redraw(); });
   const theme = new MutationObserver(() => { if (dark !== isDark()) store.redraw(); });
   size.observe(graph);
   [document.documentElement, document.body].forEach((host) => theme.observe(host, { attributes: true }));

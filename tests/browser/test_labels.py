@@ -1,4 +1,4 @@
-"""No text in a figure covers another, at the widths of a wide and of a narrow output."""
+"""No text in a panel covers another, at the widths of a wide and of a narrow output."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ from pictures import settled_panel
 
 import samviz.panels
 from samviz.figures import figure
-from samviz.lab import Lab
-from samviz.problems import mlp
 
-OVERLAPS = """() => {
-  const texts = [...document.querySelectorAll('svg text')].filter((node) => node.textContent.trim())
-    .map((node) => ({ text: node.textContent, box: node.getBoundingClientRect() })).filter(({ box }) => box.width);
-  const common = ({ box: a }, { box: b }) => Math.min(
-    Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
-  const covered = (a, others) => others.filter((b) => common(a, b) > 3).map((b) => `${a.text} | ${b.text}`);
-  return texts.flatMap((a, i) => covered(a, texts.slice(i + 1)));
-}"""
+from .pages import OVERLAPS
 
 
 def overlaps(browser: Any, plain: dict[str, Any], width: int) -> list[str]:
@@ -33,10 +24,7 @@ def overlaps(browser: Any, plain: dict[str, Any], width: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["lab", *samviz.panels.__all__])
+@pytest.mark.parametrize("name", samviz.panels.__all__)
 def test_no_text_covers_another(browser: Any, name: str) -> None:
-    if name == "lab":
-        drawn = Lab(mlp([1, 24, 24, 1], data="sine"), rho=0.005, device="cpu").run(600).figure
-    else:
-        drawn = settled_panel(name).figure
+    drawn = settled_panel(name).figure
     assert {width: overlaps(browser, drawn, width) for width in (800, 1240)} == {800: [], 1240: []}
