@@ -14,13 +14,16 @@
   find(card) { // every control of a card: its name, its value, and the control that must be pressed before it can be used
     const nodes = this.nodes(card);
     const label = (node) => (node.ariaLabel || [...(node.labels ?? [])].map((each) => each.textContent).join()
-      || node.dataset.title || node.textContent).replace(/[▶❚]/g, '').trim().replace('Pause', 'Play');
+      || node.dataset.title || node.textContent).replace(/[▶❚]/g, '').trim().replace('Pause', 'Play').replace('Stop recording', 'Film');
     const role = (node) => node.getAttribute('aria-roledescription')
       ?? (node.matches('.samviz-graph') ? 'graph' : node.type || node.localName);
     const counts = {};
     const numbered = (name) => ((counts[name] = (counts[name] ?? 0) + 1) > 1 ? `${name} ${counts[name]}` : name);
     const button = (text) => nodes.find((node) => node.localName === 'button' && node.textContent.startsWith(text));
+    const dialog = card.querySelector('[role=dialog]'), closes = dialog && [...dialog.querySelectorAll('button')].filter((each) => each.checkVisibility()).at(-1);
+    const covered = (node) => Boolean(closes) && !dialog.contains(node);
     const opener = (node) => {
+      if (covered(node)) return closes;
       if (node.disabled) return button('Skip');
       const hidden = []; // what must be shown, from the outside to the inside
       for (let each = node; each !== card; each = each.parentElement) {
@@ -32,7 +35,7 @@
       return ['Skip', 'Predict again'].map(button).find((each) => each?.checkVisibility());
     };
     return nodes.map((node, index) => {
-      const usable = !node.disabled && node.checkVisibility();
+      const usable = !node.disabled && node.checkVisibility() && !covered(node);
       return {
         index, name: numbered(`${role(node)} ${label(node)}`), label: label(node).replace(', typed', ''), role: role(node), usable,
         opener: usable ? -1 : nodes.indexOf(opener(node)),
