@@ -82,7 +82,7 @@ panel2
 #
 # The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. SAM's gradient $\nabla L(x+\rho u)$ contains the term $\tfrac12\rho^2\nabla^3L[v_1,v_1]$ of notebook 02. Its part normal to Γ need not lie along $v_1$, and it has the same sign in every step. So it shifts the centre of the oscillation, and $\nabla L(x)$ gets a constant part $g_j$ along other eigenvectors $v_j$. The balance of all terms gives $|g_j|/\lVert\nabla L\rVert=\rho\,|c_j|/\big(\lambda_j+\tfrac12\eta\lambda_1^2\big)$ with $c_j=\tfrac12\nabla^3L[v_1,v_1,v_j]$ for a small η (our result). If $\lambda_j$ is much larger than $\eta\lambda_1^2$, this is of order ρ, as in Theorem 4.5. For smaller eigenvalues it is of order ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
 #
-# λ₁ and the trace decrease most in the upper right corner. Along a dotted line τ = ηρ²t is constant, and so is λ₁, as long as ηλ₁ and ρ/η are small.
+# λ₁ and the trace decrease most in the upper right corner. Along an orange line τ = ηρ²t is constant, and so is λ₁, as long as ηλ₁ and ρ/η are small.
 #
 # </details>
 #

@@ -201,7 +201,7 @@ def end_labels(
 
 
 def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
-    """Draw a dotted line through panels at each step where a setting changed, and its text above the first panel.
+    """Draw a dashed line through panels at each step where a setting changed, and its text above the first panel.
 
     A text stands above the texts of later steps that it would cover, up to `MARK_ROWS` lines, for which the first
     panel's axis is extended; other texts are omitted. The marks are traces and not shapes, so that the layout stays the
@@ -220,7 +220,7 @@ def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Seq
     traces = []
     for panel, yaxis, top in zip(panels, yaxes, (tops, *[axis["range"][1] for axis in yaxes[1:]])):
         ends = np.stack(np.broadcast_arrays(yaxis["range"][0], top, np.full(len(x), np.nan)), 1).ravel()
-        mark = line(np.repeat(x, 3), axis_values(ends, yaxis), f"changes {panel['yaxis']}", GREY, 1.3, "dot")
+        mark = line(np.repeat(x, 3), axis_values(ends, yaxis), f"changes {panel['yaxis']}", GREY, 1.3, "dash")
         traces.append(mark | {"hoverinfo": "skip"} | panel)
     y, labels = axis_values(tops[shown] - height / 2, yaxes[0]), [f" {texts[i]}" for i in shown]
     return [*traces, text(x[shown], y, labels, "changes", GREY, shadow=HALO) | panels[0]]

@@ -89,19 +89,21 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
 
 def send_beats(view: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Let a displayed widget send signs of life from a thread, also while the event loop is blocked by a cell."""
-    _displayed.append(view)
-    if len(_displayed) == 1:
+    if not _displayed:
         threading.Thread(target=_beat, args=(loop,), daemon=True).start()
+    if view not in _displayed:
+        _displayed.append(view)
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:
     free = threading.Event()
-    with suppress(RuntimeError):  # when the loop is closed
-        while True:
-            free.clear()
+    while not loop.is_closed():
+        free.clear()
+        with suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(free.set)
-            time.sleep(BEAT_S)
-            for view in tuple(_displayed):
+        time.sleep(BEAT_S)
+        for view in tuple(_displayed):
+            with suppress(Exception):  # one widget that cannot send must not silence the others
                 view.beat(not free.is_set())
     _displayed.clear()
 
