@@ -103,7 +103,7 @@ def _beat(loop: asyncio.AbstractEventLoop) -> None:
             loop.call_soon_threadsafe(free.set)
         time.sleep(BEAT_S)
         for view in tuple(_displayed):
-            with suppress(Exception):  # one widget that cannot send must not silence the others
+            with suppress(Exception):  # one widget that cannot send must not stop the others
                 view.beat(not free.is_set())
     _displayed.clear()
 
