@@ -31,7 +31,7 @@ def new_layout(height: int | None, left: int = 58, right: int = 14, top: int = 3
     size: Layout = {"height": height} if height else {}
     size["margin"] = {"l": left, "r": right, "t": top, "b": bottom}
     style = {"font": {"family": FONT, "size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
-    hover = {"template": {"data": {"scatter": [{"hovertemplate": HOVER, "meta": ""}]}}, "hovermode": "closest"}
+    hover = {"template": {"data": {"scatter": [{"hovertemplate": HOVER, "meta": "at"}]}}, "hovermode": "closest"}
     return {**size, **style, **hover, "showlegend": False, "uirevision": "keep", "annotations": []}
 
 
@@ -58,7 +58,7 @@ def add_axes(
     `x` and `y` hold arguments of `axis` and plotly's own properties: {"label": "step", "range": [0, 1]}. Hover labels
     have the name `x["hover"]` or else the label.
     """
-    name = str(x.get("hover", x.get("label", ""))).removesuffix(" →")
+    name = str(x.get("hover", x.get("label")) or "at").removesuffix(" →")
     x = {key: value for key, value in x.items() if key != "hover"}
     suffix = str(number) if number > 1 else ""
     layout[f"xaxis{suffix}"] = axis(column, f"y{suffix}", **x)
