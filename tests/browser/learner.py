@@ -209,7 +209,7 @@ class Learner:
         if state["stopped"]:
             self.record(0, "after a divergence: preset, Reset")
             self.card.get_by_label("preset").select_option(index=1)
-            self.card.get_by_role("button", name="Reset", exact=True).click()
+            self.card.get_by_role("button", name="Reset", exact=True).dispatch_event("click")
             self.page.wait_for_timeout(REST_MS)
             self.agreed()
 
@@ -220,7 +220,7 @@ class Learner:
             state, shown = self.notebook.kernel(f"{STATE}({self.name})", 60), self.look()
             if shown["playing"]:
                 self.record(0, "to rest, Pause")
-                self.card.locator(".samviz-play").click()
+                self.card.locator(".samviz-play").first.dispatch_event("click")  # also if a dialog covers it
             faults = [] if state["rests"] else ["the kernel does not rest"]
             faults += [
                 f"{key} is {shown[key]!r} in the page and {state[key]!r} in the kernel"
