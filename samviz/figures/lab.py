@@ -76,7 +76,8 @@ def _large(left: Interval, right: Interval) -> Layout:
     """Return the axes that a page keeps in full screen, with what it changes: sharpness, alignment, landscape."""
     sharpness, alignment = split([1, 1], gap=0.13, end=0.96)[::-1]
     places = {2: (left, sharpness), 3: (left, alignment), 4: (right, (0.0, 0.96))}
-    return {f"{name}axis{n}": {"domain": d} for n, place in places.items() for name, d in zip("xy", place)}
+    axes = {f"{name}axis{n}": {"domain": d} for n, place in places.items() for name, d in zip("xy", place)}
+    return axes | {"scene": {"domain": dict(zip("xy", places[4]))}}
 
 
 def figure(plain: dict[str, Any]) -> go.Figure:

@@ -54,7 +54,9 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     detail = "of the loss" + (f" · {frame.trail_text}" if len(frame.trail) > 1 else "")
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
     if frame.surface and len(b) > 1:
-        return _surface(layout, frame.landscape, frame.height, frame.trail, {"x": list(column), "y": list(row)})
+        place = {"x": list(column), "y": list(row)}
+        flat = draw.line([None], [None], "plane", BLUE, hoverinfo="skip") | axes  # or the axes and the heading would go
+        return [flat, *_surface(layout, frame.landscape, frame.height, frame.trail, place)]
     corner: Layout = {"xref": "x4 domain", "yref": "y4 domain", "bgcolor": "rgba(255,255,255,0.6)"}
     right = draw.note(f"{labels[0]} →", 1, 0, xanchor="right", yanchor="bottom", **corner)
     layout["annotations"] += [right, draw.note(f"{above} ↑", 0, 1, yanchor="top", **corner)]

@@ -11,7 +11,7 @@ function createScreen(card, { undo, alert, button }, redraw) {
       .map(([key, value]) => [key, large[key] ? { ...value, ...large[key] } : value]);
     return {
       data: figure.data.filter(({ xaxis = "x", scene }) => scene || large[name(xaxis)]),
-      layout: { ...Object.fromEntries(layout), height: card.querySelector(".samviz-graph").clientHeight, annotations: figure.layout.annotations.filter(({ xref }) => large[name(xref)]) },
+      layout: { ...Object.fromEntries(layout), annotations: figure.layout.annotations.filter(({ xref }) => large[name(xref)]) },
     };
   };
   const toggle = button("Full screen", async () => {
