@@ -70,8 +70,8 @@ def _surface(layout: Layout, landscape: Landscape, height: Array, trail: Array, 
     a, b, loss = landscape.axis1, landscape.axis2, landscape.loss
     rows, columns = ((at - axis[0]) / (axis[1] - axis[0]) for at, axis in zip(trail.T[::-1], (b, a)))
     low, rise = float(np.nanmin(loss)), float(np.ptp(loss)) or 1.0
-    z = map_coordinates(loss, [rows, columns], order=1, mode="nearest") + 0.015 * rise  # slightly above the surface
-    camera = {"eye": {"x": -1.2, "y": -1.4, "z": 1.7}, "center": {"x": 0, "y": 0, "z": -0.15}}
+    z = map_coordinates(loss, [rows, columns], order=1, mode="nearest") + 0.02 * rise  # slightly above the surface
+    camera = {"eye": {"x": -1.0, "y": -1.2, "z": 2.0}, "center": {"x": 0, "y": 0, "z": -0.15}}
     scene: Layout = {"domain": domain, "camera": camera, "aspectmode": "cube"}
     style: Layout = {"showbackground": False, "gridcolor": "#dfe5ec", "zeroline": False, "showspikes": False}
     limits = [a[0], a[-1]], [b[0], b[-1]], [low, low + 1.05 * rise]
