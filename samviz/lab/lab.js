@@ -90,7 +90,10 @@ function createLab(context, store) {
   const extras = row( // behind "More": what a learner seldom needs
     ...others, saving.buttons,
     explain(share, "Write the run as one line of text, which repeats it."), explain(screen.toggle, "Show the most important plots in large type (f)."), help, sharing);
-  const more = button("More", () => attempt(() => localStorage.setItem(MORE, toggle(more, extras))));
+  const more = button("More", () => {
+    const shown = toggle(more, extras); // also where storage is refused
+    attempt(() => localStorage.setItem(MORE, shown));
+  });
   toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
   card.append(
     row(
