@@ -141,8 +141,8 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
     reverse = name in HIGH_IS_BETTER
     ends, known_shades = ["", ""], shade[np.isfinite(shade)]
     if known_shades.size:
-        numbers = [10**end if name == "loss" else end for end in (low, high, known_shades.min(), known_shades.max())]
-        low_end, high_end, lowest, highest = (form.format(number).rstrip(".") for number in numbers)
+        limits = [10**end if name == "loss" else end for end in (low, high, known_shades.min(), known_shades.max())]
+        low_end, high_end, lowest, highest = (form.format(number).rstrip(".") for number in limits)
         ends = ["≤ " * (lowest != low_end) + low_end, "≥ " * (highest != high_end) + high_end]
     colors = {"colorscale": BLUES, "reversescale": reverse, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
     cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
