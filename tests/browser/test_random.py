@@ -45,7 +45,7 @@ def test_every_control_of_the_app(browser: Any, voila: Server, tmp_path: Path) -
     """Takes long because a learner waits between two actions."""
     page = browser.new_page(viewport={"width": 1440, "height": 1100})
     app = App(page, voila, "app", tmp_path)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.on("pageerror", lambda error: app.errors.append(str(error)))
     app.reload()
     learner = Learner(app, REPLAY.format("the_app"))
