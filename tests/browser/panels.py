@@ -13,6 +13,9 @@ import samviz
 QUIZ = Path(samviz.__file__).parent / "course/quizzes/alignment.json"
 OPTIONS = [question["options"] for question in json.loads(QUIZ.read_text(encoding="utf-8"))["questions"]]
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
+NO_WEBGL = """HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) {
+    return /webgl/.test(kind) ? null : get.call(this, kind, ...rest);
+})(HTMLCanvasElement.prototype.getContext);"""
 SINE = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
     "lab = Lab(mlp([1, 24, 24, 1], activation='tanh', data='sine', loss='mse'))\nlab",

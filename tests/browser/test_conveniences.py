@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .panels import GRAPH, curve, lab_in, press, wait
+from .panels import GRAPH, NO_WEBGL, curve, lab_in, press, wait
 
 CELL = "from samviz.lab import Lab\nfrom samviz.problems import mlp\nlab = Lab(mlp([1, 8, 8, 1], data='sine'))\nlab"
 AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
@@ -116,6 +116,8 @@ def test_the_run_is_saved_as_csv_png_and_film(notebook: Notebook, lab: Any, tmp_
 
 def test_the_landscape_turns_into_a_surface_whose_camera_stays(notebook: Notebook, lab: Any) -> None:
     page, camera = notebook.page, f"Object.values({GRAPH.format(0)}._fullLayout.scene._scene.getCamera().eye)"
+    if not page.evaluate("() => Boolean(document.createElement('canvas').getContext('webgl'))"):
+        pytest.skip("this browser has no WebGL")
     lab.get_by_label("landscape in 3-D").check()
     wait(notebook, f"{GRAPH.format(0)}._fullLayout.scene?._scene")
     notebook.until(AT_REST)
@@ -136,3 +138,14 @@ def test_the_landscape_turns_into_a_surface_whose_camera_stays(notebook: Noteboo
     lab.get_by_label("landscape in 3-D").uncheck()
     wait(notebook, f"!{GRAPH.format(0)}._fullLayout.scene")
     assert len(curve(notebook, "√(L − min L)", "x")) == 41
+
+
+def test_without_webgl_the_landscape_stays_flat(notebook: Notebook) -> None:
+    notebook.page.add_init_script(NO_WEBGL)
+    notebook.reload()
+    notebook.run_all()
+    lab = lab_in(notebook)
+    lab.get_by_label("landscape in 3-D").click()
+    lab.get_by_role("alert").filter(has_text="the landscape stays flat").wait_for()
+    assert not lab.get_by_label("landscape in 3-D").is_checked()
+    assert notebook.kernel("lab.values['surface']") is False

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .panels import GRAPH, curve, says, wait
+from .panels import GRAPH, NO_WEBGL, curve, says, wait
 
 PANEL = """
 import time
@@ -250,10 +250,7 @@ def test_a_surface_is_drawn_and_without_webgl_an_alert_says_why_it_is_missing(ke
         wait(notebook, f"Math.max(...{GRAPH_0}.data[0].z.flatMap(row => [...row])) === 2")
         notebook.screenshot("panel_surface", ".samviz-panel")
         assert notebook.page.get_by_role("alert").first.inner_text() == ""
-    notebook.page.add_init_script(
-        "HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) {"
-        "return /webgl/.test(kind) ? null : get.call(this, kind, ...rest); })(HTMLCanvasElement.prototype.getContext);"
-    )
+    notebook.page.add_init_script(NO_WEBGL)
     notebook.reload()
     notebook.run_all()
     notebook.page.get_by_role("alert").filter(has_text="WebGL").first.wait_for()
