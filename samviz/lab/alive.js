@@ -36,7 +36,7 @@ function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
     note.role = silent ? "alert" : "status";
     note.textContent = REPORTS[state] ?? "";
     if (silent === Boolean(disabled.length)) return;
-    const controls = () => [...card.querySelectorAll(":is(button, input, select, textarea):not(.samviz-graph *, :disabled)")];
+    const controls = () => [...card.querySelectorAll(":is(button, input, select, textarea):not(.samviz-graph *, .samviz-tour *, [data-local], [data-local] *, :disabled)")];
     disabled = silent ? controls() : disabled.filter((control) => { control.disabled = false; });
     disabled.forEach((control) => { control.disabled = true; });
   });

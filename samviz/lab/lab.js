@@ -95,6 +95,7 @@ function createLab(context, store) {
     attempt(() => localStorage.setItem(MORE, shown));
   });
   toggle(more, extras, attempt(() => localStorage.getItem(MORE)) === "true");
+  [more, help, screen.toggle, ...saving.local].forEach((each) => { each.dataset.local = ""; }); // they need no kernel (alive.js)
   card.append(
     row(
       playing,

@@ -74,5 +74,5 @@ function createSaving({ model }, { undo, alert, send, button }, graph) {
     explain(history, "Save the measurements, each with its settings."),
     explain(picture, "Save the plots as they are now."),
     explain(film, "Record the plots while they move, until you press the button again."));
-  return { buttons, frame };
+  return { buttons, frame, local: [picture, film] };
 }

@@ -27,7 +27,8 @@ def draw(values):
     "panel = Panel(draw, {'a': Slider('slope', 1, stops=range(10))}, description='a line')\npanel",
 ]
 SILENT = "The kernel does not answer"
-ENABLED = ".samviz-card :is(button, input, select):enabled:not(.samviz-graph *)"
+LOCAL = ".samviz-graph *, .samviz-tour *, [data-local], [data-local] *"  # these controls need no kernel
+ENABLED = f".samviz-card :is(button, input, select):enabled:not({LOCAL})"
 RADIUS = "ρ radius"
 STEPS = "lab.session.run.steps"
 DRAWN = f"{GRAPH.format(0)}?.data?.length > 3 && {GRAPH.format(1)}?.data?.length === 1"
