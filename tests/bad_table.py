@@ -269,7 +269,7 @@ MORE: dict[str, tuple[Any, ...]] = {  # in addition
     "geometry.average_direction_sharpness.frames": (1,),
     "geometry.spectral_density.steps": (0, 1),
     **{f"geometry.{name}.resolution": (1,) for name in ("landscape", "slices", "landscape_of")},
-    **{f"geometry.{name}_direction_sharpness.rho": (0.0,) for name in ("worst", "ascent", "average")},
+    **{f"geometry.{name}_direction_sharpness.rho": (0.0, 1e308) for name in ("worst", "ascent", "average")},
     **dict.fromkeys(("problems.Module.module_at.x", "geometry.hessian_plane.x"), (torch.zeros(2, 2),)),
     "geometry.random_plane.x": (torch.zeros(2, 2),),
     "geometry.plane_through.first": (torch.zeros(2),),

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 pytest_plugins = ["selection"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Two threads beside a busy neighbour are many times slower than one, at these sizes."""
     with threadpool_limits(1):

@@ -45,7 +45,7 @@ class Counted(Quadratic):
 
 
 def tensor(*rows):
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.from_numpy(np.array(rows, dtype=np.float64))
 
 
 def symmetric(seed, dim):

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,10 +22,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"
-QUICK, SLOW = "not slow", "slow"  # the selections of tests, the one of every day first
+SELECTIONS = {"not slow": "detected quickly", "slow": "detected only by slow tests"}  # of pytest; every day's first
+QUICKLY, SLOWLY = SELECTIONS.values()
+MISSED, ERROR = "NOT DETECTED", "error"
 MISSED_QUICKLY = 3  # faults, at most, that only slow tests may detect
 HANG_S, HANG_FACTOR = 60, 5  # a run that takes longer than 60 s plus 5 times the run without the fault hangs
-WORDS = {QUICK: "detected quickly", SLOW: "detected only by slow tests", "": "NOT DETECTED"}
 EMPTY, DETECTED = 5, (1, 2)  # exit statuses of pytest: no test selected; a test failed, or could not be collected
 
 
@@ -39,16 +41,6 @@ class Fault(NamedTuple):
     reason: str = ""  # why only slow tests can detect it
 
 
-class Verdict(NamedTuple):
-    """Whether a fault was detected, and by which selection of tests."""
-
-    fault: Fault
-    by: str  # QUICK or SLOW; empty where it was not detected
-    seconds: float
-    output: str  # the test that failed, or the error
-    error: bool = False
-
-
 def read() -> list[Fault]:
     """Return the faults of the table, in its order."""
     return [Fault(**entry) for entry in yaml.safe_load(TABLE.read_text(encoding="utf-8"))]
@@ -61,18 +53,19 @@ def faulty(text: str, fault: Fault) -> str:
     return text.replace(fault.find, fault.put)
 
 
-def pytest(copy: Path, tests: str, marker: str, timeout: float | None) -> tuple[int, str]:
-    """Run a selection of tests in a copy of the tree, and return pytest's exit status and the test that failed."""
+def pytest(copy: Path, tests: str, marker: str, timeout: float | None = None) -> tuple[int, str, float]:
+    """Run a selection of tests in a copy of the tree: pytest's exit status, the test that failed, and the seconds."""
     environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "SAMVIZ_REQUIRE_BROWSER": "1"}
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", marker]
     command = [sys.executable, "-m", "pytest", *options, *shlex.split(tests)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = psutil.Popen(command, cwd=copy, env=environment, **pipes)
+    start, process = time.monotonic(), psutil.Popen(command, cwd=copy, env=environment, **pipes)
     try:
         output, _ = process.communicate(timeout=timeout)
-        return process.returncode, "".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)[:1])
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+        return process.returncode, "".join(failed[:1]), time.monotonic() - start
     except subprocess.TimeoutExpired:
-        return DETECTED[0], "a hang"
+        return DETECTED[0], "a hang", time.monotonic() - start
     finally:
         if process.poll() is None:  # a hang is ended with the servers and browsers that it has started
             for each in (*process.children(recursive=True), process):
@@ -80,48 +73,28 @@ def pytest(copy: Path, tests: str, marker: str, timeout: float | None) -> tuple[
             process.wait()
 
 
-def judged(copy: Path, faults: list[Fault]) -> Iterator[Verdict]:
-    """Judge faults that name the same tests, one after the other, in one copy of the tree."""
-    clean: dict[str, tuple[int, float]] = {}  # exit status and seconds of the tests without a fault, by selection
-    for fault in faults:
-        start = time.monotonic()
-        try:
-            by, output = detected(copy, fault, clean)
-            yield Verdict(fault, by, time.monotonic() - start, output)
-        except ValueError as error:
-            yield Verdict(fault, "", time.monotonic() - start, str(error), error=True)
+without_fault = cache(pytest)
 
 
-def detected(copy: Path, fault: Fault, clean: dict[str, tuple[int, float]]) -> tuple[str, str]:
-    """Return the selection that detects a fault in a copy of the tree, or "", and the test that failed.
-
-    Raise ValueError if the fault has not exactly one place, or its tests fail or are none without it.
-    """
-    file = copy / fault.file
+def judge(copy: Path, fault: Fault) -> tuple[str, str]:
+    """Return whether the tests detect a fault in a copy of the tree, and the test that failed or the error."""
+    file, ran = copy / fault.file, False
     original = file.read_text(encoding="utf-8")
-    wrong = faulty(original, fault)
-    for marker in (QUICK, SLOW):
-        if marker not in clean:
-            start = time.monotonic()
-            status, output = pytest(copy, fault.tests, marker, None)
-            clean[marker] = status, time.monotonic() - start
-        status, seconds = clean[marker]
+    for marker, words in SELECTIONS.items():
+        status, output, seconds = without_fault(copy, fault.tests, marker)
         if status == EMPTY:
             continue
         if status != 0:
-            raise ValueError(f"{fault.tests} fails without the fault (exit status {status})")
+            return ERROR, f"{fault.tests} fails without the fault (exit status {status}) {output}"
+        ran = True
         try:
-            file.write_text(wrong, encoding="utf-8")
-            status, output = pytest(copy, fault.tests, marker, HANG_S + HANG_FACTOR * seconds)
+            file.write_text(faulty(original, fault), encoding="utf-8")
+            status, output, _ = pytest(copy, fault.tests, marker, HANG_S + HANG_FACTOR * seconds)
         finally:
             file.write_text(original, encoding="utf-8")
         if status in DETECTED or status < 0:  # by a signal: the interpreter has crashed
-            return marker, output
-        if status != 0:
-            raise ValueError(f"pytest ended with exit status {status}")
-    if all(status == EMPTY for status, _ in clean.values()):
-        raise ValueError(f"{fault.tests} selects no test")
-    return "", ""
+            return words, output
+    return (MISSED, "") if ran else (ERROR, f"{fault.tests} selects no test")
 
 
 def copied(folder: Path) -> Path:
@@ -145,32 +118,25 @@ def main() -> int:
         parser.error(f"unknown faults: {', '.join(sorted(unknown))}")
     table = [fault for fault in table if not options.names or fault.name in options.names]
     groups = [list(group) for _, group in groupby(sorted(table, key=lambda f: f.tests), lambda f: f.tests)]
+    verdicts: dict[Fault, str] = {}
     with tempfile.TemporaryDirectory(prefix="samviz-mutants-") as folder, ThreadPoolExecutor(options.jobs) as pool:
         copies = SimpleQueue[Path]()
         for job in range(options.jobs):
             copies.put(copied(Path(folder, str(job))))
 
-        def work(faults: list[Fault]) -> list[Verdict]:
-            copy, verdicts = copies.get(), []
-            for verdict in judged(copy, faults):
-                verdicts.append(verdict)
-                what = "ERROR" if verdict.error else WORDS[verdict.by]
-                print(f"{verdict.fault.name:44}{what:28}{verdict.seconds:6.0f} s  {verdict.output}", flush=True)
+        def work(faults: list[Fault]) -> None:
+            copy = copies.get()
+            for fault in faults:
+                verdicts[fault], output = judge(copy, fault)
+                print(f"{fault.name:44}{verdicts[fault]:28}{output}", flush=True)
             copies.put(copy)
-            return verdicts
 
-        futures = [pool.submit(work, group) for group in groups]
-        verdicts = [verdict for future in as_completed(futures) for verdict in future.result()]
-    errors = [verdict.fault.name for verdict in verdicts if verdict.error]
-    slow = [verdict.fault for verdict in verdicts if verdict.by == SLOW]
-    missed = [verdict.fault.name for verdict in verdicts if not verdict.by and not verdict.error]
-    unexplained = [fault.name for fault in slow if not fault.reason]
-    print(f"{len(verdicts)} faults, {sum(verdict.by == QUICK for verdict in verdicts)} detected quickly")
-    print("detected only by slow tests:", ", ".join(fault.name for fault in slow) or "none")
-    print("of these without a reason in the table:", ", ".join(unexplained) or "none")
-    print("NOT DETECTED:", ", ".join(missed) or "none")
-    print("errors:", ", ".join(errors) or "none")
-    return int(bool(missed or errors or unexplained or len(slow) > MISSED_QUICKLY))
+        list(pool.map(work, groups))
+    counts = Counter(verdicts.values())
+    unexplained = [fault.name for fault, verdict in verdicts.items() if verdict == SLOWLY and not fault.reason]
+    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    print("detected only by slow tests without a reason in the table:", ", ".join(unexplained) or "none")
+    return int(bool(counts[MISSED] or counts[ERROR] or unexplained or counts[SLOWLY] > MISSED_QUICKLY))
 
 
 if __name__ == "__main__":

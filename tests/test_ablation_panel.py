@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from pictures import finite, last, names, trace
-from scipy.optimize import brentq
 from valley_by_hand import curvatures
 
 from samviz.claims.ablation import ascent_cycle
-from samviz.dynamics import Run
 from samviz.panels.valley_methods import (
     ASCENT_ENDS,
     METHODS,
@@ -19,7 +16,6 @@ from samviz.panels.valley_methods import (
     draw_ablation,
     paths,
 )
-from samviz.problems import valley
 
 QUICK = {"lr": 0.01, "start": START, "method": "sam", "guess": "skipped"}
 RATES = {"10⁻³": 1e-3, "10⁻⁴": 1e-4, "10⁻⁵": 1e-5}
@@ -61,34 +57,6 @@ def test_the_ends_for_small_steps_are_those_of_the_2_cycle_and_come_closer():
     assert (np.diff(far) < 0).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps"), [("10⁻³", 200_000), ("10⁻⁴", 2_000_000), ("10⁻⁵", 12_000_000)])
-def test_runs_end_there(name, steps):
-    """Slow: the smallest step needs 1.2e7 steps."""
-    x3, x4 = ascent_cycle(RATES[name], RHO, np.array(START))[2:]
-    x0 = torch.tensor([*START, x3 / 2, 1.5 * x4], dtype=torch.float64)  # from a large x₄, x₃ would underflow
-    run = Run(valley(), "ascent", RATES[name], RHO, x0=x0, device="cpu")
-    run.step(steps)
-    assert abs(float(run.x[0, 2])) > 1e-6
-    np.testing.assert_allclose(run.x[0, :2], ASCENT_ENDS[name], atol=0.002)
-
-
-def test_one_sample_per_step_stays_near_the_fixed_point_of_finite_steps():
-    lr = 0.01
-    limit = np.array([0.75, 0.11])  # minimizer of Σ 1/(2 − 4ηF), one coordinate at a time
-    for _ in range(50):
-        for i in (0, 1):
-
-            def slope(t, i=i):
-                x = [t if i == j else limit[j] for j in (0, 1)]
-                rise = (2 * x[0], -8 * (1 - x[0])) if i == 0 else (12 * x[1], -2 * (1 - x[1]))
-                return sum(r / (2 - 4 * lr * f) ** 2 for r, f in zip(rise, curvatures(x)))
-
-            limit[i] = brentq(slope, 0, 1)
-    path = trace(drawn(lr=lr)[0], "1-SAM", "lines")
-    assert np.abs([path["x"][-40:].mean() - limit[0], path["y"][-40:].mean() - limit[1]]).max() < 0.06
-
-
 def test_the_flow_of_the_smallest_curvature_ends_at_its_minimizer():
     flow = trace(drawn()[0], "flow")
     x, y = np.array(flow["x"]), np.array(flow["y"])
@@ -112,19 +80,6 @@ def test_the_contours_show_what_the_method_minimizes_and_the_sections_are_those_
             curve = trace(plain, f"{name} {quantity}")
             np.testing.assert_allclose(curve["y"], curvatures(place)[i] * curve["x"] ** 2, atol=1e-9)
     assert all(label in str(plain["layout"]["annotations"]) for label in QUANTITIES.values())
-
-
-@pytest.mark.parametrize("start", [(-3, 0.2), (1.06, 9), (0.0, 0.0), (1.0, 1.0)])
-def test_any_start_gives_a_finite_figure_that_starts_on_the_floor(start):
-    plain, _ = drawn(start=start)
-    finite(plain)
-    assert end(plain, "start") == pytest.approx(np.clip(start, 0, 1))
-
-
-def test_divergence_is_reported_and_the_figure_stays_finite():
-    plain, sentence = drawn(lr=0.2, method="gd")
-    finite(plain)
-    assert "gradient descent diverged at step" in sentence
 
 
 def test_the_paths_are_drawn_while_they_grow_and_are_computed_once():

@@ -2,7 +2,6 @@
 
 import random
 from collections import UserDict
-from copy import deepcopy
 from time import perf_counter
 from weakref import ref
 
@@ -17,19 +16,21 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from samviz.geometry import top_eigenpairs
-from samviz.problems import attach
+from samviz.problems import attach, from_module
+from samviz.problems import mlp as network
 
 torch.manual_seed(0)
 IMAGES, LABELS = torch.randn(20, 1, 5, 5, dtype=torch.float64), torch.randint(0, 3, (20,))
 ROWS, GOALS = torch.randn(12, 4, dtype=torch.float64), torch.randn(12, 2, dtype=torch.float64)
 LOSS = nn.CrossEntropyLoss()
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def cnn(drop=0.0, norm=nn.BatchNorm2d):
+def cnn(drop=0.0):
     """A small CNN whose statistics are not those of the data."""
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), norm(2), nn.Tanh(), nn.Flatten(), nn.Dropout(drop), nn.Linear(18, 3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Dropout(drop), nn.Linear(18, 3)
+    )
     model[1].running_mean.normal_()
     model[1].running_var.uniform_(0.5, 2)
     return model.double()
@@ -66,27 +67,18 @@ DATA, MODEL = (ROWS, GOALS), mlp()
 # numbers
 
 
-@pytest.mark.parametrize("batch_size", [256, 7])
-def test_the_hessian_is_the_dense_one(batch_size):
-    model = cnn()
-    problem, hessian = attach(model, LOSS, (IMAGES, LABELS), batch_size=batch_size), dense(model)
-    x, block = problem.initial()[None], torch.randn(1, 4, problem.dim, dtype=torch.float64)
-    torch.testing.assert_close(problem.hessian(x)[0], hessian, rtol=1e-9, atol=1e-13)
-    torch.testing.assert_close(problem.hvp(x)(block)[0], block[0] @ hessian, rtol=1e-9, atol=1e-12)
+UNEVEN = [[IMAGES[:1], LABELS[:1]], (IMAGES[1:], LABELS[1:])]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [loader(), loader(True), list(loader(batch_size=6)), [[IMAGES[:1], LABELS[:1]], (IMAGES[1:], LABELS[1:])]],
-    ids=["loader", "shuffled", "list", "pairs"],
-)
-def test_batches_add_up_to_the_mean_over_the_data(data):
+@pytest.mark.parametrize("data", [loader(), loader(True), list(loader(batch_size=6)), UNEVEN])
+def test_batches_add_up_to_the_mean_over_the_data_and_its_dense_hessian(data):
     model = cnn()
     together, parts = attach(model, LOSS, (IMAGES, LABELS)), attach(model, LOSS, data)
     x = torch.stack((together.initial(), together.initial() - 0.2))
     for ours, theirs in zip(parts.gradient(x), together.gradient(x)):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(parts.loss(x), together.loss(x), rtol=1e-12, atol=0)
+    torch.testing.assert_close(together.hessian(x)[0], dense(model), rtol=1e-9, atol=1e-13)
     torch.testing.assert_close(parts.hessian(x), together.hessian(x), rtol=1e-9, atol=1e-12)
     x.requires_grad_()
     torch.testing.assert_close(torch.autograd.grad(parts.loss(x).sum(), x)[0], together.gradient(x)[1])
@@ -136,27 +128,13 @@ def test_names_give_a_block_of_the_hessian_and_samples_are_the_first_ones():
     torch.testing.assert_close(problem.hessian(problem.initial()[None])[0], block)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, lambda c: nn.InstanceNorm2d(c, track_running_stats=True)])
-def test_recomputed_statistics_are_the_plain_average_over_the_batches(norm):
-    model = cnn(norm=norm)
-    over = (0, 2, 3) if isinstance(model[1], nn.BatchNorm2d) else (2, 3)
-    batches, plain = [model[0](images).detach() for images, _ in loader()], deepcopy(model).eval()
-    plain[1].running_mean = torch.stack([b.mean(over).view(-1, 2).mean(0) for b in batches]).mean(0)
-    plain[1].running_var = torch.stack([b.var(over).view(-1, 2).mean(0) for b in batches]).mean(0)
-    problem = attach(model, LOSS, loader(), recompute=True)
+def test_recomputed_statistics_are_for_losses_alone():
+    """Their values are those of `landscape_of`, whose tests compare with torch's `update_bn`."""
+    problem = attach(cnn(), LOSS, loader(), recompute=True)
     x = problem.initial()[None]
-    for _ in range(2):
-        assert problem.loss(x).item() == pytest.approx(LOSS(plain(IMAGES), LABELS).item(), rel=1e-12)
     for evaluate in (problem.gradient, problem.hessian, lambda at: problem.loss(at.requires_grad_())):
         with pytest.raises(ValueError, match="the loss can be drawn, not differentiated"):
             evaluate(x)
-
-
-def test_checkpoints_are_read_as_points():
-    model = cnn()
-    problem, state = attach(model, LOSS, loader()), deepcopy(model.state_dict())
-    nn.utils.vector_to_parameters(problem.initial() + 1, model.parameters())
-    assert torch.equal(problem.vector(state) + 1, problem.initial())
 
 
 # how much is computed
@@ -467,11 +445,28 @@ SEEDED = [lambda: torch.rand(()), lambda: np.random.rand(), random.random]  # no
 @pytest.mark.parametrize("method", ["loss", "gradient", "hessian"])
 @pytest.mark.parametrize("draw", CHANGING)
 def test_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw, method):
-    changing_loss = lambda out, goal: F.mse_loss(out * (1 + 0.01 * draw()), goal)  # noqa: E731
-    for model, loss_fn in ((Noisy(draw), F.mse_loss), (MODEL, changing_loss)):
+    """An attached model's when it is first evaluated, a copied one's and a network's at once."""
+
+    def changing(outputs, goals):
+        return F.mse_loss(outputs * (1 + 0.01 * draw()), goals)
+
+    def of_samples(outputs, goals):
+        return ((outputs - goals) ** 2).mean(1) + 0.01 * outputs[:, 0] * draw()
+
+    def evaluate(model, loss_fn):
         problem = attach(model, loss_fn, DATA, batch_size=5)
+        getattr(problem, method)(problem.initial()[None])
+
+    for construct in (
+        lambda: evaluate(Noisy(draw), F.mse_loss),
+        lambda: evaluate(MODEL, changing),
+        lambda: from_module(Noisy(draw), DATA),
+        lambda: from_module(Noisy(draw), DATA, training=True),
+        lambda: from_module(MODEL, DATA, of_samples),
+        lambda: network([4, 2, 2], data=DATA, loss=of_samples),
+    ):
         with pytest.raises(ValueError, match=r"the loss gave .* for the same parameters and samples, so it is not"):
-            getattr(problem, method)(problem.initial()[None])
+            construct()
 
 
 @pytest.mark.parametrize("draw", SEEDED)

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from torch import nn
 
-from benchmarks import probe, report, scaling, timing
+from benchmarks import probe, report, timing
 from benchmarks.row import Measured, Result, Row, Target
 from benchmarks.timing import alternate, fresh
 from samviz.probe import MEASURES, Probe
@@ -142,15 +142,6 @@ def test_a_fresh_process_can_be_without_numba():
     assert fresh("math.hypot", 3, 4, numba=False) == 5
     with pytest.raises(RuntimeError, match="import of numba halted"):
         fresh("importlib.import_module", "numba", numba=False)
-
-
-def test_the_picture_of_costs_labels_every_line_at_its_end():
-    series = {"compiled": [[1, 1e-6], [10, 1e-5]], "torch": [[1, 1e-4], [10, 1e-3]]}
-    costs = {panel: {"axis": "x", "unit": "s", "series": series} for panel in scaling.PANELS}
-    drawn = scaling.figure(costs)
-    assert len(drawn["data"]) == 8
-    labels = [note for note in drawn["layout"]["annotations"] if note["text"] == "torch"]
-    assert [(note["x"], note["y"]) for note in labels] == [(1.0, -3.0)] * 4  # on logarithmic axes
 
 
 def test_every_peer_is_pinned():

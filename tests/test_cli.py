@@ -1,16 +1,12 @@
 """The command `samviz` opens and copies the notebooks, never loses an edit, and diagnoses an installation."""
 
-import json
 import os
 import re
-import sys
 import tomllib
-import urllib.request
 from itertools import pairwise
 
 import pytest
 from fresh import ROOT, python
-from serving import served
 
 from samviz import __version__, cli, doctor
 
@@ -133,28 +129,6 @@ def test_what_prevents_the_lab_is_reported_with_a_remedy(samviz, tmp_path):
     assert 'pip install "samviz[app]"' in samviz("app", blocked=["voila"], status=1).stderr
     (tmp_path / "taken").write_text("a file")
     assert "taken" in samviz("lab", "taken", "--copy-only", status=1).stderr
-
-
-@pytest.mark.slow
-def test_jupyterlab_really_opens_on_the_first_notebook(tmp_path):
-    """Slow: it starts a Jupyter server."""
-    log = tmp_path / "log"
-
-    def address():
-        found = re.search(r"http://\S+", log.read_text())
-        if found is None:
-            raise OSError
-        return found.group()
-
-    def ask():
-        with urllib.request.urlopen(address().replace("/lab/tree/", "/api/contents/"), timeout=30) as answer:
-            return json.load(answer)
-
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    command = [sys.executable, "-m", "samviz", "lab", "mine", "--no-browser"]
-    with served(command, log, ask, 120, cwd=tmp_path, env=environment):
-        assert f"/lab/tree/{cli.FIRST}?token=" in address()
-        assert ask()["type"] == "notebook"
 
 
 # The copies

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
-from formula import Counted, symmetric
+from formula import symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -21,8 +21,6 @@ SPECTRUM = np.concatenate(
     [[30, 10, -8, 5, 5, 5], 0.5 * np.abs(RNG.normal(size=200)), np.zeros(300), RNG.normal(0, 0.05, 54)]
 )
 ZERO = torch.zeros(len(SPECTRUM))
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def broadened(eigenvalues, points, width):
@@ -120,31 +118,6 @@ def test_a_small_spectrum_is_exact(seed, dim):
         assert np.trapezoid(found.density[0], found.grid[0]) == pytest.approx(1, abs=1e-3)
 
 
-@STABLE
-@given(
-    seed=st.integers(0, 10**6),
-    probes=st.integers(1, 4),
-    steps=st.integers(2, 30),
-    distinct=st.integers(0, 6),
-    scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
-)
-def test_every_probe_is_a_probability_measure_on_the_spectrum(seed, probes, steps, distinct, scale):
-    """The weights sum to 1 and the nodes lie within the spectrum, however few eigenvalues are distinct."""
-    rng = np.random.default_rng(seed)
-    spectrum = rng.normal(size=505) if distinct == 0 else rng.choice(rng.normal(size=distinct), 505)
-    spectrum *= scale
-    found = spectral_density(quadratic(spectrum), torch.zeros(505), probes=probes, steps=steps, seed=seed)
-    assert (found.weights >= 0).all()
-    assert np.isfinite([found.nodes, found.residuals]).all()
-    np.testing.assert_allclose(found.weights.sum(2), 1, rtol=1e-12)
-    slack = 1e-12 * np.abs(spectrum).max()
-    assert spectrum.min() - slack <= found.nodes.min()
-    assert found.nodes.max() <= spectrum.max() + slack
-    for end, residual in zip(*(part[0] for part in found.edges)):
-        assert np.abs(spectrum - end).min() <= residual + slack
-    assert np.isfinite(found.density).all()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_hessian_of_low_rank_has_its_trace_without_a_sampling_error(seed, dtype):
@@ -199,29 +172,6 @@ def test_the_standard_errors_are_correct():
     value, error = np.array(spread).T
     assert abs(value.mean() - SPECTRUM.sum()) < 4 * value.std() / 80**0.5
     assert np.sqrt((error**2).mean()) == pytest.approx(value.std(), rel=0.25)
-
-
-def test_more_probes_give_a_smaller_standard_error_and_a_single_one_none():
-    problem = Counted(torch.diag(torch.from_numpy(SPECTRUM))[None])
-    errors = {}
-    for probes in (1, 4, 64):
-        problem.spent = 0
-        found = spectral_density(problem, ZERO, probes=probes, steps=20)
-        assert found.products == problem.spent == (probes + 1) * 20
-        errors[probes] = found.trace()[1][0]
-    assert errors[64] < errors[4] / 2.5
-    assert np.isnan(errors[1])
-    assert np.isnan(spectral_density(problem, ZERO, probes=1, steps=20).standard_error).all()
-
-
-def test_runs_are_independent_and_single_precision_agrees_with_double(network):
-    problem, x = network
-    together, alone = (spectral_density(problem, at, probes=2, steps=20) for at in (torch.stack([0.5 * x, x]), x))
-    single = spectral_density(problem.to("cpu", torch.float32), x.float(), probes=2, steps=20)
-    for found, rtol in ((alone, 1e-6), (single, 1e-2)):
-        np.testing.assert_allclose(found.trace()[0], together.trace()[0][1:], rtol=rtol / 10)
-        at = [each.at([0.0, 0.1, 1.0], 0.1)[0][-1] for each in (found, together)]
-        np.testing.assert_allclose(*at, rtol=rtol)
 
 
 @pytest.mark.parametrize("dim", [3, 600])

@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 
 from samviz.dynamics import Run
 from samviz.geometry import alignment, top_eigenpairs
-from samviz.problems import MLP, Quadratic, mlp, quadratic
+from samviz.problems import MLP, mlp, quadratic
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 TRACKING = 1e-2  # the tolerance that a run is measured with
 LARGE = 520  # more parameters than are diagonalized densely
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +88,15 @@ def test_small_hessians_are_diagonalized(seed, dim, data):
     ],
 )
 def test_large_hessians(basis, spectrum, k):
+    """Cold, and from fewer vectors than k, which are off by 1 % or entirely."""
     a = matrix(basis, spectrum)
-    pairs = top_eigenpairs(quadratic(a), torch.zeros(LARGE), k)
-    check(pairs, a, k)
-    assert not pairs.exact
+    exact = np.linalg.eigh(a)[1].T[::-1][: max(1, k - 1)]
+    noise = np.random.default_rng(3).normal(size=exact.shape) / LARGE**0.5
+    for start in (None, exact + 0.01 * noise, noise):
+        warm = None if start is None else torch.from_numpy(start)[None]
+        pairs = top_eigenpairs(quadratic(a), torch.zeros(LARGE), k, start=warm)
+        check(pairs, a, k)
+        assert not pairs.exact
 
 
 @pytest.mark.parametrize("max_products", [2000, 50, 25, 10, 1])
@@ -136,17 +138,6 @@ def test_a_warm_start_finds_a_new_largest_eigenvalue_outside_its_span(basis, axe
     np.testing.assert_allclose(pairs.values[0], [overtaker, 5.0, 4.0], rtol=tol or 1e-9)
 
 
-def test_a_warm_start_saves_products(basis):
-    problem = quadratic(matrix(basis, np.random.default_rng(2).normal(size=LARGE)))
-    cold = top_eigenpairs(problem, torch.zeros(LARGE), 3, tol=1e-4)
-    for k in (3, 2, 5):  # more or fewer than before are welcome
-        warm = top_eigenpairs(problem, torch.zeros(LARGE), k, start=cold.start, tol=1e-4)
-        assert bool(warm.converged.all())
-        np.testing.assert_allclose(warm.values[0, :2], cold.values[0, :2], rtol=1e-7)
-        if k == 3:
-            assert warm.products < cold.products
-
-
 def test_every_fiftieth_call_starts_cold_and_finds_what_warm_calls_miss(basis):
     """An eigenvalue of 1.1 appears above a dense bulk from −100 to 1: the guard rises by 1/200 of the gap per call."""
     low = np.linspace(-100, 1, LARGE)
@@ -160,26 +151,6 @@ def test_every_fiftieth_call_starts_cold_and_finds_what_warm_calls_miss(basis):
         assert bool(pairs.converged.all())
         assert age != 49 or float(pairs.values) < 1.001  # the warm calls have missed it
     assert float(pairs.values) == pytest.approx(1.1, rel=1e-3)
-
-
-@STABLE
-@given(
-    top=st.lists(st.floats(0.5, 8.0), min_size=1, max_size=6),
-    copies=st.integers(1, 4),
-    lowest=st.floats(-6.0, 0.0),
-    k=st.integers(1, 6),
-    warm=st.sampled_from([None, 1e-6, 1e-2, 1.0]),
-    seed=st.integers(0, 10**6),
-)
-def test_random_spectra_from_cold_and_warm_starts(basis, top, copies, lowest, k, warm, seed):
-    """Above the dense limit, with eigenvalues that repeat, cold or from vectors that are off by `warm`."""
-    a = matrix(basis, bulk(*sorted(top), *[max(top)] * (copies - 1), low=lowest, high=0.5))
-    start = None
-    if warm is not None:
-        exact = np.linalg.eigh(a)[1].T[::-1][: k + 1]
-        off = np.random.default_rng(seed).normal(size=exact.shape) / LARGE**0.5
-        start = torch.from_numpy(exact + warm * off)[None]
-    check(top_eigenpairs(quadratic(a), torch.zeros(LARGE), k, start=start, seed=seed), a, k)
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
@@ -208,37 +179,6 @@ def track(path, k):
             assert bool(pairs.converged.all())
         start = pairs.start
     return np.array(errors), np.array(products)
-
-
-class Path(Quadratic):
-    """A quadratic that is not diagonalized in its constructor."""
-
-    def __init__(self, a):
-        self.name, self.dim, self.matrix = "quadratic", len(a), torch.from_numpy(a)
-
-
-def turning_path(basis, spectra, turning):
-    """Yield matrices with these spectra in a basis whose last vectors turn in different planes."""
-    count = len(spectra[0])
-    old, new = basis[:, -count:], basis[:, :count]
-    low = np.random.default_rng(1).uniform(0, 1, LARGE - count)
-    for t, tops in enumerate(spectra):
-        bent = turning * np.sin(0.5 * t)
-        there = basis.copy()
-        there[:, -count:] = np.cos(bent) * old + np.sin(bent) * new
-        there[:, :count] = np.cos(bent) * new - np.sin(bent) * old
-        spectrum = np.concatenate([low, tops])
-        yield Path(matrix(there, spectrum)), torch.zeros(LARGE), np.sort(spectrum)[::-1]
-
-
-@pytest.mark.parametrize("turning", [0.0, 0.01, 0.1])
-@pytest.mark.parametrize(("k", "late"), [(1, 15), (3, 4)])
-def test_an_eigenvalue_that_rises_from_the_bulk_is_found(basis, k, late, turning):
-    """It rises by 2 % of λ₁ per measurement; a guard without noise would not find it."""
-    path = turning_path(basis, [(4.0, 3.0, 0.5 + 0.08 * t) for t in range(80)], turning)
-    wrong = (track(path, k)[0] > 1e-3).any(1)
-    assert wrong.sum() <= late  # measurements
-    assert not wrong[-15:].any()
 
 
 @cache
@@ -324,14 +264,6 @@ def test_several_runs_of_a_network_have_the_eigenpairs_of_their_dense_hessians(n
         np.testing.assert_allclose(cosines, 1, atol=1e-8)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_same_eigenvalues(network):
-    problem, x = network
-    here, there = top_eigenpairs(problem, x, 3), top_eigenpairs(problem, x.cuda(), 3)
-    assert there.values.device.type == "cuda"
-    np.testing.assert_allclose(there.values.cpu(), here.values, rtol=1e-8)
-
-
 # alignment
 
 
@@ -345,15 +277,16 @@ def test_cuda_gives_the_same_eigenvalues(network):
         ([2.0, -1.0], [0, 1], 0, 0, -0.5, 1, 1.5),  # negative curvature along the gradient
         ([-1.0, -2.0], [1, 1], 1 / 5**0.5, 1 / 5**0.5, -9 / 5, 1, 1),  # only negative curvature
         ([2.0], [1], 1, 1, 1, 1, np.inf),
+        ([2.0, 2.0, 1.0], [0.6, 0.8, 0], None, 1, 1, 2, 0),  # v₁ may be any vector of the eigenspace
     ],
 )
 def test_alignment_by_hand(spectrum, x, cos_v1, cos_eigenspace, rayleigh, multiplicity, gap):
     found = alignment(quadratic(spectrum), tensor(*map(float, x)))
-    assert found.cos_v1.item() == pytest.approx(cos_v1)
+    assert cos_v1 is None or found.cos_v1.item() == pytest.approx(cos_v1)
     assert found.cos_eigenspace.item() == pytest.approx(cos_eigenspace)
     assert found.rayleigh.item() == pytest.approx(rayleigh)
     assert found.multiplicity.item() == multiplicity
-    assert found.gap.item() == pytest.approx(gap)
+    assert found.gap.item() == pytest.approx(gap, abs=1e-14)
     assert found.closing.item() is (multiplicity > 1)
 
 
@@ -364,16 +297,6 @@ def test_close_determines_the_top_eigenspace(close, multiplicity):
     assert got.multiplicity.item() == multiplicity
     assert got.closing.item() is (multiplicity > 1)
     assert got.cos_eigenspace.item() == pytest.approx(np.linalg.norm(inside) / np.linalg.norm([4.0, 3.9, 1.0]))
-
-
-def test_a_degenerate_eigenspace_has_full_alignment():
-    """In a degenerate eigenspace v₁ may be any vector of it; the other two measures do not depend on it."""
-    for angle in np.linspace(0, np.pi, 7):
-        point = tensor(np.cos(angle), np.sin(angle), 0.0)
-        got = alignment(quadratic([2.0, 2.0, 1.0]), point)
-        assert got.cos_eigenspace.item() == pytest.approx(1)
-        assert got.rayleigh.item() == pytest.approx(1)
-        assert got.gap.item() == pytest.approx(0, abs=1e-14)
 
 
 def test_the_alignment_of_a_zero_gradient_is_nan():

@@ -22,8 +22,6 @@ from samviz.dynamics.engines import Engine, StepBlock, engine, torch_steps
 from samviz.problems import mlp, quadratic, valley
 from samviz.problems.primitives import hvp
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PROBLEMS = {
     "valley": valley(),
     "mean of the valley": valley(mean=True),
@@ -123,14 +121,16 @@ def test_a_loss_that_is_not_a_number_is_out_of_bounds(monkeypatch, name):
 @COMPILED
 @pytest.mark.parametrize("rule", RULES)
 def test_compiled_steps_do_not_depend_on_their_grouping_or_on_other_runs(rule):
-    problem = mlp([1, 6, 1], data="sine")
-    settings = {"rule": rule, "lr": 0.02, "rho": 0.01, "batch_size": 3}
-    together = Run(problem, x0=starts(problem, 3), seed=5, **settings)
+    """Runs in common have their own η, ρ and seed."""
+    problem, lrs, rhos = mlp([1, 6, 1], data="sine"), (0.005, 0.01, 0.02), (0.0, 0.03, 0.01)
+    x0 = starts(problem, 3)
+    together = Run(problem, rule, lrs, rhos, batch_size=3, x0=x0, seed=5)
     together.step(150)
-    alone = Run(problem, x0=starts(problem, 3)[2], seed=7, **settings)
-    for _ in range(150):
-        alone.step()
-    assert torch.equal(alone.x[0], together.x[2])
+    for r in range(3):
+        alone = Run(problem, rule, lrs[r], rhos[r], batch_size=3, x0=x0[r], seed=5 + r)
+        for _ in range(150):
+            alone.step()
+        assert torch.equal(alone.x[0], together.x[r])
 
 
 @COMPILED
@@ -163,39 +163,6 @@ def test_a_registered_rule_with_a_helper_runs_in_torch_and_compiled(monkeypatch,
 
 
 # The kernels, whose derivatives are tested with those of all problems
-
-
-@COMPILED
-def test_tiles_of_samples_add_up():
-    """More samples than one tile holds, and a last tile that is not full."""
-    generator = np.random.default_rng(0)
-    inputs, targets = generator.normal(size=(601, 3)), generator.normal(size=(601, 2))
-    problem = mlp([3, 70, 70, 2], data=(inputs, targets))
-    x = problem.initial(0)[None].requires_grad_()
-    loss = problem.loss(x)
-    (slope,) = torch.autograd.grad(loss, x, create_graph=True)
-    v = torch.from_numpy(generator.normal(size=(1, problem.dim)))
-    (expected,) = torch.autograd.grad(slope, x, v)
-    value, gradient = problem.gradient(x)
-    torch.testing.assert_close(value, loss.detach(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(gradient, slope.detach(), rtol=1e-9, atol=1e-13)
-    torch.testing.assert_close(problem.hvp(x)(v[None])[0], expected, rtol=1e-9, atol=1e-12)
-    plane, points = torch.stack((problem.initial(1), problem.initial(2))), torch.tensor([[0.3, -0.2]]).double()
-    losses = problem.loss(problem.initial(0) + points @ plane)
-    torch.testing.assert_close(problem.slice(problem.initial(0), plane)(points), losses, rtol=1e-12, atol=0)
-
-
-@COMPILED
-@pytest.mark.parametrize("problem", [p for p in PROBLEMS.values() if hasattr(p, "activation")], ids=lambda p: p.name)
-def test_a_slice_is_the_loss_on_it(problem):
-    origin, *directions = starts(problem, 3, 0.5)
-    points = torch.tensor([[0.0, 0.0], [0.5, -0.3], [-1.0, 2.0]], dtype=torch.float64)
-    expected = problem.loss(origin + points @ torch.stack(directions))
-    torch.testing.assert_close(problem.slice(origin, torch.stack(directions))(points), expected, rtol=1e-10, atol=1e-13)
-    single = problem.to("cpu", torch.float32)
-    coarse = single.slice(origin.float(), torch.stack(directions).float())(points.float())
-    assert coarse.dtype == torch.float32
-    torch.testing.assert_close(coarse.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 @COMPILED

@@ -188,20 +188,9 @@ def test_the_page_of_a_run_that_diverged_reports_it(tmp_path: Path) -> None:
     assert escape(lab.session.stopped) in text
 
 
-@pytest.mark.parametrize(
-    ("steps", "frames", "path", "error", "message"),
-    [
-        (0, 9, "run.html", ValueError, "the run has 0 steps; expected 1 or more"),
-        (5, 1, "run.html", ValueError, "frames is 1; expected 2 or more"),
-        (5, 9, "run.png", ValueError, r"expected a file that ends in \.html"),
-        (5, 9, "nowhere/run.html", FileNotFoundError, "there is no folder"),
-    ],
-)
-def test_an_export_with_wrong_arguments_writes_nothing(
-    steps: int, frames: Any, path: str, error: type[Exception], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(error, match=message):
-        Lab(valley(), device="cpu").run(steps).export(tmp_path / path, frames)
+def test_an_export_of_no_steps_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the run has 0 steps; expected 1 or more"):
+        Lab(valley(), device="cpu").export(tmp_path / "run.html")
     assert list(tmp_path.iterdir()) == []
 
 

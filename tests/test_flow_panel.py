@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictures import finite, last, trace
+from pictures import last, trace
 from valley_by_hand import slope
 
 from samviz.figures.style import GREY, VERMILION
@@ -74,12 +74,6 @@ def test_phase_two_begins_where_the_gradient_settles(lr):
     assert 0 < begin < 100
     assert outside[begin - 1]
     assert not outside[begin:].any()
-
-
-@pytest.mark.parametrize("start", [(0, 0), (1, 1), (-5, 0.5)])
-def test_any_start_gives_a_finite_figure(start):
-    for lr, rho in ((0.03, 0.4), (0.002, 0.02)):
-        finite(drawn(start=start, lr=lr, rho=rho)[0])
 
 
 def test_the_path_is_drawn_while_it_grows():

@@ -1,19 +1,24 @@
-"""Gradient flow's limit Φ, the limiting flow on Γ and the start of phase II agree with independent solutions."""
+"""Φ, the limiting flow, phase II, the edge of stability and stored minima agree with independent solutions."""
 
 import numpy as np
 import pytest
 import torch
 import valley_by_hand
-from formula import Formula
+from formula import Formula, tensor
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from samviz.dynamics import History, gradient_flow_limit, limiting_flow, phase_boundary, tracking_error
+from samviz.dynamics import (
+    History,
+    Run,
+    edge_of_stability,
+    gradient_descent_minimum,
+    gradient_flow_limit,
+    limiting_flow,
+    phase_boundary,
+    tracking_error,
+)
 from samviz.problems import mlp, quadratic, valley
-
-
-def tensor(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -142,33 +147,6 @@ def test_the_flow_stops_where_lambda_1_meets_lambda_2():
     assert torch.isinf(trace.stopped)
 
 
-@pytest.mark.parametrize("kind", ["worst", "average"])
-def test_the_flow_of_a_network_satisfies_its_equation(network, kind):
-    """Its velocity by differences in τ is −½P∇S, with P from the outputs' Jacobian and ∇S by differences of S."""
-    problem, starts = network
-    h, x0 = 1e-3, starts[:1]
-    times = np.array([0.0, 0.05 - h, 0.05, 0.05 + h, 0.2 - h, 0.2, 0.2 + h])
-    flow = limiting_flow(problem, x0, kind, times=times)
-    torch.testing.assert_close(flow.x[0], gradient_flow_limit(problem, x0).x, rtol=0, atol=1e-9)
-    assert flow.grad_norm.max() < 1e-6
-
-    def measure(x):
-        spectrum = np.linalg.eigvalsh(problem.hessian(x).numpy())
-        return spectrum[:, -1] if kind == "worst" else spectrum.sum(1)
-
-    for i in (2, 5):
-        x = flow.x[i]
-        outputs = torch.autograd.functional.jacobian(lambda y: problem.outputs(y, problem.inputs).flatten(), x)
-        normal = np.linalg.qr(outputs[:, 0].numpy().T)[0]  # (dim, M): where the outputs change
-        steps = 1e-5 * torch.eye(problem.dim, dtype=torch.float64)
-        slope = (measure(x + steps) - measure(x - steps)) / 2e-5
-        velocity = ((flow.x[i + 1] - flow.x[i - 1]) / (2 * h))[0].numpy()
-        expected = -(slope - normal @ (normal.T @ slope)) / 2
-        np.testing.assert_allclose(velocity, expected, atol=1e-3 * np.linalg.norm(expected))
-    values = [measure(x)[0] for x in flow.x]
-    assert (np.diff(values) < 0).all()
-
-
 def test_the_tracking_error_is_the_distance_of_the_limit_points():
     flow = limiting_flow(valley(), STARTS, times=[0.0, 0.3])
     iterates = flow.x + tensor(0.0, 0.0, 0.1, 0.2)
@@ -218,3 +196,54 @@ def test_the_boundary_is_the_first_step_after_the_last_long_gradient(history, st
     boundary = phase_boundary(history)
     assert boundary.shape == np.shape(step)
     np.testing.assert_equal(boundary, np.asarray(step, dtype=float))
+
+
+# the edge of stability
+
+
+def test_the_edge_tends_to_two_over_lr():
+    rho = np.array([1e-1, 1e-2, 1e-4, 1e-8, 0.0])
+    edge = edge_of_stability(0.1, rho, 2.0)
+    by_formula = 2.0 / (2 * rho[:-1]) * (np.sqrt(1 + 8 * rho[:-1] / (0.1 * 2.0)) - 1)
+    np.testing.assert_allclose(edge[:-1], by_formula, rtol=1e-6)
+    assert (np.diff(edge) > 0).all()
+    np.testing.assert_allclose(edge[-2:], 20, rtol=1e-6)
+    np.testing.assert_array_equal(edge_of_stability([0.1, 0.2], 0.0, 0.0), [20, 10])
+    assert edge_of_stability(0.1, 0.1, 0.0) == 0
+
+
+def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
+    """Along v₁ a step multiplies x by 1 − ηλ(1 + ρλ/‖∇L‖): by −1 where λ is at the edge for that gradient."""
+    for grad_norm in (0.1, 1.0, 10.0):
+        edge = float(edge_of_stability(0.1, 0.05, grad_norm))
+        for factor, grows in ((0.99, False), (1.01, True)):
+            curvature = factor * edge
+            run = Run(quadratic([curvature]), "sam", lr=0.1, rho=0.05, x0=[grad_norm / curvature], device="cpu")
+            run.step()
+            assert (abs(run.x.item()) > grad_norm / curvature) is grows
+
+
+# the minimum from which the tutorial starts
+
+
+def test_minima_of_other_problems():
+    problem = mlp([1, 6, 1], "tanh", "sine")
+    x = gradient_descent_minimum(problem, seed=1)
+    loss, gradient = problem.gradient(x[None])
+    start_loss, start_gradient = problem.gradient(problem.initial(1)[None])
+    assert x.shape == (19,)
+    assert loss < 0.05 * start_loss
+    assert gradient.norm() < 0.05 * start_gradient.norm()
+    assert Run(problem, "gd", x0=x, device="cpu").measure()["cos_v1"] < 3e-6  # the last tenth is without momentum
+    assert torch.equal(gradient_descent_minimum(problem, seed=1), x)
+    for problem in (quadratic([3.0, 1.0]), valley()):
+        start = gradient_descent_minimum(problem)
+        assert torch.equal(start, problem.initial(0))
+        assert problem.gradient(start[None])[1].norm() > 0  # there is something to see
+
+
+def test_the_stored_minimum_has_the_precision_of_the_problem():
+    problem = mlp([1, 24, 24, 1], "tanh", "sine")
+    single = gradient_descent_minimum(problem.to("cpu", torch.float32))
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), gradient_descent_minimum(problem), rtol=1e-6, atol=1e-6)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from pictures import finite, trace
+from pictures import trace
 
-from samviz.figures import figure, slice_figure
+from samviz.figures import slice_figure
 from samviz.geometry import landscape, landscape_of, plane_through
 from samviz.panels import slice_panel
 from samviz.panels.landscape_planes import NAMES, PLANES, draw_landscapes, minima, plane, rescaled, slices, trained
@@ -70,12 +70,6 @@ def test_the_plane_through_both_minima_contains_the_other_minimum_and_the_start(
         np.testing.assert_allclose(lost, 0, atol=1e-7)
 
 
-def test_the_distance_to_a_random_plane_is_the_expected_one():
-    _, checkpoints = trained()
-    lost = [plane("random", 0, 1.0, False, seed).project(checkpoints[0, :1])[1][0] ** 2 for seed in range(100)]
-    assert abs(np.mean(lost) - (1 - 2 / 673)) < 4 * np.std(lost) / 10
-
-
 def test_the_sentence_gives_the_numbers_of_the_figure():
     drawn, sentence = draw_landscapes(START | {"plane": "pca"})
     problem, checkpoints = trained()
@@ -103,17 +97,6 @@ def test_both_planes_have_the_same_contours():
     first, second = (trace(drawn, f"{name} slice") for name in NAMES)
     assert first["contours"] == second["contours"]
     assert first["contours"]["end"] == pytest.approx(max(float(each["z"].max()) for each in (first, second)))
-
-
-@pytest.mark.parametrize("kind", PLANES)
-@pytest.mark.parametrize("radius", [0.01, 10.0])
-@pytest.mark.parametrize("alpha", [0.1, 10.0])
-def test_extreme_values_are_drawn(kind, radius, alpha):
-    values = {"plane": kind, "radius": radius, "alpha": alpha, "normalized": False}
-    drawn, sentence = draw_landscapes(START | values)
-    assert "nan" not in sentence
-    finite(drawn)
-    figure(drawn)  # plotly accepts it
 
 
 def test_the_slice_of_a_model_states_what_the_figure_leaves_out():

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from samviz.dynamics import Run
-from samviz.problems import from_module, mlp
+from samviz.problems import from_module
 
 N = 12
 RNG = np.random.default_rng(0)
@@ -191,26 +191,6 @@ def test_a_copy_has_its_own_memory(duplicate, training):
 # evaluation and training mode
 
 
-def test_the_dropout_mask_depends_only_on_the_batch():
-    dropout = nn.Sequential(nn.Linear(1, 400, bias=False), nn.Dropout(0.25), nn.Linear(400, 1, bias=False)).double()
-    for layer in (dropout[0], dropout[2]):  # at ones, input 1, an output is 4/3 times the number of neurons kept
-        nn.init.ones_(layer.weight)
-    problem = from_module(dropout, (np.ones((30, 1)), np.zeros(30)), lambda outputs, y: outputs[:, 0], training=True)
-    assert problem.random
-    x, batches = problem.initial()[None], [torch.tensor([row]) for row in ([[k] for k in range(30)] + [[3, 4], [4, 3]])]
-    kept = [problem.loss(x, batch).item() * 0.75 for batch in batches]
-    assert len({round(number) for number in kept[:30]}) > 10
-    np.testing.assert_allclose(kept[:30], np.round(kept[:30]), atol=1e-9)
-    assert abs(np.mean(kept) - 300) < 5 * np.sqrt(400 * 0.25 * 0.75 / len(kept))
-    for batch, number in zip(batches, kept):
-        torch.rand(5)
-        assert problem.loss(x, batch).item() * 0.75 == number
-        last = problem.gradient(x, batch)[1][0, 400:]  # by the last weights: 4/3 or 0 each
-        assert last.sum().item() * 0.75 == pytest.approx(number)
-    assert torch.equal(problem.loss(x), problem.loss(x, torch.arange(30)[None]))
-    assert problem.outputs(x, problem.inputs)[0, 0].item() == pytest.approx(400)  # in evaluation mode, all are kept
-
-
 def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch):
     """Against 50 steps of SAM written out in torch; before each pass the generator is seeded for the batch."""
     problem, module, batches = on_images(), build(Convolutional).train(), []
@@ -338,30 +318,6 @@ def test_a_batch_that_batchnorm_refuses_leaves_the_run_as_it_was(runs, drop):
     run.set(batch_size=2)
     run.step()
     assert run.steps == 1
-
-
-OWN = torch.Generator()
-
-
-@pytest.mark.parametrize(
-    "draw", [np.random.default_rng(0).normal, lambda: torch.randn((), generator=OWN), np.random.randn]
-)
-def test_a_module_or_a_loss_that_changes_from_one_evaluation_to_the_next_is_refused(draw):
-    class Noisy(nn.Linear):
-        def forward(self, x):
-            return super().forward(x) + 0.01 * draw()
-
-    def loss(outputs, targets):
-        return ((outputs - targets) ** 2).flatten(1).mean(1) + 0.01 * outputs[:, 0] * draw()
-
-    for construct in (
-        lambda: from_module(Noisy(1, 1), "sine"),
-        lambda: from_module(Noisy(1, 1), "sine", training=True),
-        lambda: from_module(nn.Linear(1, 1), "sine", loss),
-        lambda: mlp([1, 2, 1], data="sine", loss=loss),
-    ):
-        with pytest.raises(ValueError, match=r"the loss gave .* and then .* for the same parameters and samples"):
-            construct()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 
 from samviz.optim import SAM
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 torch.manual_seed(0)
 INPUTS, LABELS = torch.randn(24, 1, 8, 8), torch.randint(0, 4, (24,))
 BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}

@@ -30,8 +30,6 @@ SUBPACKAGES = ("problems", "geometry", "dynamics", "claims", "figures", "optim",
 FRAMEWORKS = ("lightning", "transformers")  # that samviz does not need; their blocks run where they are installed
 of_each = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # The numbered statements of the paper that samviz cites.
 PAPER = {
     "Assumption": {"3.3", "4.4"},
@@ -361,10 +359,3 @@ def test_wrong_links_names_citations_and_outputs_are_found():
     with pytest.raises(NameError):
         run("```python\nnobody\n```\n", "page")
     run("```python\na = 1\n```\n\n```python\nprint(a)\n```\n\n```text\n1\n```\n", "page")
-
-
-@pytest.mark.parametrize(("needs", "ran"), [((), ["here", "last"]), (["lightning"], ["here", "there"])])
-def test_a_block_of_a_framework_runs_only_when_it_is_needed(needs, ran, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
-    page = "```python\nhere = 1\n```\n```python\nimport lightning\nthere = 1\n```\n```python\nlast = 1\n```\n"
-    assert [name for name in ("here", "there", "last") if name in run(page, "page", frozenset(needs))] == ran

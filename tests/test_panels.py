@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 
 import pytest
@@ -9,6 +10,8 @@ from pictures import finite, names, settled_panel
 
 import samviz.panels
 from samviz.figures import figure
+from samviz.lab import Choice, Slider, Switch
+from samviz.lab.controls import Point
 
 
 def test_every_panel_is_registered():
@@ -36,6 +39,34 @@ def test_a_panel_draws_a_figure_with_a_sentence_and_a_description(panel):
     assert panel.view.description
     for control in panel.view.controls:
         assert control["help"].endswith(".") != control["kind"].startswith(("point", "predict")), control["name"]
+
+
+def extremes(panel):
+    """Yield the ends of all controls together, and each end and each option of one control alone."""
+    ends = {}
+    for name, control in panel.controls.items():
+        if isinstance(control, Slider):
+            ends[name] = [control.low, control.high]
+        elif isinstance(control, Choice):
+            ends[name] = [*control.options]
+        elif isinstance(control, Switch):
+            ends[name] = [False, True]
+        elif isinstance(control, Point):
+            ends[name] = [(-9.0, 9.0), (0.0, 0.0)]
+    yield {name: values[0] for name, values in ends.items()}
+    yield {name: values[-1] for name, values in ends.items()}
+    yield from ({name: value} for name, values in ends.items() for value in values)
+
+
+def test_extreme_values_are_drawn(panel):
+    """No number is infinite, but curves may have gaps; a run that diverges may be an error with a remedy."""
+    start = panel.values
+    for values in extremes(panel):
+        panel.set(**start | values)
+        assert panel.view.alert == "" or re.search("diverged.*Lower η", panel.view.alert), values
+        finite(panel.figure, gaps=names(panel.figure))
+        assert "nan" not in panel.sentence, values
+    panel.set(**start)
 
 
 def test_the_book_computes_values_that_the_controls_can_have(panel):

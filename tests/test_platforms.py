@@ -1,16 +1,13 @@
 """Simulate on one machine what differs between Linux, macOS and Windows."""
 
 import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 from fresh import ROOT, python
 
-from samviz import machine, mlp, sweep
+from samviz import machine, sweep
 from samviz.cli import copy_notebooks
 from samviz.figures import save
 from samviz.lab import Lab
@@ -136,16 +133,6 @@ def test_an_installation_steps_and_copies_its_notebooks(folder, home):
 
 
 @pytest.mark.slow
-def test_a_pool_of_spawned_processes_gives_the_same_bits():
-    problem = mlp([1, 6, 1], "tanh", "sine")
-    args = {"lr": [0.02, 0.05], "rho": [0.0, 0.1], "steps": 20, "progress": False, "device": "cpu"}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        there, here = sweep(problem, **args, executor=pool), sweep(problem, **args)
-    for name, array in here.arrays().items():
-        np.testing.assert_array_equal(array, there.arrays()[name], err_msg=name)
-
-
-@pytest.mark.slow
 def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
     ran = python("-m", "samviz", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert ran.returncode == 0, ran.stderr
@@ -178,19 +165,6 @@ def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
     ours, theirs = (python("-c", TEXTS, cwd=place, env={"PYTHONPATH": str(place)}) for place in (ROOT, folder))
     assert len(ours.stdout) == 65, ours.stderr
     assert ours.stdout == theirs.stdout, theirs.stderr
-
-
-@pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("[0-9]*.py")), ids=lambda path: path.stem)
-def test_scripts_with_the_line_ends_of_windows_are_the_same_notebooks(script, tmp_path):
-    (tmp_path / script.name).write_bytes(crlf(script.read_bytes()))
-    ours, theirs = jupytext.read(script), jupytext.read(tmp_path / script.name)
-    assert [cell.source for cell in ours.cells] == [cell.source for cell in theirs.cells]
-
-
-def test_a_shared_text_may_be_broken_into_lines_as_windows_does():
-    text = Lab(valley(), lr=0.01, rho=0.1, device="cpu").run(3).share()
-    broken = "\r\n".join(text[i : i + 40] for i in range(0, len(text), 40)) + "\r\n"
-    assert Lab.from_share(broken, device="cpu").session.run.steps == 3
 
 
 def test_git_checks_out_the_same_line_ends_everywhere():

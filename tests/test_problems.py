@@ -8,6 +8,7 @@ import pytest
 import test_attached
 import torch
 import valley_by_hand as by_hand
+from formula import symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_module import on_images
@@ -19,15 +20,6 @@ from samviz.problems.device import one_thread
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
 unit_interval = st.floats(0, 1)
 numbers = st.floats(-2, 2)
-
-
-def tensor(*rows):
-    return torch.from_numpy(np.array(rows, dtype=np.float64))
-
-
-def symmetric(seed, dim, scale=3.0):
-    a = np.random.default_rng(seed).normal(scale=scale, size=(dim, dim))
-    return (a + a.T) / 2
 
 
 # quadratics
@@ -187,6 +179,7 @@ DIFFERENTIABLE = [
     valley(mean=True),
     *(mlp([3, 5, 4, 2], activation, (ROWS, GOALS)) for activation in ACTIVATIONS),
     *(mlp([3, 5, 4, 2], activation, (ROWS, LABELS), "cross_entropy") for activation in ACTIVATIONS),
+    mlp([3, 70, 70, 2], data=(RNG.normal(size=(601, 3)), RNG.normal(size=(601, 2)))),  # several tiles of samples
     *(on_images(drop=drop, training=training) for drop in (0.0, 0.3) for training in (False, True)),
     *test_attached.smooth(),
 ]
@@ -228,6 +221,17 @@ def test_derivatives_are_finite_differences(problem):
             torch.testing.assert_close((gradient * v[:runs, k]).sum(1), slope, rtol=1e-6, atol=1e-7)
             change = (problem.gradient(after, rows)[1] - problem.gradient(before, rows)[1]) / (2 * h)
             torch.testing.assert_close(products[:, k], change, rtol=1e-5, atol=1e-7)
+
+
+@each_of(DIFFERENTIABLE)
+def test_a_slice_is_the_loss_on_it(problem):
+    x, _ = points_and_batches(problem, 3)
+    origin, directions, points = x[0], x[1:], torch.tensor([[0.0, 0.0], [0.5, -0.3], [-1.0, 2.0]], dtype=torch.float64)
+    expected = problem.loss(origin + points @ directions)
+    torch.testing.assert_close(problem.slice(origin, directions)(points), expected, rtol=1e-10, atol=1e-13)
+    single = problem.to("cpu", torch.float32).slice(origin.float(), directions.float())(points.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), expected, rtol=1e-3, atol=1e-5)
 
 
 @each_of(DIFFERENTIABLE)

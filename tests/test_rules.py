@@ -6,7 +6,7 @@ import torch
 import valley_by_hand as by_hand
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from torch import nn
 
 from samviz.dynamics import RULES, Diverged, Run, Settings
@@ -75,41 +75,19 @@ def test_every_rule_has_a_formula_here():
 
 @pytest.mark.parametrize("rule", BY_HAND)
 @STABLE
-@given(seed=st.integers(0, 10**6), dim=st.integers(1, 5), lr=st.floats(0.01, 1), rho=st.floats(0.001, 1))
-def test_a_step_on_a_quadratic(rule, seed, dim, lr, rho):
-    rng = np.random.default_rng(seed)
-    a = rng.normal(size=(dim, dim))
-    a, x = a + a.T, rng.normal(size=(3, dim))
-    assume(np.linalg.norm(x @ a, axis=1).min() > 0.1)
-    step = RULES[rule](quadratic(a), torch.from_numpy(x), None, lr, rho)
-    expected = [row - lr * BY_HAND[rule](lambda y: y @ a @ y / 2, lambda y: a @ y, row, rho) for row in x]
-    tolerance = 1e-5 if rule == "ascent" else 1e-9
-    np.testing.assert_allclose(step.x, expected, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(step.loss, [0.5 * row @ a @ row for row in x], rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(step.gradient, x @ a, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("rule", BY_HAND)
-@STABLE
 @given(x=st.tuples(*[st.floats(-1, 1)] * 4), rho=st.floats(0.01, 0.3))
 def test_all_gradients_of_a_step_are_those_of_the_batch(rule, x, rho):
     x = np.array(x)
     assume(np.abs(x[2:]).min() > 0.05)
-    step = RULES[rule](valley(), torch.from_numpy(np.stack([x] * 3)), torch.tensor([[0, 0], [1, 1], [0, 1]]), 0.02, rho)
+    points = torch.from_numpy(np.stack([x] * 3))
+    step = RULES[rule](valley(), points, torch.tensor([[0, 0], [1, 1], [0, 1]]), 0.02, rho)
+    assert (points.numpy() == x).all()  # the input does not change
     tolerance = 1e-6 if rule == "ascent" else 1e-11
     for r, weights in enumerate(np.array([[2, 0], [0, 2], [1, 1]])):
         functions = [lambda y, f=f, w=weights: w @ np.array(f(y)) for f in (by_hand.terms, by_hand.slopes)]
         expected = x - 0.02 * BY_HAND[rule](*functions, x, rho)
         np.testing.assert_allclose(step.x[r], expected, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(step.gradient[r], functions[1](x), rtol=1e-12, atol=1e-14)
-
-
-def test_a_rule_does_not_change_its_input():
-    x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-    problem = mlp([1, 1], data="sine")
-    for rule in RULES:
-        RULES[rule](problem, x, None, 0.1, 0.1, noise_of(0, problem, rule))
-    assert x.tolist() == [[1.0, 2.0]]
 
 
 # At ρ = 0 a rule that perturbs is gradient descent, bit for bit
@@ -129,21 +107,6 @@ def test_rho_zero_is_gradient_descent_bit_for_bit(rule, batch_size, activation):
     assert torch.equal(run.x, plain.x)
     assert torch.equal(two.x[0], both_plain.x[0])
     assert not torch.equal(two.x[1], both_plain.x[1])
-
-
-# Several runs, and several steps
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("batch_size", [None, 1])
-def test_one_lr_and_rho_per_run_are_separate_runs(rule, batch_size):
-    lrs, rhos = (0.005, 0.0075, 0.01), (0.0, 0.01, 0.03)
-    together = Run(valley(), rule, lrs, rhos, batch_size, x0=STARTS, seed=5, device="cpu")
-    together.step(10)
-    for r in range(3):
-        alone = Run(valley(), rule, lrs[r], rhos[r], batch_size, x0=STARTS[r], seed=5 + r, device="cpu")
-        alone.step(10)
-        torch.testing.assert_close(together.x[r], alone.x[0], rtol=1e-12, atol=1e-14)
 
 
 # Zero gradients and extreme numbers
@@ -200,36 +163,18 @@ def test_single_precision_stays_single():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rule", PERTURBING)
-def test_a_number_beyond_single_precision_diverges_as_any_other(rule, dtype):
+def test_a_number_beyond_single_precision_diverges_as_any_other_and_keeps_the_history(rule, dtype):
     for numbers in ({"lr": 0.01, "rho": 1e308}, {"lr": 1e308, "rho": 0.1}):
         run = Run(valley(), rule, **numbers, x0=[1.0, 1.0, 0.1, 0.1], device="cpu", dtype=dtype)
-        with pytest.raises(Diverged, match="The run diverged at step 0"):
+        first = run.measure()
+        with pytest.raises(Diverged, match=r"The run diverged at step 0.*Reset"):
             run.step(3)
         assert torch.isfinite(run.x).all()
+        assert run.history.rows[0] == first
+        assert np.isfinite(run.measure()["loss"])
 
 
 # worst descends L_Max
-
-
-@STABLE
-@given(seed=st.integers(0, 10**6), rho=st.floats(0.01, 1))
-def test_worst_descends_the_exact_loss_of_a_quadratic(seed, rho):
-    """The maximum on the circle is that of a scan, and of a search in its best interval."""
-    a, x = definite(seed, 2), np.random.default_rng(seed + 1).normal(size=2)
-    assume(abs(np.linalg.eigh(a)[1][:, 1] @ x) > 0.1)  # L_Max has a kink where both sides are equally high
-    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
-
-    def maximum(y):
-        def negative(angle):
-            z = y + rho * np.stack((np.cos(angle), np.sin(angle)), -1)
-            return -((z @ a) * z).sum(-1) / 2
-
-        best = angles[np.argmin(negative(angles))]
-        return -minimize_scalar(negative, bounds=(best - 0.01, best + 0.01), options={"xatol": 1e-10}).fun
-
-    expected = slope(maximum, x, 1e-4)
-    error = direction(quadratic(a), "worst", x, rho) - expected
-    assert np.linalg.norm(error) < 2e-3 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("x", [[0.6, 0.9, 0.1, 0.1], [0.2, 0.3, -0.2, 0.1], [0.9, 0.1, 0.05, -0.3]])
@@ -374,22 +319,6 @@ def test_label_noise_on_the_valley_changes_the_targets_of_its_outputs(mean, batc
     torch.testing.assert_close(step.loss, problem.loss(x.detach()[None], chosen))
 
 
-@pytest.mark.parametrize("problem", [valley(), mlp([1, 3, 1], "tanh", "sine")], ids=["valley", "network"])
-def test_label_noise_has_the_mean_and_the_covariance_of_theory(problem):
-    """The direction is ∇L − (ρ/(nc)) Σ ξ_k ∇f_k: its mean is ∇L and its covariance ρ²/(nc)² Σ ∇f_k∇f_kᵀ."""
-    rho, x = 0.5, torch.from_numpy(POINT) if problem.dim == 4 else problem.initial(0)
-    samples = many(problem, "label_noise", x.numpy(), rho, seed=3)
-    within_standard_errors(samples, slope(lambda y: float(problem.loss(torch.from_numpy(y)[None])), x.numpy()), 1e-9)
-
-    def all_outputs(p):
-        return outputs(p) if problem.dim == 4 else problem.outputs(p[None], problem.inputs).flatten()
-
-    jacobian = torch.autograd.functional.jacobian(all_outputs, x).numpy()  # (n, dim)
-    expected = (rho / len(jacobian)) ** 2 * jacobian.T @ jacobian
-    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    np.testing.assert_array_less(np.abs(np.cov(samples.T) - expected), 6 / np.sqrt(SEEDS) * scale + 1e-14)
-
-
 NO_SQUARE = [
     quadratic([3.0, 1.0]),
     mlp([2, 4, 2], data="spirals", loss="cross_entropy"),
@@ -424,25 +353,6 @@ def test_the_bound_on_the_loss_applies_to_the_clean_targets():
     assert RULES["label_noise"](run.problem, run.x, None, 0.001, 1e5, noise).loss.tolist() == [0.0]
     with pytest.raises(Diverged):
         run.step(100)
-
-
-# The explicit and implicit bias of each rule on the valley (Table 1)
-
-
-@pytest.mark.parametrize(
-    ("rule", "steps", "end", "tolerance"),
-    [
-        ("worst", 1500, (0, 0), 0.05),  # the smallest λ₁
-        ("average", 2500, (0.8, 1 / 7), 0.05),  # the smallest trace
-        ("random", 2500, (0.8, 1 / 7), 0.15),
-        ("gd", 2000, (0.605, 0.898), 0.01),  # none
-        ("asam", 2000, (0.605, 0.898), 0.01),  # where x₃ and x₄ vanish, so does the perturbation
-    ],
-)
-def test_where_a_rule_ends_on_the_valley(rule, steps, end, tolerance):
-    run = Run(valley(), rule, lr=0.02, rho=0.2, device="cpu")
-    run.step(steps)
-    np.testing.assert_allclose(run.x[0, :2], end, atol=tolerance)
 
 
 @pytest.mark.parametrize(("rule", "rho", "key"), [("label_noise", 0.5, "trace"), ("normalized_gd", 0.0, "eigenvalues")])

@@ -1,7 +1,6 @@
 """The samples and the noise of each step, the settings of a run, and its history."""
 
 from dataclasses import FrozenInstanceError, replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -42,13 +41,6 @@ def test_a_batch_contains_no_sample_twice_and_all_samples_equally_often(batch_si
     counts = np.bincount(drawn.ravel(), minlength=20)
     # without replacement the counts vary less, by the factor (n − b)/(n − 1)
     assert chi_square(counts) <= 43.8 * (20 - batch_size) / 19
-
-
-def test_every_batch_is_equally_likely():
-    drawn = np.sort(draws(5, 2, 4), 1)
-    counts = np.array([np.sum((drawn == pair).all(1)) for pair in combinations(range(4), 2)])
-    assert counts.sum() == len(drawn)
-    assert chi_square(counts) < 20.5
 
 
 # samples and noise

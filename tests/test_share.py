@@ -16,7 +16,6 @@ import kernel_loop
 import numpy as np
 import pytest
 import torch
-from fresh import ROOT, python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kernel_loop import press
@@ -79,12 +78,6 @@ RUNS: dict[str, tuple[Problem, dict[str, Any], list[tuple[str, Any]]]] = {
     "spectrum": (quadratic([3.0, 1.5, 1.0]), {"rho": 0.05}, [("run", 99)]),
     "matrices": (quadratic(MATRICES), FLOAT32 | {"batch_size": 1}, [("run", 99)]),
 }
-FRESH = """
-import json, sys
-from samviz.lab import Lab
-from test_share import state
-print(json.dumps([[*state(lab := Lab.from_share(text)), lab.view.alert[:20]] for text in json.load(sys.stdin)]))
-"""
 
 
 def lab_on(problem: Problem, **options: Any) -> Lab:
@@ -103,17 +96,18 @@ def changed_until_divergence() -> Lab:
     return lab
 
 
-@pytest.mark.slow
-def test_the_same_bits_in_a_fresh_process() -> None:
-    """Slow: another interpreter makes the same runs."""
-    labs = {name: use(lab_on(problem, **options), *uses) for name, (problem, options, uses) in RUNS.items()}
-    labs["changed until divergence"] = changed_until_divergence()
-    assert [name for name, lab in labs.items() if lab.session.stopped] == ["diverged", "changed until divergence"]
-    texts = json.dumps([lab.share() for lab in labs.values()])
-    ran = python("-c", FRESH, input=texts, cwd=ROOT / "tests")
-    assert ran.returncode == 0, ran.stderr
-    for (name, lab), there in zip(labs.items(), json.loads(ran.stdout), strict=True):
-        assert there == [*state(lab), "The run diverged at " if lab.session.stopped else ""], name
+@pytest.mark.parametrize("name", RUNS)
+def test_a_text_gives_the_same_bits(name: str) -> None:
+    problem, options, uses = RUNS[name]
+    lab = use(lab_on(problem, **options), *uses)
+    again = Lab.from_share(lab.share())
+    assert state(again) == state(lab)
+    assert ("diverged" in again.view.alert) == (name == "diverged")
+
+
+def test_a_run_whose_settings_changed_after_its_last_good_step_diverges_again() -> None:
+    lab = changed_until_divergence()
+    assert state(Lab.from_share(lab.share())) == state(lab)
 
 
 def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded() -> None:

@@ -14,7 +14,6 @@ from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
 from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def valley_average(x, rho):
@@ -109,18 +108,15 @@ def test_a_maximization_in_the_plane_against_brute_force(rho, centre):
 
 
 @pytest.mark.parametrize("rho", [0.3, 1.0, 3.0])
-def test_a_maximum_inside_the_ball_is_found(rho):
+def test_a_maximum_inside_the_ball_is_found_and_at_a_maximum_the_sharpness_is_zero(rho):
     """A bump of height 1 at (0.1, 0.2), at a distance of √0.05."""
     problem = Formula(2, lambda x, y: torch.exp(-((x - 0.1) ** 2) - 4 * (y - 0.2) ** 2))
     sharpness = worst_direction_sharpness(problem, tensor(0.0, 0.0), rho)
     assert sharpness.value.item() == pytest.approx(1 - np.exp(-0.17), rel=1e-4)
     np.testing.assert_allclose(rho * sharpness.direction[0], [0.1, 0.2], atol=1e-3)
-
-
-def test_at_a_maximum_of_the_loss_the_sharpness_is_zero():
-    problem = Formula(2, lambda x, y: -(x**2) - 2 * y**2 - x**4)
-    sharpness = worst_direction_sharpness(problem, tensor(0.0, 0.0), 0.1)
-    assert (sharpness.value.item(), sharpness.converged.item(), sharpness.direction.norm().item()) == (0, True, 0)
+    at_the_top = worst_direction_sharpness(problem, tensor(0.1, 0.2), rho)
+    assert (at_the_top.value.item(), at_the_top.converged.item()) == (0, True)
+    assert at_the_top.direction.norm().item() == 0
 
 
 def test_a_maximization_continues_across_a_plateau():
@@ -221,27 +217,6 @@ def test_the_worst_direction_agrees_with_projected_gradient_ascent(network, name
     assert not sharpness.exact
 
 
-def test_at_a_gradient_descent_minimum_the_worst_direction_is_far_above_the_ascent_direction(network):
-    """There the gradient is orthogonal to v₁, and one step from it does not find the worst direction."""
-    problem, x = network
-    rho = 0.001
-    worst = worst_direction_sharpness(problem, x, rho).value.item()
-    top = np.linalg.eigvalsh(problem.hessian(x[None])[0].numpy())[-1]
-    assert worst == pytest.approx(rho**2 * top / 2, rel=0.01)
-    assert ascent_direction_sharpness(problem, x, rho).value.item() < 0.02 * worst
-
-
-@STABLE
-@given(seed=st.integers(0, 10**6), rho=st.sampled_from([1e-3, 0.03, 0.5, 2.0]), stochastic=st.booleans())
-@pytest.mark.parametrize("problem", [valley(), mlp([1, 4, 1], "tanh", "sine")], ids=["valley", "network"])
-def test_the_worst_direction_is_at_least_as_sharp_as_the_others(problem, seed, rho, stochastic):
-    x = torch.randn(2, problem.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    worst = worst_direction_sharpness(problem, x, rho, stochastic).value * (1 + 1e-9)
-    assert bool((worst >= ascent_direction_sharpness(problem, x, rho, stochastic).value).all())
-    assert bool((worst >= average_direction_sharpness(problem, x, rho, stochastic, frames=4).value).all())
-    assert bool((worst >= 0).all())
-
-
 def test_the_bound_is_exceeded_only_by_the_cubic_term():
     """L = x + x² + x³/6 + y²/2 at 0: ρ + ρ² is the bound, and the rise exceeds it by ρ³/6."""
     problem = Formula(2, lambda x, y: x + x**2 + x**3 / 6 + y**2 / 2)
@@ -328,15 +303,6 @@ def test_the_average_above_256_parameters_has_a_standard_error():
     assert abs(sharpness.value.item() - 0.25 * np.trace(a) / 600) < 4 * sharpness.standard_error.item()
 
 
-@pytest.mark.parametrize("x", [(0.5, 0.5, 0.0, 0.0), (0.6, 0.9, 0.1, -0.4)])
-@pytest.mark.parametrize("rho", [0.1, 1.0])
-def test_the_average_of_the_valley_agrees_with_its_closed_form(x, rho):
-    for stochastic in (False, True):
-        result = average_direction_sharpness(valley(), tensor(*x), rho, stochastic)
-        error = 5 * result.standard_error.item() + 1e-15
-        assert result.value.item() == pytest.approx(valley_average(x, rho), abs=error)
-
-
 def test_the_standard_error_of_the_average_is_correct():
     x, rho = (0.6, 0.9, 0.1, -0.4), 1.0
     results = [average_direction_sharpness(valley(), tensor(*x), rho, seed=s) for s in range(100)]
@@ -373,9 +339,3 @@ def test_runs_are_independent_and_single_precision_agrees_with_double(problem, k
     tensors = [single.value, single.standard_error, single.bound, single.residual, single.direction]
     assert {t.dtype for t in tensors if t is not None} == {torch.float32}
     torch.testing.assert_close(single.value.double(), together.value, rtol=2e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", SHARPNESSES)
-def test_a_radius_whose_square_overflows_is_refused(kind):
-    with pytest.raises(ValueError, match=r"rho is 1e\+308; expected a perturbation radius above 0, 3e\+38 at most"):
-        SHARPNESSES[kind](valley(), torch.ones(4), 1e308)

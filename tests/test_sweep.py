@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
 from itertools import product
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def half(outputs, targets):
 
 
 def full(outputs, targets):
-    return ((outputs - targets) ** 2).mean(1)
+    return 2 * half(outputs, targets)
 
 
 def assert_identical(one, other):
@@ -63,28 +63,10 @@ def assert_identical(one, other):
 # measurements
 
 
-def test_every_cell_of_a_quadratic_is_the_2_cycle_of_theorem_4_8():
-    spectrum = np.array([4.0, 2.0, 1.0])
-    result = sweep(quadratic(spectrum), **SMALL | {"steps": 3000, "k": 2, "rho": [0.05, 0.1]}, x0=[1.0, 1.0, 1.0])
-    assert result.eigenvalues.shape == (1, 1, 2, 2, 3, 2)
-    lr, rho = np.array(result.lr)[:, None, None], np.array(result.rho)[:, None]
-    size = np.broadcast_to(lr * rho * spectrum[0] / (2 - lr * spectrum[0]), (2, 2, 3))
-    np.testing.assert_allclose(result.grad_norm[0, 0], size * spectrum[0], rtol=1e-6)
-    np.testing.assert_allclose(result.loss[0, 0], size**2 * spectrum[0] / 2, rtol=1e-6)
-    np.testing.assert_allclose(result.eigenvalues, np.broadcast_to([4.0, 2.0], (1, 1, 2, 2, 3, 2)))
-    np.testing.assert_allclose(result.trace, 7.0)
-    for cosine in (result.cos_v1, result.cos_eigenspace, result.rayleigh):
-        np.testing.assert_allclose(cosine, 1, atol=1e-6)
-    assert result.converged.all()
-    assert (result.residuals < 1e-12).all()
-    assert (result.trace_error == 0).all()
-    assert (result.diverged_at == -1).all()
-    assert result.accuracy is None
-
-
 @pytest.mark.parametrize(
     ("problem", "rule", "batch_size"),
     [
+        (quadratic([4.0, 2.0, 1.0]), "sam", None),
         (valley(), "sam", 1),
         (network(), "sam", None),
         (network(), "sam", 1),
@@ -94,15 +76,18 @@ def test_every_cell_of_a_quadratic_is_the_2_cycle_of_theorem_4_8():
 )
 def test_every_cell_agrees_with_a_single_run(problem, rule, batch_size):
     """Products of many matrices at once may add in a different order: the numbers are equal up to rounding."""
-    result = sweep(problem, rule=rule, batch_size=batch_size, **SMALL | {"seeds": [5, 2]})
+    result = sweep(problem, rule=rule, batch_size=batch_size, k=2, **SMALL | {"seeds": [5, 2]})
+    assert result.accuracy is None
+    assert (result.diverged_at == -1).all()
     for (a, lr), (b, rho), (c, seed) in product(*map(enumerate, (result.lr, result.rho, result.seed))):
         run = Run(problem, rule, lr, rho, batch_size, seed=seed, device="cpu")
         run.step(40)
-        row, cell = run.measure(k=1), (0, 0, a, b, c)
-        for name in ("loss", "grad_norm", "trace"):
-            assert getattr(result, name)[cell] == pytest.approx(row[name], rel=1e-8)
-        assert result.sharpness[cell] == pytest.approx(row["eigenvalues"][0], rel=1e-8)
-        assert result.cos_v1[cell] == pytest.approx(row["cos_v1"], abs=1e-6)
+        row, cell = run.measure(k=2), (0, 0, a, b, c)
+        for name in ("loss", "grad_norm", "trace", "trace_error", "eigenvalues", "converged"):
+            np.testing.assert_allclose(getattr(result, name)[cell], row[name], rtol=1e-8, atol=1e-12)
+        for name in ("cos_v1", "cos_eigenspace", "rayleigh", "residuals"):
+            np.testing.assert_allclose(getattr(result, name)[cell], row[name], atol=1e-6)
+        assert result.sharpness[cell] == result.eigenvalues[cell][0]
 
 
 @pytest.mark.parametrize("lr", [[0.1, 0.6], [0.6]], ids=["some", "all"])
@@ -147,10 +132,6 @@ def test_single_precision_agrees_with_double():
     single, double = (sweep(network(), **SMALL, dtype=dtype) for dtype in (torch.float32, torch.float64))
     np.testing.assert_allclose(single.sharpness, double.sharpness, rtol=1e-3)
     assert not np.array_equal(single.loss, double.loss)
-
-
-def test_zero_steps_measure_the_start():
-    assert sweep(quadratic([3.0, 1.0]), steps=0, x0=[1.0, 0.0], progress=False, device="cpu").loss.item() == 1.5
 
 
 # export
@@ -217,52 +198,48 @@ def test_damaged_rows_and_rows_without_a_description_are_computed_again(tmp_path
     assert [file.read_bytes() for file in files] == content
 
 
-CHANGES = {
-    "lr": {"lr": [0.02, 0.06]},
-    "rho": {"rho": [0.0, 0.05, 0.2]},
-    "seed": {"seeds": [0, 1, 3]},
-    "steps": {"steps": 41},
-    "rule": {"rule": "usam"},
-    "batch_size": {"batch_size": 1},
-    "k": {"k": 2},
-    "dtype": {"dtype": torch.float32},
-    "x0": {"x0": np.zeros(19)},
-}
+INPUTS, LABELS = load("spirals")
+TARGETS = 2.0 * LABELS - 1
+TEST = INPUTS[:10], LABELS[:10]
+CLASSIFIER = {"problem": mlp([2, 3, 1], data=(INPUTS, LABELS)), "test": TEST, "steps": 2}
+REGRESSION = {
+    "problem": mlp([2, 3, 1], data=(INPUTS, TARGETS), loss=half),
+    "steps": 2,
+}  # another one of the same name follows
+# A first sweep, the description that refuses a second one in its folder, and what is different there.
+CHANGES = [
+    ({}, "lr", {"lr": [0.02, 0.06]}),
+    ({}, "rho", {"rho": [0.0, 0.05, 0.2]}),
+    ({}, "seed", {"seeds": [0, 1, 3]}),
+    ({}, "steps", {"steps": 41}),
+    ({}, "rule", {"rule": "usam"}),
+    ({}, "batch_size", {"batch_size": 1}),
+    ({}, "k", {"k": 2}),
+    ({}, "dtype", {"dtype": torch.float32}),
+    ({}, "x0", {"x0": np.zeros(19)}),
+    (CLASSIFIER, "test", {"test": (INPUTS[10:20], LABELS[10:20])}),
+    (CLASSIFIER, "test", {"test": (INPUTS[:10], 1 - LABELS[:10])}),
+    (CLASSIFIER, "test", {"test": None}),
+    (REGRESSION, "numbers", {"problem": mlp([2, 3, 1], data=(INPUTS, 1.01 * TARGETS), loss=half)}),
+    (REGRESSION, "numbers", {"problem": mlp([2, 3, 1], data=(INPUTS, TARGETS), loss=full)}),
+]
 
 
-def test_a_different_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch):
-    first = sweep(network(), **SMALL, path=tmp_path)
+@pytest.mark.parametrize(("first", "name", "change"), CHANGES)
+def test_a_different_sweep_in_the_same_folder_is_refused(first, name, change, tmp_path, monkeypatch):
+    """Also a different problem, test set or version of samviz; any row is enough."""
+    args = SMALL | {"problem": network(), "path": tmp_path} | first
+    result = sweep(**args)
     for file in sorted(tmp_path.iterdir())[:-1]:
-        file.unlink()  # any row is enough
-    for name, change in CHANGES.items():
-        with pytest.raises(ValueError, match=f"holds another sweep: {name} was .*, now .*another path"):
-            sweep(network(), **SMALL | change, path=tmp_path)
+        file.unlink()
+    with pytest.raises(ValueError, match=f"holds another sweep: {name} was .*, now .*another path"):
+        sweep(**args | change)
     with monkeypatch.context() as patch:
         patch.setattr(MODULE, "__version__", "99")
         with pytest.raises(ValueError, match=r"another sweep: samviz was .*, now 99"):
-            sweep(network(), **SMALL, path=tmp_path)
+            sweep(**args)
     assert len(list(tmp_path.iterdir())) == 1
-    np.testing.assert_array_equal(sweep(network(), **SMALL, path=tmp_path).loss, first.loss)
-
-
-def test_a_different_test_set_in_the_same_folder_is_refused(tmp_path):
-    inputs, labels = load("spirals")
-    problem, args = mlp([2, 3, 1], data="spirals"), {"lr": 0.1, "steps": 1, "progress": False, "path": tmp_path}
-    first = sweep(problem, **args, test=(inputs[:10], labels[:10]))
-    for other in ((inputs[10:20], labels[10:20]), (inputs[:10], 1 - labels[:10]), None):
-        with pytest.raises(ValueError, match="test was"):
-            sweep(problem, **args, test=other)
-    assert_identical(first, sweep(problem, **args, test=(inputs[:10], labels[:10])))
-
-
-def test_a_different_problem_of_the_same_name_is_refused(tmp_path):
-    inputs, targets = load("sine")
-    args = {"lr": 0.05, "steps": 2, "progress": False, "path": tmp_path}
-    sweep(mlp([1, 6, 1], data=(inputs, targets), loss=half), **args)
-    for data, loss in (((inputs, 1.01 * targets), half), ((inputs, targets), full)):
-        with pytest.raises(ValueError, match="numbers was"):
-            sweep(mlp([1, 6, 1], data=data, loss=loss), **args)
-    sweep(mlp([1, 6, 1], data=(inputs.copy(), targets.copy()), loss=half), **args)
+    np.testing.assert_array_equal(sweep(**args).loss, result.loss)
 
 
 @pytest.mark.parametrize("threads", [0, 1])
@@ -309,16 +286,8 @@ def module_problem():
 
 
 @pytest.fixture(scope="module")
-def processes():
-    """The start method of worker processes: forks of a server that has imported torch, where the system allows it."""
-    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-    context.set_forkserver_preload(["samviz.dynamics.sweep"])
-    return context
-
-
-@pytest.fixture(scope="module")
-def pool(processes):
-    with ProcessPoolExecutor(2, mp_context=processes) as executor:
+def pool():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         yield executor
 
 
@@ -378,34 +347,24 @@ def test_dask_survives_the_death_of_a_worker(tmp_path):
 # bad input and the progress bar
 
 
+SPIRALS = mlp([2, 4, 1], data=(INPUTS, LABELS))
+
+
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("problem", "wrong", "message"),
     [
-        ({"lr": [0.1, 0.1]}, r"lr is \[0\.1, 0\.1\]; expected one value or more, each once"),
-        ({"rule": []}, r"rule is \[\]; expected one value or more"),
-        ({"batch_size": [20, None]}, "batch_size is .*each once"),
-        ({"seeds": 0}, "seeds is 0; expected 1 or more"),
-        ({"x0": np.zeros((2, 19))}, r"x0 has shape \(2, 19\); expected \(19,\)"),
-        ({"test": (np.zeros((3, 1)), [0, 1, 0])}, "is no classifier"),
+        (network(), {"batch_size": [20, None]}, "batch_size is .*each once"),
+        (network(), {"x0": np.zeros((2, 19))}, r"x0 has shape \(2, 19\); expected \(19,\)"),
+        (SPIRALS, {"test": (INPUTS[:, :1], LABELS)}, r"test holds \(100, 1\) and \(100,\); expected inputs \(m, 2\)"),
+        (SPIRALS, {"test": (INPUTS, LABELS[:5])}, "labels"),
+        (SPIRALS, {"test": (INPUTS, LABELS.astype(float))}, "integers"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_computed(wrong, message, computed, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        sweep(network(), **SMALL | wrong, path=tmp_path / "new")
+def test_bad_input_is_refused_before_anything_is_computed(problem, wrong, message, computed, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sweep(problem, **SMALL | wrong, path=tmp_path / "new")
     assert computed == []
     assert not (tmp_path / "new").exists()
-
-
-def test_a_test_set_that_does_not_fit_is_refused():
-    inputs, labels = load("spirals")
-    problem = mlp([2, 4, 1], data=(inputs, labels))
-    args = {"steps": 1, "progress": False}
-    with pytest.raises(ValueError, match=r"test holds \(100, 1\) and \(100,\); expected inputs \(m, 2\)"):
-        sweep(problem, **args, test=(inputs[:, :1], labels))
-    with pytest.raises(ValueError, match="labels"):
-        sweep(problem, **args, test=(inputs, labels[:5]))
-    with pytest.raises(TypeError, match="integers"):
-        sweep(problem, **args, test=(inputs, labels.astype(float)))
 
 
 def test_the_progress_bar_counts_runs_and_can_be_switched_off(capsys):
