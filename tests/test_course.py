@@ -1,17 +1,23 @@
-"""The quizzes: well-formed data that agrees with the notebooks and the paper; answers are judged, counted and shown."""
+"""Quizzes, exercises and the page for teachers agree with notebooks and paper; answers are judged and counted."""
 
 import json
 import re
 from functools import cache
 from pathlib import Path
+from string import ascii_lowercase
 
+import jupytext
 import numpy as np
 import pytest
 from test_pages import CITED, citation_faults
 
 from samviz import course
-from samviz.course import EXERCISES, QUIZZES, Option, Question, Quiz, progress
+from samviz.course import EXERCISES, QUIZZES, SENTENCES, Option, Question, Quiz, answer_key, check, progress
+from samviz.course.tasks import TEXTS
 from samviz.lab import quiz
+
+# quizzes
+
 
 ROOT = Path(__file__).parents[1]
 FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "samviz/course/quizzes").iterdir()}
@@ -178,3 +184,166 @@ def test_the_answer_key_has_every_right_answer_no_wrong_one_and_solutions_that_a
             exec(code, space)
         course.check(name, space[name] if name in space else eval(code, space))
         assert capsys.readouterr().out.startswith("Right."), name
+
+
+# exercises: right answers pass, each common mistake is recognized, and every other answer gets a useful reply
+
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
+of_each = pytest.mark.parametrize("name", EXERCISES)
+
+
+@pytest.fixture
+def reply(capsys):
+    """Return what `check` prints for an answer."""
+
+    def checked(name, answer):
+        check(name, answer)
+        return capsys.readouterr().out.strip()
+
+    return checked
+
+
+@of_each
+def test_the_solution_is_right_and_each_mistake_gets_its_remark(reply, name):
+    exercise = EXERCISES[name]
+    assert reply(name, exercise.solution) == f"Right. {exercise.takeaway}"
+    assert len(exercise.mistakes) == len(TEXTS[name]["mistakes"]) > 0
+    for remark, mistake in exercise.mistakes.items():
+        assert reply(name, mistake) == f"Not yet. {remark}"
+
+
+@of_each
+@pytest.mark.parametrize("answer", [lambda *_: 1 / 0, lambda: 0.0, lambda *_: "text", lambda *_: np.zeros(7), 3.5, ...])
+def test_every_wrong_answer_gets_a_reply_that_helps(reply, name, answer):
+    text = reply(name, answer)
+    assert not text.startswith("Right")
+    assert len(text) > 40
+
+
+@of_each
+def test_there_is_no_hint_before_the_learner_has_tried(reply, name):
+    exercise = EXERCISES[name]
+    text = reply(name, (lambda *_: ...) if callable(exercise.solution) else ...)
+    assert text == f"Nothing to check yet: replace the dots by your answer. Expected: {exercise.call}."
+    assert exercise.hint not in text
+
+
+@pytest.fixture
+def sentence(monkeypatch):
+    """Add an exercise that asks for a sentence."""
+    text = {"question": "Why is the sky blue?", "mentions": "scattering", "model": "Air scatters blue light most."}
+    monkeypatch.setitem(SENTENCES, "sky_sentence", text)
+
+
+@pytest.mark.usefixtures("sentence")
+def test_a_sentence_is_compared_with_a_model_answer_that_is_not_shown_before(reply):
+    for nothing in ("...", " " * 30, "because", None, ..., 3.5):
+        assert "scatters" not in reply("sky_sentence", nothing)
+    text = reply("sky_sentence", "It reflects the sea, I think.")
+    assert text.splitlines() == [
+        "Your answer: It reflects the sea, I think.",
+        "A model answer: Air scatters blue light most.",
+        "Compare them: does your answer mention scattering?",
+    ]
+    assert "### sky_sentence\n\nWhy is the sky blue?\n\nAir scatters blue light most." in answer_key()
+
+
+def test_a_wrong_number_is_shown_next_to_the_right_one_but_a_value_is_not_revealed(reply):
+    text = reply("amplitude", lambda lr, rho, top: 1.0)
+    assert text.startswith("Not yet: 1. for η = 0.1, ρ = 0.05, λ₁ = 3.0, expected 0.00882. Hint:")
+    assert "0.142" not in reply("least_trace", (0.1, 0.2))
+    assert reply("least_trace", [0.80001, 0.142857]).startswith("Right")  # neither exact nor an array
+
+
+def test_an_answer_cannot_change_the_arguments_of_the_trials(reply):
+    def zero(slopes):
+        slopes[:] = 0
+        return 0.0
+
+    assert reply("trace", zero).startswith("Not yet")  # with slopes of zero it would be right
+    assert reply("trace", EXERCISES["trace"].solution).startswith("Right")
+
+
+def test_an_unknown_exercise_is_refused():
+    with pytest.raises(ValueError, match="exercise is 'nothing'; expected one of ascent_sharpness"):
+        check("nothing", 0)
+
+
+def solutions(path):
+    """Return (exercise, variable, code) of each hidden solution, which follows the cell that checks it."""
+    found, pending = [], []
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type == "code":
+            pending += re.findall(r'^check\("(\w+)", *(\w+)\)', cell.source, re.MULTILINE)
+        elif "Solution</summary>" in cell.source:
+            blocks = re.findall(r"Solution</summary>.*?```python\n(.*?)```", cell.source, re.DOTALL)
+            found += [(*exercise, block) for exercise, block in zip(pending, blocks)]
+            pending = pending[len(blocks) :]
+    assert not pending, f"{path.name}: no solution for {pending}"
+    return found
+
+
+def test_the_notebooks_ask_for_every_sentence_with_its_question():
+    asked = []
+    for path in SCRIPTS:
+        source = path.read_text(encoding="utf-8")
+        asked += re.findall(r'^check\("(\w+)", *"\.\.\."\)', source, re.MULTILINE)
+        assert all(SENTENCES[name]["question"] in source for name in asked if f'"{name}"' in source)
+    assert {*asked} == {*SENTENCES}
+    assert all(text.keys() == {"question", "mentions", "model"} for text in SENTENCES.values())
+
+
+def test_the_notebooks_ask_every_exercise_and_their_hidden_solutions_are_right(reply):
+    found = [solution for path in SCRIPTS for solution in solutions(path)]
+    assert {name for name, _, _ in found} == set(EXERCISES)
+    for name, variable, code in found:
+        space = {"np": np}
+        exec(code, space)
+        assert reply(name, space[variable]).startswith("Right"), (name, code)
+
+
+# the page for teachers refers to exercises, options, sections and times that exist
+
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+PAGE = (NOTEBOOKS / "pages" / "teaching.md").read_text(encoding="utf-8")
+
+
+def rows(heading):
+    """Return the cells of the first table below a heading, without its head."""
+    part = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_goals_name_the_exercises_and_the_quiz_of_each_notebook():
+    goals = rows("What a learner can do afterwards")
+    for (notebook, _, exercises, quizzes), path in zip(goals, sorted(NOTEBOOKS.glob("[0-9]*.py")), strict=True):
+        source = path.read_text(encoding="utf-8")
+        assert path.stem.startswith(re.search(r"\d\d", notebook)[0])
+        assert re.findall(r"`(\w+)`", exercises) == re.findall(r'^check\("(\w+)"', source, re.M)
+        assert re.findall(r"`(\w+)`", quizzes) == re.findall(r'^quiz\("(\w+)"', source, re.M)
+
+
+@pytest.mark.parametrize(("heading", "minutes"), [("A plan for 90 minutes", 90), ("A plan for three hours", 180)])
+def test_a_plan_fills_its_time_with_sections_and_exercises_that_exist(heading, minutes):
+    assert sum(int(cells[0]) for cells in rows(heading)) == minutes
+    for _, where, do, *_ in rows(heading):
+        assert {*re.findall(r"`(\w+)`", do)} <= {*EXERCISES, *SENTENCES}
+        if linked := re.search(r"\.\./(\w+)\.ipynb", where):
+            source = (NOTEBOOKS / f"{linked[1]}.py").read_text(encoding="utf-8")
+            named = re.search(r"sections? ([\d, ]*(?:(?:and|to) \d)?)", f"{where} {do}")
+            for section in re.findall(r"\d", named[1]) if named else ():
+                assert f"# ## {section}. " in source, (linked[1], section)
+
+
+def test_each_misconception_is_a_wrong_option():
+    table = rows("Misconceptions, and what corrects them")
+    assert len({cells[2] for cells in table}) == len(table) >= len(QUIZZES)
+    assert {cells[2].strip("`").split()[0] for cells in table} == {*QUIZZES}
+    for _, where, option in table:
+        name, number, letter = re.fullmatch(r"`(\w+) (\d)([a-d])`", option).groups()
+        options = QUIZZES[name].questions[int(number) - 1].options
+        assert not options[ascii_lowercase.index(letter)].right, option
+        assert where.startswith(QUIZZES[name].notebook[:2]) or option == "`start 1b`"
