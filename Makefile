@@ -7,7 +7,7 @@ OLDEST := .venv-min/.installed
 # A notebook's kernel may take so many seconds of CPU time, on a busy machine, and 1 GB of memory.
 NBVAL := -m pytest -p tests.kernels --seconds 120 --nbval-lax --nbval-current-env --nbval-cell-timeout=300
 TOUR := notebooks/00_start_here.ipynb notebooks/05_one_sample_at_a_time.ipynb
-OLD := problems rules run eigenpairs hessian flows widget panel platforms
+OLD := problems rules run eigenpairs hessian flows widget panel platforms course
 # Two processes on two cores: each with one thread, or they wait for one another.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=25
 BROWSER := SAMVIZ_BOOK=$(CURDIR)/build/book $(BIN)/python -m pytest tests/browser --durations=25

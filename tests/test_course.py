@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
 
-import jupytext
 import numpy as np
 import pytest
 from test_pages import CITED, citation_faults
@@ -273,7 +272,7 @@ def test_an_unknown_exercise_is_refused():
 def solutions(path):
     """Return (exercise, variable, code) of each hidden solution, which follows the cell that checks it."""
     found, pending = [], []
-    for cell in jupytext.read(path).cells:
+    for cell in pytest.importorskip("jupytext").read(path).cells:
         if cell.cell_type == "code":
             pending += re.findall(r'^check\("(\w+)", *(\w+)\)', cell.source, re.MULTILINE)
         elif "Solution</summary>" in cell.source:
