@@ -82,16 +82,13 @@ def test_the_contours_show_what_the_method_minimizes_and_the_sections_are_those_
     assert all(label in str(plain["layout"]["annotations"]) for label in QUANTITIES.values())
 
 
-def test_the_paths_are_drawn_while_they_grow_and_are_computed_once():
+def test_the_paths_are_computed_once_drawn_while_they_grow_and_not_in_the_initial_state():
     paths.cache_clear()
     figures = [plain for plain, _ in draw_ablation(QUICK)]
     lengths = [len(trace(plain, "SAM", "lines")["x"]) for plain in figures if "SAM" in names(plain)]
     assert len(lengths) > 30
     assert lengths == sorted(lengths)
     assert len([*draw_ablation(QUICK | {"method": "one"})]) == 2
-
-
-def test_the_initial_state_shows_no_path():
     (plain, _), *_ = draw_ablation(QUICK | {"guess": None})
     assert not {method.label for method in METHODS.values()} & names(plain)
     assert not {"flow", "ends", "level"} & names(plain)

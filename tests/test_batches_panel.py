@@ -82,9 +82,10 @@ def test_the_figure_is_drawn_while_the_runs_go_on_with_the_same_axes():
     assert len({json.dumps(each, default=list) for each in axes}) == 1
 
 
-def test_divergence_is_reported_and_drawn():
+def test_a_rate_that_is_too_large_is_reported_and_drawn():
     _, sentence = last(draw_batches, PATHS | {"lr": 1.0})
     assert sentence.startswith("Diverged with batch size 1")
+    assert last(draw_one_sample, FLOOR | {"lr": 0.2})[1].startswith("The run diverges")
 
 
 # one_sample_panel
@@ -110,10 +111,6 @@ def test_before_the_prediction_there_is_no_run_with_one_sample_and_no_contour():
     assert "trace" not in sentence
 
 
-def test_a_rate_that_is_too_large_is_reported():
-    assert last(draw_one_sample, FLOOR | {"lr": 0.2})[1].startswith("The run diverges")
-
-
 # alignment_panel
 
 
@@ -125,12 +122,16 @@ def test_the_samples_are_those_of_example_5_8():
     np.testing.assert_allclose(np.abs(vectors[:, 0, 1] * np.cos(turn) + vectors[:, 1, 1] * np.sin(turn)), 1)
 
 
-def test_only_one_sample_and_all_samples_are_aligned():
+def test_only_one_sample_and_all_samples_are_aligned_if_each_sample_has_rank_one():
     drawn, sentence = last(draw_alignment, DIRECTIONS)
     means = trace(drawn, "means")["y"]
     assert means[[0, 5]] == pytest.approx(1, abs=1e-9)
     assert (means[1:5] < 0.95).all()
     assert sentence.startswith(f"Batch size 3 of 6: the mean of |cos(∇L_B, v₁)| is {means[2]:.3f}")
+    drawn, sentence = last(draw_alignment, DIRECTIONS | {"size": 1, "share": 0.3})
+    assert trace(drawn, "means")["y"][0] < 0.95
+    assert trace(drawn, "means")["y"][5] == pytest.approx(1, abs=1e-3)
+    assert "second eigenvalue" in sentence
 
 
 def test_the_cosines_are_those_of_the_batches_of_the_run():
@@ -148,10 +149,3 @@ def test_the_cosines_are_those_of_the_batches_of_the_run():
         perturbed_gradient = matrix @ (x + 0.1 * slope / np.linalg.norm(slope))
         if step < 399:
             np.testing.assert_allclose(iterates[201 + step], x - 0.1 * perturbed_gradient, atol=1e-12)
-
-
-def test_a_sample_that_does_not_have_rank_one_is_not_aligned():
-    drawn, sentence = last(draw_alignment, DIRECTIONS | {"size": 1, "share": 0.3})
-    assert trace(drawn, "means")["y"][0] < 0.95
-    assert trace(drawn, "means")["y"][5] == pytest.approx(1, abs=1e-3)
-    assert "second eigenvalue" in sentence

@@ -46,16 +46,13 @@ def test_a_target_bounds_its_ratio(target, measured, ratio, met):
     assert made.met is met
 
 
-def test_a_row_without_a_peer_has_no_ratio_and_a_row_that_failed_keeps_its_form():
+def test_a_row_without_a_peer_has_no_ratio_and_every_row_has_the_form_of_the_json():
     with pytest.raises(ValueError, match="≥ 9×"):
         Target("≥", 9).ratio(Measured(1.0, None, True, None))
     failed = Result.of(Row("a row", Target("≥", 9), measure=None), None)
     assert failed.met is False
     assert set(vars(failed)) == FIELDS
     assert "| failed |" in report.line(failed)
-
-
-def test_json_has_the_form_that_is_promised():
     results = [result(Target("≥", 9), 1e-6, 1e-5, True, True), result(Target("≤", 60, "ns"), 26e-9, None, True, None)]
     content = json.loads(report.as_json(results, "a machine", {"D": {}}))
     assert set(content) == {"machine", "rows", "scaling"}

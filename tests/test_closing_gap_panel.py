@@ -14,7 +14,7 @@ def shown():
     return last(draw_closing_gap, VALUES)
 
 
-def test_the_two_eigenvalues_meet_and_then_decrease_together(shown):
+def test_the_two_eigenvalues_meet_and_then_decrease_together_as_the_reply_says(shown):
     drawn, sentence = shown
     first, second, third = (np.array(trace(drawn, name)["y"]) for name in ("λ₁", "λ₂", "λ₃"))
     assert len(first) == GAP_END // GAP_SPACING + 1
@@ -23,6 +23,9 @@ def test_the_two_eigenvalues_meet_and_then_decrease_together(shown):
     assert first[-1] < first[met] - 0.4
     assert (third < 1.3).all()
     assert f"They met at step {met * GAP_SPACING:,}." in sentence
+    last_height = trace(shown[0], "λ₁")["y"][-1]
+    (text,) = [text for low, high, text in CLOSING_GAP.replies if low <= last_height < high]
+    assert "both decrease together" in text
 
 
 def test_after_the_meeting_only_the_cosine_with_v1_jumps(shown):
@@ -48,9 +51,3 @@ def test_before_the_prediction_no_later_step_and_no_alignment_is_shown():
     assert trace(drawn, "λ₁")["x"][-1] == 1000
     assert np.isnan(trace(drawn, "Rayleigh ratio")["y"]).all()
     assert sentence == "Step 1,000: λ₁ = 8.00 and λ₂ = 7.07."
-
-
-def test_the_reply_to_the_right_guess_is_the_one_about_both_eigenvalues(shown):
-    last_height = trace(shown[0], "λ₁")["y"][-1]
-    (text,) = [text for low, high, text in CLOSING_GAP.replies if low <= last_height < high]
-    assert "both decrease together" in text

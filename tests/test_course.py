@@ -97,9 +97,15 @@ TWO = Quiz(
 )
 
 
-def test_right_answers_are_counted():
+def test_right_answers_are_counted_and_get_a_verdict_that_reveals_nothing_else():
     counts = {"": 0, "a": 0, "b": 1, "?a": 1, "ba": 2, "bb": 1, "??": 0}
     assert {answers: TWO.count_right(answers) for answers in counts} == counts
+    assert "Right" not in TWO.markdown("")
+    assert "It is not" not in TWO.markdown("a")
+    text = TWO.markdown("?b")
+    assert text.endswith("Your answer: b. ✗ Not yet. It is also. Look again at section 2.")
+    assert text.count("Your answer") == 1
+    assert "✓ Right. It is not." in TWO.markdown("b")
 
 
 @pytest.mark.parametrize(
@@ -113,15 +119,6 @@ def test_right_answers_are_counted():
 def test_invalid_answers_are_refused(answers, error):
     with pytest.raises(ValueError, match=re.escape(error)):
         TWO.markdown(answers)
-
-
-def test_the_text_has_a_verdict_on_each_answer_and_reveals_nothing_else():
-    assert "Right" not in TWO.markdown("")
-    assert "It is not" not in TWO.markdown("a")
-    text = TWO.markdown("?b")
-    assert text.endswith("Your answer: b. ✗ Not yet. It is also. Look again at section 2.")
-    assert text.count("Your answer") == 1
-    assert "✓ Right. It is not." in TWO.markdown("b")
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_the_sentence_compares_the_orbit_with_the_theorem(changes, text):
     assert text in last(**changes)[1]
 
 
-def test_the_curves_end_where_a_run_diverges():
+def test_the_curves_end_where_a_run_diverges_in_a_layout_that_does_not_depend_on_the_run():
     figure, sentence = last(lr=1.1)
     assert np.isnan(trace(figure, "cos sam")["y"][-1])
     length = trace(figure, "length sam")["y"]
@@ -90,8 +90,5 @@ def test_the_curves_end_where_a_run_diverges():
     known = length[np.isfinite(length)]
     assert (known[1:] > known[:-1]).all()
     assert f"after {len(known) - 1} steps" in sentence
-
-
-def test_the_layout_does_not_depend_on_the_run():
     layouts = {str(last(**change)[0]["layout"]) for change in ({}, {"x": (-1, 0.2)}, {"lr": 1.1}, {"rho": 0.02})}
     assert len(layouts) == 1

@@ -299,15 +299,12 @@ def test_close_determines_the_top_eigenspace(close, multiplicity):
     assert got.cos_eigenspace.item() == pytest.approx(np.linalg.norm(inside) / np.linalg.norm([4.0, 3.9, 1.0]))
 
 
-def test_the_alignment_of_a_zero_gradient_is_nan():
+def test_the_alignment_of_a_zero_gradient_is_nan_and_given_vectors_are_used():
     got = alignment(quadratic([2.0, 1.0]), tensor([0.0, 0.0], [1.0, 0.0]))
     for measure in (got.cos_v1, got.cos_eigenspace, got.rayleigh):
         assert torch.isnan(measure[0])
         assert measure[1].item() == pytest.approx(1)
     assert got.gap.tolist() == [0.5, 0.5]
-
-
-def test_a_given_vector_and_given_eigenpairs_are_used():
     problem, x = quadratic([2.0, 1.0]), tensor(1.0, 0.0)
     assert alignment(problem, x, gradient=tensor([0.0, 3.0])).cos_v1.item() == pytest.approx(0)
     assert alignment(problem, x, gradient=tensor([3.0, 4.0])).cos_v1.item() == pytest.approx(0.6)

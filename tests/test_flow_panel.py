@@ -59,11 +59,6 @@ def test_the_first_picture_has_only_the_first_run():
     assert "guess" not in names
 
 
-def test_the_guess_is_drawn_where_it_is_in_the_figure():
-    assert trace(drawn(guess=400.0)[0], "guess")["x"] == [400.0, 400.0]
-    assert "guess" not in {t["name"] for t in drawn(guess=9000.0)[0]["data"]}
-
-
 @pytest.mark.parametrize("lr", [0.005, 0.01])
 def test_phase_two_begins_where_the_gradient_settles(lr):
     *_, points = flow.iterates(lr, 0.1, (0.6, 0.6))
@@ -76,12 +71,11 @@ def test_phase_two_begins_where_the_gradient_settles(lr):
     assert not outside[begin:].any()
 
 
-def test_the_path_is_drawn_while_it_grows():
+def test_the_path_and_the_guess_are_drawn_and_a_run_that_diverges_is_an_error():
     sizes = [len(trace(plain, "path")["x"]) for plain, _ in [*flow.draw_flow(START)][1:]]
     assert len(sizes) > 10
     assert sizes == sorted(sizes)
-
-
-def test_a_run_that_diverges_is_an_error_with_a_remedy():
+    assert trace(drawn(guess=400.0)[0], "guess")["x"] == [400.0, 400.0]
+    assert "guess" not in {t["name"] for t in drawn(guess=9000.0)[0]["data"]}
     with pytest.raises(ValueError, match=r"diverged.*Lower η"):
         drawn(lr=0.5)

@@ -76,14 +76,11 @@ def test_runs_do_not_depend_on_the_runs_in_the_same_solver(network):
     assert (again.time.item(), again.evaluations, again.converged.item()) == (0, 0, True)
 
 
-def test_many_runs_are_solved_in_groups():
+def test_many_runs_are_solved_in_groups_and_in_single_precision():
     x = torch.randn(1500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     limit = gradient_flow_limit(quadratic([1.0, 0.0]), x)
     torch.testing.assert_close(limit.x, x * tensor(0.0, 1.0), rtol=0, atol=1e-8)
     assert len(set(limit.time.tolist())) == 3  # 500 runs of two unknowns a group
-
-
-def test_single_precision_agrees_with_double():
     problem = valley().to("cpu", torch.float32)
     limit = gradient_flow_limit(problem, torch.tensor([0.6, 0.9, 0.1, 0.1]))
     assert limit.x.dtype == torch.float32
@@ -201,7 +198,8 @@ def test_the_boundary_is_the_first_step_after_the_last_long_gradient(history, st
 # the edge of stability
 
 
-def test_the_edge_tends_to_two_over_lr():
+def test_the_edge_tends_to_two_over_lr_and_separates_steps_that_shrink_from_those_that_grow():
+    """Along v₁ a step multiplies x by 1 − ηλ(1 + ρλ/‖∇L‖): by −1 where λ is at the edge for that gradient."""
     rho = np.array([1e-1, 1e-2, 1e-4, 1e-8, 0.0])
     edge = edge_of_stability(0.1, rho, 2.0)
     by_formula = 2.0 / (2 * rho[:-1]) * (np.sqrt(1 + 8 * rho[:-1] / (0.1 * 2.0)) - 1)
@@ -210,10 +208,6 @@ def test_the_edge_tends_to_two_over_lr():
     np.testing.assert_allclose(edge[-2:], 20, rtol=1e-6)
     np.testing.assert_array_equal(edge_of_stability([0.1, 0.2], 0.0, 0.0), [20, 10])
     assert edge_of_stability(0.1, 0.1, 0.0) == 0
-
-
-def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
-    """Along v₁ a step multiplies x by 1 − ηλ(1 + ρλ/‖∇L‖): by −1 where λ is at the edge for that gradient."""
     for grad_norm in (0.1, 1.0, 10.0):
         edge = float(edge_of_stability(0.1, 0.05, grad_norm))
         for factor, grows in ((0.99, False), (1.01, True)):
@@ -226,7 +220,7 @@ def test_below_the_edge_a_step_of_sam_shrinks_and_above_it_grows():
 # the minimum from which the tutorial starts
 
 
-def test_minima_of_other_problems():
+def test_minima_of_other_problems_and_the_precision_of_the_stored_one():
     problem = mlp([1, 6, 1], "tanh", "sine")
     x = gradient_descent_minimum(problem, seed=1)
     loss, gradient = problem.gradient(x[None])
@@ -240,9 +234,6 @@ def test_minima_of_other_problems():
         start = gradient_descent_minimum(problem)
         assert torch.equal(start, problem.initial(0))
         assert problem.gradient(start[None])[1].norm() > 0  # there is something to see
-
-
-def test_the_stored_minimum_has_the_precision_of_the_problem():
     problem = mlp([1, 24, 24, 1], "tanh", "sine")
     single = gradient_descent_minimum(problem.to("cpu", torch.float32))
     assert single.dtype == torch.float32

@@ -143,14 +143,11 @@ def test_rough_numbers_are_marked():
     assert "≈" not in "".join(traces["test accuracy numbers"]["text"])
 
 
-def test_many_cells_have_no_numbers():
+def test_many_cells_have_no_numbers_and_a_sweep_without_results_is_drawn_empty():
     values = tuple(np.geomspace(0.01, 1, 12))
     traces, _ = draw(make_sweep(lr=values, rho=values))
     assert "λ₁ numbers" not in traces
     assert traces["λ₁"]["z"].shape == (12, 12)
-
-
-def test_a_sweep_without_results_is_drawn_empty():
     names = ("eigenvalues", "trace", "cos_eigenspace", "accuracy")
     traces, _ = draw(make_sweep(**dict.fromkeys(names, lambda values: values.fill(np.nan))))
     assert set(traces["λ₁ numbers"]["text"]) == {""}

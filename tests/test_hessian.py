@@ -464,15 +464,12 @@ def test_the_figure_shows_the_density_its_band_and_the_top_eigenvalues(measured)
     assert "± 1 s.e. over 4 probes" in figure["layout"]["annotations"][0]["text"]
 
 
-def test_the_figure_reports_unknown_and_absent_errors():
+def test_the_figure_reports_unknown_and_absent_errors_and_marks_what_has_not_converged():
     single = density_figure(spectral_density(quadratic(SPECTRUM), ZERO, probes=1, steps=9))
     exact = density_figure(spectral_density(quadratic([1.0, 4.0]), torch.zeros(2)))
     for figure, words in ((single, "one probe, error unknown"), (exact, "exact")):
         assert figure["layout"]["annotations"][0]["text"].endswith(words)
     assert np.isnan(single["data"][0]["y"]).all()  # no band
-
-
-def test_the_figure_marks_an_eigenvalue_that_has_not_converged():
     problem = quadratic(SPECTRUM)
     rough = top_eigenpairs(problem, ZERO, 2, max_products=6)
     marks = density_figure(spectral_density(problem, ZERO, probes=2, steps=9), rough)["data"][-1]

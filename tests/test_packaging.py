@@ -189,14 +189,11 @@ def listed(path):
     ]
 
 
-def test_each_pin_has_the_hash_of_its_file_and_a_licence():
+def test_each_pin_has_the_hash_of_its_file_and_a_licence_and_ci_installs_nothing_without():
     lines = [LINE.fullmatch(line) for line in listed(".ci/requirements.txt")]
     assert all(lines)
     assert [line["pin"] for line in lines] == listed("constraints.txt"), "run .venv/bin/python .ci/pin.py"
     assert not [line["pin"] for line in lines if not FREE.search(line["licence"])]
-
-
-def test_ci_installs_nothing_without_its_hash():
     installs = [line for line in (ROOT / ".ci/run").read_text().splitlines() if "pip install" in line]
     assert installs
     for line in installs:

@@ -78,9 +78,12 @@ def test_equal_parts_are_stored_once():
     assert length(20) - length(1) < 20 * 120 < plane.size * 4
 
 
-def test_a_missing_figure_is_an_error():
+def test_a_missing_figure_is_an_error_and_only_a_page_with_one_slider_can_be_played():
     with pytest.raises(ValueError, match=r"there are 1 figures; expected 2 × 3 = 6"):
         player_data("a", [control(2), control(3)], [({"data": [], "layout": {}}, "")], "f4")
+    for count in range(3):
+        assert player_html("a", [control(3)] * count, "", "", 300, zoom=True).count("<button") == (count == 1)
+        assert "<button" not in player_html("a", [control(3)] * count, "", "", 300)
 
 
 class Elements(HTMLParser):
@@ -113,9 +116,3 @@ def test_the_html_has_labelled_controls_at_their_starts():
     assert [a["aria-label"] for _, a in page.found if "aria-label" in a] == ["ρ <radius>", 'what "it" shows']
     assert any(a.get("aria-live") == "polite" for _, a in page.found)
     assert ("img", {"src": "a.png", "alt": "b"}) in page.found
-
-
-def test_only_a_page_with_one_slider_can_be_played():
-    for count in range(3):
-        assert player_html("a", [control(3)] * count, "", "", 300, zoom=True).count("<button") == (count == 1)
-        assert "<button" not in player_html("a", [control(3)] * count, "", "", 300)

@@ -50,14 +50,11 @@ def test_a_spectrum_may_be_any_array_and_is_copied(spectrum):
     assert (problem.dim, problem.samples, problem.dtype) == (2, 0, torch.float64)
 
 
-def test_a_matrix_symmetric_up_to_rounding_gives_one_gradient_and_one_hessian():
+def test_a_symmetric_matrix_has_one_gradient_and_one_hessian_and_a_picture_along_its_eigenvectors():
     problem, x = quadratic([[2.0, 1.0 + 4e-6], [1.0, 3.0]]), tensor([1.0, 1.0])
     hessian = problem.hessian(x)[0]
     assert torch.equal(hessian, hessian.T)
     torch.testing.assert_close(problem.gradient(x)[1], x @ hessian)
-
-
-def test_a_quadratics_picture_is_its_distance_along_each_eigenvector():
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
     problem = quadratic(turn @ np.diag([1.0, 5.0]) @ turn.T)
     x = 2.0 * turn[:, 0] - 3.0 * turn[:, 1]  # 2 along the flat one, 3 along the sharp one

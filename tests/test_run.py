@@ -103,7 +103,7 @@ def test_every_number_of_a_row_belongs_to_one_iterate(widths):
     assert run.history["step"].tolist() == [20, 40, 60]
 
 
-def test_a_second_measurement_of_one_step_replaces_the_first():
+def test_a_second_measurement_of_one_step_replaces_the_first_and_parts_may_be_left_out():
     run = sine()
     run.measure()
     run.step(3)
@@ -113,9 +113,6 @@ def test_a_second_measurement_of_one_step_replaces_the_first():
     assert run.history["step"].tolist() == [0, 3]
     assert run.history.rows[-1]["rho"] == 0.2
     assert run.history.rows[-1]["eigenvalues"].shape == (2,)
-
-
-def test_what_may_be_left_out():
     row = sine().measure(k=1, trace=False)
     assert np.isnan(row["trace"])
     assert np.isnan(row["trace_error"])
@@ -140,7 +137,7 @@ def test_all_of_a_top_eigenspace_larger_than_k_is_measured(dim):
 # steering
 
 
-def test_settings_are_recorded_with_each_row():
+def test_changes_act_from_the_next_step_on_and_are_recorded_once_and_with_each_row():
     run = sine()
     run.measure()
     run.step(5)
@@ -153,17 +150,11 @@ def test_settings_are_recorded_with_each_row():
     assert run.history["lr"].tolist() == [0.1, 0.05, 0.05]
     assert run.history["rule"].tolist() == ["sam", "sam", "gd"]
     assert run.history["batch_size"].tolist() == [20, 20, 4]
-
-
-def test_a_change_acts_from_the_next_step_on():
     run = Run(quadratic([2.0, 1.0]), "gd", lr=0.1, x0=[1.0, 1.0], device="cpu")
     run.step()
     run.set(lr=0.5)
     run.step()
     np.testing.assert_allclose(run.x[0], [0.8 * 0.0, 0.9 * 0.5], atol=1e-15)
-
-
-def test_changes_are_recorded_once():
     run = sine()
     first = run.settings
     run.set(rho=0.05)  # the present value: no change
@@ -457,13 +448,18 @@ def test_noise_and_samples_are_drawn_independently():
 # settings
 
 
-def test_settings_are_frozen_and_compared_by_value():
+def test_settings_are_frozen_compared_by_value_and_fitted_to_a_run():
     settings = Settings("sam", lr=0.1, rho=[0.1, 0.2])
     assert settings == Settings("sam", lr=np.float64(0.1), rho=torch.tensor([0.1, 0.2], dtype=torch.float64))
     assert hash(settings) == hash(Settings(**settings.row()))
     assert settings != replace(settings, batch_size=3)
     with pytest.raises(FrozenInstanceError):
         settings.lr = 0.2
+    sine, flat = mlp([1, 4, 1], data="sine"), quadratic([1.0])
+    assert Settings(batch_size=20).fit(1, sine).batch_size is None
+    assert Settings(batch_size=19).fit(1, sine).batch_size == 19
+    assert Settings(lr=(0.1, 0.2)).fit(2, flat).lr == (0.1, 0.2)
+    assert Settings(lr=0.1).fit(3, flat).lr == 0.1
 
 
 @pytest.mark.parametrize("number", [1, np.int64(1), np.float32(1), np.array(1.0), torch.tensor(1.0)])
@@ -472,14 +468,6 @@ def test_numbers_of_any_kind_become_floats(number):
     assert (settings.lr, settings.rho) == (1.0, (1.0, 2.0))
     assert {type(value) for value in (settings.lr, *settings.rho)} == {float}
     assert type(settings.batch_size) is int
-
-
-def test_settings_fit_a_run():
-    sine, flat = mlp([1, 4, 1], data="sine"), quadratic([1.0])
-    assert Settings(batch_size=20).fit(1, sine).batch_size is None
-    assert Settings(batch_size=19).fit(1, sine).batch_size == 19
-    assert Settings(lr=(0.1, 0.2)).fit(2, flat).lr == (0.1, 0.2)
-    assert Settings(lr=0.1).fit(3, flat).lr == 0.1
 
 
 # history
@@ -492,7 +480,7 @@ def record(*rows):
     return history
 
 
-def test_rows_of_different_length_are_filled_with_nan():
+def test_rows_of_different_columns_and_lengths_are_filled_with_nan():
     history = record(
         {"step": 0, "values": np.array([3.0, 1.0]), "lr": 0.1, "runs": np.ones((2, 1))},
         {"step": 1, "values": np.array([3.0]), "lr": (0.1, 0.2), "runs": np.full((2, 2), 2.0)},
@@ -501,9 +489,6 @@ def test_rows_of_different_length_are_filled_with_nan():
     np.testing.assert_array_equal(history["values"], [[3, 1, np.nan], [3, np.nan, np.nan], [4, 2, 1]])
     np.testing.assert_array_equal(history["lr"], [[0.1, 0.1], [0.1, 0.2], [0.3, 0.3]])  # a number holds for every run
     np.testing.assert_array_equal(history["runs"], [[[1, np.nan]] * 2, [[2, 2]] * 2, [[np.nan] * 2] * 2])
-
-
-def test_a_column_is_nan_in_the_rows_that_lack_it():
     history = record(
         {"step": 0, "loss": 1.0, "rule": "sam"},
         {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
@@ -521,16 +506,16 @@ def test_a_column_is_nan_in_the_rows_that_lack_it():
     assert history.thinned(2)["loss"].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
 
 
-def test_a_row_of_the_same_step_replaces_the_last_one():
+def test_a_row_of_the_same_step_replaces_the_last_one_and_unknown_columns_are_named():
     history = record({"step": 0, "loss": 1.0}, {"step": 4, "loss": 2.0}, {"step": 4, "loss": 3.0})
     assert history["loss"].tolist() == [1.0, 3.0]
-
-
-def test_the_error_for_an_unknown_column_names_those_that_exist():
     with pytest.raises(KeyError, match=r"no column 'los'.*step, loss"):
         record({"step": 0, "loss": 1.0})["los"]
     with pytest.raises(KeyError, match="no rows yet"):
         History()["loss"]
+    history = History()
+    assert (len(history), history.columns, history.to_dict()) == (0, (), {})
+    assert len(history.thinned(5)) == 0
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 11, 39, 40, 41, 1000])
@@ -547,7 +532,7 @@ def test_a_thinned_history(rows):
     assert len(history) == rows
 
 
-def test_a_growing_history_keeps_showing_the_same_rows():
+def test_a_growing_history_that_is_thinned_keeps_showing_the_same_rows():
     history = History()
     shown = set()
     for i in range(200):
@@ -555,12 +540,6 @@ def test_a_growing_history_keeps_showing_the_same_rows():
         inner = set(history.thinned(10)["step"].tolist()[:-1])
         assert inner <= shown | {i - 1, i} or not shown
         shown = inner
-
-
-def test_an_empty_history():
-    history = History()
-    assert (len(history), history.columns, history.to_dict()) == (0, (), {})
-    assert len(history.thinned(5)) == 0
 
 
 def test_a_table_splits_columns_of_several_numbers(tmp_path):

@@ -62,7 +62,7 @@ def test_of_eigenvalues_the_largest_is_drawn():
     assert "λ₁" in layout["annotations"][0]["text"]
 
 
-def test_steps_that_one_seed_lacks_are_omitted():
+def test_steps_that_one_seed_lacks_are_omitted_and_records_of_different_steps_are_refused():
     traces, _ = draw({"SAM": [history_of([1.0, 2.0, 3.0]), history_of([1.0, np.nan, 5.0])]}, "loss")
     assert traces["SAM", "y"]["x"].tolist() == [100, 300]
     assert traces["SAM", "y"]["y"].tolist() == [1.0, 4.0]
@@ -70,6 +70,8 @@ def test_steps_that_one_seed_lacks_are_omitted():
     traces, _ = draw({"SGD": runs}, "loss")
     assert traces["labels", "y"]["text"] == [" SGD: not measured in all"]
     assert len(traces["SGD end", "y"]["y"]) == 0
+    with pytest.raises(ValueError, match="the same steps"):
+        seeds_figure({"SGD": [history_of([1.0]), history_of([1.0], steps=[7])]}, ["loss"])
 
 
 def test_every_column_has_a_panel_and_panels_do_not_overlap(three):
@@ -94,8 +96,3 @@ def test_labels_at_the_same_height_do_not_overlap(three):
     assert low <= heights[0]
     assert heights[-1] <= high
     assert len({traces[f"{name} end", "y"]["x"][0] for name in names}) == 4  # the whiskers do not overlap
-
-
-def test_records_of_different_steps_are_refused():
-    with pytest.raises(ValueError, match="the same steps"):
-        seeds_figure({"SGD": [history_of([1.0]), history_of([1.0], steps=[7])]}, ["loss"])

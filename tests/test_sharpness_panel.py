@@ -91,14 +91,11 @@ def test_the_figure_shows_the_values_and_their_limits():
     np.testing.assert_allclose(np.hypot(circle["x"], circle["y"]), 0.4, rtol=0.01)
 
 
-def test_ascent_sharpness_depends_on_the_direction_of_approach():
+def test_the_ascent_direction_depends_on_the_approach_and_needs_a_gradient():
     for x, expected in (((0.0, 1.0), 0.25), ((1.0, 0.0), 1.0)):
         at = SharpnessAt(Bowl("round", 4.0), x, 0.001, 0.5)
         assert at.values[1] / 0.25 == pytest.approx(expected, rel=0.01)
         assert sorted(np.cos(at.worst).round(2)) == [-1, 1]
-
-
-def test_without_a_gradient_there_is_no_ascent_direction():
     figure, sentence = draw_sharpness(START | {"x": (0.0, 0.0)})
     assert "not defined" in sentence
     assert np.isnan(trace(figure, "ascent")["x"][1])
@@ -110,14 +107,11 @@ def test_the_layout_stays_the_same_while_a_point_moves_a_little():
     assert trace(first, "√L")["z"] is trace(second, "√L")["z"]
 
 
-def test_before_the_prediction_the_point_is_on_the_slope_and_no_limit_is_shown():
+def test_the_prediction_is_about_the_direction_shown_and_no_limit_is_shown_before():
     figure, sentence = draw_sharpness(START | {"left": 0.001, "guess": None})
     assert trace(figure, "point")["x"] == pytest.approx([0.35])
     assert not [t for t in figure["data"] if ("limit" in t["name"] or "over ρ²" in t["name"]) and len(t["x"])]
     assert "limit" not in sentence
-
-
-def test_the_prediction_is_about_the_direction_that_the_panel_shows():
     at = SharpnessAt(Bowl("round", 4.0), three_sharpnesses.FIRST_POINT, 0.001, three_sharpnesses.FIRST_RHO)
     (low, high, _) = next(r for r in three_sharpnesses.PREDICTION.replies if "stays as it was" in r[2])
     assert low < np.degrees(at.ascent) < high

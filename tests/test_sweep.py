@@ -120,12 +120,17 @@ def test_the_accuracy_is_that_of_the_test_samples(outputs):
             assert result.accuracy[0, 0, a, 0, seed] == pytest.approx((guess == (labels[1:75:2] == 1)).mean())
 
 
-def test_rules_and_batch_sizes_are_axes():
+def test_rules_and_batch_sizes_are_axes_of_a_frozen_sweep_that_pickles():
     result = sweep(network(), rule=["gd", "sam"], batch_size=[1, None], lr=0.05, rho=0.1, steps=5, progress=False)
     assert (result.rule, result.batch_size) == (("gd", "sam"), (1, 20))
     assert result.loss.shape == (2, 2, 1, 1, 1)
     assert len(set(result.loss.ravel())) == 4
     assert repr(result).endswith("(rule: 2, batch_size: 2, lr: 1, rho: 1, seed: 1) after 5 steps>")
+    result = sweep(network(), **SMALL)
+    assert_identical(result, pickle.loads(pickle.dumps(result)))
+    with pytest.raises(AttributeError):
+        result.loss = 0
+    assert samviz.sweep is sweep
 
 
 def test_single_precision_agrees_with_double():
@@ -161,14 +166,6 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(name, monk
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=f"pip install {name}"):
         getattr(result, f"to_{name}")()
-
-
-def test_a_sweep_is_frozen_and_pickles():
-    result = sweep(network(), **SMALL)
-    assert_identical(result, pickle.loads(pickle.dumps(result)))
-    with pytest.raises(AttributeError):
-        result.loss = 0
-    assert samviz.sweep is sweep
 
 
 # on disk

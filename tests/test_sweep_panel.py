@@ -50,13 +50,6 @@ def test_with_single_samples_a_cell_shows_the_mean_over_two_seeds():
     assert trace(drawn, "λ₁")["z"][2, 3] == pytest.approx(np.mean(tops), rel=1e-6)
 
 
-def test_the_runs_start_at_a_minimum_of_the_loss_with_some_wrong_labels(full):
-    problem, (inputs, labels) = digits(True)
-    assert int((problem.labels != digits(False)[0].labels).sum()) == 4
-    assert (problem.samples, len(inputs), len(labels)) == (TRAIN, 800, 800)
-    assert float(problem.loss(MINIMA[True][None])) < 1e-6
-
-
 def test_the_curvature_decreases_with_tau_and_stays_without_a_radius(full):
     drawn, sentence = full
     top = trace(drawn, "λ₁")["z"]
@@ -98,7 +91,11 @@ def test_diverged_runs_are_reported_and_hatched(full, monkeypatch, rates, count)
     assert ("At the start" in sentence) == (count < 14)
 
 
-def test_before_the_prediction_the_maps_are_empty():
+def test_the_runs_start_at_a_minimum_with_some_wrong_labels_and_the_maps_are_empty_before(full):
     ((drawn, sentence),) = draw_sweep(VALUES | {"guess": None})
     assert np.isnan(trace(drawn, "alignment")["z"]).all()
     assert sentence.startswith("Each cell will show")
+    problem, (inputs, labels) = digits(True)
+    assert int((problem.labels != digits(False)[0].labels).sum()) == 4
+    assert (problem.samples, len(inputs), len(labels)) == (TRAIN, 800, 800)
+    assert float(problem.loss(MINIMA[True][None])) < 1e-6
