@@ -126,6 +126,7 @@ def test_a_maximization_continues_across_a_plateau_and_returns_the_best_of_sever
     end = maximize_on_sphere(problem, x, 0.1, start / start.norm(), gain=1e-9, most=1000)
     assert end.rise.item() == pytest.approx(0.015 + 1e-5, rel=1e-6)
     assert abs(end.direction[0, 0].item()) == pytest.approx(1, abs=1e-5)
+    # A start on the saddle stays there with a residual of 0; only a different start finds the maximum.
     problem, x = Formula(2, lambda x, y: 1.5 * x**2 + 0.5 * y**2), torch.zeros(1, 2).double()
     alone = maximize_on_sphere(problem, x, 0.1, tensor([0.0, 1.0]))
     assert (alone.rise.item(), alone.residual.item()) == pytest.approx((0.005, 0))
