@@ -68,14 +68,6 @@ def mine(originals, tmp_path):
 
 
 @pytest.fixture
-def edited_and_outdated(originals, mine):
-    """Edit a notebook of the learner, then upgrade the package."""
-    (mine / "06_networks.ipynb").write_text("my notes")
-    (originals / "06_networks.ipynb").write_text("networks 2")
-    return mine
-
-
-@pytest.fixture
 def answers(monkeypatch):
     """Simulate a terminal whose answers to questions are in a list; None ends the input, one question more fails."""
     waiting = []
@@ -134,78 +126,61 @@ def test_what_prevents_the_lab_is_reported_with_a_remedy(samviz, tmp_path):
 # The copies
 
 
-def test_only_notebooks_and_pages_are_copied_and_a_deleted_copy_comes_back(originals, mine):
+def test_notebooks_and_pages_are_copied_deleted_copies_come_back_and_an_upgrade_refreshes(originals, mine):
     (mine / "06_networks.ipynb").unlink()
+    for name in ("00_start_here.ipynb", "07_new.ipynb", "pages/glossary.md"):
+        (originals / name).write_text("2")
     cli.copy_notebooks(originals, mine)
-    found = {"00_start_here.ipynb": "start 1", "06_networks.ipynb": "networks 1", "glossary.md": "words 1"}
+    found = {"00_start_here.ipynb": "2", "06_networks.ipynb": "networks 1", "07_new.ipynb": "2", "glossary.md": "2"}
     assert contents(mine) == found
     before = sorted(originals.iterdir())
     cli.copy_notebooks(originals, originals)
     assert sorted(originals.iterdir()) == before
 
 
-def test_an_upgrade_refreshes_the_copies_without_edits(originals, mine, answers):
-    for name in ("00_start_here.ipynb", "07_new.ipynb", "pages/glossary.md"):
-        (originals / name).write_text("2")
-    cli.copy_notebooks(originals, mine)
-    found = {"00_start_here.ipynb": "2", "06_networks.ipynb": "networks 1", "07_new.ipynb": "2", "glossary.md": "2"}
-    assert contents(mine) == found
-
-
-def test_an_edit_is_kept_without_a_question_if_the_original_is_the_same(originals, mine, answers, capsys):
-    (mine / "06_networks.ipynb").write_text("my notes")
-    cli.copy_notebooks(originals, mine)
-    assert contents(mine)["06_networks.ipynb"] == "my notes"
-    assert "Kept" in capsys.readouterr().out
+MINE, ORIGINAL = "deep/mine/06_networks.ipynb", "originals/06_networks.ipynb"
+BOTH = {MINE: "my notes", ORIGINAL: "networks 2"}
 
 
 @pytest.mark.parametrize(
-    ("answer", "copy", "new"),
+    ("written", "replies", "left"),
     [
-        ("k", "my notes", None),
-        ("", "my notes", None),
-        ("what?", "my notes", None),
-        (None, "my notes", None),
-        ("o", "networks 2", None),
-        ("Overwrite", "networks 2", None),
-        ("n", "my notes", "networks 2"),
+        ({ORIGINAL: "networks 2"}, [], ["networks 2"]),
+        ({MINE: "my notes"}, [], ["my notes"]),  # the original is the same
+        *((BOTH, [reply], ["my notes"]) for reply in ("k", "", "what?", None)),
+        *((BOTH, [reply], ["networks 2"]) for reply in ("o", "Overwrite")),
+        (BOTH, ["n"], ["my notes", "networks 2"]),
+        (
+            BOTH | {"deep/mine/06_networks.new.ipynb": "my other notes"},
+            ["n"],
+            ["my notes", "my other notes", "networks 2"],
+        ),
+        *((BOTH | {f"deep/mine/{cli.RECORD}": text}, ["k"], ["my notes"]) for text in ("", "{", "[1, 2]", "null")),
     ],
 )
-def test_the_learner_decides_once(originals, edited_and_outdated, answers, answer, copy, new):
-    answers.append(answer)
+def test_the_learner_decides_once_and_no_edit_is_lost(originals, mine, answers, tmp_path, written, replies, left):
+    """Also where a copy saved next to an edit was edited, and without a readable record."""
+    for path, text in written.items():
+        (tmp_path / path).write_text(text)
+    answers += replies
     for _ in range(2):  # the second time no answer is left, so that a question would be an error
-        cli.copy_notebooks(originals, edited_and_outdated)
-        left = contents(edited_and_outdated)
-        assert (left["06_networks.ipynb"], left.get("06_networks.new.ipynb")) == (copy, new)
+        cli.copy_notebooks(originals, mine)
+        copies = sorted(mine.glob("06_*.ipynb"), key=lambda path: len(path.name))
+        assert [path.read_text() for path in copies] == left
     assert answers == []
 
 
-def test_a_copy_saved_next_to_an_edit_is_never_overwritten_either(originals, edited_and_outdated, answers):
-    (edited_and_outdated / "06_networks.new.ipynb").write_text("my other notes")
-    answers.append("n")
-    cli.copy_notebooks(originals, edited_and_outdated)
-    left = contents(edited_and_outdated)
-    assert (left["06_networks.new.ipynb"], left["06_networks.new.new.ipynb"]) == ("my other notes", "networks 2")
-
-
-def test_without_a_terminal_the_edit_is_kept_and_the_next_run_asks(originals, edited_and_outdated, answers, capsys):
+def test_without_a_terminal_the_edit_is_kept_and_the_next_run_asks(originals, mine, answers, capsys):
+    (mine / "06_networks.ipynb").write_text("my notes")
+    (originals / "06_networks.ipynb").write_text("networks 2")
     answers.append("o")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-        cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_networks.ipynb"] == "my notes"
+        cli.copy_notebooks(originals, mine)
+    assert contents(mine)["06_networks.ipynb"] == "my notes"
     assert "Kept" in capsys.readouterr().out
-    cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_networks.ipynb"] == "networks 2"
-
-
-@pytest.mark.parametrize("damaged", ["", "{", "[1, 2]", "null"])
-def test_without_a_readable_record_a_different_file_counts_as_edited(originals, edited_and_outdated, answers, damaged):
-    (edited_and_outdated / cli.RECORD).write_text(damaged)
-    answers.append("k")
-    cli.copy_notebooks(originals, edited_and_outdated)
-    assert contents(edited_and_outdated)["06_networks.ipynb"] == "my notes"
-    assert answers == []
+    cli.copy_notebooks(originals, mine)
+    assert contents(mine)["06_networks.ipynb"] == "networks 2"
 
 
 # The doctor
