@@ -9,8 +9,6 @@ import pytest
 from fresh import ROOT, python
 from threadpoolctl import threadpool_limits
 
-pytest_plugins = ["selection"]
-
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():

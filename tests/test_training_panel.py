@@ -83,16 +83,13 @@ def training():
 # the panel
 
 
-def test_before_the_first_step_the_figure_is_empty_and_says_so(training):
+def test_the_figure_is_empty_before_the_first_step_and_start_trains_in_the_background_until_the_end(training):
     panel = training.probe.lab(training, training.optimizer)
     figure(panel.figure)
     assert [note["text"] for note in panel.figure["layout"]["annotations"]].count("not measured") == 6
     assert panel.sentence == "Press Start · step 0"
     assert list(panel.values) == ["start", "stop", "lr", "rho"]
     assert (panel.values["lr"], panel.values["rho"]) == (0.05, 0.01)
-
-
-def test_start_trains_in_the_background_until_the_end(training):
     training.length = 50
     panel = training.panel()
     panel.set(start=1)
@@ -282,13 +279,6 @@ def test_the_figure_shows_residuals_errors_rows_without_a_number_logged_columns_
     assert any("2/η = 200 ↑" in text for text in labels)  # outside the axes
 
 
-def test_a_long_record_is_thinned_and_keeps_its_last_row():
-    drawn = probe_figure(record([{"step": s} for s in range(2999)]))
-    shown = trace(drawn, "λ₁")["x"]
-    assert 400 < len(shown) < 600
-    assert shown[-1] == 2998
-
-
 @pytest.mark.parametrize("values", [[-4.0, -5.0, -6.0], [-1e-9, -2e-9, -3e-9], [-6.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 def test_an_axis_reaches_all_that_is_not_positive_and_zero(values):
     rows = [{"step": s, "trace": y, "trace_error": 0.1, "eigenvalues": [y, y - 1]} for s, y in enumerate(values)]
@@ -301,8 +291,12 @@ def test_an_axis_reaches_all_that_is_not_positive_and_zero(values):
     assert np.isfinite(ends).all()
 
 
-def test_an_early_peak_does_not_flatten_the_rest():
+def test_an_early_peak_does_not_flatten_the_rest_and_a_long_record_is_thinned_to_its_last_row():
     rows = [{"step": s, "trace": 1000.0 if s == 0 else 2.0, "trace_error": 0.1} for s in range(9)]
     assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] == pytest.approx(25, rel=0.1)
     rows[0]["trace"] = 12.0
     assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] > 12
+    drawn = probe_figure(record([{"step": s} for s in range(2999)]))
+    shown = trace(drawn, "λ₁")["x"]
+    assert 400 < len(shown) < 600
+    assert shown[-1] == 2998
