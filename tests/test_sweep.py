@@ -23,7 +23,6 @@ from samviz.dynamics import Run, sweep
 from samviz.dynamics.sweep import AXES, compute_row
 from samviz.problems import from_module, load, mlp, quadratic, valley
 
-SPAWN = get_context("spawn")
 MODULE = import_module("samviz.dynamics.sweep")
 SMALL = {"lr": [0.02, 0.05], "rho": [0.0, 0.05, 0.1], "seeds": 3, "steps": 40, "progress": False, "device": "cpu"}
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
@@ -284,15 +283,20 @@ def module_problem():
     return from_module(net, data="sine")
 
 
-@pytest.mark.parametrize(
-    "pool", [ThreadPoolExecutor, pytest.param(partial(ProcessPoolExecutor, mp_context=SPAWN), marks=pytest.mark.slow)]
-)
+PROCESSES = pytest.param(partial(ProcessPoolExecutor, mp_context=get_context("spawn")), marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[ThreadPoolExecutor, PROCESSES])
+def pool(request):
+    with request.param(2) as executor:
+        yield executor
+
+
 @pytest.mark.parametrize("problem", [network(), valley(), quadratic([3.0, 1.0]), module_problem()], ids=repr)
 def test_threads_and_processes_give_bit_for_bit_identical_numbers(pool, problem):
-    """Slow: it starts two processes that import torch."""
-    args = SMALL | {"lr": [0.002, 0.005], "steps": 10, "batch_size": None if problem.samples == 0 else 1}
-    with pool(2) as executor:
-        assert_identical(sweep(problem, **args, executor=executor), sweep(problem, **args))
+    """Slow with processes, which import torch."""
+    args = SMALL | {"lr": [0.002, 0.005], "steps": 10, "batch_size": 1 if problem.samples else None}
+    assert_identical(sweep(problem, **args, executor=pool), sweep(problem, **args))
 
 
 def test_a_loss_that_cannot_be_pickled_is_refused_by_a_process_pool_only():
