@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import bad_table
@@ -33,7 +31,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-import samviz
 from samviz.dynamics import Run
 from samviz.geometry import limiting_regularizer, top_eigenpairs
 from samviz.problems import from_module, load, mlp, quadratic
@@ -179,21 +176,3 @@ def test_a_search_for_eigenvectors_ends_if_the_loss_is_nan(warm: bool, k: int) -
     start = torch.eye(600, dtype=torch.float64)[None, : k + 1] if warm else None
     with pytest.raises(ValueError, match="Hessian of formula at x has NaN or infinity; pass an x"):
         top_eigenpairs(problem, problem.initial(), k, start=start)
-
-
-CONVERTING = {"check_int", "check_float", "check_array", "check_radius", "check_share"}
-
-
-def ignored_checks(source: str) -> Iterator[int]:
-    """Yield the lines that check a number and continue with the argument, which may be no int or float."""
-    for node in ast.walk(ast.parse(source)):
-        checked = node.value if isinstance(node, ast.Expr) else None
-        if isinstance(checked, ast.Call) and isinstance(checked.func, ast.Name) and checked.func.id in CONVERTING:
-            yield node.lineno
-
-
-def test_the_result_of_a_check_is_used() -> None:
-    assert list(ignored_checks('check_int("n", n, "0 or more", 0)\nm = check_int("m", m, "0 or more", 0)')) == [1]
-    package = Path(samviz.__file__).parent
-    found = {path.name: list(ignored_checks(path.read_text(encoding="utf-8"))) for path in package.rglob("*.py")}
-    assert {name: lines for name, lines in found.items() if lines} == {}
