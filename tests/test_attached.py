@@ -64,9 +64,6 @@ def dense(model, inputs=IMAGES, labels=LABELS):
 DATA, MODEL = (ROWS, GOALS), mlp()
 
 
-# numbers
-
-
 UNEVEN = [[IMAGES[:1], LABELS[:1]], (IMAGES[1:], LABELS[1:])]
 
 
@@ -137,9 +134,6 @@ def test_recomputed_statistics_are_for_losses_alone():
             evaluate(x)
 
 
-# how much is computed
-
-
 @pytest.mark.parametrize(("batch_size", "times"), [(20, 1), (5, 8)])
 def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batch_size, times):
     graphs, alive = [], []
@@ -159,9 +153,6 @@ def test_a_graph_serves_all_columns_and_that_of_a_single_batch_all_products(batc
         multiply(torch.ones(1, columns, problem.dim, dtype=torch.float64))
     assert len(graphs) == times
     assert not any(alive)  # one batch's graph at a time
-
-
-# models of many kinds
 
 
 class Attention(nn.Module):
@@ -292,9 +283,6 @@ def test_wrappers_are_removed_and_compiled_parts_run_eagerly(wrapper, tmp_path, 
     assert torch.equal(problem.hessian(problem.initial()[None]), plain.hessian(plain.initial()[None]))
 
 
-# evaluations change neither the model nor generators and settings, and do not depend on them
-
-
 class Recurrent(nn.GRU):
     def forward(self, outputs):
         return super().forward(outputs[:, None])[0][:, 0]
@@ -402,9 +390,6 @@ def test_numbers_do_not_depend_on_the_callers_modes(context):
     torch.testing.assert_close(found[0], wanted, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close((loss, slope), plain.gradient(x))
     torch.testing.assert_close((found[1], found[2][0, 0]), (loss, torch.linalg.eigvalsh(wanted)[-1]))
-
-
-# what is refused
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,6 @@ def test_messages_state_what_was_given_and_what_was_expected(message: str) -> No
         MESSAGES[message]()
 
 
-# Runs keep what they have.
-
 ODD = st.sampled_from([NAN, INF, -INF, None, "0.1", 1j, True, [], -1, 0, 1.5, 10**400, np.ones((2, 2))])
 
 

@@ -47,9 +47,6 @@ def check(pairs, a, k, tol=1e-8):
     assert bool(pairs.converged.all())
 
 
-# dense, up to 500 parameters
-
-
 @STABLE
 @given(seed=st.integers(0, 10**6), dim=st.integers(1, 30), data=st.data())
 def test_small_hessians_are_diagonalized(seed, dim, data):
@@ -62,9 +59,6 @@ def test_small_hessians_are_diagonalized(seed, dim, data):
     np.testing.assert_allclose(pairs.gaps[0], distances.min(1)[:k], atol=1e-12 * dim)
     assert pairs.exact
     assert pairs.products == dim
-
-
-# Krylov subspaces, above
 
 
 @pytest.mark.parametrize(
@@ -165,9 +159,6 @@ def test_single_precision_and_tiny_hessians_whose_squares_underflow(basis, scale
     assert (pairs.residuals > 0).all()
 
 
-# track along a path
-
-
 def track(path, k):
     """Errors of the first k eigenvalues, relative to λ₁ (calls, k), and products (calls,), of every warm call."""
     start, errors, products = None, [], []
@@ -248,9 +239,6 @@ def test_a_measurement_of_one_eigenvalue_costs_a_few_products(spent):
     assert sum(spent) <= 20 * 6
 
 
-# a network
-
-
 def test_several_runs_of_a_network_have_the_eigenpairs_of_their_dense_hessians(network):
     problem, x = network
     points = torch.stack([x, problem.initial(1), 0.5 * x + 0.1])
@@ -262,9 +250,6 @@ def test_several_runs_of_a_network_have_the_eigenpairs_of_their_dense_hessians(n
         np.testing.assert_allclose(pairs.values[r], values[:-4:-1], atol=1e-9 * abs(values[-1]))
         cosines = np.abs((pairs.vectors[r].numpy() * vectors.T[:-4:-1]).sum(1))
         np.testing.assert_allclose(cosines, 1, atol=1e-8)
-
-
-# alignment
 
 
 @pytest.mark.parametrize(

@@ -255,9 +255,6 @@ def test_curvature_is_measured_along_the_gradient_of_the_last_step():
         assert torch.isnan(run.curvature).all()
 
 
-# CUDA graphs
-
-
 def fails_to_capture(block):
     """Fail after the steps that initialize libraries, in the middle of a step."""
     state = cuda_graph.GraphState(block)

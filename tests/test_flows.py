@@ -28,9 +28,6 @@ def network():
     return problem, torch.stack([problem.initial(seed) for seed in range(3)])
 
 
-# Φ
-
-
 def test_phi_of_the_valley_agrees_with_a_different_solver():
     def velocity(_, x):
         return -valley_by_hand.slope(x)
@@ -94,9 +91,6 @@ def test_a_flow_without_a_limit_has_not_converged():
     assert limit.x.item() == pytest.approx(np.log(1 + limit.time.item()), abs=1e-5)
 
 
-# the limiting flow
-
-
 STARTS = tensor([0.9, 0.6, 0.2, -0.1], [0.2, 0.3, 0.0, 0.0])
 TIMES = np.array([0.0, 0.1, 0.3, 0.3, 0.5])
 
@@ -157,9 +151,6 @@ def test_the_tracking_error_is_the_distance_of_the_limit_points():
         tracking_error(valley(), iterates[0], flow)
 
 
-# where phase I ends
-
-
 def history_of(lengths, lr=0.1, rho=0.05, top=4.0):
     """Return a history of gradient lengths, times that on the 2-cycle, ηρλ₁²/(2 − ηλ₁), every ten steps."""
     history = History()
@@ -195,9 +186,6 @@ def test_the_boundary_is_the_first_step_after_the_last_long_gradient(history, st
     np.testing.assert_equal(boundary, np.asarray(step, dtype=float))
 
 
-# the edge of stability
-
-
 def test_the_edge_tends_to_two_over_lr_and_separates_steps_that_shrink_from_those_that_grow():
     """Along v₁ a step multiplies x by 1 − ηλ(1 + ρλ/‖∇L‖): by −1 where λ is at the edge for that gradient."""
     rho = np.array([1e-1, 1e-2, 1e-4, 1e-8, 0.0])
@@ -215,9 +203,6 @@ def test_the_edge_tends_to_two_over_lr_and_separates_steps_that_shrink_from_thos
             run = Run(quadratic([curvature]), "sam", lr=0.1, rho=0.05, x0=[grad_norm / curvature], device="cpu")
             run.step()
             assert (abs(run.x.item()) > grad_norm / curvature) is grows
-
-
-# the minimum from which the tutorial starts
 
 
 def test_minima_of_other_problems_and_the_precision_of_the_stored_one():

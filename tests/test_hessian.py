@@ -179,9 +179,6 @@ def test_the_rank_counts_eigenvalues_above_the_tolerance(spectrum, rank_tol, ran
     np.testing.assert_allclose(space.tangent(torch.ones(1, 1, dim))[0, 0], expected, atol=1e-12)
 
 
-# the third derivative
-
-
 @pytest.mark.parametrize(
     "problem", [valley(), *(mlp([1, 6, 6, 1], name, "sine") for name in ("tanh", "softplus"))], ids=repr
 )
@@ -203,9 +200,6 @@ def test_the_third_derivative_is_the_gradient_of_the_curvature_along_fixed_vecto
     ahead, behind = (torch.linalg.eigvalsh(problem.hessian(x[0] + sign * shifts))[:, -1] for sign in (1, -1))
     slope = (ahead - behind) / 2e-5
     np.testing.assert_allclose(got[0, 0], slope, rtol=1e-5, atol=1e-6 * float(slope.abs().max()))
-
-
-# limiting regularizers
 
 
 @pytest.mark.parametrize("x", FLOOR)
@@ -242,8 +236,6 @@ def test_the_regularizers_of_a_network_agree_with_its_dense_hessian(network):
         assert ascent.separation.item() == pytest.approx(spectrum[rank - 1] / np.abs(spectrum[rank:]).max(), rel=1e-6)
 
 
-# all measures
-
 OF_VALLEY = {kind: lambda problem, x, kind=kind: limiting_regularizer(problem, x, kind).value for kind in SHARPNESSES}
 OF_VALLEY |= {"normal space": lambda problem, x: normal_space(problem, x).smallest}
 OF_NETWORK = {
@@ -264,9 +256,6 @@ def test_runs_are_independent_and_single_precision_agrees_with_double(name, netw
     single = measure(problem.to("cpu", torch.float32), x.float())
     assert single.dtype == (torch.float64 if name == "density" else torch.float32)
     torch.testing.assert_close(single.double(), together, rtol=1e-3, atol=0)
-
-
-# the density of eigenvalues
 
 
 MANY = settings(max_examples=25, deadline=None, derandomize=True)
@@ -437,9 +426,6 @@ def test_a_hessian_that_is_not_finite_is_refused(dim):
     )
     with pytest.raises(ValueError, match="NaN or infinity; pass an x where it is finite"):
         spectral_density(problem, problem.initial())
-
-
-# the figure
 
 
 def test_the_figure_shows_the_density_its_band_and_the_top_eigenvalues(measured):

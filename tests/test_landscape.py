@@ -21,9 +21,6 @@ def spirals():
     return mlp([2, 3, 1], "tanh", "spirals")
 
 
-# slices
-
-
 @pytest.mark.parametrize("problem", [spirals(), valley(), quadratic([3.0, 1.0, -1.0])], ids=repr)
 @pytest.mark.parametrize("kind", ["hessian", "random"])
 def test_each_value_is_the_loss_at_its_point(problem, kind):
@@ -72,9 +69,6 @@ def test_slices_in_parts_give_the_same_landscape(monkeypatch):
     np.testing.assert_allclose(steps[-1][1].loss, at_once.loss, rtol=1e-13)
 
 
-# planes
-
-
 def test_the_hessian_plane_contains_the_top_two_eigenvectors_or_those_that_are_given():
     problem = spirals()
     x = problem.initial(3)
@@ -118,9 +112,6 @@ def test_points_that_span_no_plane_are_refused(positions):
         pca_plane(positions.double())
     with pytest.raises(ValueError, match="expected 1 to 1"):
         landscape(quadratic([1.0]), torch.zeros(1))
-
-
-# precision and a run's own trail
 
 
 def test_a_trail_in_single_precision_is_accepted_in_both_precisions():
@@ -207,9 +198,6 @@ def vector_of(model, state):
     return np.concatenate([state[name].numpy().ravel() for name, _ in model.named_parameters()])
 
 
-# the loss at every point
-
-
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("directions", ["random", "hessian", "pca", "two", "one"])
 def test_every_value_on_a_plane_or_line_is_the_loss_at_its_point(run, directions, recompute):
@@ -238,9 +226,6 @@ def test_every_value_on_a_plane_or_line_is_the_loss_at_its_point(run, directions
         assert torch.equal(result.plane.directions, other.directions)
 
 
-# directions
-
-
 def test_the_hessian_directions_come_with_their_eigenpairs(run):
     model, _ = run
     result = landscape_of(model, LOSS, DATA, directions="hessian", resolution=3)
@@ -253,9 +238,6 @@ def test_the_hessian_directions_come_with_their_eigenpairs(run):
     linear, data = nn.Linear(1, 2, bias=False).double(), (torch.ones(2, 1), torch.ones(2, 2))
     saddle = landscape_of(linear, lambda out, y: -(out**2).mean(), data, directions="hessian", resolution=3)
     assert saddle.axis1[-1] == 1
-
-
-# the trajectory
 
 
 @pytest.mark.parametrize("line", [False, True])
@@ -300,12 +282,6 @@ def test_only_the_named_parameters_vary(run):
     result = landscape_of(model, LOSS, DATA, directions=states[0], names=names, radius=1, resolution=3)
     state = model.state_dict() | {name: states[0][name] for name in ("4.weight", "4.bias")}
     assert result.loss[0, 2] == pytest.approx(evaluated(model, state), rel=1e-9)
-
-
-# the model
-
-
-# errors
 
 
 @pytest.mark.parametrize(

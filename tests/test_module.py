@@ -123,9 +123,6 @@ def assert_close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)
 
 
-# the gradient of one run
-
-
 @pytest.mark.parametrize("kind", [Tied, Partial, Recurrent])
 @pytest.mark.parametrize("rows", [None, [0], [3, 3, 11]])
 def test_the_gradient_is_that_of_a_plain_backward_pass(kind, rows):
@@ -167,9 +164,6 @@ def test_returned_gradients_and_products_do_not_share_memory_with_later_ones():
     assert not third[1].requires_grad
 
 
-# copies
-
-
 def through_float32(problem):
     return problem.to("cpu", torch.float32).to("cpu", torch.float64)
 
@@ -186,9 +180,6 @@ def test_a_copy_has_its_own_memory(duplicate, training):
         assert_same(copy.gradient(x[r : r + 1]), before[r])
         assert_same(problem.gradient(x[1 - r : 2 - r]), before[1 - r])
     assert copy._workspace[1].data_ptr() != problem._workspace[1].data_ptr()
-
-
-# evaluation and training mode
 
 
 def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch):
@@ -225,9 +216,6 @@ def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch
     np.testing.assert_allclose(problem.picture(run.x).accuracy, accuracy)
 
 
-# what does not change
-
-
 @both_modes
 def test_the_users_module_and_the_generator_do_not_change(training):
     module = build(Convolutional).float().train()
@@ -251,9 +239,6 @@ def test_the_users_module_and_the_generator_do_not_change(training):
     module.head.bias.data.add_(1)  # the problem does not follow its module, nor its starting point
     problem.initial().add_(1)
     assert_same((problem.loss(run.x), problem.initial()), (again, x))
-
-
-# the module with given parameters
 
 
 def test_in_evaluation_mode_the_returned_module_has_its_own_statistics():
@@ -283,9 +268,6 @@ def test_in_training_mode_the_returned_module_has_the_statistics_of_the_data(nor
     torch.testing.assert_close(layer.running_var, variance)
     assert layer.track_running_stats
     assert layer.momentum == norm.momentum
-
-
-# what is refused
 
 
 class Counting(nn.Linear):

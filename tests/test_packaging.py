@@ -260,9 +260,6 @@ def test_the_sdist_contains_what_its_tests_need(released):
     assert {"notebooks/00_start_here.ipynb", "notebooks/00_start_here.py", "samviz/problems/digits.npz"} <= names
 
 
-# samviz opens no connection to another host
-
-
 NO_CONNECTIONS = """
 import sys
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

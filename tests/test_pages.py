@@ -58,9 +58,6 @@ def prose(text):
     return FENCE.sub("", text)
 
 
-# links
-
-
 @cache
 def anchors(path):
     """Return the headings of a file as links name them after #, by the rules of GitHub for Markdown and of Jupyter."""
@@ -86,9 +83,6 @@ def link_faults(text, page):
         elif path.suffix == ".py":
             module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
             yield from (f"{path.name}: {fault}" for code in CODE.findall(label) for fault in unresolved(code, module))
-
-
-# names
 
 
 def unresolved(code, module):
@@ -159,9 +153,6 @@ def name_faults(text, strict):
             yield code
 
 
-# code
-
-
 def blocks(text):
     """Yield the Python blocks of a page, each with its line and the expected output (None for any)."""
     fences = list(FENCE.finditer(text))
@@ -198,9 +189,6 @@ def run(text, name, needs=frozenset()):
     return space
 
 
-# recipes
-
-
 def steps_of_sam(model, base, closure, steps, **options):
     """Return a model's parameters after some steps of SAM in a plain loop, and restore its start."""
     start = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
@@ -215,9 +203,6 @@ def steps_of_sam(model, base, closure, steps, **options):
 
 def at(model):
     return nn.utils.parameters_to_vector(model.parameters()).detach()
-
-
-# citations
 
 
 def citation_faults(text):

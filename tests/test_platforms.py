@@ -56,9 +56,6 @@ def test_the_speed_of_a_core_by_a_coarse_clock(monkeypatch, share):
     assert machine.speed() == pytest.approx(100_000, rel=0.3)
 
 
-# Names of folders
-
-
 @pytest.fixture
 def folder(tmp_path):
     place = tmp_path / NAME
@@ -84,8 +81,6 @@ def test_a_folder_may_have_any_name(folder):
     for original in (ROOT / "notebooks").glob("*.ipynb"):
         assert (folder / "mine" / original.name).read_bytes() == original.read_bytes()
 
-
-# Installations
 
 STEPS = """
 import samviz
@@ -129,17 +124,12 @@ def test_an_installation_steps_and_copies_its_notebooks(folder, home):
     (folder / "mine" / "00_start_here.ipynb").write_text("edited", encoding="utf-8")  # the copy is writable
 
 
-# Processes
-
-
 @pytest.mark.slow
 def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
     ran = python("-m", "samviz", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert ran.returncode == 0, ran.stderr
     assert "ρ" in ran.stdout
 
-
-# Line ends
 
 TEXTS = """
 import hashlib

@@ -21,9 +21,6 @@ def valley_average(x, rho):
     return rho**2 * by_hand.trace(x) / 8 + rho**4 / 2
 
 
-# the trust region
-
-
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
@@ -309,9 +306,6 @@ def test_the_standard_error_of_the_average_is_correct():
     assert average_direction_sharpness(valley(), tensor(*x), rho, seed=1).value == results[1].value != results[0].value
     few, many = (average_direction_sharpness(valley(), tensor(*x), rho, frames=n).standard_error for n in (16, 256))
     assert many.item() == pytest.approx(few.item() / 4, rel=0.5)
-
-
-# all three
 
 
 @pytest.mark.parametrize("kind", SHARPNESSES)

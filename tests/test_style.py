@@ -141,9 +141,6 @@ def test_the_controls_and_the_pages_have_the_palette_of_the_figures():
         assert colour.lower() in page
 
 
-# the figures themselves, from small runs
-
-
 @pytest.fixture(scope="module")
 def drawn():
     torch.manual_seed(0)

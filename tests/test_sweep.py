@@ -140,9 +140,6 @@ def test_single_precision_agrees_with_double():
     assert not np.array_equal(single.loss, double.loss)
 
 
-# export
-
-
 def test_the_tables_have_the_numbers_of_the_arrays():
     result = sweep(network(), **SMALL, k=2)
     table = result.to_pandas()
@@ -336,9 +333,6 @@ def test_dask_survives_the_death_of_a_worker(tmp_path):
         killer.join()
         assert client.run(os.getpid) != workers  # a new worker was started in its place
         assert_identical(result, sweep(problem, **args))
-
-
-# bad input and the progress bar
 
 
 SPIRALS = mlp([2, 4, 1], data=(INPUTS, LABELS))
