@@ -27,7 +27,7 @@ from formula import Formula
 from torch import nn
 
 from samviz.dynamics import Run
-from samviz.geometry import limiting_regularizer, top_eigenpairs
+from samviz.geometry import landscape, limiting_regularizer, pca_plane, top_eigenpairs
 from samviz.problems import from_module, load, mlp, quadratic
 
 pytestmark = HANG
@@ -111,6 +111,9 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "batch_size is 1 but this loss is not a mean over samples": lambda: Run(FLAT, batch_size=1, device="cpu"),
     "radius": lambda: Run(FLAT, device="cpu").set(radius=0.1),
     "settings is {'lr': 0.1}": lambda: setattr(Run(FLAT, device="cpu"), "settings", {"lr": 0.1}),
+    "positions holds 2 points that span no plane": lambda: pca_plane(torch.eye(5)[:2]),
+    "positions holds 9 points that span no plane": lambda: pca_plane(torch.arange(9.0)[:, None] * torch.ones(5)),
+    "expected 1 to 1": lambda: landscape(quadratic([1.0]), torch.zeros(1)),
     "stochastic is True but the loss of quadratic is no mean over samples; use False": lambda: limiting_regularizer(
         FLAT, HERE, "average", True
     ),

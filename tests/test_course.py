@@ -108,19 +108,6 @@ def test_right_answers_are_counted_and_get_a_verdict_that_reveals_nothing_else()
     assert "✓ Right. It is not." in TWO.markdown("b")
 
 
-@pytest.mark.parametrize(
-    ("answers", "error"),
-    [
-        ("aba", "answers is 'aba'; expected at most 2 letters, one a question"),
-        ("ac", "answer 2 of 'ac' is 'c'; expected one of a, b, or ? for an open question"),
-        ("A", "answer 1 of 'A' is 'A'; expected"),
-    ],
-)
-def test_invalid_answers_are_refused(answers, error):
-    with pytest.raises(ValueError, match=re.escape(error)):
-        TWO.markdown(answers)
-
-
 @pytest.fixture
 def displayed(monkeypatch):
     """What cells display without a front end, with an empty record of scores."""

@@ -106,14 +106,6 @@ def test_the_pca_plane_agrees_with_numpys_svd(shape):
     np.testing.assert_array_equal(found.origin, positions[-1])
 
 
-@pytest.mark.parametrize("positions", [torch.eye(5)[:2], torch.ones(9, 5), torch.arange(9.0)[:, None] * torch.ones(5)])
-def test_points_that_span_no_plane_are_refused(positions):
-    with pytest.raises(ValueError, match=f"positions holds {len(positions)} points that span no plane"):
-        pca_plane(positions.double())
-    with pytest.raises(ValueError, match="expected 1 to 1"):
-        landscape(quadratic([1.0]), torch.zeros(1))
-
-
 def test_a_trail_in_single_precision_is_accepted_in_both_precisions():
     problem = spirals()
     run = Run(problem, lr=0.1, rho=0.05, device="cpu", dtype=torch.float32, trail=8)
