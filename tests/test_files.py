@@ -71,8 +71,9 @@ def read_checkpoint(file: Path) -> None:
     landscape_of(model, loss, (torch.ones(4, 1), torch.ones(4, 1)), checkpoints=file)
 
 
+NETWORK = mlp([1, 24, 24, 1], data="sine")
 READERS = {"sine.npz": lambda _: load("sine"), "c.pt": read_checkpoint}
-READERS |= {"minima.npz": lambda _: gradient_descent_minimum(mlp([1, 24, 24, 1], data="sine"))}
+READERS |= {"minima.npz": lambda _: gradient_descent_minimum(NETWORK)}
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz", "torch", "old torch"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from states import state_of
+from test_attached import IMAGES, LABELS, cnn
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,8 +17,8 @@ from samviz.problems import from_module
 
 N = 12
 RNG = np.random.default_rng(0)
-IMAGES, LABELS = RNG.normal(size=(N, 1, 4, 4)), RNG.integers(0, 3, N)
 VECTORS, GOALS = RNG.normal(size=(N, 4)), RNG.normal(size=(N, 2))
+DATA = IMAGES.numpy(), LABELS.numpy()
 both_modes = pytest.mark.parametrize("training", [False, True])
 
 
@@ -57,35 +58,8 @@ class Recurrent(nn.Module):
         return self.head(self.cell(x.view(len(x), 2, 2).transpose(0, 1))[0][-1])
 
 
-class Convolutional(nn.Module):
-    """Has batch normalization after a convolution and after a layer, and dropout."""
-
-    def __init__(self, drop=0.3):
-        super().__init__()
-        self.filters, self.norm = nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3)
-        self.hidden, self.flat, self.drop = nn.Linear(27, 5), nn.BatchNorm1d(5), nn.Dropout(drop)
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, images):
-        hidden = self.norm(self.filters(images)).tanh().flatten(1)
-        return self.head(self.drop(self.flat(self.hidden(hidden)).tanh()))
-
-
-def build(kind, *args):
-    """A module whose statistics are not those of the data."""
-    torch.manual_seed(1)
-    module = kind(*args).double()
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.running_mean.normal_()
-            layer.running_var.uniform_(0.5, 2)
-            nn.init.normal_(layer.weight)
-            nn.init.normal_(layer.bias)
-    return module
-
-
 def on_images(*, drop=0.3, training=True):
-    return from_module(build(Convolutional, drop), (IMAGES, LABELS), "cross_entropy", training)
+    return from_module(cnn(drop), DATA, "cross_entropy", training)
 
 
 def trainable(module):
@@ -126,7 +100,8 @@ def assert_close(found, expected):
 @pytest.mark.parametrize("kind", [Tied, Partial, Recurrent])
 @pytest.mark.parametrize("rows", [None, [0], [3, 3, 11]])
 def test_the_gradient_is_that_of_a_plain_backward_pass(kind, rows):
-    module = build(kind)
+    torch.manual_seed(1)
+    module = kind().double()
     batch, chosen = (None, slice(None)) if rows is None else (torch.tensor([rows]), rows)
     noise = torch.from_numpy(RNG.normal(size=(1, N if rows is None else len(rows), 2)))
     for loss, mean in (("mse", half_mse), (absolute, lambda outputs, y: absolute(outputs, y).mean())):
@@ -143,7 +118,7 @@ def test_the_gradient_is_that_of_a_plain_backward_pass(kind, rows):
 
 def test_outputs_and_targets_may_be_images():
     module = nn.Conv2d(1, 1, 3, padding=1).double()
-    for images in (IMAGES, IMAGES[:, :, :1, :1]):
+    for images in (DATA[0], DATA[0][:, :, :1, :1]):
         problem = from_module(module, (images, 2 * images))
         value, slope = plain(module, problem.initial(), images, 2 * images, half_mse)
         for runs in (1, 2):
@@ -152,7 +127,7 @@ def test_outputs_and_targets_may_be_images():
 
 
 def test_returned_gradients_and_products_do_not_share_memory_with_later_ones():
-    problem = from_module(build(Tied), (VECTORS, GOALS))
+    problem = from_module(Tied().double(), (VECTORS, GOALS))
     x, v = points_near(problem, 2), torch.ones(1, 1, problem.dim, dtype=torch.float64)
     before, product = x.clone(), problem.hvp(x[:1])
     first, image = problem.gradient(x[:1]), product(v)
@@ -184,19 +159,18 @@ def test_a_copy_has_its_own_memory(duplicate, training):
 
 def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch):
     """Against 50 steps of SAM written out in torch; before each pass the generator is seeded for the batch."""
-    problem, module, batches = on_images(), build(Convolutional).train(), []
+    problem, module, batches = on_images(), cnn(0.3).train(), []
     compute = problem.gradient
     monkeypatch.setattr(problem, "gradient", lambda x, batch: batches.append(batch[0]) or compute(x, batch))
     run = Run(problem, "sam", lr=0.2, rho=0.1, batch_size=4, seed=7, device="cpu")
     run.step(50)
     assert len(batches) == 100
     assert_same(batches[::2], batches[1::2])
-    images, labels = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
 
     def backward(batch):
         torch.manual_seed(crc32(np.asarray(batch, dtype="<i8").tobytes()))
         module.zero_grad()
-        F.cross_entropy(module(images[batch]), labels[batch]).backward()
+        F.cross_entropy(module(IMAGES[batch]), LABELS[batch]).backward()
         return nn.utils.parameters_to_vector(p.grad for p in module.parameters())
 
     for batch in batches[::2]:
@@ -207,23 +181,23 @@ def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch
     w = nn.utils.parameters_to_vector(module.parameters()).detach()
     assert (w - problem.initial()).norm() > 0.5
     torch.testing.assert_close(run.x[0], w, rtol=1e-9, atol=1e-10)
-    module.drop.p = 0.0
-    torch.optim.swa_utils.update_bn([images], module)  # torch's function for the statistics of the data
-    outputs = module.eval()(images)
-    torch.testing.assert_close(problem.module_at(run.x)(images), outputs, rtol=1e-8, atol=1e-9)
-    right = outputs.argmax(1) == labels
-    accuracy = [right[labels == c].double().mean() for c in range(3)]
+    module[4].p = 0.0  # dropout
+    torch.optim.swa_utils.update_bn([IMAGES], module)  # torch's function for the statistics of the data
+    outputs = module.eval()(IMAGES)
+    torch.testing.assert_close(problem.module_at(run.x)(IMAGES), outputs, rtol=1e-8, atol=1e-9)
+    right = outputs.argmax(1) == LABELS
+    accuracy = [right[c == LABELS].double().mean() for c in range(3)]
     np.testing.assert_allclose(problem.picture(run.x).accuracy, accuracy)
 
 
 @both_modes
 def test_the_users_module_and_the_generator_do_not_change(training):
-    module = build(Convolutional).float().train()
-    module.norm.eval()
-    module.hidden.weight.requires_grad_(False)
-    F.cross_entropy(module(torch.from_numpy(IMAGES).float()), torch.from_numpy(LABELS)).backward()
+    module = cnn(0.3).float().train()
+    module[1].eval()
+    module[5].weight.requires_grad_(False)
+    F.cross_entropy(module(IMAGES.float()), LABELS).backward()
     before = state_of(module)
-    problem = from_module(module, (IMAGES, LABELS), "cross_entropy", training)
+    problem = from_module(module, DATA, "cross_entropy", training)
     stored = [buffer.clone() for buffer in problem.module.buffers()]
     run = Run(problem, "sam", lr=0.1, rho=0.1, device="cpu")
     run.step(2)
@@ -233,23 +207,23 @@ def test_the_users_module_and_the_generator_do_not_change(training):
     copy = problem.module_at(run.x)
     assert state_of(module) == before
     assert problem.dim == sum(p.numel() for p in trainable(module))
-    assert torch.equal(copy.hidden.weight, module.hidden.weight.double())
+    assert torch.equal(copy[5].weight, module[5].weight.double())
     assert_same(problem.module.buffers(), stored)  # its statistics do not move
     again, x = problem.loss(run.x), problem.initial()
-    module.head.bias.data.add_(1)  # the problem does not follow its module, nor its starting point
+    module[5].bias.data.add_(1)  # the problem does not follow its module, nor its starting point
     problem.initial().add_(1)
     assert_same((problem.loss(run.x), problem.initial()), (again, x))
 
 
 def test_in_evaluation_mode_the_returned_module_has_its_own_statistics():
-    problem, expected = on_images(training=False), build(Convolutional).eval()
+    problem, expected = on_images(training=False), cnn().eval()
     x = points_near(problem)[0]
     nn.utils.vector_to_parameters(x.clone(), expected.parameters())
     module, before = problem.module_at(x), problem.gradient(x[None])
-    assert type(module) is Convolutional
+    assert type(module) is nn.Sequential
     assert not any(layer.training for layer in module.modules())
     torch.testing.assert_close(module.state_dict(), expected.state_dict(), rtol=0, atol=0)
-    loss = F.cross_entropy(module(torch.from_numpy(IMAGES)), torch.from_numpy(LABELS))
+    loss = F.cross_entropy(module(IMAGES), LABELS)
     assert loss.item() == pytest.approx(problem.loss(x[None]).item(), rel=1e-12)
     loss.backward()  # training it does not affect the problem
     assert_same(problem.gradient(x[None]), before)
@@ -258,9 +232,9 @@ def test_in_evaluation_mode_the_returned_module_has_its_own_statistics():
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True)])
 def test_in_training_mode_the_returned_module_has_the_statistics_of_the_data(norm):
     """InstanceNorm stores the mean over samples of the statistics of each sample."""
-    module = nn.Sequential(nn.Conv2d(1, 2, 2), norm, nn.Flatten(), nn.Linear(18, 3)).double()
-    problem = from_module(module, (IMAGES, LABELS), "cross_entropy", training=True)
-    features = module[0](torch.from_numpy(IMAGES)).transpose(0, 1).flatten(2)  # (2, n, 9)
+    module = nn.Sequential(nn.Conv2d(1, 2, 2), norm, nn.Flatten(), nn.Linear(32, 3)).double()
+    problem = from_module(module, DATA, "cross_entropy", training=True)
+    features = module[0](IMAGES).transpose(0, 1).flatten(2)  # (2, n, 16)
     layer = problem.module_at(problem.initial())[1]
     batch_norm = isinstance(norm, nn.BatchNorm2d)
     variance = features.flatten(1).var(1) if batch_norm else features.var(2).mean(1)
@@ -291,7 +265,8 @@ def test_a_module_that_changes_its_own_buffers_is_refused():
 @pytest.mark.parametrize("runs", [1, 2])
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_a_batch_that_batchnorm_refuses_leaves_the_run_as_it_was(runs, drop):
-    problem = on_images(drop=drop)
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(drop), nn.Linear(5, 2))
+    problem = from_module(module, (VECTORS, GOALS), training=True)
     run = Run(problem, "sam", 0.1, 0.1, batch_size=1, x0=points_near(problem, runs), device="cpu")
     x, state = run.x, torch.get_rng_state()
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training, got input size"):

@@ -6,6 +6,7 @@ import math
 import warnings
 from contextlib import nullcontext
 from datetime import timedelta
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -576,67 +577,40 @@ def test_a_step_has_its_parts_in_order_and_errors_restore_the_weights():
 # with DistributedDataParallel on two processes, against one process that has the whole batch
 
 
-RHO, LR, STEPS = 0.5, 0.2, 4
+STEPS, SETTINGS = 4, {"rho": 0.5, "lr": 0.2, "momentum": 0.9}
 
 
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Tanh(), nn.Linear(6, 3)).double()
+def half(rank):
+    return slice(12 * rank, 12 * rank + 12)
 
 
-def batch():
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(16, 5, generator=generator).double(), torch.randint(0, 3, (16,), generator=generator)
-
-
-def step_by_closure(model, optimizer, inputs, labels, factor=1.0):
-    def closure(part=slice(None)):
-        loss = factor * cross_entropy(model(inputs[part]), labels[part])
-        loss.backward()
-        return loss
-
-    optimizer.step(closure, **({} if optimizer.m is None else {"samples": 16}))
-
-
-def step_in_loop(model, optimizer, inputs, labels, factor=1.0):
-    with model.no_sync(), optimizer.first_pass():
-        optimizer.zero_grad()
-        (factor * cross_entropy(model(inputs), labels)).backward()  # of the first pass alone
-    optimizer.first_step()
-    with optimizer.second_pass():
-        optimizer.zero_grad()
-        cross_entropy(model(inputs), labels).backward()
-    optimizer.second_step()
-
-
-def sam(model, m=None):
-    return SAM(model.parameters(), SGD, rho=RHO, lr=LR, momentum=0.9, m=m)
-
-
-def state_after(step, rank, steps=STEPS, broken=False, training=False):
+def state_after(rank, loop=False, steps=STEPS, broken=False, training=False):
     """The state after steps on this process's half of the batch, and what was skipped.
 
-    In evaluation mode, the default, samples are independent.
+    In evaluation mode, the default, samples are independent. In a loop the first passes are not synchronized.
     """
-    model = DistributedDataParallel(network().train(training))
-    optimizer, (inputs, labels) = sam(model), (values[8 * rank : 8 * rank + 8] for values in batch())
+    model = DistributedDataParallel(cnn().double().train(training))
+    closure = fitting(model, lambda loss: loss * math.inf if broken and rank == 1 else loss)
+    optimizer, contexts = SAM(model.parameters(), SGD, **SETTINGS), cycle([model.no_sync, nullcontext])
+
+    def closure_in_loop():
+        with next(contexts)():
+            return closure(half(rank))
+
     for _ in range(steps):
-        step(model, optimizer, inputs, labels, float("inf") if broken and rank == 1 else 1.0)
+        if loop:
+            take_loop_step(optimizer, closure_in_loop)
+        else:
+            optimizer.step(lambda: closure(half(rank)))
     return model.module.state_dict(), optimizer.skipped
 
 
 def worker(rank, folder):
     torch.set_num_threads(1)
     init_process_group("gloo", f"file://{folder}/rendezvous", timedelta(seconds=60), world_size=2, rank=rank)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        results = {
-            "closure": state_after(step_by_closure, rank),
-            "loop": state_after(step_in_loop, rank),
-            "broken closure": state_after(step_by_closure, rank, broken=True),
-            "broken loop": state_after(step_in_loop, rank, broken=True),
-            "training": state_after(step_by_closure, rank, steps=1, training=True),
-        }
+    with warnings.catch_warnings(action="ignore"):
+        results = {(loop, broken): state_after(rank, loop, broken=broken) for loop in (0, 1) for broken in (0, 1)}
+        results["training"] = state_after(rank, steps=1, training=True)
     torch.save(results, f"{folder}/{rank}")
     destroy_process_group()
 
@@ -649,32 +623,32 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "m"), [("closure", None), ("loop", 8)])
-def test_two_processes_step_like_one_with_the_whole_batch(results, recipe, m):
-    """Slow: the fixture starts processes."""
-    model = network().eval()
-    optimizer = sam(model, m)
+@pytest.mark.parametrize(("loop", "options"), [(0, {}), (1, {"samples": 24})])
+def test_two_processes_step_like_one_with_the_whole_batch(results, loop, options):
+    """Slow: the fixture starts processes. In a loop each process has its own perturbation, as with m."""
+    model = cnn().double().eval()
+    optimizer = SAM(model.parameters(), SGD, m=12 if loop else None, **SETTINGS)
     for _ in range(STEPS):
-        step_by_closure(model, optimizer, *batch())
-    for state, skipped in (result[recipe] for result in results):
+        optimizer.step(fitting(model), **options)
+    for state, skipped in (result[loop, 0] for result in results):
         assert sum(skipped.values()) == 0
         for name, value in model.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=0, atol=1e-12)
-    assert (model[0].weight - network()[0].weight).norm() > 0.1
+    assert (model[0].weight - cnn()[0].weight).norm() > 0.1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["broken closure", "broken loop"])
-def test_a_gradient_that_is_not_finite_on_one_process_stops_both(results, recipe):
-    for state, skipped in (result[recipe] for result in results):
+@pytest.mark.parametrize("loop", [0, 1])
+def test_a_gradient_that_is_not_finite_on_one_process_stops_both(results, loop):
+    for state, skipped in (result[loop, 1] for result in results):
         assert sum(skipped.values()) == STEPS
-        assert all(torch.equal(state[name], value) for name, value in network().state_dict().items())
+        assert all(torch.equal(state[name], value) for name, value in cnn().double().state_dict().items())
 
 
 @pytest.mark.slow
 def test_each_process_updates_its_batch_statistics_once(results):
     for rank, result in enumerate(results):
-        plain = network()
-        plain(batch()[0][8 * rank : 8 * rank + 8])
+        plain = cnn().double()
+        plain(INPUTS[half(rank)].double())
         for name, value in plain.named_buffers():
             torch.testing.assert_close(result["training"][0][name], value)

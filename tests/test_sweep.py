@@ -196,11 +196,9 @@ def test_damaged_rows_and_rows_without_a_description_are_computed_again(tmp_path
 INPUTS, LABELS = load("spirals")
 TARGETS = 2.0 * LABELS - 1
 TEST = INPUTS[:10], LABELS[:10]
-CLASSIFIER = {"problem": mlp([2, 3, 1], data=(INPUTS, LABELS)), "test": TEST, "steps": 2}
-REGRESSION = {
-    "problem": mlp([2, 3, 1], data=(INPUTS, TARGETS), loss=half),
-    "steps": 2,
-}  # another one of the same name follows
+SMALLER = {"lr": 0.05, "rho": 0.1, "seeds": 1, "steps": 2}
+CLASSIFIER = SMALLER | {"problem": mlp([2, 3, 1], data=(INPUTS, LABELS)), "test": TEST}
+REGRESSION = SMALLER | {"problem": mlp([2, 3, 1], data=(INPUTS, TARGETS), loss=half)}
 # A first sweep, the description that refuses a second one in its folder, and what is different there.
 CHANGES = [
     ({}, "lr", {"lr": [0.02, 0.06]}),
