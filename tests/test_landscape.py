@@ -8,9 +8,9 @@ import pytest
 import torch
 from formula import tensor
 from no_float64 import NoFloat64
+from test_attached import IMAGES, LABELS, LOSS, cnn, loader
 from torch import nn
 from torch.optim.swa_utils import update_bn
-from torch.utils.data import DataLoader, TensorDataset
 
 from samviz.dynamics import Run
 from samviz.geometry import Plane, hessian_plane, landscape, landscape_of, pca_plane, projected, random_plane, slices
@@ -135,34 +135,21 @@ def test_a_device_without_float64_gives_the_same_landscape():
 # of a torch model, against loading each interpolated state and evaluating it with torch
 
 
-torch.manual_seed(0)
-INPUTS = torch.randn(24, 1, 6, 6)
-LABELS = torch.randint(0, 3, (24,))
-DATA = INPUTS, LABELS
-LOSS = nn.CrossEntropyLoss()
-
-
-def network(seed=0, norm=True):
-    torch.manual_seed(seed)
-    middle = [nn.BatchNorm2d(3)] if norm else []
-    return nn.Sequential(nn.Conv2d(1, 3, 3), *middle, nn.Tanh(), nn.Flatten(), nn.Linear(48, 3)).double()
-
-
-def trained(model, steps=12):
-    """Return the model after some steps of gradient descent, and the states along the way."""
-    optimizer, states = torch.optim.SGD(model.parameters(), lr=0.3), []
-    model.train()
-    for _ in range(steps):
-        states.append(deepcopy(model.state_dict()))
-        optimizer.zero_grad()
-        LOSS(model(INPUTS.double()), LABELS).backward()
-        optimizer.step()
-    return model.eval(), states
+DATA = IMAGES, LABELS
 
 
 @pytest.fixture(scope="module")
 def run():
-    return trained(network())
+    """Return a model after some steps of gradient descent, and the states along the way."""
+    model = cnn()
+    optimizer, states = torch.optim.SGD(model.parameters(), lr=0.3), []
+    model.train()
+    for _ in range(12):
+        states.append(deepcopy(model.state_dict()))
+        optimizer.zero_grad()
+        LOSS(model(IMAGES), LABELS).backward()
+        optimizer.step()
+    return model.eval(), states
 
 
 def evaluated(model, state, recompute=False):
@@ -170,10 +157,10 @@ def evaluated(model, state, recompute=False):
     model = deepcopy(model)
     model.load_state_dict(state)
     if recompute:
-        update_bn(DataLoader(TensorDataset(INPUTS.double(), LABELS), batch_size=8), model)
+        update_bn(loader(), model)
     model.eval()
     with torch.no_grad():
-        return float(LOSS(model(INPUTS.double()), LABELS))
+        return float(LOSS(model(IMAGES), LABELS))
 
 
 def moved(model, plane, coordinates):
@@ -270,9 +257,9 @@ def test_checkpoints_may_be_files_or_states_of_a_wrapped_model(run, tmp_path):
 
 def test_only_the_named_parameters_vary(run):
     model, states = run
-    names = ["4.*"]
+    names = ["5.*"]
     result = landscape_of(model, LOSS, DATA, directions=states[0], names=names, radius=1, resolution=3)
-    state = model.state_dict() | {name: states[0][name] for name in ("4.weight", "4.bias")}
+    state = model.state_dict() | {name: states[0][name] for name in ("5.weight", "5.bias")}
     assert result.loss[0, 2] == pytest.approx(evaluated(model, state), rel=1e-9)
 
 
@@ -285,7 +272,7 @@ def test_only_the_named_parameters_vary(run):
         ({"directions": [-1]}, r"the origin itself"),
         ({"directions": [0, 1, -1]}, r"directions holds 3 checkpoints; expected one .* or two"),
         ({"directions": "randm"}, r"directions\[0\], the file randm, is not there; .*'random', 'hessian', 'pca'"),
-        ({"checkpoints": [{"4.weight": torch.zeros(3, 2)}]}, r"checkpoints\[0\] does not fit: .* shape \(3, 2\)"),
+        ({"checkpoints": [{"5.weight": torch.zeros(3, 2)}]}, r"checkpoints\[0\] does not fit: .* shape \(3, 2\)"),
         ({"checkpoints": [{"0.bias": torch.full((3,), torch.nan)}]}, r"checkpoints\[0\] contains NaN"),
         ({"checkpoints": [{"1.running_mean": torch.zeros(5)}]}, r"checkpoints\[0\] does not fit: .*running_mean"),
     ],
