@@ -118,18 +118,18 @@ def test_a_trail_in_single_precision_is_accepted_in_both_precisions():
 
 
 def test_a_device_without_float64_gives_the_same_landscape():
-    spirals = mlp([1, 4, 1])
-    x = spirals.initial()
-    plane = random_plane(spirals, x)
-    wanted = landscape(spirals, plane, resolution=5).loss
+    problem = mlp([1, 4, 1])
+    x = problem.initial()
+    plane = random_plane(problem, x)
+    wanted = landscape(problem, plane, resolution=5).loss
     with NoFloat64():
-        there = spirals.to("mps", torch.float32)
+        there = problem.to("mps", torch.float32)
         origin = there.initial()
         assert landscape(there, origin, resolution=3).loss.dtype == np.float64
         same = replace(plane, origin=origin, directions=plane.directions.to(origin))
         np.testing.assert_allclose(landscape(there, same, resolution=5).loss, wanted, rtol=1e-5)
         trajectory = projected(there, same, origin[None])
-    np.testing.assert_allclose(trajectory.loss, spirals.loss(x[None]), rtol=1e-5)
+    np.testing.assert_allclose(trajectory.loss, problem.loss(x[None]), rtol=1e-5)
 
 
 # of a torch model, against loading each interpolated state and evaluating it with torch

@@ -24,23 +24,14 @@ EXTRAS = {
 }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from the tree as it stands, without the network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    built = python("-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder, ROOT)
-    assert built.returncode == 0, built.stdout + built.stderr
-    (path,) = folder.glob("*.whl")
-    return path
-
-
 def carried():
     """Return the notebooks and pages, which the wheel contains."""
     return [path for pattern in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
 
 
 @pytest.mark.slow
-def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_else(wheel):
+def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_else(released):
+    wheel = released[0][".whl"]
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
         path.relative_to(ROOT).as_posix()
