@@ -24,11 +24,6 @@ EXTRAS = {
 }
 
 
-def carried():
-    """Return the notebooks and pages, which the wheel contains."""
-    return [path for pattern in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(pattern)]
-
-
 @pytest.mark.slow
 def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_else(released):
     wheel = released[0][".whl"]
@@ -38,7 +33,8 @@ def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_
         for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.json", "*.html", "*.ipynb", "py.typed")
         for path in (ROOT / "samviz").rglob(pattern)
     }
-    notebooks = {f"samviz/{path.relative_to(ROOT).as_posix()}" for path in carried()}
+    carried = (path for name in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(name))
+    notebooks = {f"samviz/{path.relative_to(ROOT).as_posix()}" for path in carried}
     assert {"samviz/problems/digits.npz", "samviz/py.typed"} <= ours
     assert any(name.endswith(".js") for name in ours)
     assert {"samviz/notebooks/00_start_here.ipynb", "samviz/notebooks/pages/glossary.md"} <= notebooks
