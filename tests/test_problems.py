@@ -9,14 +9,14 @@ import pytest
 import test_attached
 import torch
 import valley_by_hand as by_hand
-from formula import symmetric, tensor
+from formula import Formula, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from test_module import on_images
 from torch import nn
 
-from samviz.problems import Attached, Problem, attach, from_module, load, mlp, quadratic, valley
+from samviz.problems import Attached, attach, from_module, load, mlp, quadratic, valley
 from samviz.problems.device import one_thread
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -102,36 +102,19 @@ def test_the_valleys_picture_shows_the_level_of_lambda_1():
 # what every problem does
 
 
-class Bowl(Problem):
-    """Σᵢ cᵢxᵢ⁴ plus a slope that is linear: only a loss, so that everything else comes from autograd."""
-
-    name = "bowl"
-    dim = 3
-    filters = torch.zeros(3, dtype=torch.int64)
-    quartic = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-
-    def loss(self, x, batch=None):
-        return (self.quartic.to(x) * x**4).sum(1) + x.sum(1)
-
-    def initial(self, seed=0):
-        return torch.full((3,), 0.5, dtype=self.dtype, device=self.device)
-
-
-class Slope(Bowl):
-    """A loss without curvature."""
-
-    def loss(self, x, batch=None):
-        return x.sum(1)
+QUARTIC = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+BOWL = Formula(3, lambda a, b, c: a**4 + 2 * b**4 + 3 * c**4 + a + b + c)  # everything but its loss comes from autograd
+SLOPE = Formula(3, lambda a, b, c: a + b + c)  # a loss without curvature
 
 
 def test_the_graph_of_a_product_can_be_used_again_and_points_stay_without_gradients():
     x, v = tensor([1.0, -1.0, 2.0], [0.5, 0.0, -1.0]), torch.arange(12.0).double().view(2, 2, 3)
-    product = Bowl().hvp(x)
+    product = BOWL.hvp(x)
     for _ in range(2):
-        torch.testing.assert_close(product(v), 12 * (Bowl.quartic * x**2)[:, None] * v)
-    torch.testing.assert_close(product(v[:, :1]), 12 * (Bowl.quartic * x**2)[:, None] * v[:, :1])
+        torch.testing.assert_close(product(v), 12 * (QUARTIC * x**2)[:, None] * v)
+    torch.testing.assert_close(product(v[:, :1]), 12 * (QUARTIC * x**2)[:, None] * v[:, :1])
     assert x.grad is None
-    assert Bowl().picture(x) is None
+    assert BOWL.picture(x) is None
 
 
 @pytest.mark.parametrize("given", [[1, 2, 3], (1.0, 2.0, 3.0), np.arange(1, 4), torch.arange(1, 4), [[1, 2, 3]]])
@@ -177,8 +160,8 @@ ACTIVATIONS = {
 RNG = np.random.default_rng(5)
 SAMPLES, GOALS, LABELS = RNG.normal(size=(9, 3)), RNG.normal(size=(9, 2)), RNG.integers(0, 2, 9)
 DIFFERENTIABLE = [
-    Bowl(),
-    Slope(),
+    BOWL,
+    SLOPE,
     quadratic(symmetric(0, 4)),
     quadratic(np.stack([symmetric(seed, 3) for seed in range(4)])),
     valley(),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from formula import Formula
 from pictures import trace
 
 from samviz.geometry import (
@@ -15,7 +16,6 @@ from samviz.geometry import (
 )
 from samviz.panels import three_sharpnesses
 from samviz.panels.three_sharpnesses import BOWLS, Bowl, SharpnessAt
-from samviz.problems import Problem
 
 START = {"rho": 0.4, "ratio": 4.0, "left": 1.0, "bowl": "round", "x": (0.35, 0.75), "guess": "skipped"}
 of_each = pytest.mark.parametrize("kind", BOWLS)
@@ -26,23 +26,11 @@ def draw_sharpness(values):
     return drawing
 
 
-class TorchBowl(Problem):
-    """The same bowl written independently for torch, so that the library can measure it."""
-
-    dim = 2
-
-    def __init__(self, kind, ratio):
-        self.name, self.kind, self.ratio = kind, kind, ratio
-        self.filters = torch.zeros(2, dtype=torch.int64)
-
-    def loss(self, x, batch=None):
-        a, b = x.unbind(1)
-        if self.kind == "valley":
-            return self.ratio ** ((b - 1) / 2) * a**2
-        return (a - (b**2 / 2 if self.kind == "bent" else 0)) ** 2 + b**2 / self.ratio
-
-    def initial(self, seed=0):
-        return torch.ones(2, dtype=torch.float64)
+def torch_bowl(kind, ratio):
+    """Write the same bowl independently for torch, so that the library can measure it."""
+    if kind == "valley":
+        return Formula(2, lambda a, b: ratio ** ((b - 1) / 2) * a**2)
+    return Formula(2, lambda a, b: (a - (b**2 / 2 if kind == "bent" else 0)) ** 2 + b**2 / ratio)
 
 
 @of_each
@@ -50,7 +38,7 @@ class TorchBowl(Problem):
 @pytest.mark.parametrize(("left", "rho"), [(1.0, 0.4), (0.05, 1.0), (0.01, 0.1)])
 def test_the_values_are_those_that_the_library_measures(kind, x, left, rho):
     at = SharpnessAt(Bowl(kind, 4.0), x, left, rho)
-    problem, point = TorchBowl(kind, 4.0), torch.from_numpy(at.point)
+    problem, point = torch_bowl(kind, 4.0), torch.from_numpy(at.point)
     worst = worst_direction_sharpness(problem, point, rho)
     ascent = ascent_direction_sharpness(problem, point, rho).value.item()
     average = average_direction_sharpness(problem, point, rho, frames=400).value.item()
@@ -61,7 +49,7 @@ def test_the_values_are_those_that_the_library_measures(kind, x, left, rho):
 
 @of_each
 def test_the_closed_forms_are_those_of_the_loss(kind):
-    bowl, problem = Bowl(kind, 3.0), TorchBowl(kind, 3.0)
+    bowl, problem = Bowl(kind, 3.0), torch_bowl(kind, 3.0)
     points = np.random.default_rng(0).uniform(-1.2, 1.2, (20, 2))
     loss, gradient = problem.gradient(torch.from_numpy(points))
     np.testing.assert_allclose(bowl.loss(points), loss, atol=1e-12)
