@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
-from samviz.problems import Problem, Quadratic
+from samviz.problems import Problem
 
 SHARPNESSES = {
     "worst": worst_direction_sharpness,
@@ -29,19 +29,21 @@ class Formula(Problem):
         return torch.zeros(self.dim, dtype=self.dtype)
 
 
-class Counted(Quadratic):
-    """A quadratic that counts the vectors that its Hessian was multiplied with."""
+def counted(problem):
+    """Count in `spent` the vectors that a problem's Hessian is multiplied with."""
+    problem.spent, hvp = 0, problem.hvp
 
-    spent = 0
+    def counting(x, batch=None):
+        product = hvp(x, batch)
 
-    def hvp(self, x, batch=None):
-        product = super().hvp(x, batch)
-
-        def counted(v):
-            self.spent += v.shape[1]
+        def multiply(v):
+            problem.spent += v.shape[1]
             return product(v)
 
-        return counted
+        return multiply
+
+    problem.hvp = counting
+    return problem
 
 
 def tensor(*rows):

@@ -5,13 +5,13 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from formula import Counted, symmetric, tensor
+from formula import counted, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samviz.dynamics import Run
 from samviz.geometry import alignment, top_eigenpairs
-from samviz.problems import MLP, mlp, quadratic
+from samviz.problems import mlp, quadratic
 
 STABLE = settings(max_examples=20, deadline=None, derandomize=True)
 TRACKING = 1e-2  # the tolerance that a run is measured with
@@ -96,7 +96,7 @@ def test_large_hessians(basis, spectrum, k):
 @pytest.mark.parametrize("max_products", [2000, 50, 25, 10, 1])
 def test_products_are_counted_and_too_few_are_reported_as_not_converged(basis, max_products):
     a = matrix(basis, np.random.default_rng(2).normal(size=LARGE))
-    problem = Counted(torch.from_numpy(a)[None])
+    problem = counted(quadratic(a))
     pairs = top_eigenpairs(problem, torch.zeros(LARGE), 3, max_products=max_products)
     vectors, values = pairs.vectors[0].numpy(), pairs.values[0].numpy()
     assert pairs.products == problem.spent <= max(max_products, 4)
@@ -175,7 +175,7 @@ def track(path, k):
 @cache
 def small_network():
     """Return a network with 501 parameters, one more than are diagonalized densely."""
-    problem = mlp([2, 20, 20, 1], "tanh", "spirals")
+    problem = counted(mlp([2, 20, 20, 1], "tanh", "spirals"))
     assert problem.dim == 501
     return problem
 
@@ -201,42 +201,29 @@ def trajectory(regime):
     return path
 
 
-@pytest.fixture
-def spent(monkeypatch):
-    """The columns of each product with a Hessian of the small network."""
-    columns, plain = [], MLP.hvp
-
-    def counted(self, x, batch=None):
-        product = plain(self, x, batch)
-        return lambda v: columns.append(v.shape[1]) or product(v)
-
-    monkeypatch.setattr(MLP, "hvp", counted)
-    return columns
-
-
 @pytest.mark.parametrize("regime", EDGES)
 @pytest.mark.parametrize(("k", "granted"), [(1, 5), (5, 24)])
-def test_the_eigenvalues_of_a_run_are_tracked_step_by_step(spent, regime, k, granted):
+def test_the_eigenvalues_of_a_run_are_tracked_step_by_step(regime, k, granted):
     path = trajectory(regime)
     if regime.endswith("edge of stability"):
         assert np.mean([values[0] for _, _, values in path]) == pytest.approx(2 / 0.3, rel=0.1)
-    spent.clear()
+    small_network().spent = 0
     errors, products = track(path, k)
     assert np.mean((errors < 1e-3).all(1)) >= 0.99
     assert products.mean() <= granted * (1.15 if "batches" in regime else 1)  # λ₃ to λ₅ lie in the bulk there
-    assert products.sum() < sum(spent) <= products.sum() + 100  # the reported products, and the cold start
+    assert products.sum() < small_network().spent <= products.sum() + 100  # the reported products, and the cold start
 
 
-def test_a_measurement_of_one_eigenvalue_costs_a_few_products(spent):
+def test_a_measurement_of_one_eigenvalue_costs_a_few_products():
     """Four products for λ₁ and one for the Rayleigh ratio, as long as the gap is open."""
     run = Run(small_network(), "sam", lr=0.1, rho=0.1, x0=small_network().initial(0), device="cpu")
     run.step(1500)
     run.measure(k=1, trace=False)
-    spent.clear()
+    small_network().spent = 0
     for _ in range(20):
         run.step(1)
         assert not run.measure(k=1, trace=False)["closing"]
-    assert sum(spent) <= 20 * 6
+    assert small_network().spent <= 20 * 6
 
 
 def test_several_runs_of_a_network_have_the_eigenpairs_of_their_dense_hessians(network):

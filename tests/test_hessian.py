@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import valley_by_hand
-from formula import SHARPNESSES, Counted, symmetric, tensor
+from formula import SHARPNESSES, counted, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -90,7 +90,7 @@ def test_a_subspace_that_contains_the_range_leaves_no_error():
 @pytest.mark.parametrize("rows", [None, 5])
 @pytest.mark.parametrize("products", [30, 100])
 def test_products_are_counted_and_spent(products, rows):
-    problem = Counted(torch.diag(torch.arange(60.0, dtype=torch.float64))[None])
+    problem = counted(quadratic(np.arange(60.0)))
     subspace = None if rows is None else torch.eye(60, dtype=torch.float64)[None, :rows]
     trace = hessian_trace(problem, torch.zeros(60), products=products, subspace=subspace)
     assert trace.products == problem.spent
@@ -99,7 +99,7 @@ def test_products_are_counted_and_spent(products, rows):
 
 def test_known_curvatures_of_the_subspace_take_no_products():
     a, _, basis = spread_matrix()
-    problem = Counted(torch.from_numpy(a)[None])
+    problem = counted(quadratic(a))
     top = torch.from_numpy(basis[:, :4].T.copy())[None]
     curvature = torch.einsum("rmi,ij,rmj->rm", top, torch.from_numpy(a), top)
     plain = hessian_trace(problem, torch.zeros(60), products=24, subspace=top)
