@@ -11,7 +11,7 @@ from samviz import lite, machine, sweep
 from samviz.cli import copy_notebooks
 from samviz.figures import save
 from samviz.lab import Lab
-from samviz.probe import measures
+from samviz.probe import probe
 from samviz.problems import valley
 
 NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
@@ -30,9 +30,9 @@ class Clock:
 
 
 def test_training_within_one_tick_affords_no_measurement(monkeypatch):
-    monkeypatch.setattr(measures, "perf_counter", Clock())
-    assert measures.timed(lambda: None) == 0
-    account = measures.Account(0.05, {"gradient": measures.Work(1, 1, 1e-3), "trace": measures.Work(2, 8, 1e-3)})
+    monkeypatch.setattr(probe, "perf_counter", Clock())
+    assert probe.timed(lambda: None) == 0
+    account = probe.Account(0.05, {"gradient": probe.Work(1, 1, 1e-3), "trace": probe.Work(2, 8, 1e-3)})
     for _ in range(3):
         account.train()
         account.spend("trace", 2, ["trace"])
