@@ -75,11 +75,14 @@ def test_the_error_bars_are_two_standard_errors_of_the_mean_over_the_seeds():
     assert runs.error[0, 1] == pytest.approx(values.std().item() / SEEDS**0.5, rel=0.1)
 
 
-def test_the_figure_is_drawn_while_the_runs_go_on_with_the_same_axes():
+def test_the_figure_is_drawn_while_the_runs_go_on_and_shows_no_run_of_one_sample_before_the_prediction():
     steps = list(draw_batches(PATHS))
     axes = [{k: v for k, v in drawn["layout"].items() if "axis" in k} for drawn, _ in steps]
     assert len(steps) == 10
     assert len({json.dumps(each, default=list) for each in axes}) == 1
+    ((drawn, sentence),) = itertools.islice(draw_one_sample(FLOOR | {"guess": None}), 1)
+    assert not [t["name"] for t in drawn["data"] if "one sample" in t["name"] or t["name"] == "level"]
+    assert "trace" not in sentence
 
 
 def test_a_rate_that_is_too_large_is_reported_and_drawn():
@@ -103,12 +106,6 @@ def test_one_sample_ends_at_the_least_trace_and_all_samples_at_the_least_top_eig
     total = 2 * (x1**2 + 6 * x2**2 + 8 + 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1)
     assert trace(drawn, "trace one sample")["y"][-1] == pytest.approx(total)
     assert sentence.startswith("τ = ηρ²t = 2.00.")
-
-
-def test_before_the_prediction_there_is_no_run_with_one_sample_and_no_contour():
-    ((drawn, sentence),) = itertools.islice(draw_one_sample(FLOOR | {"guess": None}), 1)
-    assert not [t["name"] for t in drawn["data"] if "one sample" in t["name"] or t["name"] == "level"]
-    assert "trace" not in sentence
 
 
 # alignment_panel

@@ -39,14 +39,11 @@ def test_after_the_meeting_only_the_cosine_with_v1_jumps(shown):
     assert rayleigh.min() > 0.97
 
 
-def test_a_small_radius_does_not_reach_the_meeting():
+def test_a_small_radius_does_not_reach_the_meeting_and_the_initial_state_shows_no_later_step():
     drawn, sentence = last(draw_closing_gap, VALUES | {"rho": 0.005, "lr": 0.05})
     finite(drawn)
     assert "met" not in sentence
     assert trace(drawn, "|cos(∇L, v₁)|")["y"][-1] > 0.99
-
-
-def test_before_the_prediction_no_later_step_and_no_alignment_is_shown():
     drawn, sentence = next(draw_closing_gap(VALUES | {"guess": None}))
     assert trace(drawn, "λ₁")["x"][-1] == 1000
     assert np.isnan(trace(drawn, "Rayleigh ratio")["y"]).all()

@@ -239,16 +239,13 @@ def test_a_wrong_number_is_shown_next_to_the_right_one_but_a_value_is_not_reveal
     assert reply("least_trace", [0.80001, 0.142857]).startswith("Right")  # neither exact nor an array
 
 
-def test_an_answer_cannot_change_the_arguments_of_the_trials(reply):
+def test_an_answer_cannot_change_the_arguments_of_the_trials_and_names_an_exercise(reply):
     def zero(slopes):
         slopes[:] = 0
         return 0.0
 
     assert reply("trace", zero).startswith("Not yet")  # with slopes of zero it would be right
     assert reply("trace", EXERCISES["trace"].solution).startswith("Right")
-
-
-def test_an_unknown_exercise_is_refused():
     with pytest.raises(ValueError, match="exercise is 'nothing'; expected one of ascent_sharpness"):
         check("nothing", 0)
 

@@ -26,13 +26,10 @@ def test_the_curve_is_the_largest_eigenvalue_of_the_hessian_along_the_run():
     assert "λ₁ went from 15.4 to 7.0" in sentence
 
 
-def test_without_rho_the_sharpness_stays():
+def test_without_rho_the_sharpness_stays_and_the_first_picture_ends_where_it_is_switched_on():
     plain, sentence = drawn(0.0)
     assert np.ptp(trace(plain, "SAM")["y"]) < 0.05
     assert "gradient descent" in sentence
-
-
-def test_the_first_picture_ends_where_rho_is_switched_on():
     plain, sentence = next(first.draw_first_change({"rho": 0.05, "guess": None}))
     assert trace(plain, "now")["x"] == [first.SWITCHED_AT]
     assert "SAM" not in sentence + str(plain["layout"])

@@ -41,16 +41,13 @@ def test_the_curves_are_those_of_a_plain_loop(rho, color):
     np.testing.assert_allclose(trace(plain, f"distance, {color}")["y"], distance, atol=1e-6)
 
 
-def test_half_the_radius_takes_four_times_as_many_steps():
+def test_half_the_radius_takes_four_times_as_many_steps_which_the_first_picture_does_not_show():
     _, sentence = drawn()
     assert "λ₁ falls below 18 at step 809; Eq. 7 predicts step 898." in sentence
     assert "With ρ = 0.2, λ₁ falls below 18 at step 201." in sentence
     assert "at step 201." in flow.ASK.question
     (reply,) = [text for low, high, text in flow.ASK.replies if low <= 4 * 201 <= high]
     assert "is right" in reply
-
-
-def test_the_first_picture_has_only_the_first_run():
     plain, sentence = next(flow.draw_flow(START | {"guess": None}))
     names = {t["name"] for t in plain["data"]}
     assert f"λ₁, {GREY}" in names

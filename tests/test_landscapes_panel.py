@@ -70,7 +70,7 @@ def test_the_plane_through_both_minima_contains_the_other_minimum_and_the_start(
         np.testing.assert_allclose(lost, 0, atol=1e-7)
 
 
-def test_the_sentence_gives_the_numbers_of_the_figure():
+def test_both_planes_have_the_same_contours_and_the_sentence_gives_the_numbers_of_the_figure():
     drawn, sentence = draw_landscapes(START | {"plane": "pca"})
     problem, checkpoints = trained()
     offset = (checkpoints[1] - checkpoints[1, -1]).numpy()
@@ -82,6 +82,10 @@ def test_the_sentence_gives_the_numbers_of_the_figure():
     assert loss[20] == pytest.approx(problem.loss(checkpoints[1, -1:]).item(), rel=1e-9)
     path = trace(drawn, "SAM path")
     np.testing.assert_allclose(np.abs(path["x"]), np.abs(offset @ components[0]), atol=1e-9)
+    drawn, _ = draw_landscapes(START)
+    first, second = (trace(drawn, f"{name} slice") for name in NAMES)
+    assert first["contours"] == second["contours"]
+    assert first["contours"]["end"] == pytest.approx(max(float(each["z"].max()) for each in (first, second)))
 
 
 @pytest.mark.parametrize(
@@ -90,13 +94,6 @@ def test_the_sentence_gives_the_numbers_of_the_figure():
 )
 def test_the_sentence_names_the_minimum_that_looks_sharper(changes, verdict):
     assert f"SAM’s minimum looks {verdict}" in draw_landscapes(START | changes)[1]
-
-
-def test_both_planes_have_the_same_contours():
-    drawn, _ = draw_landscapes(START)
-    first, second = (trace(drawn, f"{name} slice") for name in NAMES)
-    assert first["contours"] == second["contours"]
-    assert first["contours"]["end"] == pytest.approx(max(float(each["z"].max()) for each in (first, second)))
 
 
 def test_the_slice_of_a_model_states_what_the_figure_leaves_out():

@@ -28,14 +28,10 @@ def test_each_script_has_a_notebook_and_every_other_notebook_links_to_the_place_
 
 
 @of_each
-def test_a_notebook_is_identical_to_its_script_and_shows_little_code_at_a_time(path):
+def test_a_notebook_is_identical_to_its_script_shows_little_code_and_begins_with_its_goal_and_its_time(path):
     cells = sources(jupytext.read(path))
     assert cells == sources(jupytext.read(path.with_suffix(".py"), fmt="py:percent"))
     assert [source for kind, source in cells if kind == "code" and len(source.splitlines()) > 8] == []
-
-
-@of_each
-def test_a_notebook_begins_with_its_goal_and_how_long_it_takes(path):
     head = "\n".join(source for kind, source in sources(jupytext.read(path))[:3] if kind == "markdown").lower()
     assert re.search(r"\bminutes?\b", head)
     assert "goal" in head

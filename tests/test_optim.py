@@ -233,16 +233,13 @@ def test_a_resumed_run_continues_as_if_it_had_not_stopped(base):
     assert same(twin.parameters(), model.parameters())
 
 
-def test_a_checkpoint_of_the_base_optimizer_alone_can_be_loaded():
+def test_checkpoints_of_the_base_can_be_loaded_and_groups_added():
     model = cnn()
     base = SGD(model.parameters(), lr=0.1, momentum=0.9)
     optimizer = SAM(model.parameters(), SGD, rho=0.2, lr=0.5, momentum=0.9)
     optimizer.load_state_dict(base.state_dict())
     assert (optimizer.param_groups[0]["rho"], optimizer.param_groups[0]["lr"]) == (0.2, 0.1)
     optimizer.step(fitting(model))
-
-
-def test_groups_can_be_added_later_and_a_refused_one_is_not_kept():
     a, b = line(1.0), line(1.0)
     optimizer = SAM([a], SGD, rho=0.1, lr=1.0)
     optimizer.add_param_group({"params": [b], "rho": 0.0, "lr": 0.5})

@@ -56,16 +56,13 @@ def test_each_constraint_is_a_plain_pin(name):
     assert all(Version(version).local is None for version in pins(name).values())
 
 
-def test_the_oldest_stack_is_the_lower_bounds_and_nothing_else():
+def test_the_oldest_stack_is_the_lower_bounds_and_installing_on_colab_keeps_its_stack():
     bounds = {}
     for each in [*CORE, *EXTRAS["lab"]]:
         (only,) = each.specifier
         assert only.operator == ">="
         bounds[each.name] = max(Version(only.version), bounds.get(each.name, Version("0")))
     assert {name: Version(version) for name, version in pins("constraints-min.txt").items()} == bounds
-
-
-def test_installing_on_colab_keeps_colabs_stack():
     colab = {"torch": "2.11.0", "plotly": "5.24.1", "ipywidgets": "7.7.1", "anywidget": "0.9.21"}
     colab |= {"ipykernel": "6.17.1", "ipython": "7.34.0"}
     found = pins("constraints-colab.txt")

@@ -123,13 +123,6 @@ def test_points_of_any_kind(given):
     assert torch.equal(points, tensor([1.0, 2.0, 3.0]))
 
 
-def test_starting_points_follow_the_seed():
-    problem = quadratic([1.0, 2.0, 3.0])
-    assert torch.equal(problem.initial(4), problem.initial(4))
-    assert not torch.equal(problem.initial(4), problem.initial(5))
-    assert valley().loss(valley().initial()[None]) > 0
-
-
 def test_one_thread_for_a_toy_and_the_users_number_afterwards():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -471,13 +464,17 @@ def test_the_hessian_does_not_depend_on_how_many_rows_are_computed_at_once(monke
     torch.testing.assert_close(problem.hessian(x), at_once, rtol=1e-13, atol=1e-15)
 
 
-def test_the_starting_point():
+def test_starting_points_follow_the_seed_and_the_scale_of_the_layers():
     problem = mlp([64, 7, 10], data="digits", loss="cross_entropy")
     first, last = problem.initial(3)[: 65 * 7], problem.initial(3)[65 * 7 :]
     assert torch.equal(problem.initial(3), problem.initial(3))
     assert not torch.equal(problem.initial(3), problem.initial(4))
     assert 0.9 / 8 < first.abs().max() <= 1 / 8  # ±1/√fan_in, torch's default for linear layers
     assert 0.9 / 7**0.5 < last.abs().max() <= 1 / 7**0.5
+    problem = quadratic([1.0, 2.0, 3.0])
+    assert torch.equal(problem.initial(4), problem.initial(4))
+    assert not torch.equal(problem.initial(4), problem.initial(5))
+    assert valley().loss(valley().initial()[None]) > 0
 
 
 # what a network computes, as a picture

@@ -127,16 +127,13 @@ def test_a_zero_gradient_gives_no_nan(rule):
     np.testing.assert_allclose(step.x[0], -0.1 * 0.5 * expected.get(rule, np.zeros(2)), atol=tolerance)
 
 
-def test_adaptive_sam_at_a_zero_coordinate_and_a_zero_point():
+def test_zero_coordinates_are_not_perturbed_by_asam_and_sam_leaves_the_floor_where_the_gradient_is_zero():
     """Zero coordinates are not perturbed; at a zero gradient elsewhere the direction is arbitrary, scaled by |x|."""
     points = torch.tensor([[0.0, 0.3], [0.0, 0.0]], dtype=torch.float64)
     step = RULES["asam"](quadratic([2.0, 1.0]), points, None, 0.1, 0.5)
     np.testing.assert_allclose(step.x, [[0, 0.3 - 0.1 * (0.3 + 0.5 * 0.3)], [0, 0]], rtol=1e-14)
     flat = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
     assert torch.equal(RULES["asam"](quadratic([0.0, 0.0]), flat, None, 0.1, 0.5).x, flat)
-
-
-def test_sam_leaves_the_valley_floor_it_starts_on():
     run = Run(valley(), "sam", lr=0.02, rho=0.2, x0=[0.5, 0.5, 0.0, 0.0], device="cpu")
     run.step(200)
     assert bool(run.x.isfinite().all())

@@ -55,14 +55,11 @@ def test_digits_follow_the_error(ends, words):
     assert traces["labels", "y"]["text"] == [f" SGD {words}"]
 
 
-def test_of_eigenvalues_the_largest_is_drawn():
+def test_of_eigenvalues_the_largest_is_drawn_at_the_steps_that_all_seeds_have():
     runs = [history_of([[5.0, 1.0], [4.0, 1.0]], "eigenvalues", steps=(1, 2)) for _ in range(2)]
     traces, layout = draw({"SAM": runs}, "eigenvalues")
     assert traces["SAM", "y"]["y"].tolist() == [5.0, 4.0]
     assert "λ₁" in layout["annotations"][0]["text"]
-
-
-def test_steps_that_one_seed_lacks_are_omitted_and_records_of_different_steps_are_refused():
     traces, _ = draw({"SAM": [history_of([1.0, 2.0, 3.0]), history_of([1.0, np.nan, 5.0])]}, "loss")
     assert traces["SAM", "y"]["x"].tolist() == [100, 300]
     assert traces["SAM", "y"]["y"].tolist() == [1.0, 4.0]
