@@ -34,28 +34,28 @@ pytestmark = HANG
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled() -> None:
+def compiled():
     """Compile before the first case, which would count as a hang."""
     Run(SINE, device="cpu").prepare()
     Run(VALLEY, device="cpu").prepare()
     top_eigenpairs(SINE, SINE.initial(), batch=torch.zeros(1, 1, dtype=torch.int64))
 
 
-def test_every_public_argument_has_bad_values() -> None:
+def test_every_public_argument_has_bad_values():
     missing = [
         f"{name}({argument})" for name in CALLABLES for argument, values in bad_arguments(name) if values is None
     ]
     assert not missing, f"no bad values for {', '.join(missing)}: add them to bad_table.py, or say why there are none"
 
 
-def test_the_exceptions_of_the_table_exist() -> None:
+def test_the_exceptions_of_the_table_exist():
     callables = {name for name, _ in bad_table.surface()}
     arguments = {f"{name}.{argument}" for name in CALLABLES for argument in bad_table.parameters(CALLABLES[name])}
     assert {*bad_table.FUNCTIONS, *bad_table.LEFT_OUT} - callables == set()
     assert {*bad_table.INSTEAD, *bad_table.MORE, *bad_table.ANY_VALUE, *bad_table.SAID} - arguments == set()
 
 
-def finished(function: Callable[[], Any]) -> None:
+def finished(function):
     """Call a function and, if it returns an iterator, exhaust it."""
     result = function()
     if isinstance(result, Iterator):
@@ -64,7 +64,7 @@ def finished(function: Callable[[], Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CALLABLES)
-def test_valid_values_are_accepted_and_each_bad_value_is_refused(name: str, tmp_path: Any, monkeypatch: Any) -> None:
+def test_valid_values_are_accepted_and_each_bad_value_is_refused(name, tmp_path, monkeypatch):
     """By a message with the argument's name, the value, and what to do; no other exception, no result, no hang."""
     monkeypatch.chdir(tmp_path)
     if name not in bad_table.DRAWN_BY_PANELS:  # the panels' tests draw them
@@ -78,8 +78,8 @@ def test_valid_values_are_accepted_and_each_bad_value_is_refused(name: str, tmp_
     assert not faults, "\n".join(faults)
 
 
-def test_the_check_distinguishes_a_refusal_from_a_fault() -> None:
-    def refuse(message: str) -> None:
+def test_the_check_distinguishes_a_refusal_from_a_fault():
+    def refuse(message):
         raise ValueError(message)
 
     assert "taken" in fault(lambda: 1, "x", 3)
@@ -121,14 +121,14 @@ MESSAGES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_messages_state_what_was_given_and_what_was_expected(message: str) -> None:
+def test_messages_state_what_was_given_and_what_was_expected(message):
     with pytest.raises((ValueError, TypeError), match=message):
         MESSAGES[message]()
 
 
 @pytest.mark.parametrize("k", [1, 2])  # eigh is silent about NaN in one or two rows, and raises in three
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_search_for_eigenvectors_ends_if_the_loss_is_nan(warm: bool, k: int) -> None:
+def test_a_search_for_eigenvectors_ends_if_the_loss_is_nan(warm, k):
     problem = Formula(600, lambda *x: sum(each**2 for each in x) * NAN)  # too large for its dense Hessian
     start = torch.eye(600, dtype=torch.float64)[None, : k + 1] if warm else None
     with pytest.raises(ValueError, match="Hessian of formula at x has NaN or infinity; pass an x"):

@@ -24,26 +24,29 @@ def result(target, *measured):
 
 
 @pytest.mark.parametrize(
-    ("target", "measured", "ratio", "met"),
+    ("target", "measured", "ratio", "line"),
     [
-        (Target("≥", 9), (1.0, 10.0, True, True), 10, True),
-        (Target("≥", 9), (1.0, 8.0, True, True), 8, False),
-        (Target("≥", 9), (1.0, 10.0, False, True), 10, False),  # fast and wrong
-        (Target("≥", 9), (1.0, 10.0, True, False), 10, True),  # a peer that is wrong keeps its time
-        (Target("≤", 1.1), (2.1, 2.0, True, True), 1.05, True),
-        (Target("≤", 1.1), (2.4, 2.0, True, True), 1.2, False),
-        (Target("≤", 60, "ns"), (26e-9, None, True, None), 26, True),
-        (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, False),
-        (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, True),
-        (Target("≤", 5, "%"), (0.04, 0.06, True, False), 4, True),  # a target with a unit bounds only our side
-        (Target("≤", 5, "%"), (0.06, 0.04, True, True), 6, False),
-        (Target("≤", 5, "%"), (0.0, 0.0, False, True), 0, False),  # a probe that measured nothing
+        (Target("≥", 9), (1.0, 10.0, True, True), 10, "1 s | 10 s | 10× | ≥ 9× | met"),
+        (Target("≥", 9), (1e-3, 8e-3, True, True), 8, "1 ms | 8 ms | 8× | ≥ 9× | **missed**"),
+        (Target("≥", 9), (1.0, 12.34, False, True), 12.34, "1 s ✗ | 12.3 s | 12.3× | ≥ 9× | **missed**"),  # wrong
+        (Target("≥", 9), (1.0, 10.0, True, False), 10, "1 s | 10 s ✗ | 10× | ≥ 9× | met"),  # keeps the peer's time
+        (Target("≤", 1.1), (2.346e-3, 2e-3, True, True), 1.173, "2.35 ms | 2 ms | 1.17× | ≤ 1.1× | **missed**"),
+        (Target("≤", 1.1), (2.1, 2.0, True, True), 1.05, "2.1 s | 2 s | 1.05× | ≤ 1.1× | met"),
+        (Target("≤", 60, "ns"), (26.04e-9, None, True, None), 26.04, "26 ns | – | – | ≤ 60 ns | met"),
+        (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, "2 µs | – | – | ≤ 1.5 µs | **missed**"),
+        (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, "4 HVPs | – | – | ≤ 5 HVPs | met"),
+        (Target("≤", 5, "%"), (0.0312, 0.0666, True, False), 3.12, "3.12 % | 6.66 % ✗ | – | ≤ 5 % | met"),
+        (Target("≤", 5, "%"), (0.06, 0.04, True, True), 6, "6 % | 4 % | – | ≤ 5 % | **missed**"),
+        (Target("≤", 5, "%"), (0.0, 0.0, False, True), 0, "0 % ✗ | 0 % | – | ≤ 5 % | **missed**"),  # measured nothing
     ],
 )
-def test_a_target_bounds_its_ratio(target, measured, ratio, met):
+def test_a_target_bounds_its_ratio_and_a_line_marks_who_was_wrong(target, measured, ratio, line):
+    """A target with a unit bounds only our side."""
     made = result(target, *measured)
     assert made.ratio == pytest.approx(ratio)
-    assert made.met is met
+    assert made.met is line.endswith("| met")
+    assert report.line(made) == f"| a row | {line} |"
+    assert [each.count("|") for each in report.table([made]).split("\n")] == [7] * 3
 
 
 def test_a_row_without_a_peer_has_no_ratio_and_every_row_has_the_form_of_the_json():
@@ -59,26 +62,6 @@ def test_a_row_without_a_peer_has_no_ratio_and_every_row_has_the_form_of_the_jso
     assert [set(row) for row in content["rows"]] == [FIELDS, FIELDS]
     assert content["rows"][0]["ratio"] == pytest.approx(10)
     assert content["rows"][1]["peer"] is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(26.04e-9, "26 ns"), (1.5e-6, "1.5 µs"), (2.346e-3, "2.35 ms"), (1.0, "1 s"), (12.34, "12.3 s")],
-)
-def test_a_time_is_readable(seconds, text):
-    assert report.readable(seconds) == text
-
-
-def test_a_line_of_the_table_marks_who_was_wrong():
-    wrong = report.line(result(Target("≥", 7), 1e-3, 9e-3, True, False))
-    assert wrong == "| a row | 1 ms | 9 ms ✗ | 9× | ≥ 7× | met |"
-    alone = report.line(result(Target("≤", 5, "HVPs"), 6.0, None, True, None))
-    assert alone == "| a row | 6 HVPs | – | – | ≤ 5 HVPs | **missed** |"
-    share = report.line(result(Target("≤", 5, "%"), 0.0312, 0.0666, True, False))
-    assert share == "| a row | 3.12 % | 6.66 % ✗ | – | ≤ 5 % | met |"
-    assert [
-        line.count("|") for line in report.table([result(Target("≥", 7), 1e-3, 9e-3, True, False)]).split("\n")
-    ] == [7] * 3
 
 
 def test_the_readme_shows_the_highlighted_rows_of_the_complete_table():

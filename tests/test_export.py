@@ -8,7 +8,6 @@ import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -44,7 +43,7 @@ class WithFigure:
     ],
     ids=lambda figure: type(figure).__name__,
 )
-def test_every_kind_of_figure_becomes_a_page_with_bit_for_bit_identical_numbers(figure: Any, tmp_path: Path) -> None:
+def test_every_kind_of_figure_becomes_a_page_with_bit_for_bit_identical_numbers(figure, tmp_path):
     text = save(figure, tmp_path / "line.html").read_text(encoding="utf-8")
     (found,), _ = figures_in(text)
     assert found["data"][0]["y"] == LINE["data"][0]["y"].tolist()
@@ -54,12 +53,12 @@ def test_every_kind_of_figure_becomes_a_page_with_bit_for_bit_identical_numbers(
     assert [path.name for path in tmp_path.iterdir()] == ["line.html"]
 
 
-def own(text: str) -> str:
+def own(text):
     """Return a page without plotly.js."""
     return "\n".join(part for part in re.split(r"(?=<script)|(?<=</script>)", text) if len(part) < 1_000_000)
 
 
-def test_a_page_escapes_its_title_follows_the_color_scheme_and_uploads_nothing() -> None:
+def test_a_page_escapes_its_title_follows_the_color_scheme_and_uploads_nothing():
     title = 'L < 1 & "ρ" {c} <script>alert(1)</script>'
     text = own(page(title, [(LINE, "")]))
     assert Elements(text).texts.count(title) == 1
@@ -70,7 +69,7 @@ def test_a_page_escapes_its_title_follows_the_color_scheme_and_uploads_nothing()
 
 
 @pytest.mark.slow
-def test_pictures_have_the_size_of_the_figure(tmp_path: Path) -> None:
+def test_pictures_have_the_size_of_the_figure(tmp_path):
     """Slow: kaleido starts a browser for each picture."""
     try:
         file = save(LINE, tmp_path / "line.png")
@@ -98,9 +97,7 @@ def test_pictures_have_the_size_of_the_figure(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_arguments_are_refused(
-    figure: Any, name: str, error: type[Exception], message: str, tmp_path: Path
-) -> None:
+def test_wrong_arguments_are_refused(figure, name, error, message, tmp_path):
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(error, match=message):
         save(figure, tmp_path / name)
@@ -110,10 +107,8 @@ def test_wrong_arguments_are_refused(
 @pytest.mark.parametrize(
     "error", [RuntimeError("Kaleido requires Google Chrome"), ImportError("kaleido"), ValueError()]
 )
-def test_without_kaleido_or_chrome_the_error_contains_the_remedy(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(*_: Any, **__: Any) -> bytes:
+def test_without_kaleido_or_chrome_the_error_contains_the_remedy(error, tmp_path, monkeypatch):
+    def missing(*_, **__):
         raise error
 
     monkeypatch.setattr(plotly.io, "to_image", missing)
@@ -133,7 +128,7 @@ FRAMES = go.Figure(
 )
 
 
-def test_named_plotly_frames_get_a_slider_unless_the_figure_has_controls(tmp_path: Path) -> None:
+def test_named_plotly_frames_get_a_slider_unless_the_figure_has_controls(tmp_path):
     text = save(FRAMES, tmp_path / "plays.html").read_text(encoding="utf-8")
     figures, _ = figures_in(text)
     shown = [(*(t["y"] for t in f["data"]), f["data"][1]["line"], f["layout"]["xaxis"]["range"]) for f in figures]
@@ -149,7 +144,7 @@ def test_named_plotly_frames_get_a_slider_unless_the_figure_has_controls(tmp_pat
     assert [frame["name"] for frame in figures_in(text)[0][0]["frames"]] == ["</script>", "b", "c"]
 
 
-def steered(lab: Lab) -> Lab:
+def steered(lab):
     """Run a lab while ρ, the batch size and the rule change."""
     for steps, changes in ((30, {"rho": 0.02}), (40, {"batch_size": 1}), (35, {"rule": "usam", "batch_size": None})):
         lab.run(steps).session.run.set(**changes)
@@ -157,7 +152,7 @@ def steered(lab: Lab) -> Lab:
 
 
 @pytest.mark.parametrize("problem", [valley(), mlp([1, 6, 1], data="sine")], ids=["valley", "network"])
-def test_an_exported_run_has_the_numbers_of_the_lab_and_leaves_it_unchanged(problem: Any, tmp_path: Path) -> None:
+def test_an_exported_run_has_the_numbers_of_the_lab_and_leaves_it_unchanged(problem, tmp_path):
     lab = steered(Lab(problem, lr=0.01, device="cpu", steps_per_frame=5))
     before = repr(lab.session.run.state_dict())
     text = lab.export(tmp_path / "run.html", frames=31).read_text(encoding="utf-8")
@@ -180,7 +175,7 @@ def test_an_exported_run_has_the_numbers_of_the_lab_and_leaves_it_unchanged(prob
         assert cells in text
 
 
-def test_the_page_of_a_run_that_diverged_reports_it(tmp_path: Path) -> None:
+def test_the_page_of_a_run_that_diverged_reports_it(tmp_path):
     lab = Lab(valley(), device="cpu").run(10)
     lab.session.run.settings = replace(lab.session.run.settings, lr=5.0)
     text = lab.run(200).export(tmp_path / "run.html").read_text(encoding="utf-8")
@@ -188,13 +183,13 @@ def test_the_page_of_a_run_that_diverged_reports_it(tmp_path: Path) -> None:
     assert escape(lab.session.stopped) in text
 
 
-def test_an_export_of_no_steps_writes_nothing(tmp_path: Path) -> None:
+def test_an_export_of_no_steps_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="the run has 0 steps; expected 1 or more"):
         Lab(valley(), device="cpu").export(tmp_path / "run.html")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_files_of_the_package_contact_no_host() -> None:
+def test_the_files_of_the_package_contact_no_host():
     """Scripts are imported from a blob only; the hosts that are named are where data and licences come from."""
     for path in (path for suffix in ("py", "js", "css", "json", "ipynb") for path in PACKAGE.rglob(f"*.{suffix}")):
         text = path.read_text(encoding="utf-8")

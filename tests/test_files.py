@@ -9,7 +9,6 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are fo
 class Malicious:
     """An object whose pickle creates the file "planted" when it is loaded."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return exec, ("import pathlib; pathlib.Path('planted').touch()",)
 
 
@@ -50,7 +49,7 @@ def folder(tmp_path, monkeypatch):
     assert not (tmp_path / "planted").exists()
 
 
-def malicious(file: Path, kind: str) -> Path:
+def malicious(file, kind):
     """Write a file that creates another file if it is unpickled."""
     if kind == "pickle":
         file.write_bytes(pickle.dumps(Malicious()))
@@ -66,7 +65,7 @@ def malicious(file: Path, kind: str) -> Path:
     return file
 
 
-def read_checkpoint(file: Path) -> None:
+def read_checkpoint(file):
     model, loss = torch.nn.Linear(1, 1), torch.nn.functional.mse_loss
     landscape_of(model, loss, (torch.ones(4, 1), torch.ones(4, 1)), checkpoints=file)
 
@@ -175,7 +174,7 @@ def test_a_reader_reads_the_old_file_to_its_end_while_it_is_replaced(tmp_path):
     assert file.read_bytes() == b"new and longer"
 
 
-def exit_code(work: Callable[[], object]) -> int:
+def exit_code(work):
     """Run a function in a forked process; return its exit status, or minus the signal that killed it."""
     pid = os.fork()
     if pid == 0:
@@ -188,7 +187,7 @@ def exit_code(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def die_after(size: int) -> None:
+def die_after(size):
     """Let the process be killed by its first write beyond so many bytes of a file."""
     import resource
 
@@ -197,7 +196,7 @@ def die_after(size: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
 
 
-def make_old(folder: Path) -> None:
+def make_old(folder):
     """Set the times of the temporary files in a folder to long ago."""
     for part in folder.glob("*.part"):
         os.utime(part, (1, 1))
@@ -246,7 +245,7 @@ def test_fifty_kills_at_random_times_lose_no_finished_row(undisturbed, tmp_path,
     rng, save = random.Random(0), MODULE.save_row
     monkeypatch.setattr(MODULE, "save_row", lambda *row: (save(*row), signal.pause()))  # at most one row for each kill
 
-    def rows() -> dict[str, tuple[int, bytes]]:
+    def rows():
         return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in tmp_path.glob("row_*.npz")}
 
     for _ in range(KILLS):

@@ -31,26 +31,26 @@ SMALL = mlp([1, 3, 1], data="sine")  # 10 parameters, few enough for a start in 
 START = np.linspace(-1, 1, 10)
 
 
-def values_in(text: str) -> list[Any]:
+def values_in(text):
     """Return the values in a text, unpacked by code of this test."""
     body = text.split(":")[2]
     return json.loads(zlib.decompress(base64.b64decode(body + "=" * (-len(body) % 4))))
 
 
-def packed(content: bytes | list[Any]) -> str:
+def packed(content):
     """Return a text with any content."""
     content = content if isinstance(content, bytes) else json.dumps(content).encode()
     return f"samviz1:{__version__}:{base64.b64encode(zlib.compress(content, 9)).decode().rstrip('=')}"
 
 
-def state(lab: Lab) -> list[Any]:
+def state(lab):
     """Return all that has to be identical in two labs: the bits of the iterate, the settings and their changes."""
     run = lab.session.run
     bits = run.x.numpy().tobytes().hex()
     return [bits, str(run.x.dtype), run.steps, run.seed, str(run.settings), str(run.changes), bool(lab.session.stopped)]
 
 
-def use(lab: Lab, *uses: tuple[str, Any]) -> Lab:
+def use(lab, *uses):
     """Use a lab: ("run", steps), ("preset", name), ("reset", None), or a control and its value."""
     for name, value in uses:
         if name == "reset":
@@ -80,15 +80,15 @@ RUNS: dict[str, tuple[Problem, dict[str, Any], list[tuple[str, Any]]]] = {
 }
 
 
-def lab_on(problem: Problem, **options: Any) -> Lab:
+def lab_on(problem, **options):
     return Lab(problem, **{"lr": 0.05, "device": "cpu"} | options)
 
 
-def steered() -> Lab:
+def steered():
     return use(lab_on(SINE), *STEERED)
 
 
-def changed_until_divergence() -> Lab:
+def changed_until_divergence():
     """Change settings after the last step whose loss was within bounds, so that the run is rolled back beyond them."""
     lab = lab_on(valley(), rule="gd", lr=1.0, x0=[1.0, 1.0, 0.1, 0.1])
     while not lab.session.stopped:
@@ -97,7 +97,7 @@ def changed_until_divergence() -> Lab:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_text_gives_the_same_bits(name: str) -> None:
+def test_a_text_gives_the_same_bits(name):
     problem, options, uses = RUNS[name]
     lab = use(lab_on(problem, **options), *uses)
     again = Lab.from_share(lab.share())
@@ -105,12 +105,12 @@ def test_a_text_gives_the_same_bits(name: str) -> None:
     assert ("diverged" in again.view.alert) == (name == "diverged")
 
 
-def test_a_run_whose_settings_changed_after_its_last_good_step_diverges_again() -> None:
+def test_a_run_whose_settings_changed_after_its_last_good_step_diverges_again():
     lab = changed_until_divergence()
     assert state(Lab.from_share(lab.share())) == state(lab)
 
 
-def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded() -> None:
+def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded():
     lab = Lab(quadratic([3.0, 1.0]), rule="gd", lr=1.0, rho=0.0, x0=[1.0, 1.0], device="cpu").run(40)
     assert lab.session.run.diverged_at.tolist() == [11]  # 1.5·4¹¹ is above a million times the first loss
     assert read(lab.share()).steps == 12  # includes the step at which it diverged
@@ -134,7 +134,7 @@ CONTROLS = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CONTROLS, max_size=12))
 @example([("run", 3), ("lr", 100.0), ("run", 70), ("lr", 0.01), ("rho", 0.5), ("run", 5)])
-def test_after_any_use_of_the_controls_the_text_gives_the_same_bits(uses: list[tuple[str, Any]]) -> None:
+def test_after_any_use_of_the_controls_the_text_gives_the_same_bits(uses):
     lab = use(Lab(SMALL, x0=START, device="cpu"), *uses)
     again = Lab.from_share(lab.share())
     assert state(lab) == state(again)
@@ -144,7 +144,7 @@ def test_after_any_use_of_the_controls_the_text_gives_the_same_bits(uses: list[t
         assert state(lab.run(9)) == state(again.run(9))  # they stay identical
 
 
-def test_a_text_is_short_and_survives_a_chat() -> None:
+def test_a_text_is_short_and_survives_a_chat():
     text = steered().share()
     assert len(text) <= 200
     assert text.startswith(f"samviz1:{__version__}:")
@@ -158,7 +158,7 @@ def test_a_text_is_short_and_survives_a_chat() -> None:
     ]
 
 
-def test_damage_to_any_letter_is_refused() -> None:
+def test_damage_to_any_letter_is_refused():
     text = Lab(SMALL, lr=0.05, x0=START, device="cpu").run(5).share()
     for i in range(text.rindex(":") + 1, len(text)):
         for wrong in (text[:i], text[:i] + ("A" if text[i] != "A" else "B") + text[i + 1 :], text[:i] + text[i + 1 :]):
@@ -171,7 +171,7 @@ def test_damage_to_any_letter_is_refused() -> None:
                 assert [shared.steps, shared.end] == values_in(text)[5:7]
 
 
-def test_a_text_of_another_format_names_the_version_that_it_needs() -> None:
+def test_a_text_of_another_format_names_the_version_that_it_needs():
     with pytest.raises(ValueError, match=rf"samviz2, written by samviz 9\.1\.0; this is samviz {__version__}.*pip"):
         read("samviz2:9.1.0:eJw")
     for wrong in ("", "hello", "samviz1:", "samviz1:0.1.0", "samvizx:0.1.0:eJw", "https://example.org/samviz1:0.1:a"):
@@ -214,9 +214,7 @@ CRAFTED: list[tuple[Any, Any, str]] = [  # a place and its value there, or None 
 
 
 @pytest.mark.parametrize("row", range(len(CRAFTED)))
-def test_a_crafted_text_is_refused_quickly_and_with_little_memory(
-    row: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crafted_text_is_refused_quickly_and_with_little_memory(row, tmp_path, monkeypatch):
     place, value, message = CRAFTED[row]
     monkeypatch.chdir(tmp_path)
     text = packed(value if place is None else [value if i == place else old for i, old in enumerate(GOOD)])
@@ -233,7 +231,7 @@ def test_a_crafted_text_is_refused_quickly_and_with_little_memory(
     assert list(tmp_path.iterdir()) == []  # a file would have been created if the pickle were loaded
 
 
-def half(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def half(outputs, targets):
     return ((outputs - targets) ** 2).mean(1) / 2
 
 
@@ -248,9 +246,7 @@ UNSHAREABLE = [
 
 
 @pytest.mark.parametrize(("problem", "x0", "reason"), UNSHAREABLE)
-def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy(
-    problem: Problem, x0: Any, reason: str
-) -> None:
+def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy(problem, x0, reason):
     lab = lab_on(problem, x0=x0)
     with pytest.raises(ValueError, match=rf"{reason}.*lab\.export"):
         lab.share()
@@ -262,14 +258,14 @@ def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy(
         lab.load(lab_on(valley(), lr=0.01).share())
 
 
-def test_a_run_that_is_too_long_to_replay_is_not_shared() -> None:
+def test_a_run_that_is_too_long_to_replay_is_not_shared():
     lab = Lab(valley(), lr=0.001, device="cpu")
     lab.session.run.steps = MAX_STEPS + 2
     with pytest.raises(ValueError, match="expected 0 to 10,000,000 steps"):
         lab.share()
 
 
-def test_a_different_rounding_is_reported() -> None:
+def test_a_different_rounding_is_reported():
     values = values_in(steered().share())
     values[6], values[7] = "00000000", "Python cuda"
     lab = Lab.from_share(packed(values))
@@ -277,7 +273,7 @@ def test_a_different_rounding_is_reported() -> None:
     assert lab.session.run.steps == 175
 
 
-def test_a_pasted_text_replaces_the_run_and_sets_the_controls() -> None:
+def test_a_pasted_text_replaces_the_run_and_sets_the_controls():
     shared = steered()
     lab = Lab(SINE, rho=0.02, seed=0, device="cpu").run(100)
     before = lab.history
@@ -301,7 +297,7 @@ def test_a_pasted_text_replaces_the_run_and_sets_the_controls() -> None:
 
 
 @pytest.mark.parametrize("paste", ["", "nonsense", "samviz2:1.0:eJw", "other", "float32", "damaged"])
-def test_a_text_that_cannot_be_loaded_changes_nothing(paste: str) -> None:
+def test_a_text_that_cannot_be_loaded_changes_nothing(paste):
     lab = Lab(SMALL, lr=0.05, rho=0.1, x0=START, device="cpu").run(30)
     texts = {
         "other": Lab(valley(), lr=0.01, device="cpu").share(),
@@ -323,11 +319,11 @@ in_kernel = partial(kernel_loop.in_kernel, seconds=120)
 until = partial(kernel_loop.until, seconds=60)
 
 
-def test_a_long_replay_leaves_the_kernel_responsive_and_can_be_cancelled() -> None:
+def test_a_long_replay_leaves_the_kernel_responsive_and_can_be_cancelled():
     values = values_in(Lab(SINE, device="cpu").share())
     values[4], values[5] = [[0, "sam", 0.05, 0.005, 1]], 1_000_000
 
-    async def story() -> None:
+    async def story():
         lab = Lab(SINE, device="cpu").run(20)
         session, waits, progress = lab.session, [], []
         press(lab, "load", packed(values))
@@ -349,10 +345,10 @@ def test_a_long_replay_leaves_the_kernel_responsive_and_can_be_cancelled() -> No
     in_kernel(story)
 
 
-def test_in_a_kernel_a_shared_lab_is_returned_at_once_and_later_work_waits_for_the_replay() -> None:
+def test_in_a_kernel_a_shared_lab_is_returned_at_once_and_later_work_waits_for_the_replay():
     text = steered().share()
 
-    async def story() -> None:
+    async def story():
         played, stepped = Lab.from_share(text), Lab.from_share(text)
         assert stepped.run(5).session.run.steps == 180
         played.play()
