@@ -70,7 +70,7 @@ def test_a_question_names_a_section_of_its_notebook_and_cites_what_supports_the_
     assert [*citation_faults(" ".join(option["feedback"] for option in question["options"]))] == []
 
 
-def test_the_right_option_is_never_the_longest_and_rarely_the_shortest():
+def test_the_right_option_is_never_the_longest_its_letter_cannot_be_guessed_and_no_text_occurs_twice():
     shortest = 0
     for _, question in QUESTIONS:
         (right,) = [len(option["text"]) for option in question["options"] if "right" in option]
@@ -78,9 +78,6 @@ def test_the_right_option_is_never_the_longest_and_rarely_the_shortest():
         assert right <= max(wrong), question["text"]
         shortest += right < min(wrong)
     assert shortest <= len(QUESTIONS) / 3
-
-
-def test_no_text_occurs_twice_and_the_letter_of_the_right_option_cannot_be_guessed():
     options = [q["options"] for _, q in QUESTIONS]
     texts = [q["text"] for _, q in QUESTIONS] + [option["feedback"] for each in options for option in each]
     assert len({*texts}) == len(texts)

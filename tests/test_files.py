@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -174,17 +175,11 @@ def test_a_reader_reads_the_old_file_to_its_end_while_it_is_replaced(tmp_path):
     assert file.read_bytes() == b"new and longer"
 
 
-def exit_code(work):
-    """Run a function in a forked process; return its exit status, or minus the signal that killed it."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def forked(work):
+    """Start a function in a forked process, whose `exitcode` is minus the signal that killed it."""
+    process = get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
 def die_after(size):
@@ -218,7 +213,9 @@ def test_a_write_that_is_killed_at_any_byte_leaves_the_old_file(size, tmp_path):
     file, new = tmp_path / "file", (bytes(range(256)) * (size // 256 + 1))[:size]
     for k in sorted({*(size * i // KILLS for i in range(KILLS)), size}):
         file.write_bytes(b"old")
-        assert exit_code(lambda k=k: (die_after(k), files.write(file, new))) == (0 if k >= size else -signal.SIGXFSZ)
+        process = forked(lambda k=k: (die_after(k), files.write(file, new)))
+        process.join()
+        assert process.exitcode == (0 if k >= size else -signal.SIGXFSZ)
         assert file.read_bytes() == (new if k >= size else b"old")
     make_old(tmp_path)
     files.remove_abandoned(tmp_path)
@@ -250,17 +247,13 @@ def test_fifty_kills_at_random_times_lose_no_finished_row(undisturbed, tmp_path,
 
     for _ in range(KILLS):
         before, start = rows(), time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                sweep(valley(), **SWEEP, path=tmp_path)
-            finally:
-                os._exit(1)
+        process = forked(lambda: sweep(valley(), **SWEEP, path=tmp_path))
         wait = rng.choice([60.0, rng.uniform(0, 0.05)])  # until a row is finished, or for some time
         while len(rows()) == len(before) and time.monotonic() < start + wait:
             time.sleep(0.001)
-        os.kill(pid, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert before.items() <= rows().items()  # no finished row is lost or written again
     assert 0 < len(rows()) < ROWS
     monkeypatch.undo()
