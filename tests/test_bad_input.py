@@ -1,7 +1,5 @@
 """Bad input to any public function is refused by a message: the argument, its value, and what was expected."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures and runs as files: their content, that they are written atomically, and the errors if they cannot be."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Reading a file never runs code from it, and an interrupted write leaves the old file or the complete new one."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle
