@@ -11,9 +11,8 @@ import sys
 from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -127,14 +126,10 @@ def vocabulary():
 
 def dotted(name):
     """Return whether a name such as samviz.a.b exists."""
-    parts = name.split(".")
-    found = import_module("samviz")
-    for at, part in enumerate(parts[1:], start=2):
-        if isinstance(found, ModuleType) and not hasattr(found, part) and find_spec(".".join(parts[:at])):
-            import_module(".".join(parts[:at]))
-        if not hasattr(found, part):
-            return False
-        found = getattr(found, part)
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
     return True
 
 
