@@ -36,9 +36,6 @@ def measured(drawn, quantity):
     return points["y"], points["error_y"]["array"] / 2
 
 
-# batch_panel
-
-
 def test_the_projection_is_on_gamma_and_where_gradient_flow_ends():
     problem, x = interpolating()
     near = x + 0.01 * torch.randn(3, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -106,9 +103,6 @@ def test_one_sample_ends_at_the_least_trace_and_all_samples_at_the_least_top_eig
     total = 2 * (x1**2 + 6 * x2**2 + 8 + 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1)
     assert trace(drawn, "trace one sample")["y"][-1] == pytest.approx(total)
     assert sentence.startswith("τ = ηρ²t = 2.00.")
-
-
-# alignment_panel
 
 
 def test_the_samples_are_those_of_example_5_8():

@@ -98,9 +98,6 @@ def test_a_wrong_factor_in_one_quantity_fails(monkeypatch, name, function, fails
     assert any(fails in quantity for quantity in failed), failed
 
 
-# The closed forms with which the claims predict
-
-
 def sam_step(x, lr, rho):
     """Take a step of SAM on the valley, by hand."""
     slope = valley_by_hand.slope(x)
@@ -151,9 +148,6 @@ def test_the_ablation_names_the_sharpness_that_each_method_minimizes():
     rows = {row.method: row for row in ablation.ablation(quick=True, lr_ascent=2.5e-4)}
     assert [row.minimizes for row in rows.values()] == ["λ₁", "λ_M", "λ₁", "Tr", "nothing"]
     assert rows["SAM"].drift[1] < 0 < rows["descent on L_Asc"].drift[1]  # λ₁ falls with x₂, λ_M grows
-
-
-# The framework
 
 
 CURVE, AXES = Curve("measured", np.ones(3), np.ones(3)), Plot("ρ", "R")

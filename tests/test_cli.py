@@ -86,9 +86,6 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.rglob("*") if path.suffix in (".ipynb", ".md", ".py")}
 
 
-# The command
-
-
 @pytest.mark.slow
 def test_the_command_runs_as_a_module(samviz):
     assert samviz("--version").stdout == f"samviz {__version__}\n"
@@ -121,9 +118,6 @@ def test_what_prevents_the_lab_is_reported_with_a_remedy(samviz, tmp_path):
     assert 'pip install "samviz[app]"' in samviz("app", blocked=["voila"], status=1).stderr
     (tmp_path / "taken").write_text("a file")
     assert "taken" in samviz("lab", "taken", "--copy-only", status=1).stderr
-
-
-# The copies
 
 
 def test_notebooks_and_pages_are_copied_deleted_copies_come_back_and_an_upgrade_refreshes(originals, mine):
@@ -181,9 +175,6 @@ def test_without_a_terminal_the_edit_is_kept_and_the_next_run_asks(originals, mi
     assert "Kept" in capsys.readouterr().out
     cli.copy_notebooks(originals, mine)
     assert contents(mine)["06_networks.ipynb"] == "networks 2"
-
-
-# The doctor
 
 
 def verdicts(report):

@@ -43,9 +43,6 @@ def test_a_data_set_is_the_generated_one(name, shape, targets_shape, classes):
     assert data.load(name)[0].max() <= 1  # each call returns a copy
 
 
-# images
-
-
 class CIFAR10:
     """Stands for torchvision's class: bytes (n, height, width, channels), each image of one colour, and labels."""
 

@@ -163,9 +163,6 @@ def test_a_registered_rule_with_a_helper_runs_in_torch_and_compiled(monkeypatch,
     np.testing.assert_allclose(run.x[0], (1 - 0.1 * (np.array([3.0, 1.0]) + np.array([9.0, 1.0]))) ** 3, rtol=1e-12)
 
 
-# The kernels, whose derivatives are tested with those of all problems
-
-
 @COMPILED
 def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
     from samviz.kernels.mlp import TANH, activate
@@ -175,9 +172,6 @@ def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
     activate(TANH, a, len(a))
     np.testing.assert_allclose(a, np.tanh(z), rtol=1e-15, atol=0)
     assert np.signbit(a[-4])
-
-
-# The cache of compiled code
 
 
 @COMPILED

@@ -30,8 +30,6 @@ PACKAGE = Path(samviz.__file__).parent
 MODULE = import_module("samviz.dynamics.sweep")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forks, so that none has to import torch")
 
-# malicious files
-
 
 class Malicious:
     """An object whose pickle creates the file "planted" when it is loaded."""

@@ -207,9 +207,6 @@ def citation_faults(text):
         yield from (f"{kind} {n}" for n in re.findall(r"[\d.]*\d", numbers) if n not in PAPER[kind])
 
 
-# the pages
-
-
 @of_each
 def test_links_names_citations_and_outputs_are_correct(path):
     text = path.read_text(encoding="utf-8")

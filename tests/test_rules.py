@@ -90,9 +90,6 @@ def test_all_gradients_of_a_step_are_those_of_the_batch(rule, x, rho):
         np.testing.assert_allclose(step.gradient[r], functions[1](x), rtol=1e-12, atol=1e-14)
 
 
-# At ρ = 0 a rule that perturbs is gradient descent, bit for bit
-
-
 @pytest.mark.parametrize("rule", PERTURBING)
 @pytest.mark.parametrize("batch_size", [None, 7])
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])  # gradients in closed form, and by autograd
@@ -107,9 +104,6 @@ def test_rho_zero_is_gradient_descent_bit_for_bit(rule, batch_size, activation):
     assert torch.equal(run.x, plain.x)
     assert torch.equal(two.x[0], both_plain.x[0])
     assert not torch.equal(two.x[1], both_plain.x[1])
-
-
-# Zero gradients and extreme numbers
 
 
 AT_ZERO = np.array([2.0, 1.0]) / np.sqrt(2)  # Au with the arbitrary u = (1, 1)/√2
@@ -171,9 +165,6 @@ def test_a_number_beyond_single_precision_diverges_as_any_other_and_keeps_the_hi
         assert np.isfinite(run.measure()["loss"])
 
 
-# worst descends L_Max
-
-
 @pytest.mark.parametrize("x", [[0.6, 0.9, 0.1, 0.1], [0.2, 0.3, -0.2, 0.1], [0.9, 0.1, 0.05, -0.3]])
 @pytest.mark.parametrize("rho", [0.05, 0.2])
 def test_worst_descends_the_exact_loss_of_the_valley(x, rho):
@@ -200,9 +191,6 @@ def test_worst_on_a_sample_uses_the_maximum_of_that_sample():
     points = x + rho * angles / np.linalg.norm(angles, axis=1, keepdims=True)
     expected = 2 * by_hand.slopes(points[np.argmax(by_hand.terms(points.T)[0])])[0]
     assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
-
-
-# average and random descend L_Avg
 
 
 def many(problem, rule, x, rho, **options):
@@ -258,9 +246,6 @@ def test_the_estimates_of_the_gradient_of_l_avg_are_unbiased(rule, k):
 def test_pairs_of_directions_reduce_the_variance_of_the_average():
     single, paired = (many(valley(), rule, POINT, 0.1).var(0).sum() for rule in ("random", "average"))
     assert paired < single / 100  # 16 independent directions would give a sixteenth
-
-
-# label_noise
 
 
 def outputs(x, scale=1.0):

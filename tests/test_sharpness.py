@@ -79,9 +79,6 @@ def test_rounding_does_not_leave_the_unit_ball(dtype, slope, values):
     assert (v[0] @ slope[0]).item() >= 0
 
 
-# local maximization in the ball
-
-
 def hills(x, y):
     return (3 * x).sin() + (2 * y).cos() * x + 0.5 * y**3
 
@@ -142,9 +139,6 @@ def test_a_maximization_with_too_few_gradients_reports_it(network):
         assert end.gain.item() > 1e-3
         assert end.residual.item() > 1e-5
         assert end.rise.item() < 0.999 * full.rise.item()
-
-
-# worst direction
 
 
 def secular(a, b):
@@ -242,9 +236,6 @@ def test_the_stochastic_form_is_the_mean_over_single_samples(kind, widths, data)
         torch.testing.assert_close(together.residual, largest, rtol=1e-5, atol=1e-8)
 
 
-# ascent direction
-
-
 @STABLE
 @given(seed=st.integers(0, 10**6), rho=st.floats(1e-3, 3))
 def test_the_ascent_direction_agrees_with_its_formula(seed, rho):
@@ -274,9 +265,6 @@ def test_the_evidence_does_not_depend_on_the_unit_of_the_loss(size):
     problems = (Formula(2, lambda x, y, s=s: s * (1.5 * x**2 + 0.5 * y**2 + 0.1 * x**4)) for s in (size, 1))
     scaled, unit = (worst_direction_sharpness(problem, tensor(0.01, 0.01), 0.1).value for problem in problems)
     assert scaled.item() == pytest.approx(size * unit.item(), rel=1e-9)
-
-
-# average direction
 
 
 @STABLE

@@ -61,9 +61,6 @@ def assert_identical(one, other):
         np.testing.assert_array_equal(array, other.arrays()[name], err_msg=name)
 
 
-# measurements
-
-
 @pytest.mark.parametrize(
     ("problem", "rule", "batch_size"),
     [
@@ -166,9 +163,6 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(name, monk
         getattr(result, f"to_{name}")()
 
 
-# on disk
-
-
 def test_the_same_call_computes_no_row_twice(tmp_path, computed):
     first = sweep(network(), **SMALL, path=tmp_path / "new" / "folder")
     assert len(computed) == 5
@@ -265,9 +259,6 @@ def test_without_a_path_no_file_remains(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         sweep(network(), **SMALL)
     assert list(tmp_path.iterdir()) == []
-
-
-# executors
 
 
 def module_problem():

@@ -80,9 +80,6 @@ def training():
     training.length = 0  # ends what a test has left running
 
 
-# the panel
-
-
 def test_the_figure_is_empty_before_the_first_step_and_start_trains_in_the_background_until_the_end(training):
     panel = training.probe.lab(training, training.optimizer)
     figure(panel.figure)
@@ -250,9 +247,6 @@ def test_a_training_in_a_cell_is_drawn_while_the_kernel_is_busy(training):
         assert not panel.view.sentence.endswith("step 0")
 
     in_kernel(story)
-
-
-# its figure
 
 
 def record(rows):
