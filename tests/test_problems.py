@@ -12,7 +12,7 @@ import valley_by_hand as by_hand
 from formula import Formula, symmetric, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, log_softmax
 from test_module import on_images
 from torch import nn
 
@@ -346,16 +346,10 @@ def test_noise_on_labels_is_refused():
 # networks, against plain torch modules
 
 
-def sequential(widths, activation):
-    layers = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1]).double()
-
-
 def twin(widths, activation, x):
     """A plain module with the parameters x (dim,), in the order of `Module.parameters`."""
-    module = sequential(widths, activation)
+    layers = [layer for shape in pairwise(widths) for layer in (nn.Linear(*shape), ACTIVATIONS[activation]())]
+    module = nn.Sequential(*layers[:-1]).double()
     nn.utils.vector_to_parameters(x.clone(), module.parameters())
     return module
 
@@ -364,8 +358,7 @@ def losses_by_hand(outputs, targets, loss):
     """Each sample's loss, in numpy: half the mean square over outputs, or minus the log of a softmax."""
     if loss == "mse":
         return ((outputs - targets) ** 2).mean(1) / 2
-    shifted = outputs - outputs.max(1, keepdims=True)
-    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(targets)), targets]
+    return -log_softmax(outputs, 1)[np.arange(len(targets)), targets]
 
 
 def some_data(loss, n=9, inputs=3, outputs=2):
@@ -378,11 +371,24 @@ def start(problem, runs=1, seed=0):
     return torch.stack([problem.initial(seed + r) for r in range(runs)])
 
 
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_losses_are_those_of_a_plain_module(activation, loss):
-    widths, (inputs, targets) = [3, 5, 4, 2], some_data(loss)
-    problem = mlp(widths, activation, (inputs, targets), loss)
+@pytest.mark.parametrize(
+    ("widths", "activation", "data", "loss"),
+    [
+        *(([3, 5, 4, 2], each, some_data(loss), loss) for each in ACTIVATIONS for loss in ("mse", "cross_entropy")),
+        ([1, 3, 1], "tanh", "sine", "mse"),
+        ([2, 3, 1], "tanh", "spirals", "mse"),
+        ([2, 3, 2], "tanh", "spirals", "mse"),
+        ([2, 3, 2], "tanh", "spirals", "cross_entropy"),
+        ([64, 3, 10], "tanh", "digits", "cross_entropy"),
+        ([64, 3, 10], "tanh", "digits", "mse"),
+    ],
+)
+def test_losses_are_those_of_a_plain_module(widths, activation, data, loss):
+    problem = mlp(widths, activation, data, loss)
+    inputs, targets = load(data) if isinstance(data, str) else data
+    if loss == "mse" and targets.dtype.kind == "i":  # classes become ±1, or one-hot vectors
+        targets = 2.0 * targets[:, None] - 1 if widths[-1] == 1 else np.eye(widths[-1])[targets]
+    assert problem.samples == len(inputs)
     x = start(problem, runs=3)
     for batch in (None, torch.tensor([[0, 3, 3, 8], [1, 2, 5, 7], [8, 0, 4, 4]])):
         together, alone = problem.loss(x, batch), problem.sample_losses(x, batch)
@@ -391,7 +397,7 @@ def test_losses_are_those_of_a_plain_module(activation, loss):
             outputs = twin(widths, activation, x[r])(torch.from_numpy(inputs[rows])).detach().numpy()
             by_hand = losses_by_hand(outputs, targets[rows], loss)
             np.testing.assert_allclose(together[r], by_hand.mean(), rtol=1e-12)
-            np.testing.assert_allclose(alone[r], by_hand, rtol=1e-11)
+            np.testing.assert_allclose(alone[r], by_hand, rtol=1e-10)
 
 
 @pytest.mark.parametrize("z", [-30.0, -1.0, 0.0, 1.0, 19.9, 20.1, 40.0])
@@ -402,30 +408,6 @@ def test_the_slope_of_softplus_is_the_logistic_function(z):
     output = np.logaddexp(0, z)
     assert loss.item() == pytest.approx(output**2 / 2, rel=1e-8)
     assert gradient[0, 0].item() == pytest.approx(output * expit(z), rel=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("widths", "data", "loss", "samples"),
-    [
-        ([1, 3, 1], "sine", "mse", 20),
-        ([2, 3, 1], "spirals", "mse", 100),
-        ([2, 3, 2], "spirals", "mse", 100),
-        ([2, 3, 2], "spirals", "cross_entropy", 100),
-        ([64, 3, 10], "digits", "cross_entropy", 1797),
-        ([64, 3, 10], "digits", "mse", 1797),
-    ],
-)
-def test_the_data_sets(widths, data, loss, samples):
-    problem = mlp(widths, "tanh", data, loss)
-    inputs, targets = load(data)
-    if loss == "mse" and targets.dtype.kind == "i":  # classes become ±1, or one-hot vectors
-        targets = 2.0 * targets[:, None] - 1 if widths[-1] == 1 else np.eye(widths[-1])[targets]
-    x = start(problem)
-    outputs = twin(widths, "tanh", x[0])(torch.from_numpy(inputs)).detach().numpy()
-    assert problem.samples == samples
-    np.testing.assert_allclose(problem.sample_losses(x)[0], losses_by_hand(outputs, targets, loss), rtol=1e-10)
-    assert problem.loss(x).item() == pytest.approx(losses_by_hand(outputs, targets, loss).mean(), rel=1e-12)
-    assert problem.gradient(x)[0].item() == pytest.approx(problem.loss(x).item(), rel=1e-12)
 
 
 ROWS = np.linspace(-1, 1, 6)
