@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from samviz.dynamics import History
 from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
 from samviz.problems import Problem
 
@@ -44,6 +45,14 @@ def counted(problem):
 
     problem.hvp = counting
     return problem
+
+
+def history_of(*rows):
+    """Return a history of these rows."""
+    history = History()
+    for row in rows:
+        history.append(row)
+    return history
 
 
 def tensor(*rows):

@@ -185,12 +185,15 @@ def reply(capsys):
 
 
 @of_each
-def test_the_solution_is_right_and_each_mistake_gets_its_remark(reply, name):
+def test_the_solution_is_right_each_mistake_gets_its_remark_and_there_is_no_hint_before_a_try(reply, name):
     exercise = EXERCISES[name]
     assert reply(name, exercise.solution) == f"Right. {exercise.takeaway}"
     assert len(exercise.mistakes) == len(TEXTS[name]["mistakes"]) > 0
     for remark, mistake in exercise.mistakes.items():
         assert reply(name, mistake) == f"Not yet. {remark}"
+    text = reply(name, (lambda *_: ...) if callable(exercise.solution) else ...)
+    assert text == f"Nothing to check yet: replace the dots by your answer. Expected: {exercise.call}."
+    assert exercise.hint not in text
 
 
 @of_each
@@ -199,14 +202,6 @@ def test_every_wrong_answer_gets_a_reply_that_helps(reply, name, answer):
     text = reply(name, answer)
     assert not text.startswith("Right")
     assert len(text) > 40
-
-
-@of_each
-def test_there_is_no_hint_before_the_learner_has_tried(reply, name):
-    exercise = EXERCISES[name]
-    text = reply(name, (lambda *_: ...) if callable(exercise.solution) else ...)
-    assert text == f"Nothing to check yet: replace the dots by your answer. Expected: {exercise.call}."
-    assert exercise.hint not in text
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
+from formula import history_of
 from no_float64 import NoFloat64
 from scipy.stats import chisquare, kstest
 
@@ -464,15 +465,8 @@ def test_numbers_of_any_kind_become_floats(number):
 # history
 
 
-def record(*rows):
-    history = History()
-    for row in rows:
-        history.append(row)
-    return history
-
-
 def test_rows_of_different_columns_and_lengths_are_filled_with_nan():
-    history = record(
+    history = history_of(
         {"step": 0, "values": np.array([3.0, 1.0]), "lr": 0.1, "runs": np.ones((2, 1))},
         {"step": 1, "values": np.array([3.0]), "lr": (0.1, 0.2), "runs": np.full((2, 2), 2.0)},
         {"step": 2, "values": np.array([4.0, 2.0, 1.0]), "lr": 0.3},
@@ -480,7 +474,7 @@ def test_rows_of_different_columns_and_lengths_are_filled_with_nan():
     np.testing.assert_array_equal(history["values"], [[3, 1, np.nan], [3, np.nan, np.nan], [4, 2, 1]])
     np.testing.assert_array_equal(history["lr"], [[0.1, 0.1], [0.1, 0.2], [0.3, 0.3]])  # a number holds for every run
     np.testing.assert_array_equal(history["runs"], [[[1, np.nan]] * 2, [[2, 2]] * 2, [[np.nan] * 2] * 2])
-    history = record(
+    history = history_of(
         {"step": 0, "loss": 1.0, "rule": "sam"},
         {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
         {"step": 2, "values": np.array([2.0]), "rule": "gd"},
@@ -498,10 +492,10 @@ def test_rows_of_different_columns_and_lengths_are_filled_with_nan():
 
 
 def test_a_row_of_the_same_step_replaces_the_last_one_and_unknown_columns_are_named():
-    history = record({"step": 0, "loss": 1.0}, {"step": 4, "loss": 2.0}, {"step": 4, "loss": 3.0})
+    history = history_of({"step": 0, "loss": 1.0}, {"step": 4, "loss": 2.0}, {"step": 4, "loss": 3.0})
     assert history["loss"].tolist() == [1.0, 3.0]
     with pytest.raises(KeyError, match=r"no column 'los'.*step, loss"):
-        record({"step": 0, "loss": 1.0})["los"]
+        history_of({"step": 0, "loss": 1.0})["los"]
     with pytest.raises(KeyError, match="no rows yet"):
         History()["loss"]
     history = History()
@@ -511,7 +505,7 @@ def test_a_row_of_the_same_step_replaces_the_last_one_and_unknown_columns_are_na
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 11, 39, 40, 41, 1000])
 def test_a_thinned_history(rows):
-    history = record(*({"step": 3 * i} for i in range(rows)))
+    history = history_of(*({"step": 3 * i} for i in range(rows)))
     thin = history.thinned(10)
     steps = thin["step"] // 3
     assert steps[0] == 0
@@ -534,7 +528,7 @@ def test_a_growing_history_that_is_thinned_keeps_showing_the_same_rows():
 
 
 def test_a_table_splits_columns_of_several_numbers(tmp_path):
-    history = record(
+    history = history_of(
         {"step": 0, "values": np.array([[3.0, 1.0], [4.0, 2.0]]), "rule": "sam"},
         {"step": 5, "values": np.array([[2.0, 0.5], [6.0, 7.0]]), "rule": "gd"},
     )
@@ -546,5 +540,5 @@ def test_a_table_splits_columns_of_several_numbers(tmp_path):
     history.append({"step": 7, "values": history["values"][0], "rule": "a, b"})
     history.to_csv(tmp_path / "run.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run.csv"), history.to_pandas())
-    assert record({"step": 0, "rule": "sam"}, {"step": 1}).to_pandas()["rule"].isna().tolist() == [False, True]
+    assert history_of({"step": 0, "rule": "sam"}, {"step": 1}).to_pandas()["rule"].isna().tolist() == [False, True]
     assert History().to_pandas().empty

@@ -1,9 +1,9 @@
 """The figure of several seeds shows means and standard errors over the seeds."""
 
+import formula
 import numpy as np
 import pytest
 
-from samviz.dynamics import History
 from samviz.figures import figure, seeds_figure
 
 STEPS = (100, 200, 300)
@@ -11,10 +11,7 @@ STEPS = (100, 200, 300)
 
 def history_of(values, column="loss", steps=STEPS):
     """Return a history of one column."""
-    record = History()
-    for step, value in zip(steps, values):
-        record.append({"step": step, column: value})
-    return record
+    return formula.history_of(*({"step": step, column: value} for step, value in zip(steps, values)))
 
 
 def draw(records, *columns):

@@ -163,17 +163,13 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(name, monk
         getattr(result, f"to_{name}")()
 
 
-def test_the_same_call_computes_no_row_twice(tmp_path, computed):
-    first = sweep(network(), **SMALL, path=tmp_path / "new" / "folder")
+def test_the_same_call_computes_only_rows_that_are_damaged_or_have_no_description(tmp_path, computed):
+    folder = tmp_path / "new" / "folder"
+    first = sweep(network(), **SMALL, path=folder)
+    assert_identical(first, sweep(network(), **SMALL, path=folder))
     assert len(computed) == 5
-    assert_identical(first, sweep(network(), **SMALL, path=tmp_path / "new" / "folder"))
-    assert len(computed) == 5
-    assert {file.suffix for file in (tmp_path / "new" / "folder").iterdir()} == {".npz"}
-
-
-def test_damaged_rows_and_rows_without_a_description_are_computed_again(tmp_path, computed):
-    first = sweep(network(), **SMALL, path=tmp_path)
-    files = sorted(tmp_path.glob("row_*.npz"))
+    files = sorted(folder.iterdir())
+    assert {file.suffix for file in files} == {".npz"}
     content = [file.read_bytes() for file in files]
     files[0].write_bytes(content[0][:-100])  # truncated
     files[1].write_bytes(content[1][:300] + bytes([content[1][300] ^ 255]) + content[1][301:])  # one byte is wrong
@@ -182,7 +178,7 @@ def test_damaged_rows_and_rows_without_a_description_are_computed_again(tmp_path
     with np.load(files[4]) as row:
         arrays = {name: row[name] for name in row.files if "description" not in name}
     np.savez(files[4], **arrays)
-    assert_identical(first, sweep(network(), **SMALL, path=tmp_path))
+    assert_identical(first, sweep(network(), **SMALL, path=folder))
     assert len(computed) == 10
     assert [file.read_bytes() for file in files] == content
 

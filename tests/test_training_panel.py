@@ -10,10 +10,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from formula import history_of
 from kernel_loop import in_kernel, until
 from pictures import names, trace
 
-from samviz.dynamics import History
 from samviz.figures import figure
 from samviz.figures.history import probe_figure
 from samviz.optim import SAM
@@ -250,10 +250,8 @@ def test_a_training_in_a_cell_is_drawn_while_the_kernel_is_busy(training):
 
 
 def record(rows):
-    history = History()
-    for row in rows:
-        history.append({"loss": 1.0, "eigenvalues": np.array([3.0, 1.0]), "residuals": np.array([0.1, 0.2])} | row)
-    return history
+    pairs = {"eigenvalues": np.array([3.0, 1.0]), "residuals": np.array([0.1, 0.2])}
+    return history_of(*({"loss": 1.0} | pairs | row for row in rows))
 
 
 def test_the_figure_shows_residuals_errors_rows_without_a_number_logged_columns_and_the_time_taken():
