@@ -22,33 +22,24 @@ def spirals():
 
 
 @pytest.mark.parametrize("problem", [spirals(), valley(), quadratic([3.0, 1.0, -1.0])], ids=repr)
-@pytest.mark.parametrize("kind", ["hessian", "random"])
-def test_each_value_is_the_loss_at_its_point(problem, kind):
-    x = problem.initial(1)
-    where = {"hessian": hessian_plane, "random": random_plane}[kind](problem, x)
-    slice_ = landscape(problem, where, radius=0.7, resolution=5)
-    np.testing.assert_allclose(slice_.axis1, [-0.7, -0.35, 0, 0.35, 0.7])
-    np.testing.assert_array_equal(slice_.axis1, slice_.axis2)
-    for row, b in enumerate(slice_.axis2):  # rows follow the second axis
-        for column, a in enumerate(slice_.axis1):
-            point = x + a * where.directions[0] + b * where.directions[1]
-            assert slice_.loss[row, column] == pytest.approx(problem.loss(point[None]).item(), rel=1e-12, abs=1e-14)
-    assert slice_.plane is where
-    assert slice_.plane.kind == kind
-
-
-@pytest.mark.parametrize("count", [2, 1], ids=["plane", "line"])
-def test_a_slice_need_not_contain_the_origin(count):
-    problem, x, directions = valley(), tensor(0.6, 0.9, 0.1, 0.2), tensor([0.0, 1.0, 0.0, 0.5], [1.0, 0.0, 0.3, 0.0])
-    where = Plane("through", x, directions[:count], ("a", "b")[:count])
-    slice_ = landscape(problem, where, radius=0.2, resolution=3, center=(0.5, -1.0)[:count])
-    np.testing.assert_allclose(slice_.axis1, [0.3, 0.5, 0.7])
-    np.testing.assert_allclose(slice_.axis2, [-1.2, -1.0, -0.8] if count == 2 else [0])
+@pytest.mark.parametrize(
+    ("kind", "center"), [("hessian", (0.0, 0.0)), ("random", (0.0, 0.0)), ("through", (0.5, -1.0)), ("through", (0.5,))]
+)
+def test_each_value_is_the_loss_at_its_point(problem, kind, center):
+    """On planes and on a line, around the origin and elsewhere."""
+    x, directions = problem.initial(1), torch.eye(2, problem.dim).double()[: len(center)] + 0.3
+    through = Plane("through", x, directions, ("a", "b")[: len(center)])
+    planes = {"hessian": hessian_plane(problem, x), "random": random_plane(problem, x), "through": through}
+    slice_ = landscape(problem, planes[kind], radius=0.7, resolution=5, center=center)
+    for axis, middle in zip((slice_.axis1, slice_.axis2), center):
+        np.testing.assert_allclose(axis, np.array([-0.7, -0.35, 0, 0.35, 0.7]) + middle, atol=1e-15)
+    assert slice_.loss.shape == (5 if len(center) == 2 else 1, 5)  # rows follow the second axis
     for (row, column), loss in np.ndenumerate(slice_.loss):
-        a, b = slice_.axis1[column], slice_.axis2[row]
-        x1, x2, x3, x4 = (x + a * directions[0] + b * directions[1]).tolist()
-        by_hand = (x1**2 + 6 * x2**2 + 8) * x3**2 + (4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1) * x4**2  # Figure 1
-        assert loss == pytest.approx(by_hand)
+        coordinates = tensor(slice_.axis1[column], slice_.axis2[row])[: len(center)]
+        point = x + coordinates @ planes[kind].directions
+        assert loss == pytest.approx(problem.loss(point[None]).item(), rel=1e-12, abs=1e-14)
+    assert slice_.plane is planes[kind]
+    assert slice_.plane.kind == kind
 
 
 def test_a_point_stands_for_the_plane_of_its_top_eigenvectors():
