@@ -110,7 +110,7 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "radius": lambda: Run(FLAT, device="cpu").set(radius=0.1),
     "settings is {'lr': 0.1}": lambda: setattr(Run(FLAT, device="cpu"), "settings", {"lr": 0.1}),
     "positions holds 2 points that span no plane": lambda: pca_plane(torch.eye(5)[:2]),
-    "positions holds 9 points that span no plane": lambda: pca_plane(torch.arange(9.0)[:, None] * torch.ones(5)),
+    "positions holds 9 points that span no plane": lambda: pca_plane(torch.arange(9.0).double()[:, None].expand(9, 5)),
     "expected 1 to 1": lambda: landscape(quadratic([1.0]), torch.zeros(1)),
     "stochastic is True but the loss of quadratic is no mean over samples; use False": lambda: limiting_regularizer(
         FLAT, HERE, "average", True

@@ -75,6 +75,8 @@ READERS |= {"minima.npz": lambda _: gradient_descent_minimum(NETWORK)}
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz", "torch", "old torch"])
 @pytest.mark.parametrize("name", READERS)
 def test_malicious_data_minima_and_checkpoints_are_refused(folder, name, kind, monkeypatch):
+    if "torch" in kind and name.endswith(".npz"):
+        pytest.skip("an archive without these arrays, which are computed instead")
     file = malicious(folder / name, kind)
     monkeypatch.setattr(data, "__file__", str(folder / "data.py"))
     monkeypatch.setattr(import_module("samviz.dynamics.minimum"), "files", lambda _: folder)

@@ -264,7 +264,7 @@ def test_only_the_named_parameters_vary(run):
         ({"directions": [0, 1, -1]}, r"directions holds 3 checkpoints; expected one .* or two"),
         ({"directions": "randm"}, r"directions\[0\], the file randm, is not there; .*'random', 'hessian', 'pca'"),
         ({"checkpoints": [{"5.weight": torch.zeros(3, 2)}]}, r"checkpoints\[0\] does not fit: .* shape \(3, 2\)"),
-        ({"checkpoints": [{"0.bias": torch.full((3,), torch.nan)}]}, r"checkpoints\[0\] contains NaN"),
+        ({"checkpoints": [{"0.bias": torch.full((2,), torch.nan)}]}, r"checkpoints\[0\] contains NaN"),
         ({"checkpoints": [{"1.running_mean": torch.zeros(5)}]}, r"checkpoints\[0\] does not fit: .*running_mean"),
     ],
 )
