@@ -138,7 +138,9 @@ class Learner:
         self.log.append(f"{monotonic() - self.began:7.2f} s {self.name}: after {wait} ms, {action}")
 
     def node(self, index: int) -> Any:
-        """Return an element of the card."""
+        """Return an element of the card, after the mouse has left the last one, whose explanation may cover it."""
+        box = self.card.bounding_box()
+        self.page.mouse.move(box["x"] + 2, box["y"] + 2)
         return self.card.evaluate_handle("(card, index) => learner.nodes(card)[index]", index).as_element()
 
     def reveal(self, name: str) -> dict[str, Any] | None:
