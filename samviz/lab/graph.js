@@ -61,6 +61,7 @@ function createStore(model) {
         return;
       }
       [arrays, last] = [used, message];
+      graphs.forEach((graph) => graph.reserve(message.figure.layout));
     }
     pump();
   }
@@ -394,6 +395,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       failed = true;
       alert.textContent = `The picture cannot be drawn (${error.message}). Reload the page and run the cell again.`;
     },
+    reserve({ height }) { if (height) graph.style.minHeight = `${height}px`; }, // while plotly.js is loaded
   }));
   const size = new ResizeObserver(() => { if (graph.clientWidth && (graph.clientWidth !== width || graph.clientHeight !== height)) store.redraw(); });
   const theme = new MutationObserver(() => { if (dark !== isDark()) store.redraw(); });
