@@ -18,7 +18,7 @@ parts = @for part in $(1); do began=$$(date +%s); $(MAKE) --no-print-directory $
 
 .DEFAULT_GOAL := help
 .PHONY: help lab app test test-all lint unit exhaustive tour page notebooks colab oldest wheel browser alone soak
-.PHONY: mutants verify bench book pictures coverage clean
+.PHONY: responsiveness mutants verify bench book pictures coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
@@ -71,6 +71,9 @@ browser: $(STAMP) ## every other test in a real browser, two at a time
 
 alone: $(STAMP) ## the tests in a browser that measure time, with nothing beside them
 	$(BROWSER) -m "browser and alone"
+
+responsiveness: $(STAMP) ## how fast the lab and a panel answer in a real browser, with the targets; on an idle machine
+	$(BIN)/python -m pytest -q -s -m browser tests/browser/test_timing.py
 
 soak: $(STAMP) ## play two labs for ten minutes in a real browser
 	SAMVIZ_SOAK_SECONDS=600 $(BIN)/python -m pytest -m browser -s tests/browser/test_soak.py

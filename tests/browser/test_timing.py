@@ -1,10 +1,20 @@
-"""How fast lab and panel answer, by the clock: these tests run alone, after all others."""
+"""How fast lab and panel answer, by the clock: `make responsiveness` prints the table, if possible on an idle machine.
+
+The page is JupyterLab in headless Chromium, which draws with the processor. The lab is a sine network at the preset of
+the theorem. Frames and steps are counted in the kernel over some seconds of play. A slider has been answered when the
+text of the mark for the changed setting is in the page, and a click on Pause when the button says Play. Each is looked
+for in every animation frame. A dragged point has been answered when the curve's marker is where the pointer was. The
+bounds only detect a collapse, because tests may run on a busy machine.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from .conftest import Notebook
@@ -13,7 +23,19 @@ from .test_panel import PANEL, point
 
 pytestmark = pytest.mark.alone
 PLAIN = PANEL.replace("ρ radius", "radius")  # only the lab has a slider of that name
-CLOCK = "__import__('time').monotonic()"
+CLOCK = "(lab.view._ack, lab.session.run.steps, __import__('time').monotonic())"
+PLAY_S = 6  # seconds of play over which frames are counted
+TARGETS: dict[str, tuple[str, float, float]] = {  # of each row, and the bounds of a test
+    "frames/s, 50 steps each": ("≥ 28", 2, np.inf),
+    "steps/s, 50 a frame": ("≥ 1,400", 100, np.inf),
+    "steps/s, 500 a frame": ("≥ 6,400", 400, np.inf),
+    "renderer process, cores": ("< 0.7", 0, np.inf),
+    "slider to picture, median ms": ("≤ 80", 0, 1000),
+    "slider to picture, 95th percentile ms": ("≤ 120", 0, 2000),
+    "click on Pause to Play, median ms": ("≤ 60", 0, 1000),
+    "panel: dragged point, 95th percentile ms": ("≤ 100", 0, 2000),
+    "panel: slider, 95th percentile ms": ("≤ 100", 0, 2000),
+}
 MEASURE = """() => {
   const once = (changed) => new Promise((done) => { // how many ms it takes until something has changed
     const began = performance.now();
@@ -21,30 +43,31 @@ MEASURE = """() => {
       ? done(performance.now() - began) : requestAnimationFrame(look);
     look();
   });
-  const slider = document.querySelector('input[type=range]'), button = document.querySelector('.samviz-play');
-  const marks = () => [...document.querySelector('.samviz-graph').querySelectorAll('.textpoint')]
-    .map((t) => t.textContent).filter((t) => t.includes('→')).join();
-  window.change = (stop) => {
-    const before = marks();
+  const [lab, panel] = document.querySelectorAll('.samviz-card'), button = lab.querySelector('.samviz-play');
+  const texts = () => [...lab.querySelectorAll('.textpoint')].map((text) => text.textContent);
+  const marks = () => texts().filter((text) => text.includes('→')).join();
+  const height = () => panel.querySelector('.samviz-graph').data[0].y[0];
+  const slide = (card, stop, read) => {
+    const before = read(), slider = card.querySelector('input[type=range]');
     slider.value = stop;
     slider.dispatchEvent(new Event('input', { bubbles: true }));
-    return once(() => marks() !== before);
+    return once(() => read() !== before);
   };
+  window.change = (stop) => slide(lab, stop, marks);
+  window.changePanel = (stop) => slide(panel, stop, height);
   window.pause = () => {
     const before = button.textContent;
     button.click();
     return once(() => button.textContent !== before);
   };
-}"""
-FOLLOW = """() => {
   window.late = [];
-  const graph = document.querySelectorAll('.samviz-graph')[1];
-  document.addEventListener('pointermove', ({ clientX, timeStamp }) => {
+  const graph = panel.querySelector('.samviz-graph');
+  document.addEventListener('pointermove', ({ clientX, buttons, timeStamp }) => {
     const wanted = clientX - graph.getBoundingClientRect().x - graph._fullLayout.xaxis._offset;
     const look = () => Math.abs(graph._fullLayout.xaxis.d2p(graph.data[2].x[0]) - wanted) < 1.5
       ? window.late.push(performance.now() - timeStamp)
       : performance.now() - timeStamp < 3000 && requestAnimationFrame(look);
-    requestAnimationFrame(look);
+    if (buttons) requestAnimationFrame(look);
   }, true);
 }"""
 
@@ -58,80 +81,58 @@ def notebook(keep_notebook: Callable[..., Notebook]) -> Notebook:
     return notebook
 
 
-@pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[dict[str, float]], None]:
-    """Print numbers, and record them with the test's result."""
-
-    def report(numbers: dict[str, float]) -> None:
-        for name, value in numbers.items():
-            record_property(name, f"{value:.0f}")
-            print(f"{name}: {value:.0f}")
-
-    return report
+def renderer_seconds() -> float:
+    """Return the CPU time of the page's process, which is the largest of the renderers."""
+    children = psutil.Process().children(recursive=True)
+    renderers = [child for child in children if "--type=renderer" in " ".join(child.cmdline())]
+    return max(sum(child.cpu_times()[:2]) for child in renderers)
 
 
-def test_responsiveness_is_measured(notebook: Notebook, report: Callable[[dict[str, float]], None]) -> None:
-    """Print frames per second, slider to changed picture and pause, in ms; the bounds only detect a collapse.
+def test_responsiveness_is_measured(notebook: Notebook, record_property: Callable[[str, object], None]) -> None:
+    """Takes a minute: two times six seconds of play, 40 moves of a slider, 10 pauses, and a panel's."""
+    page, lab, measured = notebook.page, lab_in(notebook), dict[str, Any]()
 
-    Takes 35 s because it measures over 6 s, 40 slider moves and 10 pauses.
-    """
-    page = notebook.page
-    press(lab_in(notebook), "Play")
-    page.wait_for_timeout(3000)
-    clock = f"(lab.view._ack, lab.session.run.steps, {CLOCK})"
-    f0, s0, t0 = notebook.kernel(clock)
-    page.wait_for_timeout(6000)
-    f1, s1, t1 = notebook.kernel(clock)
+    def play() -> tuple[float, float, float]:
+        page.wait_for_timeout(2000)
+        before, cpu, began = np.array(notebook.kernel(CLOCK)), renderer_seconds(), time.monotonic()
+        page.wait_for_timeout(1000 * PLAY_S)
+        cores = (renderer_seconds() - cpu) / (time.monotonic() - began)
+        frames, steps, seconds = np.array(notebook.kernel(CLOCK)) - before
+        return frames / seconds, steps / seconds, cores
+
+    def each(expression: str, pause_ms: int, numbers: range) -> list[float]:
+        times = []
+        for number in numbers:
+            times.append(page.evaluate(expression, number))
+            page.wait_for_timeout(pause_ms)
+        return times
+
+    lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
+    press(lab, "Play")
     page.evaluate(MEASURE)
-    slides, pauses = [], []
-    for stop in range(1, 41):
-        slides.append(page.evaluate("(stop) => change(stop)", stop))
-        page.wait_for_timeout(120)
-    for _ in range(10):
-        pauses.append(page.evaluate("() => pause()"))
-        page.wait_for_timeout(300)
-        page.evaluate("() => pause()")
-        page.wait_for_timeout(500)
-    numbers = {
-        "frames/s": (f1 - f0) / (t1 - t0),
-        "steps/s": (s1 - s0) / (t1 - t0),
-        "slider to picture, median ms": np.median(slides),
-        "slider to picture, p95 ms": np.percentile(slides, 95),
-        "pause, median ms": np.median(pauses),
-        "pause, p95 ms": np.percentile(pauses, 95),
-        "kernel RSS, MB": notebook.kernel("__import__('psutil').Process().memory_info().rss / 1e6"),
-    }
-    report(numbers)
-    assert numbers["frames/s"] > 2
-    assert numbers["slider to picture, p95 ms"] < 2000
-    assert numbers["pause, p95 ms"] < 2000
-    assert not notebook.errors
-    press(lab_in(notebook), "Pause")
-
-
-def test_the_marker_follows_a_drag_at_once(notebook: Notebook, report: Callable[[dict[str, float]], None]) -> None:
-    notebook.page.locator(".samviz-panel").scroll_into_view_if_needed()
+    frames, steps, cores = play()
+    slides = each("(stop) => change(stop)", 120, range(1, 41))
+    pauses = each("() => pause()", 400, range(20))[::2]  # every other click is one on Play
+    notebook.kernel("lab.set(steps_per_frame=500)")
+    many = play()[1]
+    press(lab, "Pause")
+    card = page.locator(".samviz-panel")
+    card.scroll_into_view_if_needed()
+    moves = each("(stop) => changePanel(stop)", 100, range(10, 40))
     x, y = point(notebook)
-    notebook.page.mouse.move(x, y)
-    notebook.page.mouse.down()
-    notebook.page.evaluate(FOLLOW)
+    page.mouse.move(x, y)
+    page.mouse.down()
     for k in range(1, 31):
-        notebook.page.mouse.move(x - 8 * k, y)
-        notebook.page.wait_for_timeout(100)
-    notebook.page.wait_for_timeout(500)
-    late = notebook.page.evaluate("window.late")
-    frames, began = notebook.kernel(f"(panel.view._ack, {CLOCK})")
-    for k in range(150):  # faster than it can be drawn
-        notebook.page.mouse.move(x - 240 + 2 * k, y)
-        notebook.page.wait_for_timeout(10)
-    drawn, ended = notebook.kernel(f"(panel.view._ack, {CLOCK})")
-    notebook.page.mouse.up()
-    numbers = {
-        "drag to marker, median ms": np.median(late),
-        "drag to marker, p95 ms": np.percentile(late, 95),
-        "frames/s while dragged": (drawn - frames) / (ended - began),
-    }
-    report(numbers)
+        page.mouse.move(x - 8 * k, y)
+        page.wait_for_timeout(100)
+    page.mouse.up()
+    late = page.evaluate("window.late")
+    values = frames, steps, many, cores, np.median(slides), np.percentile(slides, 95), np.median(pauses)
+    measured = dict(zip(TARGETS, (*values, np.percentile(late, 95), np.percentile(moves, 95)), strict=True))
+    print(f"\n{'':44}{'measured':>10}   target")
+    for name, (target, _, _) in TARGETS.items():
+        record_property(name, f"{measured[name]:.3g}")
+        print(f"{name:44}{measured[name]:10,.{2 if 'cores' in name else 0}f}   {target}")
     assert len(late) > 20
-    assert numbers["drag to marker, median ms"] < 500
-    assert numbers["frames/s while dragged"] > 3
+    assert not notebook.errors
+    assert {name: measured[name] for name, (_, low, high) in TARGETS.items() if not low <= measured[name] <= high} == {}
