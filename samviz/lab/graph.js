@@ -7,7 +7,8 @@ const CONFIG = {
 };
 const PAPER = { paper_bgcolor: "white", plot_bgcolor: "white", modebar: { bgcolor: "rgba(0,0,0,0)", color: "#5b6876", activecolor: "#1b2733" } };
 const MOVE = { mode: "immediate", frame: { redraw: false, duration: 0 }, transition: { duration: 0 } };
-const SYNC_MS = 1000, SYNC_DELAY_MS = 300; // plotly draws at least so often while a figure moves, and so long after its last frame
+const SYNC_MS = 1000, SYNC_DELAY_MS = 300; // plotly draws so often under the pointer while a figure moves, and so long after its last frame
+const ACK_MS = 100; // between two acknowledgements: at each one JupyterLab shows the kernel as busy and idle
 const PICTURE_DELAY_MS = 1500; // a picture for the saved notebook is made once the figure has not changed for so long
 const SPEAK_DELAY_MS = 800; // a sentence is spoken once it has not changed for so long
 const DEEP = new Set("scatter3d surface mesh3d cone streamtube volume isosurface".split(" "));
@@ -27,11 +28,17 @@ async function load(gzip) {
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore(model) {
   const graphs = new Set();
-  let last, drawn, acked, saidHelloAt = -Infinity, busy = false, paused = false, broken = false, arrays = new Map();
+  let last, drawn, done, acked, acking = 0, saidHelloAt = -Infinity, busy = false, paused = false, broken = false, arrays = new Map();
   const sayHello = () => { // the kernel answers with the entire figure
     if (performance.now() - saidHelloAt < 3000) return;
     saidHelloAt = performance.now();
     model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
+  };
+
+  const acknowledge = () => {
+    if (acking || done === acked) return;
+    model.send({ ack: (acked = done) });
+    acking = setTimeout(() => { acking = 0; acknowledge(); }, ACK_MS);
   };
 
   const resolve = (node, array) => // a copy of the tree with `array(key)` instead of each reference
@@ -73,15 +80,12 @@ function createStore(model) {
       const Plotly = await library[model.get("_plotly")];
       if (!drawn) await new Promise((then) => (window.requestIdleCallback ?? setTimeout)(then, { timeout: 1500 })); // anywidget gives each widget of the page 2 s to begin
       while (last !== drawn && graphs.size && !paused) {
-        const { seq, figure } = (drawn = last);
-        const free = (axis) => !figure.layout[axis.replace(/^./, "$&axis")]?.range; // it is fitted to the points
-        const move = ({ x, y, text, ...trace }) => (trace.type !== "scatter" ? { x, y, text, ...trace }
-          : { ...trace, x: free(trace.xaxis ?? "x") && x, y: free(trace.yaxis ?? "y") && y });
-        const fixed = JSON.stringify([figure.data.map(move), figure.layout]); // all but the positions of lines, points and texts
-        await Promise.all([...graphs].map((graph) => graph.draw(Plotly, resolve(figure, (key) => arrays.get(key)), fixed)));
+        const { seq, figure } = (drawn = last), looks = describe(figure);
+        await Promise.all([...graphs].map((graph) => graph.draw(Plotly, resolve(figure, (key) => arrays.get(key)), looks)));
         await new Promise(requestAnimationFrame);
         broken = false;
-        if (seq !== acked) model.send({ ack: (acked = seq) });
+        done = seq;
+        acknowledge();
       }
     } catch (error) {
       broken = true;
@@ -97,7 +101,10 @@ function createStore(model) {
   sayHello();
   return {
     redraw,
-    hold(isPaused) { paused = isPaused; pump(); }, // stop drawing as soon as Pause is clicked, so that the click is handled at once
+    hold(isPaused) { // stop drawing as soon as Pause is clicked, and continue once the button shows the answer
+      paused = isPaused;
+      requestAnimationFrame(() => setTimeout(pump));
+    },
     join(graph) { graphs.add(graph); redraw(); return () => graphs.delete(graph); },
   };
 }
@@ -265,14 +272,38 @@ const webgl = () => { // tested once, and the context is released, because a pag
   return hasWebgl;
 };
 
+// Describe a figure without the positions of its lines, points and texts: the ranges of its axes, the look of its texts, and the rest.
+function describe({ data, layout }) {
+  const ranges = {}, texts = [], axes = {};
+  for (const [name, axis] of Object.entries(layout)) {
+    if (axis?.range) [ranges[`${name}.range`], axes[name]] = [axis.range, { ...axis, range: 0 }];
+  }
+  const free = (id = "x") => !axes[id.replace(/^./, "$&axis")]; // it is fitted to the points
+  const rest = data.map(({ x, y, text, textposition: place, textfont, ...trace }) => {
+    if (trace.type !== "scatter") return { x, y, text, place, textfont, ...trace };
+    const sides = new Set([place].flat().map((each) => each?.split(" ")[0])); // above, beside or below their points
+    const fixed = sides.size > 1 || trace.mode?.includes("markers"); // the distance from a point depends on the side
+    texts.push(place, textfont?.color);
+    return { ...trace, x: free(trace.xaxis) && x, y: free(trace.yaxis ?? "y") && y, place: fixed ? place : [...sides], textfont: { ...textfont, color: 0 } };
+  });
+  return { ranges, texts: JSON.stringify(texts), rest: JSON.stringify([rest, { ...layout, ...axes }]) };
+}
+
+const ANCHORS = { left: "end", right: "start" };
+const put = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value); };
+const resize = (nodes, length, add) => { // remove the last nodes, or add some
+  nodes.splice(length).forEach((node) => node.remove());
+  while (nodes.length < length) nodes.push(add());
+};
+
 // Move lines, points and texts to new positions by setting the attributes of the elements that plotly has drawn, which
 // takes about a millisecond. Return false, and change nothing, if plotly has drawn something else than expected.
-function moveTraces(graph, data) {
+function moveTraces(graph, data, all) {
   const nodes = new Map([...graph.querySelectorAll(".scatterlayer > .trace")].map((node) => [node.__data__?.[0]?.trace?.index, node]));
   const moves = [];
-  for (const [i, { type, x, y, text = [] }] of data.entries()) {
-    const { xaxis, yaxis, mode, fill } = graph._fullData[i], node = nodes.get(i);
-    if (type !== "scatter" || (!node && !x.length)) continue;
+  for (const [i, { type, x, y, text = [], textposition, textfont }] of data.entries()) {
+    const { xaxis, yaxis, mode, fill } = graph._fullData[i], node = nodes.get(i), old = graph.data[i];
+    if (type !== "scatter" || (!node && !x.length) || (!all && x === old.x && y === old.y && !text.length)) continue;
     if (!node || !mode) return false; // it is not drawn, or it was without points when plotly drew it last
     const pixels = (values, id) => Array.from(values, graph._fullLayout[id.replace(/^./, "$&axis")].d2p);
     const px = pixels(x, xaxis), py = pixels(y, yaxis), isKnown = (k) => Number.isFinite(px[k]) && Number.isFinite(py[k]);
@@ -282,32 +313,36 @@ function moveTraces(graph, data) {
       if (!paths.length && known.length > 1) return false;
       const drawn = known.map((k) => `${isKnown(k - 1) ? "L" : "M"}${px[k].toFixed(2)},${py[k].toFixed(2)}`).join("");
       moves.push(() => { // plotly draws a path for each part between gaps, here the first path has all parts
-        paths.forEach((path, k) => path.setAttribute("d", k ? "M0,0" : drawn || "M0,0"));
-        if (fill === "toself") areas.forEach((area) => area.setAttribute("d", `${drawn || "M0,0"}Z`));
+        paths.forEach((path, k) => put(path, "d", (!k && drawn) || "M0,0"));
+        if (fill === "toself") areas.forEach((area) => put(area, "d", `${drawn || "M0,0"}Z`));
       });
     }
     if (mode.includes("markers")) {
       const layer = node.querySelector(".points"), points = [...layer.querySelectorAll(".point")];
       if (!points.length && known.length) return false;
       moves.push(() => {
-        points.slice(known.length).forEach((point) => point.remove());
-        known.slice(points.length).forEach(() => points.push(layer.appendChild(points[0].cloneNode())));
-        known.forEach((k, n) => points[n].setAttribute("transform", `translate(${px[k]},${py[k]})`));
+        resize(points, known.length, () => layer.appendChild(points[0].cloneNode()));
+        known.forEach((k, n) => put(points[n], "transform", `translate(${px[k]},${py[k]})`));
       });
     }
     if (mode.includes("text")) {
-      const texts = [...node.querySelectorAll(".textpoint > text")];
-      const fits = ({ dataset }, k) => dataset.unformatted === text[k] || ![dataset.unformatted, text[k]].join().includes("<");
-      if (texts.length !== known.length || !texts.every((drawn, n) => fits(drawn, known[n]))) return false;
-      moves.push(() => texts.forEach((drawn, n) => {
-        const [k, lines] = [known[n], [drawn, ...drawn.querySelectorAll(".line")]];
-        if (drawn.dataset.unformatted !== text[k]) drawn.dataset.unformatted = drawn.textContent = text[k];
-        lines.forEach((line) => { line.setAttribute("x", px[k]); line.setAttribute("y", py[k]); });
-      }));
+      const places = [...node.querySelectorAll(".textpoint")], has = (n) => places[Math.min(n, places.length - 1)].firstChild.dataset.unformatted;
+      if ((known.length && !places.length) || places.some(({ firstChild }) => firstChild?.nodeName !== "text")) return false;
+      if (!known.every((k, n) => has(n) === text[k] || ![has(n), text[k]].join().includes("<"))) return false; // several lines
+      moves.push(() => {
+        resize(places, known.length, () => places[0].parentNode.appendChild(places.at(-1).cloneNode(true)));
+        known.forEach((k, n) => {
+          const drawn = places[n].firstChild, each = (list) => (Array.isArray(list) ? list[k] : list);
+          if (drawn.dataset.unformatted !== text[k]) drawn.dataset.unformatted = drawn.textContent = text[k];
+          put(drawn, "text-anchor", ANCHORS[each(textposition)?.split(" ")[1]] ?? "middle");
+          if (textfont?.color) drawn.style.fill = each(textfont.color);
+          [drawn, ...drawn.querySelectorAll(".line")].forEach((line) => { put(line, "x", `${px[k]}`); put(line, "y", `${py[k]}`); });
+        });
+      });
     }
   }
   moves.forEach((move) => move());
-  data.forEach(({ x, y, text }, i) => Object.assign(graph.data[i], text ? { x, y, text } : { x, y }));
+  data.forEach((trace, i) => Object.assign(graph.data[i], trace));
   return true;
 }
 
@@ -317,15 +352,19 @@ function moveTraces(graph, data) {
 function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [], arrange = (figure) => figure }) {
   const graph = make("div", { className: "samviz-graph", role: "figure", ariaLabel: get("description") });
   graph.setAttribute("aria-describedby", (caption.id ||= nextId()));
-  let width = 0, height = 0, shown = null, dark = false, zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
-  const isDark = () => getComputedStyle(graph).colorScheme === "dark"; // widget.css tests for dark pages
+  let width = 0, height = 0, stacked = "", dark = false, shown = null, plotted = "", zooms = 1, failed = false, purge = null, syncedAt = 0, syncing = 0;
+  const look = () => { // at the page, and not in each frame, because the page must be laid out for it
+    const style = getComputedStyle(graph); // widget.css tests for narrow and for dark pages
+    [width, height, stacked, dark] = [graph.clientWidth, graph.clientHeight, style.getPropertyValue("--stacked"), style.colorScheme === "dark"];
+  };
+  const box = () => [width, height, stacked, dark].join();
   const painted = ({ data, layout }) => {
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
     return dark ? recolour(ground) : ground;
   };
   const fit = (layout) => { // a narrow box stacks the axes, with `space` for labels on the right; a figure without a height fills it
-    const width = graph.clientWidth, fitted = { height: graph.clientHeight, ...layout, width };
-    if (!layout.meta?.stacked || !getComputedStyle(graph).getPropertyValue("--stacked")) return fitted;
+    const fitted = { height, ...layout, width };
+    if (!layout.meta?.stacked || !stacked) return fitted;
     for (const [name, { space, ...change }] of Object.entries(layout.meta.stacked)) {
       if (space) change.domain = [0, 1 - space / (width - layout.margin.l - layout.margin.r)];
       fitted[name] = { ...layout[name], ...change };
@@ -333,6 +372,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     const brief = ({ text, ...note }) => ({ ...note, text: width < 340 ? text.replace(/<\/b> .*/, "</b>") : text }); // no details in headings
     return { ...fitted, height: layout.meta["stacked height"], annotations: layout.annotations.map(brief) };
   };
+  const zoomed = () => Object.keys(graph._fullLayout._preGUI ?? { unknown: true }).length > 0; // by the learner
   const unzoom = () => { // to the newest ranges: plotly itself would go back to its first ones
     [shown, zooms] = [null, zooms + 1];
     store.redraw();
@@ -345,31 +385,36 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
   };
   let picturing = 0;
   const makePicture = (Plotly) => {
-    clearTimeout(picturing);
     picturing = setTimeout(async () => {
       const size = { width: graph.clientWidth, height: graph.clientHeight };
       if (size.width && !document.hidden) send({ picture: await Plotly.toImage(graph, { format: "png", ...size }) });
     }, PICTURE_DELAY_MS);
   };
   undo.push(() => clearTimeout(picturing), () => clearTimeout(syncing), store.join({
-    async draw(Plotly, figure, rest) {
-      if (!graph.clientWidth) { width = 0; return; } // hidden: the observer below draws it later
-      if (dark !== isDark()) [dark, shown] = [!dark, null];
+    async draw(Plotly, figure, { ranges, texts, rest }) {
+      if (!width) look(); // nothing is observed in a cell that is out of view
+      if (!width) return; // hidden: the observers below draw it later
       figure = arrange(figure);
-      const more = extra(figure.layout), fixed = rest + JSON.stringify(more.map(({ x, y, ...style }) => style));
+      const more = extra(figure.layout), before = shown;
       const { data, layout } = painted({ data: [...figure.data, ...more], layout: fit(figure.layout) });
-      const flat = graph._fullLayout?._basePlotModules.every(({ name }) => name === "cartesian");
-      const moved = shown === fixed && width === graph.clientWidth && height === graph.clientHeight && flat && graph._fullData.every(({ _module }) => _module?.animatable);
-      [shown, width, height] = [null, graph.clientWidth, graph.clientHeight];
-      clearTimeout(syncing);
-      if (moved && performance.now() - syncedAt < SYNC_MS && moveTraces(graph, data)) {
-        syncing = setTimeout(() => { syncedAt = 0; store.redraw(); }, SYNC_DELAY_MS); // for hover labels, zoom and export
-        shown = fixed;
-        placed();
-        return;
+      const after = { rest: rest + JSON.stringify([box(), data.length, more.map(({ x, y, ...style }) => style)]), ranges: JSON.stringify(ranges) };
+      const kept = before?.rest === after.rest && graph._fullLayout._basePlotModules.every(({ name }) => name === "cartesian")
+        && graph._fullData.every(({ _module }) => _module?.animatable);
+      const panned = kept && before.ranges !== after.ranges, isSynced = performance.now() - syncedAt < (graph.matches(":hover") ? SYNC_MS : Infinity);
+      shown = null;
+      [syncing, picturing].forEach(clearTimeout);
+      if (kept && isSynced && !(panned && zoomed())) {
+        const other = ([name, range]) => String(graph._fullLayout[name.split(".")[0]]?.range ?? range) !== String(range);
+        if (panned) await Plotly.relayout(graph, Object.fromEntries(Object.entries(ranges).filter(other))); // in half the time of a redraw
+        if (moveTraces(graph, data, panned)) {
+          syncing = setTimeout(() => { syncedAt = -Infinity; store.redraw(); }, SYNC_DELAY_MS); // for hover labels, zoom and export
+          shown = after;
+          placed();
+          return;
+        }
       }
       syncedAt = performance.now();
-      if (moved) { // keep axes and labels, which takes half the time
+      if (kept && !panned && plotted === texts) { // keep axes and labels, which takes half the time
         const moves = data.map(({ type, x, y, text }) => (type !== "scatter" ? {} : text ? { x, y, text } : { x, y }));
         await Plotly.animate(graph, { data: moves, traces: data.map((_, i) => i) }, MOVE);
       } else {
@@ -386,7 +431,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
         }
         purge = () => Plotly.purge(graph);
       }
-      shown = fixed;
+      [shown, plotted] = [after, texts];
       placed();
       makePicture(Plotly);
       if (failed) [failed, alert.textContent] = [false, get("alert")];
@@ -397,8 +442,12 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     },
     reserve({ height }) { if (height) graph.style.minHeight = `${height}px`; }, // while plotly.js is loaded
   }));
-  const size = new ResizeObserver(() => { if (graph.clientWidth && (graph.clientWidth !== width || graph.clientHeight !== height)) store.redraw(); });
-  const theme = new MutationObserver(() => { if (dark !== isDark()) store.redraw(); });
+  const observe = () => {
+    const before = box();
+    look();
+    if (width && before !== box()) store.redraw();
+  };
+  const size = new ResizeObserver(observe), theme = new MutationObserver(observe);
   size.observe(graph);
   [document.documentElement, document.body].forEach((host) => theme.observe(host, { attributes: true }));
   undo.push(() => size.disconnect(), () => theme.disconnect(), () => purge?.());

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ BUTTONS = "play", "pause", "step", "reset", "recenter"
 SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run
 STATIC_STEPS, STATIC_RHO = (100, 900), 0.02  # without a front end, a lab at ρ = 0 takes steps before and after this ρ
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
+SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads faster, and each is another message
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 THEOREM = "SAM, small ρ (the theorem)"
 
@@ -120,6 +122,7 @@ class Lab(Panel):
         self.controls = self._declare(steps_per_frame or suitable_steps_per_frame(problem))
         self._connect(LabWidget(self.controls, presets=list(self.presets), description="Live figure of the run"))
         self._applied = self.values  # those that `_update` has handled
+        self._said_at = -SENTENCE_S  # when the sentence was last updated
         self.view.act = lambda name, value: self.scheduler.post(self._act, name, value)
         self.session.run.prepare()
         self.scheduler.finish(self.session.look())
@@ -218,6 +221,7 @@ class Lab(Panel):
     def pause(self) -> None:
         """Stop after the present piece of work."""
         self.view.playing = False
+        self.scheduler.due = False  # the button answers first, and then the last measurement is drawn
         self.scheduler.begin(self._look())
 
     def step(self) -> None:
@@ -342,6 +346,7 @@ class Lab(Panel):
         return self.session.frame(self.values["steps_per_frame"], live=True) if self.view.playing else None
 
     def _look(self) -> Iterator[Progress]:
+        yield None  # what is sent now does not wait for the measurement
         self.session.choose_plane(self.values["plane"])
         yield from self.session.look()
 
@@ -379,9 +384,11 @@ class Lab(Panel):
             view.playing = view.playing and not session.stopped
 
     def _draw(self, can_acknowledge: bool) -> None:
-        self.sentence = status_text(self.session, self.view.playing)
-        if self.values["seed"] != self.session.run.seed:
-            self.sentence += f" Seed {self.values['seed']} starts at Reset."
+        if not self.view.playing or perf_counter() - self._said_at >= SENTENCE_S:
+            self._said_at = perf_counter()
+            self.sentence = status_text(self.session, self.view.playing)
+            if self.values["seed"] != self.session.run.seed:
+                self.sentence += f" Seed {self.values['seed']} starts at Reset."
         self.figure = self.session.figure(self.values["compare"], self.values.get("surface", False))
         self._show(can_acknowledge)
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
-MAX_FRAMES_PER_S = 30  # a browser that draws all the time handles clicks late
+FRAME_S = 1 / 30  # between two frames: a browser that draws all the time handles clicks late
+URGENT_FRAME_S = 1 / 60  # between a frame and one that shows what the learner has changed
+LOOP_TURNS = 10  # of the event loop between two pieces of work: a message takes several
 REPLY_TIMEOUT_S = 1.0  # draw for a browser that has not answered for so long; `show` then requests an answer
 
 _running: set[Scheduler] = set()
@@ -61,7 +63,7 @@ class Scheduler:
         self.required: Iterator[object] | None = None
         self.work: Iterator[object] | None = None
         self.due = self.urgent = False
-        self.drawn_at = -REPLY_TIMEOUT_S
+        self.drawn_at = self.frame_at = -REPLY_TIMEOUT_S  # when the last frame was drawn, and when it was due
         self.task: asyncio.Task[None] | None = None  # a reference, or the task could be garbage-collected
         self.interrupted = False  # by SIGINT, since the last piece of work
 
@@ -129,7 +131,11 @@ class Scheduler:
                     self.required = self.work = None
                     self.interrupted = False
                     self.fail(error)
-                await asyncio.sleep(0.002)  # the kernel handles messages of the browser here
+                if self.required or self.work:
+                    for _ in range(LOOP_TURNS):  # the kernel handles messages of the browser here
+                        await asyncio.sleep(0)
+                else:
+                    await asyncio.sleep(0.002)
         finally:
             _running.discard(self)
             if not _running:
@@ -138,10 +144,11 @@ class Scheduler:
     def _advance(self) -> bool:
         """Do one piece of work or draw one picture; return False if there is neither."""
         if self.due:
-            rested = perf_counter() - self.drawn_at
-            pause = (0.5 if self.urgent else 1) / MAX_FRAMES_PER_S
-            if rested >= REPLY_TIMEOUT_S or (rested >= pause and self.ready()):
-                self.due, self.urgent, self.drawn_at = False, False, perf_counter()
+            now = perf_counter()
+            start = self.drawn_at + URGENT_FRAME_S if self.urgent else self.frame_at + FRAME_S
+            if now >= self.drawn_at + REPLY_TIMEOUT_S or (now >= start and self.ready()):
+                self.due, self.urgent, self.drawn_at = False, False, now
+                self.frame_at = max(start, now - FRAME_S / 2)  # so that a little delay does not delay all later frames
                 self.draw(True)
             elif not (self.required or self.work):
                 return True

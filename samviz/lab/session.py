@@ -222,7 +222,7 @@ class Session:
         if self._slices_done < self._slices_wanted:
             return True
         rested = now - self._sliced_at
-        if self.plane != "hessian" or rested < max(0.4, self._slice_cost):
+        if self.plane != "hessian" or rested < max(2.0, self._slice_cost):
             return False
         with one_thread(self.problem):
             coordinates, lost = self.landscape.plane.project(self._drawn_iterates())
@@ -230,7 +230,7 @@ class Session:
         radius = (high - low) / 2
         if np.linalg.norm(coordinates - (low + high) / 2, axis=1).max() > radius:
             return True
-        if rested < max(1.0, 4 * self._slice_cost):
+        if rested < max(4.0, 4 * self._slice_cost):
             return False
         spread = np.ptp(coordinates, axis=0).max()
         off_plane = lost[-1] * float((self.run.x[0] - self.landscape.plane.origin).norm())

@@ -2,9 +2,9 @@
 
 The browser's half is ``graph.js``. A frame is one custom message: the figure as plain JSON in which every array is a
 reference ``{"$": key}``, followed by binary buffers with those arrays that the browser does not have yet. The browser
-acknowledges each frame that it has drawn. If it is behind, the newest figure waits here, and the browser is asked to
-repeat its acknowledgement. A page that is opened or reloaded, or has missed a frame, sends hello and gets the entire
-figure.
+draws the newest frame and acknowledges it, at most ten times a second. If it is behind, the newest figure waits here,
+and the browser is asked to repeat its acknowledgement. A page that is opened or reloaded, or has missed a frame, sends
+hello and gets the entire figure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from samviz.lab.controls import Control, spec
 Arrays = dict[int, tuple[int, np.ndarray[Any, Any], Any]]
 """The arrays of a figure by their id: the key under which a page stores one, the caller's own, and the one sent."""
 HERE = Path(__file__).parent
-MAX_IN_FLIGHT = 2  # frames that may be unacknowledged before `PlotWidget.ready` is False
+MAX_IN_FLIGHT, SLOW_IN_FLIGHT = 8, 2  # frames that may be unacknowledged; the second if the browser answers slowly
+SLOW_ANSWER_S = 0.25  # from a frame to its acknowledgement
 RESEND_S = 0.5  # between two requests to a browser that is behind
 WATCHED_S = 600.0  # a widget that nobody has used for so long sends no sign of life, since servers end idle kernels
 
@@ -139,6 +140,8 @@ class PlotWidget(Widget):
         self._sent_arrays: Arrays = {}  # of the last frame
         self._waiting = False  # whether the newest figure is not sent yet, because the browser is behind
         self._seq = self._ack = self._keys = 0
+        self._sent_times: dict[int, float] = {}  # of the frames that are not acknowledged
+        self._answer_s = math.inf  # from the last frame that was acknowledged to its acknowledgement
         self._sent_at = -RESEND_S
         specs = [spec(name, control) for name, control in controls.items()]
         super().__init__(controls, controls=specs, _plotly=plotly_js()[0], **traits)
@@ -148,8 +151,8 @@ class PlotWidget(Widget):
 
     @property
     def ready(self) -> bool:
-        """Whether another frame may be shown without queueing, since fewer than two are unacknowledged."""
-        return self._seq - self._ack < MAX_IN_FLIGHT
+        """Whether another frame may be sent, since few are unacknowledged; many frames would wait in a slow network."""
+        return self._seq - self._ack < (MAX_IN_FLIGHT if self._answer_s < SLOW_ANSWER_S else SLOW_IN_FLIGHT)
 
     @property
     def acknowledged(self) -> bool:
@@ -193,6 +196,7 @@ class PlotWidget(Widget):
         new = [entry for key, entry in self._arrays.items() if key not in self._sent_arrays]
         self._sent_arrays, self._waiting, self._sent_at = self._arrays, False, monotonic()
         self._seq += 1
+        self._sent_times[self._seq] = self._sent_at
         headers = [[key, wire.dtype.name, wire.shape] for key, _, wire in new]
         message = {"seq": self._seq, "figure": self._figure, "arrays": headers}
         self.send(message, buffers=[memoryview(wire).cast("B") if wire.size else b"" for _, _, wire in new])
@@ -204,7 +208,10 @@ class PlotWidget(Widget):
         match message:
             case {"ack": int(seq)} if seq <= self._seq:
                 with self._lock:
+                    if seq in self._sent_times:
+                        self._answer_s = monotonic() - self._sent_times[seq]
                     self._ack = max(self._ack, seq)
+                    self._sent_times = {n: sent for n, sent in self._sent_times.items() if n > self._ack}
                     if self._waiting and self.ready:
                         self._send_latest()
             case {"picture": str(url)} if url.startswith("data:image/png;base64,"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Notebook
-from .panels import SINE, curve, lab_in, open_more, press
+from .panels import SINE, curve, lab_in, open_more, press, typed
 
 AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 
@@ -36,8 +36,9 @@ RECORD = """() => { // count plotly's drawings, and keep the positions of all el
   const positions = () => [...graph.querySelectorAll('.scatterlayer .trace')].map((trace) => {
     const numbers = (point) => point.getAttribute('transform').match(/-?[\\d.]+/g);
     const points = [...trace.querySelectorAll('.point')].flatMap(numbers);
-    const place = (text) => ['x', 'y'].map((name) => text.getAttribute(name));
-    const texts = [...trace.querySelectorAll('text')].flatMap(place);
+    const corner = graph.getBoundingClientRect();
+    const edges = ({ left, top, right }) => [left - corner.x, top - corner.y, right - left];
+    const texts = [...trace.querySelectorAll('text')].flatMap((text) => edges(text.getBoundingClientRect()));
     const { x, y, width, height } = trace.querySelector('.lines').getBBox();
     return [...points, ...texts, x, y, width, height].map(Number);
   });
@@ -69,8 +70,10 @@ def test_a_moving_figure_is_drawn_where_plotly_would_draw_it(open_notebook: Call
     page.evaluate(RECORD)
     before = notebook.kernel("lab.view._ack")
     notebook.until(f"lab.view._ack >= {before + 40}", seconds=60)  # without moves, plotly would draw each of them
-    assert 1 <= page.evaluate("window.plots") <= 30
-    for _ in range(5):
+    assert page.evaluate("window.plots") <= 30
+    for rho in ("0.006", "0.007", "0.008", "0.009", "0.01"):  # adds a label, or changes one
+        typed(notebook, "ρ radius", rho)
+        page.wait_for_timeout(1000)
         press(lab, "Pause")
         notebook.until(AT_REST)
         page.wait_for_timeout(1000)

@@ -13,6 +13,7 @@ import pytest
 from pictures import QUICK
 
 import samviz.panels
+from samviz.lab.widget import MAX_IN_FLIGHT
 
 from .conftest import Notebook
 from .pages import violations
@@ -344,7 +345,7 @@ def test_frames_are_acknowledged(page: Notebook, lab: Any) -> None:
         in_flight.add(page.kernel("lab.view._seq - lab.view._ack"))
         page.page.wait_for_timeout(20)
     press(lab, "Pause")
-    assert max(in_flight) <= 2
+    assert max(in_flight) <= MAX_IN_FLIGHT
     drawn(page)
 
 

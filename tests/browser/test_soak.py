@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from samviz.lab.widget import MAX_IN_FLIGHT
+
 from .conftest import Notebook
 from .panels import open_more, press, wait
 
@@ -201,4 +203,4 @@ def test_a_monkey_plays_two_labs(
     for name, (early, late) in ends.items():
         allowed = early if "threads" in name else early * (1 + GROWTH)
         assert late <= allowed, f"{name} grew from {early:.1f} to {late:.1f}"
-    assert max(in_flight) <= 2  # one that is drawn, and one behind it
+    assert max(in_flight) <= MAX_IN_FLIGHT

@@ -48,7 +48,7 @@ MEASURE = """() => {
   const marks = () => texts().filter((text) => text.includes('→')).join();
   const height = () => panel.querySelector('.samviz-graph').data[0].y[0];
   const slide = (card, stop, read) => {
-    const before = read(), slider = card.querySelector('input[type=range]');
+    const before = read(), slider = card.querySelector('.samviz-sliders input');
     slider.value = stop;
     slider.dispatchEvent(new Event('input', { bubbles: true }));
     return once(() => read() !== before);
