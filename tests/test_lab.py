@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -309,6 +310,11 @@ def test_the_edge_of_stability_has_no_spike_when_a_setting_changes() -> None:
     drawn = np.isfinite(edge)
     assert drawn.mean() > 0.5
     np.testing.assert_allclose(edge[drawn], largest[drawn], rtol=0.05)
+
+
+def test_the_layout_holds_no_arrays() -> None:
+    """An array counts as changed in each frame, and then plotly would draw the entire figure again."""
+    json.dumps(sine_lab().run(100).figure["layout"])
 
 
 def test_the_free_estimate_is_drawn_while_sam_has_one() -> None:

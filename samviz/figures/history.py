@@ -118,7 +118,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     end = draw.round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
     low, high = _log_range(np.concatenate((h["loss"], before["loss"])))
     powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 2.5))).astype(int)
-    ticks = {"tickvals": 10.0**powers, "ticktext": [draw.power(p) for p in powers]}
+    ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.power(p) for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
     rate = Curve("2/η", 2 / np.asarray(h["lr"], float), QUANTITIES["2/η"], 1.5, "dash")
