@@ -209,13 +209,14 @@ def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Seq
     """
     x, texts = np.array([step for step, _ in changes], float), [text for _, text in changes]
     xaxis, *yaxes = (layout[f"{axis[0]}axis{axis[1:]}"] for axis in (panels[0]["xaxis"], *(p["yaxis"] for p in panels)))
-    rows = np.zeros(len(x), int)
+    rows = np.full(len(x), -1)  # −1 for a mark without its text, whose line ends below the texts
     for i in range(len(x) - 1, -1, -1):
         covered = x[i + 1 :] < x[i] + CHARACTER * (len(texts[i]) + 2) * xaxis["range"][1]
-        rows[i] = 1 + max(rows[i + 1 :][covered], default=-1)
-    shown = np.flatnonzero(rows < MARK_ROWS)
+        row = 1 + max(rows[i + 1 :][covered], default=-1)
+        rows[i] = row if row < MARK_ROWS else -1
+    shown = np.flatnonzero(rows >= 0)
     (low, high), height = yaxes[0]["range"], 0.3 * np.ptp(yaxes[0]["range"])
-    tops = high + height * np.where(rows < MARK_ROWS, rows + 1, 0)
+    tops = high + height * (rows + 1)
     yaxes[0]["range"] = [low, float(max([high, *tops]))]
     traces = []
     for panel, yaxis, top in zip(panels, yaxes, (tops, *[axis["range"][1] for axis in yaxes[1:]])):

@@ -4,7 +4,7 @@
 const TICK_MS = 500, SILENT_TICKS = 5; // ticks are counted instead of time, because a page may have been suspended
 const WATCH_MS = 30_000; // between two messages that somebody uses the widget
 const REPORTS = {
-  silent: "The kernel does not answer: it has stopped or restarted, or the connection to it is broken. If the controls do not come back, run this cell again.",
+  silent: "The kernel does not answer: it has stopped or restarted, or the connection to it is broken. If the controls do not come back, run this cell again; in an app, reload the page.",
   busy: "The kernel is running another cell. It will respond here when that is done.",
 };
 
