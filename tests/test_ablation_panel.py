@@ -6,7 +6,7 @@ from pictures import finite, last, names, trace
 from valley_by_hand import curvatures
 
 from samviz.claims.ablation import ascent_cycle
-from samviz.panels.valley_methods import (
+from samviz.panels.valley import (
     ASCENT_ENDS,
     METHODS,
     MINIMIZERS,

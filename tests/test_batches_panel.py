@@ -10,16 +10,20 @@ from pictures import last, trace
 
 from samviz.claims.subjects import interpolating
 from samviz.dynamics import Run, gradient_flow_limit
-from samviz.panels.batch_directions import (
+from samviz.panels.batch_sizes import (
     ANGLES,
+    SEEDS,
     SPECTRUM,
+    BatchRuns,
     batch_runs,
     batches,
     directions,
     draw_alignment,
+    draw_batches,
+    draw_one_sample,
+    project,
     quadratic_samples,
 )
-from samviz.panels.batch_sizes import SEEDS, BatchRuns, draw_batches, draw_one_sample, project
 
 PATHS = {"lr": 0.02, "rho": 0.15, "again": 0}
 DIRECTIONS = {"size": 3, "rho": 0.1, "lr": 0.1, "share": 0.0, "guess": "skipped"}

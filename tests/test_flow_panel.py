@@ -6,7 +6,7 @@ from pictures import last, trace
 from valley_by_hand import slope
 
 from samviz.figures.style import GREY, VERMILION
-from samviz.panels import flow_tracking as flow
+from samviz.panels import valley as flow
 
 START = {"lr": 0.005, "rho": 0.1, "start": (0.6, 0.6), "guess": "skipped"}
 
@@ -28,9 +28,9 @@ def test_the_dashed_curves_are_the_closed_form():
 @pytest.mark.parametrize(("rho", "color"), [(flow.FIRST_RHO, GREY), (0.1, VERMILION)])
 def test_the_curves_are_those_of_a_plain_loop(rho, color):
     plain, _ = drawn()
-    x = np.array([0.6, 0.6, *flow.X3_X4])
+    x = np.array([0.6, 0.6, *flow.FLOW_X3_X4])
     path = [x]
-    for _ in range(flow.END):
+    for _ in range(flow.FLOW_END):
         g = slope(x)
         x = x - 0.005 * slope(x + rho * g / np.linalg.norm(g))
         path.append(x)
@@ -45,8 +45,8 @@ def test_half_the_radius_takes_four_times_as_many_steps_which_the_first_picture_
     _, sentence = drawn()
     assert "λ₁ falls below 18 at step 809; Eq. 7 predicts step 898." in sentence
     assert "With ρ = 0.2, λ₁ falls below 18 at step 201." in sentence
-    assert "at step 201." in flow.ASK.question
-    (reply,) = [text for low, high, text in flow.ASK.replies if low <= 4 * 201 <= high]
+    assert "at step 201." in flow.WHICH_STEP.question
+    (reply,) = [text for low, high, text in flow.WHICH_STEP.replies if low <= 4 * 201 <= high]
     assert "is right" in reply
     plain, sentence = next(flow.draw_flow(START | {"guess": None}))
     names = {t["name"] for t in plain["data"]}

@@ -326,7 +326,7 @@ def test_batches_that_do_not_fit_are_refused(problem):
         (torch.zeros(shape).long(), ValueError, r"batch has shape .*; expected a tensor \(2, b\)") for shape in shapes
     ]
     indices, message = (-1, n, 2**62) if n else (), f"expected sample indices, 0 to {n - 1}"
-    tries += [(torch.tensor([[0, 0], [0, index]]), IndexError, message) for index in indices]
+    tries += [(torch.tensor([[0, 0], [0, index]]), ValueError, message) for index in indices]
     message = r"expected sample indices of torch\.int64"
     tries += [(torch.zeros(2, 1, dtype=dtype), TypeError, message) for dtype in (torch.float64, torch.int32) if n]
     for batch, kind, message in tries or [

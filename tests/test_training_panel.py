@@ -18,7 +18,6 @@ from samviz.figures import figure
 from samviz.figures.history import probe_figure
 from samviz.optim import SAM
 from samviz.probe import Probe
-from samviz.probe.training_panel import watch_panel
 
 X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-1.0], [0.5], [0.0]])
@@ -48,7 +47,7 @@ class Training:
             self.probe.step(batch_loss=loss)
 
     def panel(self):
-        return watch_panel(self.probe, self, self.optimizer)
+        return self.probe.lab(self, self.optimizer)
 
 
 def wait_for(condition, seconds=20):
@@ -128,7 +127,7 @@ def test_an_error_is_shown_with_its_step_and_the_record_is_kept(training):
             raise RuntimeError("the data ran out")
 
     training.length = 23
-    panel = watch_panel(training.probe, train, training.optimizer)
+    panel = training.probe.lab(train, training.optimizer)
     panel.start()
     wait_for_end(panel)
     assert panel.view.alert.startswith("RuntimeError at step 23, in train, line ")
@@ -239,7 +238,7 @@ def test_in_a_kernel_the_picture_follows_and_other_work_continues(training):
 
 def test_a_training_in_a_cell_is_drawn_while_the_kernel_is_busy(training):
     async def story():
-        panel = watch_panel(training.probe, None, training.optimizer)
+        panel = training.probe.lab(None, training.optimizer)
         training.length, training.pause = 24, 0.05
         before = panel.view._seq
         training()  # the event loop does not run meanwhile

@@ -48,7 +48,11 @@ def phase_one(quick: bool, rule: str = "sam") -> Evidence:
         ("network", network, network.initial(0), np.array([0.2]), 4000, 20),
     ]
     for name, problem, x0, lr, steps, every in cases[: 1 if quick else 2]:
-        boundaries = _phase_boundaries(problem, rule, x0, lr, radii, steps, every)
+        run = new_run(problem, rule, *pairs(lr, radii), x0=x0)
+        for _ in range(steps // every):
+            run.measure(k=1, trace=False)
+            run.step(every)
+        boundaries = phase_boundary(run.history).reshape(len(lr), -1)  # to within `every` steps, (rates, radii)
         smallest = float(normal_space(problem, gradient_flow_limit(problem, x0).x).smallest)
         for rate, count in zip(lr, boundaries):
             (slope, error), predicted = line(np.log(1 / radii), count), -1 / np.log(1 - rate * smallest)
@@ -65,15 +69,6 @@ def phase_one(quick: bool, rule: str = "sam") -> Evidence:
     yield decreasing("distance from gradient flow as ρ falls, η = 0.001", by_radius)
     yield Plot("1/ρ", "η · steps until ‖∇L‖ is on the 2-cycle's scale", log_y=False)
     yield "Only the slope is predicted: the lines start at the largest ρ."
-
-
-def _phase_boundaries(problem: Problem, rule: str, x0: Tensor, lr: Array, rho: Array, steps: int, every: int) -> Array:
-    """Return the step at which phase II begins, to within `every` steps, for each η and ρ, (rates, radii)."""
-    run = new_run(problem, rule, *pairs(lr, rho), x0=x0)
-    for _ in range(steps // every):
-        run.measure(k=1, trace=False)
-        run.step(every)
-    return phase_boundary(run.history).reshape(len(lr), -1)
 
 
 def _distance_from_gradient_flow(rule: str, lr: Array, rho: Array) -> Array:

@@ -92,7 +92,12 @@ def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Ev
         if name != "valley":  # its λ₁ is quadratic in x: differences make no error
             yield exponent(f"{name}: its exponent in the differences' step", steps, difference, 2)
         drift = -slope[-1] / 2
-        displacement = _drift_on_cycle(problem, rule, minimum, product / float(space.values[0, 0]), rho=0.01)
+        lr, rho = product / float(space.values[0, 0]), 0.01
+        start = cycle_points(problem, minimum[0], lr, rho)
+        run = new_run(problem, rule, lr, rho, x0=start)
+        run.step(2)  # one period of the 2-cycle
+        before, after = gradient_flow_limit(problem, torch.cat((start, run.x)), tol=FLOW_TOLERANCE).x.chunk(2)
+        displacement = (after - before) / torch.from_numpy(2 * lr * rho**2)[:, None]  # ΔΦ/(ηρ²) per step, (rates, dim)
         stronger = torch.from_numpy(overshoot(product, 1))[:, None] * drift
         error = ((displacement - drift).norm(dim=1) / drift.norm()).numpy()
         error_of_stronger = ((displacement - stronger).norm(dim=1) / drift.norm()).numpy()
@@ -156,16 +161,6 @@ def flow_starts(problem: Problem, minimum: Tensor, kind: Kind, drift: Tensor, na
     quantity = f"{name}: limiting flow's (X(τ) − X(0))/τ, relative distance from −½∂Φ∇{decreases}"
     yield decreasing(f"{quantity} as τ falls", error)
     yield near(f"{quantity} at τ = 0.001", 0, error[-1], absolute=0.01)
-
-
-def _drift_on_cycle(problem: Problem, rule: str, minimum: Tensor, lr: Array, rho: float) -> Tensor:
-    """Return ΔΦ/(ηρ²) per step over one period of SAM's 2-cycle at a point (1, dim) of Γ, (rates, dim)."""
-    start = cycle_points(problem, minimum[0], lr, rho)
-    run = new_run(problem, rule, lr, rho, x0=start)
-    run.step(2)
-    before, after = gradient_flow_limit(problem, torch.cat((start, run.x)), tol=FLOW_TOLERANCE).x.chunk(2)
-    displacement: Tensor = (after - before) / torch.from_numpy(2 * lr * rho**2)[:, None]
-    return displacement
 
 
 def _extrapolated(values: Array) -> float:

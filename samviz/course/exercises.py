@@ -45,7 +45,11 @@ def check(name: str, answer: Any) -> None:
     Right. Phase II takes 1/(ηρ²) steps, so it is slow, and a demonstration needs a large ρ.
     """
     if name in SENTENCES:
-        print(_compare(SENTENCES[name], answer))
+        if not isinstance(answer, str) or len(answer.strip()) < SHORTEST_SENTENCE:
+            print("Nothing to compare yet: write one or two sentences between the quotation marks.")
+            return
+        print(f"Your answer: {answer.strip()}\nA model answer: {SENTENCES[name]['model']}")
+        print(f"Compare them: does your answer mention {SENTENCES[name]['mentions']}?")
         return
     if name not in EXERCISES:
         raise ValueError(f"exercise is {name!r}; expected one of {', '.join([*EXERCISES, *SENTENCES])}")
@@ -102,16 +106,6 @@ def answer_key() -> str:
             letter, right = next((a, o) for a, o in zip(ascii_lowercase, question.options) if o.right)
             parts.append(f"{number}. {question.text}\n   **{letter}) {right.text}** {right.feedback}")
     return "\n\n".join(parts)
-
-
-def _compare(text: dict[str, str], answer: Any) -> str:
-    """Return a model answer next to the learner's sentence, if there is one."""
-    if not isinstance(answer, str) or len(answer.strip()) < SHORTEST_SENTENCE:
-        return "Nothing to compare yet: write one or two sentences between the quotation marks."
-    return (
-        f"Your answer: {answer.strip()}\nA model answer: {text['model']}\n"
-        f"Compare them: does your answer mention {text['mentions']}?"
-    )
 
 
 def _find_problem(exercise: Exercise, answer: Any) -> str:

@@ -96,12 +96,9 @@ class Quiz:
         return "\n\n".join(parts)
 
 
-def _load(path: Path) -> Quiz:
-    """Read a quiz from its file."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    questions = [Question(**q | {"options": [Option(**o) for o in q["options"]]}) for q in data["questions"]]
-    return Quiz(data["notebook"], questions)
-
-
-QUIZZES: dict[str, Quiz] = {path.stem: _load(path) for path in (Path(__file__).parent / "quizzes").glob("*.json")}
+QUIZZES: dict[str, Quiz] = {}
+for _file in (Path(__file__).parent / "quizzes").glob("*.json"):
+    _data = json.loads(_file.read_text(encoding="utf-8"))
+    _questions = [Question(**q | {"options": [Option(**o) for o in q["options"]]}) for q in _data["questions"]]
+    QUIZZES[_file.stem] = Quiz(_data["notebook"], _questions)
 QUIZZES = dict(sorted(QUIZZES.items(), key=lambda item: (item[1].notebook, item[0])))  # in the order of the notebooks

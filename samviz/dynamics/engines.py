@@ -84,9 +84,10 @@ def engine(problem: Problem, settings: Settings) -> Engine:
     "compiled" takes built-in problems on the CPU, if numba can compile the rule; "CUDA graph" takes problems in closed
     form on a GPU, if a graph can capture the rule; "torch" takes all others.
     """
-    if RULES[settings.rule].compiled and (kernels := problem.compiled()) is not None:
+    rule, closed_on_gpu = RULES[settings.rule], problem.device.type == "cuda" and problem.closed
+    if rule.compiled and (kernels := problem.compiled()) is not None:
         return Engine("compiled", partial(compiled_steps, kernels=kernels))
-    if captures(problem, settings):
+    if closed_on_gpu and rule.capturable and rule not in _failed.get(problem, ()):
         return Engine("CUDA graph", graph_steps)
     return Engine("torch", torch_steps)
 
@@ -224,19 +225,18 @@ _graphs: WeakKeyDictionary[Problem, dict[tuple[object, ...], tuple[GraphState, R
 _failed: WeakKeyDictionary[Problem, set[Rule]] = WeakKeyDictionary()  # rules whose graphs raised an error
 
 
-def captures(problem: Problem, settings: Settings) -> bool:
-    """Return whether a graph can capture the steps; after an error it does not try the problem and rule again."""
-    rule = RULES[settings.rule]
-    closed_on_gpu = problem.device.type == "cuda" and problem.closed
-    return closed_on_gpu and rule.capturable and rule not in _failed.get(problem, ())
-
-
 def graph_steps(block: StepBlock) -> StepResult:
     """Take the steps with graphs; if a graph raises an error, exactly as `torch_steps`, from the block's start."""
     failed = _failed.setdefault(block.problem, set())
     if block.rule not in failed:
         try:
-            return replay(block, *_graph(block))
+            graphs = _graphs.setdefault(block.problem, {})
+            key = block.rule, block.settings.batch_size, len(block.x)
+            if key not in graphs:
+                while len(graphs) >= GRAPHS:
+                    del graphs[next(iter(graphs))]
+                graphs[key] = capture(block)
+            return replay(block, *graphs[key])
         except RuntimeError as error:  # the class of all errors of CUDA
             failed.add(block.rule)
             del _graphs[block.problem]
@@ -247,17 +247,6 @@ def graph_steps(block: StepBlock) -> StepResult:
                 stacklevel=4,  # where Run.step was called
             )
     return torch_steps(block)
-
-
-def _graph(block: StepBlock) -> tuple[GraphState, Replay]:
-    """Return the graphs of an earlier block like this one, or capture new ones."""
-    graphs = _graphs.setdefault(block.problem, {})
-    key = block.rule, block.settings.batch_size, len(block.x)
-    if key not in graphs:
-        while len(graphs) >= GRAPHS:
-            del graphs[next(iter(graphs))]
-        graphs[key] = capture(block)
-    return graphs[key]
 
 
 def capture(block: StepBlock) -> tuple[GraphState, Replay]:
@@ -314,22 +303,12 @@ NOISE = 2**62  # added to the keys of noise; the keys of batches are batch sizes
 
 
 def batches(seeds: Seeds, first: int, n: int, batch_size: int, samples: int) -> NDArray[np.int64]:
-    """Return the sample indices (n, runs, b) of n steps, from the step number `first` on.
-
-    Each batch is uniform, without replacement, and independent of all other batches. Source: Eq. 17 for b = 1.
-
-    >>> batches((0, 1, 2), first=100, n=10, batch_size=2, samples=5).shape
-    (10, 3, 2)
-    """
+    """Return the sample indices (n, runs, b) of n steps from step `first` on: independent, without replacement."""
     return _steps(partial(_batch_block, seeds, batch_size, samples), BLOCK, first, n)
 
 
 def noise(seeds: Seeds, first: int, n: int, count: int) -> NDArray[np.float64]:
-    """Return the standard normal numbers (n, runs, count) of n steps, from the step number `first` on.
-
-    >>> noise((0, 1), first=100, n=10, count=3).shape
-    (10, 2, 3)
-    """
+    """Return the standard normal numbers (n, runs, count) of n steps from step `first` on."""
     length = max(1, min(BLOCK, NORMALS // count))
     draw = _noise_block if length > 1 else _noise_block.__wrapped__  # a later call needs none of a single step
     return _steps(partial(draw, seeds, count, length), length, first, n)

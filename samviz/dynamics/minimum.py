@@ -48,11 +48,7 @@ def gradient_descent_minimum(problem: Problem, *, seed: int = 0) -> Tensor:
 
 
 def descent(problem: Problem, *, seed: int = 0) -> Iterator[tuple[float, Tensor]]:
-    """Compute a `gradient_descent_minimum` in short parts, for a caller that has to stay responsive.
-
-    Args:
-        problem: as in `gradient_descent_minimum`.
-        seed: as in `gradient_descent_minimum`.
+    """Compute a `gradient_descent_minimum`, with the same arguments, in short parts, so that a caller stays responsive.
 
     Yields:
         The fraction done, in (0, 1], and the point so far, (dim,).

@@ -84,10 +84,15 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     def velocity(_: float, y: Array) -> Array:
         return -_flat(problem.gradient(_runs(y, x))[1])
 
-    def jacobian(_: float, y: Array) -> Array:
-        return -_banded(np.asarray(problem.hessian(_runs(y, x)).cpu(), dtype=np.float64))
+    band = problem.dim - 1  # of the Jacobian, which is block diagonal: runs do not interact
+    row, column = np.indices((problem.dim, problem.dim))
 
-    band = problem.dim - 1  # of the Jacobian: runs do not interact
+    def jacobian(_: float, y: Array) -> Array:
+        blocks = np.asarray(problem.hessian(_runs(y, x)).cpu(), dtype=np.float64)
+        bands = np.zeros((2 * band + 1, *blocks.shape[:2]))
+        bands[row - column + band, :, column] = -blocks.transpose(1, 2, 0)
+        return bands.reshape(2 * band + 1, -1)
+
     options = {"rtol": tol, "atol": tol, "lband": band, "uband": band}
     limits, times, ended, evaluations = [], [], [], 0
     with one_thread(problem):
@@ -227,15 +232,6 @@ def _runs(y: Array, like: Tensor) -> Tensor:
 def _flat(x: Tensor) -> Array:
     """Return runs as a solver's vector."""
     return np.asarray(x.detach().cpu(), dtype=np.float64).ravel()
-
-
-def _banded(blocks: Array) -> Array:
-    """Return the diagonals (2·dim − 1, runs·dim) of a block diagonal matrix of blocks (runs, dim, dim), for LSODA."""
-    runs, dim, _ = blocks.shape
-    row, column = np.indices((dim, dim))
-    bands = np.zeros((2 * dim - 1, runs, dim))
-    bands[row - column + dim - 1, :, column] = blocks.transpose(1, 2, 0)
-    return bands.reshape(2 * dim - 1, -1)
 
 
 def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Array:

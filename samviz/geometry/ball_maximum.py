@@ -69,12 +69,6 @@ def maximize_on_sphere(
     step adds less than `gain`, as a share of the rise, or is limited by `most`, the largest number of gradients.
 
     Source: Frank & Wolfe (1956); Journée, Nesterov, Richtárik & Sepulchre (2010) for the power method.
-
-    >>> from samviz.problems import quadratic
-    >>> x = torch.zeros(1, 2, dtype=torch.float64)
-    >>> start = torch.tensor([[0.6, 0.8]], dtype=torch.float64)
-    >>> maximize_on_sphere(quadratic([3.0, 1.0]), x, 0.1, start).rise  # ρ²λ₁/2
-    tensor([0.0150], dtype=torch.float64)
     """
     runs, dim = x.shape
     v = start.reshape(runs, -1, dim)

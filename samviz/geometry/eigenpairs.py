@@ -85,7 +85,7 @@ def top_eigenpairs(
     >>> top_eigenpairs(quadratic([1.0, 3.0, -5.0]), torch.zeros(3), k=2).values
     tensor([[3., 1.]], dtype=torch.float64)
     """
-    problem, x = at_point(problem, x, batch)
+    problem, x = at_point(problem, x)
     k = check_int("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
     age = 0
     if isinstance(start, Eigenpairs):
@@ -324,7 +324,7 @@ def alignment(
     >>> alignment(quadratic([2.0, 1.0]), torch.tensor([1.0, 0.0])).cos_v1
     tensor([1.], dtype=torch.float64)
     """
-    problem, x = at_point(problem, x, batch)
+    problem, x = at_point(problem, x)
     close = check_float("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samviz.checks import check_float, check_int, check_shape, check_tensor, check_type, seeded_generator
+from samviz.checks import check_float, check_int, check_tensor, check_type, seeded_generator
 from samviz.problems import Problem
 from samviz.problems.device import one_thread
 
@@ -15,21 +15,13 @@ DENSE = 500  # parameters up to which the dense Hessian is as fast as a few prod
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
 
 
-def at_point(problem: Problem, x: Tensor, batch: Tensor | None = None, name: str = "x") -> tuple[Problem, Tensor]:
-    """Return the problem on x's device and in its precision, and x as (runs, dim); check both and the batch."""
+def at_point(problem: Problem, x: Tensor, name: str = "x") -> tuple[Problem, Tensor]:
+    """Return the problem on x's device and in its precision, and x as (runs, dim); check both."""
     check_type("problem", problem, Problem, "one from samviz.problems")
     if isinstance(x, Tensor) and x.is_floating_point() and not x.is_meta:
         dtype = x.dtype if x.device.type != "cpu" or x.dtype == torch.float64 else problem.dtype
         problem = problem.to(x.device, dtype)
-    x = problem.points(x, name)
-    if batch is not None:
-        check_shape("batch", batch, (len(x), "b"), expected := f"indices of the {problem.samples} samples, or None")
-        if batch.dtype != torch.int64 or batch.is_meta:
-            raise TypeError(f"batch holds numbers of {batch.dtype}; expected int64 {expected}")
-        low, high = map(int, batch.aminmax())
-        if low < 0 or high >= problem.samples:
-            raise ValueError(f"batch holds {low} to {high}; expected {expected}")
-    return problem, x
+    return problem, problem.points(x, name)
 
 
 def check_finite(problem: Problem, products: Tensor) -> Tensor:

@@ -67,17 +67,8 @@ def worst_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochasti
 def ascent_direction_sharpness(problem: Problem, x: Tensor, rho: float, stochastic: bool = False) -> Sharpness:
     """Return the ascent-direction sharpness, L(x + ρ∇L/‖∇L‖) − L(x): the rise along SAM's perturbation.
 
-    Args:
-        problem: whose loss.
-        x: (dim,) or (runs, dim), where.
-        rho: perturbation radius ρ > 0, the Euclidean norm of the perturbation.
-        stochastic: the mean over the samples k of R_ρ of L_k, instead of R_ρ of their mean loss.
-
-    Returns:
-        The sharpness; +∞ where the gradient is zero, as in the paper. Its limit on Γ is an infimum over points nearby.
-
-    Raises:
-        ValueError: as for `worst_direction_sharpness`.
+    It is +∞ where the gradient is zero, as in the paper, and its limit on Γ is an infimum over points nearby. Arguments
+    and exceptions as in `worst_direction_sharpness`.
 
     Source: Eq. 2 and Table 1.
 

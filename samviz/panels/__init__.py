@@ -4,10 +4,9 @@ Each function returns a `samviz.lab.Panel`, to be left as the last line of a cel
 one import line below.
 """
 
-from samviz.panels.batch_directions import alignment_panel as alignment_panel
+from samviz.panels.batch_sizes import alignment_panel as alignment_panel
 from samviz.panels.batch_sizes import batch_panel as batch_panel
 from samviz.panels.batch_sizes import one_sample_panel as one_sample_panel
-from samviz.panels.flow_tracking import flow_panel as flow_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
 from samviz.panels.landscape_planes import slice_panel as slice_panel
 from samviz.panels.sine_network import closing_gap_panel as closing_gap_panel
@@ -16,6 +15,7 @@ from samviz.panels.square import square_panel as square_panel
 from samviz.panels.sweep_maps import sweep_panel as sweep_panel
 from samviz.panels.three_sharpnesses import sharpness_panel as sharpness_panel
 from samviz.panels.two_cycle import cycle_panel as cycle_panel
-from samviz.panels.valley_methods import ablation_panel as ablation_panel
+from samviz.panels.valley import ablation_panel as ablation_panel
+from samviz.panels.valley import flow_panel as flow_panel
 
 __all__ = [name for name in dir() if name.endswith("_panel")]

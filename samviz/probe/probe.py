@@ -126,13 +126,6 @@ class Account:
         return self.work[name].least * self.work[name].seconds
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Return the seconds that an action takes."""
-    start = perf_counter()
-    action()
-    return perf_counter() - start
-
-
 class Found(NamedTuple):
     """The result of a measurement."""
 
@@ -164,7 +157,11 @@ class Gauge:
 
         self._gradient(1)
         multiply()  # the first time includes setup
-        gradient, product = timed(lambda: self._gradient(1)), timed(multiply)
+        start = perf_counter()
+        self._gradient(1)
+        middle = perf_counter()
+        multiply()
+        gradient, product = middle - start, perf_counter() - middle
         k, dim = self.k, self.problem.dim
         work = {
             "gradient": Work(1, 1, gradient),
@@ -465,9 +462,14 @@ class Probe:
         Raises:
             TypeError: when train cannot be called, or optimizer has no groups of parameters.
         """
-        from samviz.probe.training_panel import watch_panel
+        from samviz.probe.training_panel import Watch
 
-        return watch_panel(self, train, optimizer)
+        existing = getattr(self.on_step, "__self__", None)
+        if isinstance(existing, Watch):
+            if existing.training:
+                return existing
+            self.on_step = existing._on_step
+        return Watch(self, train, optimizer)
 
     def _measure_row(self, names: list[str], logged: dict[str, Any], limited: bool = True) -> dict[str, Any]:
         """Make the measurements and append the row."""

@@ -29,7 +29,7 @@ class Watch(Panel):
     """
 
     def __init__(self, probe: Any, train: Callable[[], object] | None, optimizer: Any) -> None:
-        """Arguments as in `watch_panel`."""
+        """Arguments as in `Probe.lab`."""
         if train is not None and not callable(train):
             raise TypeError(f"train is {train!r}; expected a function without arguments that runs the training")
         if optimizer is not None and not hasattr(optimizer, "param_groups"):
@@ -176,13 +176,3 @@ class Watch(Panel):
                 f"{type(self.error).__name__} at step {self.probe.steps:,}{where}\n{self.error}\n"
                 "The record is kept; Start trains on from where the model is."
             )
-
-
-def watch_panel(probe: Any, train: Callable[[], object] | None = None, optimizer: Any = None) -> Watch:
-    """Return the panel of `Probe.lab`; while its training runs, the existing one."""
-    existing = getattr(probe.on_step, "__self__", None)
-    if isinstance(existing, Watch):
-        if existing.training:
-            return existing
-        probe.on_step = existing._on_step
-    return Watch(probe, train, optimizer)

@@ -292,7 +292,7 @@ class Problem(ABC):
         if batch.device.type == "cpu":
             low, high = map(int, batch.aminmax())
             if low < 0 or high >= self.samples:
-                raise IndexError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")
+                raise ValueError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")
 
     def __repr__(self) -> str:
         samples = f", samples={self.samples}" if self.samples else ""

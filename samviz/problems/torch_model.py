@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
@@ -31,6 +31,7 @@ from samviz.problems.problem import Operator, Problem, filters_of
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
 Batches = tuple[Any, Any] | Iterable[Any]
+Batch = tuple[int, Any, float]  # number in the pass, content, and what divides its sum: its samples, or their weights
 
 POINTS_SIZE = 2**26  # numbers in the points that share a pass over the data: 256 MB in single precision
 MODEL_SEED = 2**31  # first seed of the random numbers that the model draws; the seeds of the data start at 0
@@ -391,13 +392,13 @@ class Attached(Problem):
         """Yield the batches of a pass on the model's device and in its precision."""
         for index, (batch, size) in enumerate(self._read()):
             content = _placed(batch, self.device, self.dtype)
-            yield Batch(index, content, _divisor(self.loss_fn, content, size))
+            yield index, content, _divisor(self.loss_fn, content, size)
 
     def _losses(self, points: Sequence[Tensor]) -> Iterator[tuple[Iterator[Tensor], float]]:
         """Yield for each batch the sums of its losses at the points, computed one by one, and its divisor."""
         sums = [self._sum_at(point) for point in points]
         for batch in self._batches():
-            yield (sum_of(batch) for sum_of in sums), batch.divisor
+            yield (sum_of(batch) for sum_of in sums), batch[2]
 
     def _sum_at(self, point: Tensor) -> Callable[[Batch], Tensor]:
         """Return the function that sums the loss over a batch's samples, (), at the parameters `point` (dim,)."""
@@ -410,8 +411,9 @@ class Attached(Problem):
             return functional_call(self.model, state, args, named)
 
         def mean_of(batch: Batch) -> Tensor:
-            seed_generators(MODEL_SEED + batch.number, self.device)  # a batch has the same dropout mask in each pass
-            loss = self.loss_fn(*_call(model, batch.content))
+            number, content, _ = batch
+            seed_generators(MODEL_SEED + number, self.device)  # a batch has the same dropout mask in each pass
+            loss = self.loss_fn(*_call(model, content))
             if not isinstance(loss, Tensor) or loss.numel() != 1:
                 result = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r:.200}"
                 raise TypeError(f"loss_fn returned {result}; expected the mean over the batch, a tensor of one number")
@@ -420,7 +422,8 @@ class Attached(Problem):
             return loss.reshape(())
 
         def sum_of(batch: Batch) -> Tensor:
-            if batch.divisor == 0:  # all targets are ignored, so that the mean over the others is NaN
+            divisor = batch[2]
+            if divisor == 0:  # all targets are ignored, so that the mean over the others is NaN
                 return (0 * point).sum()
             if not self._repeats:
                 before = {name: state[name].clone() for name in buffers}
@@ -429,8 +432,8 @@ class Attached(Problem):
                     state[name].copy_(buffer)
                 check_repeats(first, mean := mean_of(batch), self.dtype)
                 self._repeats = True
-                return batch.divisor * mean
-            return batch.divisor * mean_of(batch)
+                return divisor * mean
+            return divisor * mean_of(batch)
 
         if self.recompute:
             if point.requires_grad:
@@ -470,14 +473,6 @@ attach = Attached
 
 
 # batches: pairs (inputs, target) or mappings, of tensors in any nesting
-
-
-class Batch(NamedTuple):
-    """A batch of a pass over the data."""
-
-    number: int  # in the pass
-    content: Any
-    divisor: float  # of its mean loss: its number of samples, or the sum of their weights
 
 
 def _call(model: Callable[..., Any], batch: Any) -> tuple[Any, Any]:

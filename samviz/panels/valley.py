@@ -1,4 +1,4 @@
-"""Figure 1 of the paper: where six methods end on the floor of the valley, and which side of it each one makes flat."""
+"""The 4-D valley: where six methods end on its floor (Figure 1), and the two phases and the clock of Theorem 4.5."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samviz.dynamics import Diverged, Run
-from samviz.figures.drawing import Layout, Trace, add_axes, contours, line, marks, new_layout, note, text
-from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PURPLE, VERMILION
-from samviz.lab import Choice, Panel, PredictPlace, Slider
+from samviz.dynamics import Diverged, Run, gradient_flow_limit
+from samviz.dynamics.theory import PHASE_II
+from samviz.figures import drawing as draw
+from samviz.figures.drawing import LOG, Layout, Trace, line, marks, note
+from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PLUM, PURPLE, VERMILION
+from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
 from samviz.problems import valley
+
+# ---- Figure 1: where six methods end on the floor, and which side of the valley each one makes flat
 
 Array = NDArray[np.float64]
 Point = tuple[float, float]
@@ -120,7 +124,7 @@ def floor_axes(layout: Layout, column: Point, heading: tuple[str, str]) -> Trace
     # No `scaleanchor`: its ranges would change with the window's width.
     square: Layout = {"range": [-0.06, 1.06], "tickvals": [0, 0.5, 1]}
     x, y = square | {"label": "x₁", "standoff": 4}, square | {"label": "x₂"}
-    return add_axes(layout, 1, column, (0, 1), heading, x=x, y=y)
+    return draw.add_axes(layout, 1, column, (0, 1), heading, x=x, y=y)
 
 
 def start_mark(start: Point) -> Trace:
@@ -170,20 +174,20 @@ def draw_ablation(values: dict[str, Any]) -> Iterator[Drawing]:
 
 def floor_figure(found: Paths | None, chosen: str, start: Point) -> dict[str, Any]:
     """Draw the paths on the floor next to the sections before and after; None draws only the start."""
-    layout, method = new_layout(500, left=44, right=10, top=34), METHODS[chosen]
+    layout, method = draw.new_layout(500, left=44, right=10, top=34), METHODS[chosen]
     shown = method.minimizes or "top"
     heading = "the floor", f"contours of {QUANTITIES[shown]}" if found else ""
     axes, (grid, level) = floor_axes(layout, (0.0, 0.56), heading), floor_curvature()
     traces: list[Trace] = []
     if found:
-        traces.append(contours(grid, grid, level[shown], "level", pale=True, ncontours=16))
+        traces.append(draw.contours(grid, grid, level[shown], "level", pale=True, ncontours=16))
         time = np.linspace(0, 3, 60)
         flow = 1 - (1 - np.array(start)) * np.exp(-np.outer(time, [8, 2]))  # dX/dτ = −½∇λ_M
         traces.append(line(flow[:, 0], flow[:, 1], "flow", GREEN, 2, "dot"))
         x, y = zip(*ASCENT_ENDS.values())
         traces.append(marks(x, y, "ends", "white", 11, "diamond", (GREEN, 2)))
         names = [f"L_Asc, η = {lr}" for lr in ASCENT_ENDS]
-        traces.append(text(np.array(x) - 0.025, y, names, "ends", GREEN, "middle left", shadow=HALO))
+        traces.append(draw.text(np.array(x) - 0.025, y, names, "ends", GREEN, "middle left", shadow=HALO))
         for name in sorted(METHODS, key=lambda name: name == chosen):  # the chosen one is drawn last
             path, wide = found.path(name), 9 if name == "worst" else 2.5  # SAM's path lies on that of exact L_Max
             here = METHODS[name]
@@ -214,7 +218,7 @@ def section_traces(
         row = (0.57, 1.0) if i == 0 else (0.0, 0.43)
         change = f"{before[i]:.1f}" + (f" → {after[i]:.1f}" if after else "")
         low: Layout = {"range": [-1, 1], "tickvals": [-1, 0, 1], "showticklabels": i == 1}
-        axes = add_axes(layout, i + 2, (0.66, 1.0), row, (side, f"{name} = {change}"), x=low, y={"range": [0, 13]})
+        axes = draw.add_axes(layout, i + 2, (0.66, 1.0), row, (side, f"{name} = {change}"), x=low, y={"range": [0, 13]})
         traces.append(line(x, before[i] / 2 * x**2, f"before {name}", GHOST, 2, "dash") | axes)
         if after:
             traces.append(line(x, after[i] / 2 * x**2, f"after {name}", method.color, 4) | axes)
@@ -242,3 +246,177 @@ def describe_ablation(found: Paths, chosen: str, start: Point, lr: float) -> str
     elif chosen == "ascent":
         said += " With such a large η it behaves like SAM."
     return said
+
+
+# ---- Theorem 4.5: two phases, the same path at every ρ, and a clock that is proportional to ρ²
+
+
+FLOW_START, FLOW_X3_X4 = (0.6, 0.6), (0.3, 0.05)
+FIRST_RHO = 0.2  # of the run with which the learner's is compared
+LEVEL = 18.0  # the λ₁ whose step is asked for
+FLOW_END, STEPS_AT_ONCE, STRIDE = 1600, 100, 5  # steps of a run; between two figures; between two points of a curve
+SHARPNESS_RANGE, DISTANCE_RANGE = (15.6, 23.4), (-4.0, 0.0)  # the second in powers of ten
+WHICH_STEP = PredictNumber(
+    f"With ρ = {FIRST_RHO:g}, λ₁ falls below {LEVEL:g} at step 201. At which step does it fall below {LEVEL:g} "
+    "with half of that ρ?",
+    label="step",
+    low=0,
+    high=10_000,
+    replies=[
+        (0, 150, "That would be faster. But ρ causes the drift, so a smaller ρ is slower."),
+        (150, 300, "That would mean that ρ has no effect. But ρ causes the drift: gradient descent, ρ = 0, has none."),
+        (300, 500, "That is twice as many steps, as if the drift were of first order in ρ. It is of second order."),
+        (700, 950, "Four times as many steps is right: the drift is of second order in ρ."),
+    ],
+    otherwise="The drift along Γ is of second order in ρ, so half of ρ takes four times as many steps.",
+)
+
+
+@lru_cache(8)
+def limit_point(start: tuple[float, float]) -> torch.Tensor:
+    """Return Φ(x(0)), (4,), the limit of gradient flow from the start."""
+    x0 = torch.tensor([*start, *FLOW_X3_X4], dtype=torch.float64)
+    return gradient_flow_limit(valley(), x0, tol=1e-8).x[0]
+
+
+def limiting_flow(start: tuple[float, float], tau: Array) -> Array:
+    """Return X(τ), (times, 2): Eq. 7 in closed form from Φ(x(0))."""
+    return np.asarray(valley().limiting_flow(limit_point(start), torch.from_numpy(tau)).numpy())
+
+
+def sharpness(points: Array) -> Array:
+    """Return λ₁ = 2F₁ on the floor below each point (points, 2 or more)."""
+    return np.asarray(valley().eigenvalues(torch.from_numpy(points))[:, 0].numpy())
+
+
+def iterates(lr: float, rho: float, start: tuple[float, float]) -> Iterator[Array]:
+    """Yield the iterates of SAM so far, (steps + 1, 4), while it goes on."""
+    x0 = torch.tensor([*start, *FLOW_X3_X4], dtype=torch.float64)
+    run = Run(valley(), "sam", lr, rho, x0=x0, device="cpu", trail=FLOW_END + 1)
+    while run.steps < FLOW_END:
+        try:
+            run.step(STEPS_AT_ONCE)
+        except Diverged as error:
+            raise ValueError(f"{run.why_diverged()} Lower η") from error
+        yield torch.cat(list(run.trail)).numpy()
+
+
+@lru_cache(8)
+def first_run(lr: float, start: tuple[float, float]) -> Array:
+    """Return the complete run with which the learner's is compared."""
+    *_, points = iterates(lr, FIRST_RHO, start)
+    return points
+
+
+def first_below(values: Array) -> int:
+    """Return the first index where λ₁ is below the level, the number of values if there is none."""
+    return int(np.append(values < LEVEL, True).argmax())
+
+
+def crossing(top: Array) -> str:
+    """Say where λ₁ falls below the level."""
+    step = first_below(top)
+    if step in (0, len(top)):
+        return f"λ₁ is {top[-1]:.2f} after {len(top) - 1:,} steps"
+    return f"λ₁ falls below {LEVEL:g} at step {step:,}"
+
+
+def phase_two(points: Array, lr: float, rho: float) -> int:
+    """Return the step from which on ‖∇L‖ is at most twice as large as on the 2-cycle of Theorem 4.8."""
+    top = sharpness(points)
+    length = valley().gradient(torch.from_numpy(points))[1].norm(dim=1).numpy()
+    outside = np.flatnonzero(length > PHASE_II * lr * rho * top**2 / (2 - lr * top))
+    return int(outside[-1]) + 1 if len(outside) else 0
+
+
+def flow_panel() -> Panel:
+    """Show SAM on the valley's floor next to its limiting flow, and λ₁ against the step, for two radii.
+
+    Source: Theorem 4.5, Eq. 7.
+    """
+    rates = [n for n in decades(-3, -1) if 0.002 <= n <= 0.03]
+    radii = [n for n in decades(-2, 0) if 0.02 <= n <= 0.4]
+    return Panel(
+        draw_flow,
+        {
+            "rho": Slider("ρ radius", 0.1, radii, book=[0.05, 0.1, 0.2, 0.3]),
+            "lr": Slider("η learning rate", 0.005, rates, book=[0.0025, 0.005, 0.01, 0.02]),
+        },
+        predict=WHICH_STEP,
+        drag={"start": FLOW_START},
+        description="SAM’s path on the valley floor and the limiting flow; λ₁ and the distance to Γ against the step",
+    )
+
+
+def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
+    """Yield the figure with the first run alone, and then while the learner's run goes on."""
+    x1, x2 = (float(np.clip(v, 0, 1)) for v in values["start"])
+    lr, rho, start = values["lr"], values["rho"], (x1, x2)
+    first = first_run(lr, start)
+    known = crossing(sharpness(first))
+    runs = [(first, FIRST_RHO, GREY)]
+    yield flow_figure(runs, lr, start), f"With ρ = {FIRST_RHO:g} and η = {lr:g}, {known}."
+    for points in iterates(lr, rho, start):
+        figure = flow_figure([*runs, (points, rho, VERMILION)], lr, start, values.get("guess"))
+        yield figure, f"{describe_flow(points, lr, rho, start)} With ρ = {FIRST_RHO:g}, {known}."
+
+
+def flow_figure(
+    runs: list[tuple[Array, float, str]], lr: float, start: tuple[float, float], guess: Any = None
+) -> dict[str, Any]:
+    """Draw runs, each with its ρ and colour: the last one on the floor, and λ₁ and the distance to Γ of all."""
+    layout = draw.new_layout(440, left=44, right=10, top=46, bottom=44)
+    floor_axes(layout, (0.0, 0.33), ("the floor Γ", "<br>dark: small λ₁; drag the ring"))
+    grid, level = floor_curvature()
+    points, _, color = runs[-1]
+    flow = limiting_flow(start, np.linspace(0, 2, 200))
+    traces = [
+        draw.contours(grid, grid, level["top"], "level", pale=True, ncontours=14),
+        line(points[::STRIDE, 0], points[::STRIDE, 1], "path", color, 3.5),
+        line(flow[:, 0], flow[:, 1], "flow", INK, 1.8, "dash"),
+        marks(points[-1:, 0], points[-1:, 1], "now", color, 11, edge=("white", 1.5)),
+        start_mark(start),
+    ]
+    return {"data": [*traces, *time_traces(layout, runs, lr, start, guess)], "layout": layout}
+
+
+def time_traces(
+    layout: Layout, runs: list[tuple[Array, float, str]], lr: float, start: tuple[float, float], guess: Any
+) -> list[Trace]:
+    """Draw λ₁ and the distance to Γ of the runs against the step, and the learner's guess."""
+    column, time = (0.43, 0.87), {"range": [0, FLOW_END]}
+    height = {"range": list(SHARPNESS_RANGE), "tickvals": [16, 18, 20, 22]}
+    heading, phases = ("λ₁ against the step", "<br>— SAM, - - Eq. 7"), ("distance to Γ", "phase I, then phase II")
+    axes = draw.add_axes(layout, 2, column, (0.4, 1), heading, x=time | {"showticklabels": False}, y=height)
+    log: Layout = {"range": list(DISTANCE_RANGE), "dtick": 2, **LOG}
+    below = draw.add_axes(layout, 3, column, (0, 0.24), phases, x=time | {"label": "step t"}, y=log)
+    traces = [line([0, FLOW_END], [LEVEL] * 2, "level of λ₁", GREY, 1, "dot") | axes]
+    labels, distances = [], []
+    for points, rho, color in runs:
+        steps = np.arange(0, len(points), STRIDE, dtype=float)
+        top, distance = sharpness(points[::STRIDE]), np.linalg.norm(points[::STRIDE, 2:], axis=1)
+        flow = sharpness(limiting_flow(start, steps * lr * rho**2))
+        traces += [
+            line(steps, top, f"λ₁, {color}", color, 3) | axes,
+            line(steps, flow, f"flow of λ₁, {color}", INK, 1.5, "dash") | axes,
+            line(steps, distance, f"distance, {color}", color, 2) | below,
+        ]
+        labels.append((FLOW_END, top[-1], f"ρ = {rho:g}", color))
+        distances.append((FLOW_END, distance[-1], f"ρ = {rho:g}", color))
+    begin = phase_two(runs[-1][0], lr, runs[-1][1])
+    traces.append(line([begin] * 2, 10.0 ** np.array(DISTANCE_RANGE), "phase II", PLUM, 1.5, "dot") | below)
+    if isinstance(guess, float) and guess <= FLOW_END:
+        traces.append(line([guess] * 2, SHARPNESS_RANGE, "guess", PLUM, 2, "dot") | axes)
+        layout["annotations"].append(note("your guess", guess, SHARPNESS_RANGE[1] - 0.5, "x2", "y2", PLUM, xshift=4))
+    traces.append(draw.end_labels(labels, layout["yaxis2"], "radii", 0.08) | axes)
+    return [*traces, draw.end_labels(distances, layout["yaxis3"], "radii below", 0.2) | below]
+
+
+def describe_flow(points: Array, lr: float, rho: float, start: tuple[float, float]) -> str:
+    """Compare the step where λ₁ falls below the level with Eq. 7."""
+    top, tau = sharpness(points), np.linspace(0, 1, 10_001)
+    text = f"With ρ = {rho:g} and η = {lr:g}, phase II begins at step {phase_two(points, lr, rho)}. {crossing(top)}"
+    if first_below(top) in (0, len(top)):
+        return f"{text}."
+    predicted = tau[first_below(sharpness(limiting_flow(start, tau)))] / (lr * rho**2)
+    return f"{text}; Eq. 7 predicts step {predicted:,.0f}."
