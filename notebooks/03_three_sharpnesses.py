@@ -207,7 +207,7 @@ quiz("sharpnesses")
 
 # %%
 from samviz.dynamics import gradient_descent_minimum
-from samviz.geometry.ball_maximum import maximize_on_sphere
+from samviz.geometry.sharpness import maximize_on_sphere
 from samviz.problems import mlp
 
 sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")

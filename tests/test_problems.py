@@ -17,7 +17,7 @@ from test_module import on_images
 from torch import nn
 
 from samviz.problems import Attached, attach, from_module, load, mlp, quadratic, valley
-from samviz.problems.device import one_thread
+from samviz.problems.problem import one_thread
 
 STABLE = settings(max_examples=25, deadline=None, derandomize=True)
 unit_interval = st.floats(0, 1)

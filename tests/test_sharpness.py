@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from samviz.geometry import ascent_direction_sharpness, average_direction_sharpness, worst_direction_sharpness
-from samviz.geometry.ball_maximum import maximize_on_sphere, trust_region
+from samviz.geometry.sharpness import maximize_on_sphere, trust_region
 from samviz.problems import mlp, quadratic, valley
 
 STABLE = settings(max_examples=15, deadline=None, derandomize=True)

@@ -130,7 +130,7 @@ def illustrate(notebook: nbformat.NotebookNode, stem: str, sets: dict[str, Frame
 def linked(text: str) -> str:
     """Return Markdown whose links lead to the API reference, to the repository, and to the book's anchors.
 
-    >>> linked("[`top_eigenpairs(k=3)`](../../samviz/geometry/eigenpairs.py)")
+    >>> linked("[`top_eigenpairs(k=3)`](../../samviz/geometry/hessian.py)")
     '{py:obj}`top_eigenpairs(k=3) <samviz.geometry.top_eigenpairs>`'
     >>> linked("[01](../01_alignment.ipynb#1.-Two-cycles)")
     '[01](../01_alignment.ipynb#1-two-cycles)'

@@ -24,7 +24,7 @@ from samviz.claims.subjects import (
 from samviz.dynamics import Run
 from samviz.dynamics.rules import RULES
 from samviz.geometry import worst_direction_sharpness
-from samviz.geometry.ball_maximum import trust_region
+from samviz.geometry.sharpness import trust_region
 from samviz.problems import quadratic, valley
 
 # ---- Figure 1: the point of the valley's floor at which each method ends

@@ -29,7 +29,7 @@ from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum, ph
 from samviz.dynamics.theory import Kind
 from samviz.geometry import normal_space, third_derivative, top_eigenpairs
 from samviz.problems import MLP, Problem, Valley, mlp, quadratic, valley
-from samviz.problems.device import one_thread
+from samviz.problems.problem import one_thread
 
 FLOOR = torch.tensor([0.6, 0.9, 0.0, 0.0], dtype=torch.float64)  # a point of the floor, where phase II starts
 FLOW_TIMES = (0.05, 0.1, 0.2, 0.4)  # at which SAM is compared with gradient flow in phase I

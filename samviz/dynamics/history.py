@@ -17,8 +17,7 @@ from torch import Tensor
 from samviz.checks import check_int, check_type
 from samviz.files import write
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
-from samviz.problems import Problem
-from samviz.problems.device import one_thread
+from samviz.problems.problem import Problem, one_thread
 
 if TYPE_CHECKING:
     import pandas

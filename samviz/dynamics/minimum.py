@@ -12,7 +12,7 @@ from torch import Tensor
 from samviz.checks import check_type, seeded_generator
 from samviz.geometry import top_eigenpairs
 from samviz.problems import Network, Problem
-from samviz.problems.device import one_thread
+from samviz.problems.problem import one_thread
 
 MOMENTUM = 0.9
 WORK = 3e9  # multiplications, about a second on one core

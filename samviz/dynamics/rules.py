@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from samviz.checks import check_array, check_int, check_type
-from samviz.geometry.ball_maximum import frank_wolfe
+from samviz.geometry.sharpness import frank_wolfe
 from samviz.problems import Problem
 from samviz.problems.primitives import (
     Number,

@@ -18,9 +18,8 @@ from samviz.dynamics.engines import StepBlock, engine, longest_block
 from samviz.dynamics.history import History, measurement
 from samviz.dynamics.rules import RULES, Settings
 from samviz.geometry import top_eigenpairs
-from samviz.geometry.eigenpairs import COLD_EVERY
-from samviz.problems import Problem
-from samviz.problems.device import one_thread, placed
+from samviz.geometry.hessian import COLD_EVERY
+from samviz.problems.problem import Problem, one_thread, placed
 
 SEED = "an integer of 0 or more, below 2⁶²"
 DIVERGED_LOSS = 1e6  # a run diverges above this multiple of its initial loss, or of 1 if that is larger

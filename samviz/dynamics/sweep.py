@@ -31,7 +31,7 @@ from samviz.dynamics.rules import Settings
 from samviz.dynamics.run import Diverged, Run
 from samviz.files import remove_abandoned, write
 from samviz.problems import Network, Problem
-from samviz.problems.device import one_thread, placed
+from samviz.problems.problem import one_thread, placed
 
 if TYPE_CHECKING:
     import pandas

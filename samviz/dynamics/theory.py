@@ -16,7 +16,7 @@ from samviz.dynamics.history import History
 from samviz.geometry import normal_space, third_derivative
 from samviz.geometry.hessian import at_point, diagonalize
 from samviz.problems import Problem, Valley
-from samviz.problems.device import one_thread
+from samviz.problems.problem import one_thread
 
 GROUP_SIZE = 1000  # unknowns in one solver: the gradient of many runs costs as much as that of one
 FLAT = 1e-11  # a gradient of this length, or of this share of the initial length, ends gradient flow

@@ -1,8 +1,17 @@
 """Measurements of a loss: eigenpairs, trace, alignment, sharpness and landscape slices, each with its evidence."""
 
 from samviz.geometry.density import SpectralDensity, spectral_density
-from samviz.geometry.eigenpairs import Alignment, Eigenpairs, alignment, top_eigenpairs
-from samviz.geometry.hessian import NormalSpace, Trace, hessian_trace, normal_space, third_derivative
+from samviz.geometry.hessian import (
+    Alignment,
+    Eigenpairs,
+    NormalSpace,
+    Trace,
+    alignment,
+    hessian_trace,
+    normal_space,
+    third_derivative,
+    top_eigenpairs,
+)
 from samviz.geometry.landscape import (
     Landscape,
     Plane,

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from samviz.checks import check_array, check_float, check_int, seeded_generator
 from samviz.geometry.hessian import DENSE, at_point, check_finite
-from samviz.problems import Problem
-from samviz.problems.device import one_thread
-from samviz.problems.problem import CHUNK, Operator
+from samviz.problems.problem import CHUNK, Operator, Problem, one_thread
 
 Array = NDArray[np.float64]
 Spectrum = tuple[Array, Array, Array, Array, int]  # nodes, weights, residuals, values to resolve, products

@@ -1,15 +1,16 @@
-"""The Hessian at a point: its trace, the normal space of the manifold of minimizers, and its derivative."""
+"""The Hessian at a point: top eigenpairs, the gradient's alignment with them, trace, normal space and derivative."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_float, check_int, check_tensor, check_type, seeded_generator
-from samviz.problems import Problem
-from samviz.problems.device import one_thread
+from samviz.problems.problem import Operator, Problem, one_thread
 
 DENSE = 500  # parameters up to which the dense Hessian is as fast as a few products
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
@@ -205,3 +206,343 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
                 return torch.zeros_like(flat).view(v.shape)
             (change,) = torch.autograd.grad((change * flat).sum(), copies, create_graph=True, materialize_grads=True)
     return change.detach().view(v.shape)
+
+
+# ---- the top eigenpairs, by block Lanczos or LOBPCG when large, and the alignment of the gradient
+
+Array = NDArray[np.float64]
+BLOCK_WIDTH = 2  # block size of a cold start: costs little more than one vector, and finds a double λ₁
+WARM_PRODUCTS = 5  # least number of products in new directions in a warm start (k of them if k < 5)
+NOISE = 0.01  # size of the noise in the guard vector, without which it stays orthogonal to some eigenvectors
+NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which the direction of a residual is rounding error
+SMALL_DIM = 4000  # a cold start adds SMALL_DIM // dim blocks, one to three, before each `eigh`
+COLD_EVERY = 50  # calls: warm ones may never find an eigenvalue that appears above those that they follow
+CAPACITY = 8  # times (k + 2) vectors, up to which a basis may grow before it is restarted from its best half
+CLOSE = 0.05  # eigenvalues within 5 % of λ₁ belong to the top eigenspace
+ORTHOGONAL = 1e-5  # component of unit vectors in the basis that one last projection removes
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """The k largest (algebraic, not by magnitude) eigenvalues of each run's Hessian, with their evidence.
+
+    The angle between a computed and a true eigenvector is at most about residual / gap.
+    """
+
+    values: Tensor  # (runs, k), largest first
+    vectors: Tensor  # (runs, k, dim), unit rows
+    residuals: Tensor  # (runs, k), ‖Hv − λv‖
+    gaps: Tensor  # (runs, k), distance from λ to its nearest neighbour
+    converged: Tensor  # bool (runs, k)
+    products: int  # Hessian-vector products spent on each run
+    exact: bool  # True when the dense Hessian was diagonalized
+    start: Tensor  # (runs, m ≥ k, dim), orthonormal rows, the vectors first: where the next call can start warm
+    age: int = 0  # calls in a row that started warm, up to this one; 0 when it started cold or is exact
+
+
+def top_eigenpairs(
+    problem: Problem,
+    x: Tensor,
+    k: int = 1,
+    *,
+    batch: Tensor | None = None,
+    start: Eigenpairs | Tensor | None = None,
+    tol: float | None = None,
+    max_products: int = 2000,
+    seed: int = 0,
+) -> Eigenpairs:
+    """Return the k largest eigenvalues of the Hessian and their eigenvectors.
+
+    Up to 500 parameters the Hessian is diagonalized. Above, block Lanczos with full reorthogonalization, or from old
+    vectors LOBPCG, stops when every residual is at most tol·max(gap, ⅔|λ|). A residual r bounds the distance to an
+    eigenvalue by r, and by r²/gap where that is less.
+
+    Args:
+        problem: whose Hessian.
+        x: (dim,) or (runs, dim), where the Hessian is taken.
+        k: how many eigenpairs, 1 to dim.
+        batch: int64 (runs, b), the samples of the mean loss; None for all.
+        start: the result of this function at a nearby point, for a warm start; every fiftieth call ignores it, because
+            warm starts may miss an eigenvalue that appears above. Or vectors (runs, m, dim), which are always used.
+        tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
+        max_products: Hessian-vector products per run after which the method stops without convergence.
+        seed: of the random vectors.
+
+    Returns:
+        The eigenpairs with residuals, gaps and `converged`, and the `age` of the warm start.
+
+    Raises:
+        ValueError: when k is not between 1 and dim, x does not fit the problem, or the Hessian is not finite.
+
+    Source: Knyazev, LOBPCG (2001); Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
+
+    >>> from samviz.problems import quadratic
+    >>> top_eigenpairs(quadratic([1.0, 3.0, -5.0]), torch.zeros(3), k=2).values
+    tensor([[3., 1.]], dtype=torch.float64)
+    """
+    problem, x = at_point(problem, x)
+    k = check_int("k", k, f"1 to {problem.dim}, the number of parameters of {problem.name}", 1, problem.dim)
+    age = 0
+    if isinstance(start, Eigenpairs):
+        age, start = start.age, start.start
+    if start is not None:
+        check_tensor("start", start, (len(x), -1, problem.dim))
+        age += 1
+    if age == COLD_EVERY:
+        start, age = None, 0
+    default = 1e-6 if x.dtype == torch.float64 else 1e-3
+    tol = default if tol is None else check_float("tol", tol, "a positive number, or None", lambda t: t > 0)
+    max_products = check_int("max_products", max_products, "1 or more", 1)
+    seeded_generator(seed)  # refuses an invalid seed also where no random vector is needed
+    with one_thread(problem):
+        if problem.dim <= DENSE:
+            return _dense(*diagonalize(problem, x, batch), k, tol)
+        hvp = problem.hvp(x, batch)
+        pairs = _krylov(lambda v: check_finite(problem, hvp(v)), x, k, start, tol, max_products, seed)
+        return replace(pairs, age=age)
+
+
+def _dense(hessian: Tensor, spectrum: Tensor, basis: Tensor, k: int, tol: float) -> Eigenpairs:
+    values, vectors = spectrum[:, :k], basis[:, :k]
+    residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
+    host_gaps, allowed = _gaps_and_tolerances(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
+    converged = residuals <= torch.from_numpy(allowed).to(residuals)
+    gaps = torch.from_numpy(host_gaps).to(values)
+    return Eigenpairs(values, vectors, residuals, gaps, converged, hessian.shape[1], True, vectors)
+
+
+def _krylov(
+    product: Operator,
+    x: Tensor,
+    k: int,
+    start: Tensor | None,
+    tol: float,
+    max_products: int,
+    seed: int,
+    width: int = BLOCK_WIDTH,
+) -> Eigenpairs:
+    """Apply Rayleigh–Ritz in a basis that grows by residuals until they are small: block Lanczos, or LOBPCG if warm."""
+    # A warm start contains the old vectors and a guard below them, which finds an eigenvalue that rises. Where the
+    # vectors turn, the next start also contains the directions that they came from: at the edge of stability, these
+    # are the other half of a period-two orbit.
+    runs, dim = x.shape
+    generator = seeded_generator(seed)
+
+    def noise(rows: int) -> Tensor:  # unit rows, the same for every run, so that no run depends on the others
+        draw = torch.rand(rows, dim, generator=generator, dtype=torch.float64) - 0.5
+        return torch.nn.functional.normalize(draw).to(x).expand(runs, -1, -1)
+
+    def on_device(array: Array) -> Tensor:
+        return torch.from_numpy(array.copy()).to(x)
+
+    least = min(k + 1, dim)  # the gap of the k-th eigenvalue needs the next one
+    if start is None:
+        block, min_products = noise(min(width, dim)), 0
+    else:
+        block = start[:, : min(2 * k + 1, dim)].to(x)
+        block = torch.cat((block, noise(max(0, least - block.shape[1]))), 1)
+        block[:, k : k + 1] += NOISE * noise(least - k)
+        old, min_products = block[:, :k], max(block.shape[1] + min(k, WARM_PRODUCTS), 2 * k + 2)
+    capacity = min(dim, CAPACITY * (k + 2))
+    space = Subspace(product, block, capacity)
+    spent, next_check = space.rows, least
+    while True:
+        step = min(width, dim - space.rows)
+        affordable = spent + step <= max_products
+        if space.rows < least or (0 < step <= capacity - space.rows and affordable and space.rows < next_check):
+            space.extend(space.image[:, -step:])
+            spent += step
+            continue
+        values, vectors, remainder = space.ritz(least)
+        size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
+        unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
+        remainder /= on_device(unit[..., None])
+        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
+        gaps, allowed = _gaps_and_tolerances(values, k, tol, x.dtype)
+        unconverged = ~(residuals[:, :k] <= allowed)
+        if step == 0 or not affordable or (not unconverged.any() and spent >= min_products):
+            break
+        if start is not None:
+            step = min(max(1, int(unconverged.sum(1).max())), dim - space.rows, max_products - spent)
+        if step > capacity - space.rows:
+            space.restart()
+        # extend by the residuals that have not converged, then by that of the guard
+        rank = np.concatenate((np.where(unconverged, 0, 2), np.ones((runs, least - k))), 1)
+        order = np.argsort(rank, 1, kind="stable")[:, :step, None]
+        new = torch.take_along_dim(remainder, torch.from_numpy(order).to(x.device), 1)
+        new = torch.nn.functional.normalize(new, dim=2)
+        rounding = np.take_along_axis(residuals[..., None] <= NEGLIGIBLE * size[..., None], order, 1)
+        if rounding.any():
+            new = torch.where(torch.from_numpy(rounding).to(x.device), noise(step), new)
+        if start is None:
+            next_check = space.rows + max(min(max(SMALL_DIM // dim, 1), 3) * step, space.rows // 5)
+        space.extend(new)
+        spent += step
+    if start is None and k > width and not unconverged.any() and spent + least <= max_products:
+        spread = values[:, : k - width + 1] - values[:, width - 1 : k]
+        if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many equal values as the block is wide: perhaps more
+            again = _krylov(product, x, k, None, tol, max_products - spent, seed, least)
+            return replace(again, products=again.products + spent)
+    top, tail = vectors[:, :k], vectors[:, k:]
+    if k < dim:
+        # one step of the power method, which costs no product, moves the guard towards larger eigenvalues
+        guard = tail + remainder[:, k:] / on_device(2 * (size / unit)[..., None])
+        if start is not None:
+            left = old - (old @ top.mT) @ top
+            guard = torch.cat((guard, left[:, left.norm(dim=2).amax(0) > tol]), 1)
+        tail = orthonormal(guard[:, : dim - k], top)
+    rows = torch.cat((top, tail), 1)
+    found, errors, distances = (on_device(array) for array in (values[:, :k], residuals[:, :k], gaps))
+    converged = torch.from_numpy(~unconverged).to(x.device)
+    return Eigenpairs(found, rows[:, :k], errors, distances, converged, spent, False, rows)
+
+
+def _gaps_and_tolerances(spectrum: Array, k: int, tol: float, dtype: torch.dtype) -> tuple[Array, Array]:
+    """Return the gaps of the first k of a descending spectrum (runs, m), and the largest residuals that converged."""
+    steps = np.full((len(spectrum), spectrum.shape[1] + 1), np.inf)
+    steps[:, 1:-1] = spectrum[:, :-1] - spectrum[:, 1:]
+    gaps = np.minimum(steps[:, :k], steps[:, 1 : k + 1])
+    top, size = np.abs(spectrum[:, :1]), np.abs(spectrum).max(1, keepdims=True)
+    floor = np.maximum(np.abs(spectrum[:, :k]) / 1.5, top / 1000)  # where the gap closes, or the eigenvalue is near 0
+    rounding = 100 * torch.finfo(dtype).eps * size  # of any residual
+    return gaps, np.maximum(tol * np.maximum(np.minimum(gaps, top), floor), rounding)
+
+
+class Subspace:
+    """An orthonormal basis, its products with a symmetric operator, and the operator restricted to its span.
+
+    The small matrices are kept on the host in double precision: there they cost microseconds, on a GPU milliseconds.
+    """
+
+    def __init__(self, product: Operator, block: Tensor, capacity: int) -> None:
+        """Start with the span of the rows of a block, (runs, m, dim); allocate memory for `capacity` rows."""
+        runs, _, dim = block.shape
+        self.product = product
+        self.rows = 0
+        self._basis = block.new_empty(runs, capacity, dim)
+        self._image = block.new_empty(runs, capacity, dim)
+        self._projected = torch.zeros(runs, capacity, capacity, dtype=torch.float64)  # only the lower triangle is used
+        self.extend(block)
+
+    @property
+    def basis(self) -> Tensor:
+        """The orthonormal rows, (runs, rows, dim)."""
+        return self._basis[:, : self.rows]
+
+    @property
+    def image(self) -> Tensor:
+        """The products of the basis with the operator, (runs, rows, dim)."""
+        return self._image[:, : self.rows]
+
+    def extend(self, block: Tensor) -> None:
+        """Add the span of the rows of a block (runs, m, dim); this takes m products."""
+        old, new = self.rows, self.rows + block.shape[1]
+        self._basis[:, old:new] = orthonormal(block, self.basis)
+        self._image[:, old:new] = image = self.product(self._basis[:, old:new])
+        self._projected[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
+        self.rows = new
+
+    def ritz(self, count: int) -> tuple[Array, Tensor, Tensor]:
+        """Return all Ritz values (runs, rows), largest first, and `count` Ritz vectors v with their Hv − λv."""
+        projected = self._projected[:, : self.rows, : self.rows]
+        values, mixing = torch.linalg.eigh(projected)
+        self._values, self._mixing = values.flip(1), mixing.flip(2).mT  # coefficients as rows
+        mixing = self._mixing[:, :count].to(self._basis)
+        vectors = torch.bmm(mixing, self.basis)
+        first = self._values[:, :count, None].to(vectors)
+        return self._values.numpy(), vectors, torch.bmm(mixing, self.image).addcmul_(first, vectors, value=-1)
+
+    def restart(self) -> None:
+        """Keep only the best half of the Ritz vectors, those of the last call of `ritz`."""
+        keep = self.rows // 2
+        mixing = self._mixing[:, :keep].to(self._basis)
+        self._basis[:, :keep], self._image[:, :keep] = mixing @ self.basis, mixing @ self.image
+        self._projected[:, :keep, :keep] = torch.diag_embed(self._values[:, :keep])
+        self.rows = keep
+
+
+def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
+    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis."""
+    inside = torch.bmm(block, basis.mT)
+    while True:  # two passes suffice, except for nearly dependent rows, whose difference is rounding error at first
+        block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
+        inside = torch.bmm(block, basis.mT)
+        if not float(inside.norm()) >= ORTHOGONAL:  # with NaN, too, which the next product reports
+            return torch.baddbmm(block, inside, basis, alpha=-1)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The alignment of a gradient with the top of the spectrum; 1 is full alignment.
+
+    Once λ₁ meets λ₂, v₁ is no longer unique and its cosine fluctuates. The measures with the top eigenspace and by the
+    Rayleigh ratio stay meaningful.
+    """
+
+    cos_v1: Tensor  # (runs,), |cos(∇L, v₁)|
+    cos_eigenspace: Tensor  # (runs,), norm of the gradient direction's projection on the top eigenspace
+    rayleigh: Tensor  # (runs,), gᵀHg / (|λ₁|‖g‖²), negative where the curvature along g is negative
+    multiplicity: Tensor  # int64 (runs,), eigenvalues in the top eigenspace, among those computed
+    gap: Tensor  # (runs,), (λ₁ − λ₂)/|λ₁|; inf for one parameter
+    closing: Tensor  # bool (runs,), True when λ₂ lies in the top eigenspace
+
+
+def alignment(
+    problem: Problem,
+    x: Tensor,
+    *,
+    batch: Tensor | None = None,
+    gradient: Tensor | None = None,
+    eigenpairs: Eigenpairs | None = None,
+    close: float = CLOSE,
+) -> Alignment:
+    """Return the alignment of the gradient with the top eigenvector, with the top eigenspace, and by Rayleigh ratio.
+
+    Args:
+        problem: whose loss.
+        x: (dim,) or (runs, dim), where.
+        batch: int64 (runs, b), the samples of the mean loss; None for all.
+        gradient: (runs, dim) or (dim,), the vector to align; None is ∇L(x).
+        eigenpairs: those at x if they are known; at least two are needed to detect a closing gap. None computes three.
+        close: share of λ₁ within which an eigenvalue belongs to the top eigenspace, 0 to 1.
+
+    Returns:
+        The three measures and the state of the eigengap; NaN where the gradient is zero.
+
+    Raises:
+        ValueError: when x, batch, gradient or eigenpairs do not fit the problem.
+
+    Source: Theorem 4.5, phase II: the angle between ∇L(x(t)) and the top eigenspace is O(ρ).
+
+    >>> from samviz.problems import quadratic
+    >>> import torch
+    >>> alignment(quadratic([2.0, 1.0]), torch.tensor([1.0, 0.0])).cos_v1
+    tensor([1.], dtype=torch.float64)
+    """
+    problem, x = at_point(problem, x)
+    close = check_float("close", close, "a share of λ₁, 0 to 1", lambda share: 0 <= share <= 1)
+    if eigenpairs is None:
+        eigenpairs = top_eigenpairs(problem, x, min(3, problem.dim), batch=batch)
+    else:
+        check_type("eigenpairs", eigenpairs, Eigenpairs, "what top_eigenpairs gives, or None")
+        check_tensor("eigenpairs.vectors", eigenpairs.vectors, (len(x), -1, problem.dim))
+    if gradient is None:
+        gradient = problem.gradient(x, batch)[1]
+    else:
+        gradient = problem.points(gradient, "gradient")
+        check_tensor("gradient", gradient, tuple(x.shape))
+    with one_thread(problem):
+        direction = gradient / gradient.norm(dim=1, keepdim=True)  # NaN where the gradient is zero
+        top = eigenpairs.values[:, :1]
+        inside = eigenpairs.values >= top - close * top.abs()  # (runs, k)
+        cosines = (eigenpairs.vectors @ direction[..., None])[..., 0].abs()  # (runs, k)
+        curvature = (direction * problem.hvp(x, batch)(direction[:, None])[:, 0]).sum(1)
+    size, gap = top[:, 0].abs(), eigenpairs.gaps[:, 0]
+    return Alignment(
+        cos_v1=cosines[:, 0].clamp(max=1),
+        cos_eigenspace=(cosines * inside).norm(dim=1).clamp(max=1),
+        rayleigh=curvature / size,
+        multiplicity=inside.sum(1),
+        gap=gap / size,
+        closing=gap <= close * size,
+    )

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samviz.checks import check_array, check_bool, check_float, check_int, check_tensor, check_type, seeded_generator
-from samviz.geometry.eigenpairs import Eigenpairs, top_eigenpairs
-from samviz.geometry.hessian import at_point
-from samviz.problems import Problem
-from samviz.problems.device import one_thread
+from samviz.geometry.hessian import Eigenpairs, at_point, top_eigenpairs
+from samviz.problems.problem import Problem, one_thread
 from samviz.problems.torch_model import Attached, Batches, LossFunction, attach
 
 Array = NDArray[np.float64]

@@ -27,7 +27,7 @@ from samviz.lab.share import Shared, check_same_problem, read, replayed, run_pag
 from samviz.lab.status import status_text
 from samviz.lab.widget import PlotWidget, script
 from samviz.problems import Problem
-from samviz.problems.device import placed
+from samviz.problems.problem import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
 SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run

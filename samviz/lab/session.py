@@ -21,7 +21,7 @@ from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
 from samviz.lab.status import ALIGNED
 from samviz.problems import MLP, Problem
-from samviz.problems.device import one_thread
+from samviz.problems.problem import one_thread
 
 Progress = tuple[float, str] | None
 

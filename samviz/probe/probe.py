@@ -17,11 +17,9 @@ from torch.nn.functional import normalize
 from samviz.checks import check_float, check_int, check_type
 from samviz.dynamics.history import TRACKING, History
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
-from samviz.geometry.ball_maximum import maximize_on_sphere
 from samviz.geometry.density import SpectralDensity, spectral_density
-from samviz.geometry.eigenpairs import Eigenpairs
-from samviz.geometry.hessian import DENSE
-from samviz.geometry.sharpness import check_radius
+from samviz.geometry.hessian import DENSE, Eigenpairs
+from samviz.geometry.sharpness import check_radius, maximize_on_sphere
 from samviz.problems import Problem, attach
 from samviz.problems.torch_model import Batches, LossFunction, evaluation_without_side_effects
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_int, seeded_generator
-from samviz.problems.device import placed
+from samviz.problems.problem import placed
 
 DATASETS = ("sine", "spirals", "digits")
 Labelled = tuple[Tensor, Tensor]  # images, float32 (n, channels, height, width), and labels, int64 (n,)

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from samviz.checks import check_array, check_shape, seeded_generator
 from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
 from samviz.problems.data import load
-from samviz.problems.device import is_small
-from samviz.problems.problem import Classes, Curve, Operator, Picture, Problem, Regions, Residuals, filters_of
+from samviz.problems.problem import Classes, Curve, Operator, Picture, Problem, Regions, Residuals, filters_of, is_small
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
