@@ -287,8 +287,8 @@ class Problem(ABC):
         if not self.samples:
             raise ValueError(f"batch is given, but {self.name} has no samples to draw from; expected None")
         check_shape("batch", batch, (len(x), "b"), self.name)
-        if batch.dtype != torch.int64:
-            raise TypeError(f"batch has numbers of {batch.dtype}; expected sample indices of torch.int64")
+        if batch.dtype != torch.int64 or batch.is_meta:
+            raise TypeError(f"batch holds {batch.dtype} on {batch.device}; expected sample indices of torch.int64")
         if batch.device.type == "cpu":
             low, high = map(int, batch.aminmax())
             if low < 0 or high >= self.samples:
