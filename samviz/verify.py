@@ -10,6 +10,7 @@ from html import escape
 from importlib import metadata
 from math import isfinite
 from pathlib import Path
+from string import Template
 
 from tqdm import tqdm
 
@@ -92,7 +93,8 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
         f"samviz {__version__}, torch {metadata.version('torch')}, Python {platform.python_version()} "
         f"on {platform.machine()}."
     )
-    return PAGE.format(font=FONT, about=about, table=table, sections=sections)
+    page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return page.substitute(font=FONT, about=about, table=table, sections=sections)
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[Check | Verdict, Sequence[str]]]) -> str:
@@ -129,19 +131,3 @@ def _section(verdict: Verdict, *, library: bool) -> str:
 
 def _word(result: Check | Verdict) -> str:
     return "holds" if result.holds else "fails"
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>samviz: the paper, verified</title><style>
-body {{ font: 16px/1.5 {font}; color: #1b2733; max-width: 900px; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ text-align: left; padding: 3px 14px 3px 0 }}
-tr.fails td:first-child, .fails {{ color: #b3261e; font-weight: bold }} small {{ font-weight: normal }}
-small.holds {{ color: #00694b }} section {{ border-top: 1px solid #d5dbe2; margin-top: 2em }} pre {{ overflow: auto }}
-</style></head><body>
-<h1>How does SAM minimize sharpness? Every statement, predicted and measured</h1>
-<p>The statements are those of Wen, Ma and Li (ICLR 2023), arXiv 2211.05729, in our words. {about}</p>
-{table}
-{sections}
-</body></html>
-"""

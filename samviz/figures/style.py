@@ -6,6 +6,7 @@ The hues are Okabe and Ito's, darkened until lines have a contrast of 3 on white
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 INK, GREY, GRID, GHOST = "#1b2733", "#5b6876", "#e8edf2", "#8994a0"
 BLUE, SKY, GREEN = "#0072B2", "#3a9bd9", "#00815e"
@@ -56,30 +57,7 @@ DARK: dict[str, str] = {
 DARK |= {text: DARK[line] for line, text in TEXT_COLORS.items()}
 WHITE_TEXT = "#f7f9fb"  # white text stands on dark cells in both themes, and stays white
 
-RECOLOUR = """
-function recolour(node) {
-  const dark = {table};
-  const colour = /#[0-9a-f]{6}\\b|rgba?\\([^)]*\\)|(?<=^|px |:\\s*)white(?=$|[,;"'])/gi;
-  function swap(found, inText) {
-    const key = found.toLowerCase().replaceAll(" ", "");
-    const rgb = key.match(/^rgba?\\((\\d+),(\\d+),(\\d+)(?:,([\\d.]+))?\\)$/);
-    if (!rgb) return inText && key === "white" ? "{white}" : dark[key] ?? found;
-    const other = dark["#" + rgb.slice(1, 4).map((v) => (+v).toString(16).padStart(2, "0")).join("")];
-    return other ? `rgba(${[1, 3, 5].map((at) => parseInt(other.slice(at, at + 2), 16))},${rgb[4] ?? 1})` : found;
-  }
-  function map(node, inText) {
-    if (typeof node === "string") return node.replace(colour, (found) => swap(found, inText));
-    if (!node || typeof node !== "object" || ArrayBuffer.isView(node) || node instanceof ArrayBuffer) return node;
-    if (Array.isArray(node)) {
-      const mapped = node.map((value) => map(value, inText));
-      return mapped.every((value, i) => Object.is(value, node[i])) ? node : mapped;
-    }
-    const inside = (key) => key !== "shadow" && (inText || key.endsWith("font"));
-    return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, map(value, inside(key))]));
-  }
-  return map(node, false);
-}
-"""
+RECOLOUR = (Path(__file__).parent / "recolour.js").read_text(encoding="utf-8")
 
 
 def recolour_js() -> str:
