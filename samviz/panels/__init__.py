@@ -1,4 +1,4 @@
-"""The panels of the notebooks: one module per panel, which computes, draws and describes.
+"""The panels of the notebooks: each module computes, draws and describes one panel, or a few on one topic.
 
 Each function returns a `samviz.lab.Panel`, to be left as the last line of a cell. A new panel is a new module here and
 one import line below.

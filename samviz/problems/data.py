@@ -1,13 +1,6 @@
 """The data sets that ship inside the package, and images to train a network on.
 
-"sine" and "spirals" are generated (tests/test_data.py contains the code). "digits" is the set of 1797 images that
-scikit-learn ships as `load_digits`, itself a copy of the test part of
-
-    E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
-    https://doi.org/10.24432/C50P49, licensed CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/).
-
-scikit-learn distributes its copy under the BSD 3-clause licence. What was changed here: the grey levels 0 to 16 are
-stored as bytes, and `load` divides them by 16.
+"sine" and "spirals" are generated (tests/test_data.py contains the code). digits.md states the source of "digits".
 """
 
 from __future__ import annotations
