@@ -287,7 +287,7 @@ class Problem(ABC):
         if not self.samples:
             raise ValueError(f"batch is given, but {self.name} has no samples to draw from; expected None")
         check_shape("batch", batch, (len(x), "b"), self.name)
-        if batch.dtype != torch.int64 or batch.is_meta:
+        if batch.dtype != torch.int64 or batch.is_meta != x.is_meta:
             raise TypeError(f"batch holds {batch.dtype} on {batch.device}; expected sample indices of torch.int64")
         if batch.device.type == "cpu":
             low, high = map(int, batch.aminmax())
