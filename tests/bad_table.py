@@ -175,6 +175,8 @@ def good(name: str) -> dict[str, Any]:
         "claims.verify": {"names": ["two_cycle"], "quick": True},
         "figures.density_figure": {"top": PAIRS},
         "lab.Lab": fast,
+        "dynamics.Run.rewound": {"step": 0, "x": HERE},
+        "lab.Lab.look_back": {"step": 0},
         "lab.Lab.preset": {"name": "gradient descent"},
         **{f"lab.{control}.take": {"name": "a", "value": value} for control, value in TAKEN.items()},
     }
@@ -313,6 +315,7 @@ INSTEAD: dict[str, tuple[Any, ...]] = {
     "geometry.SpectralDensity.trace.f": (None, 3, "square", no_loss, lambda nodes: nodes.sum()),
     "dynamics.Run.rho": (*AT_LEAST_0, [0.1, 0.2], ["a"]),
     "dynamics.Run.seed": (*SEED, [0, 1], ["a"], []),
+    "dynamics.Run.rewound.step": STEPS,
     "dynamics.Run.why_diverged.r": (1, -2, 1.5, None, "0"),
     "dynamics.Run.load_state_dict.state": (None, 3, "state", {}, {"x": HERE}, Run(SINE, device="cpu").state_dict()),
     "dynamics.Settings.batch_size": (1.5, NAN, INF, "3", 1j, True, [2]),  # `fit` knows the number of samples
@@ -368,6 +371,7 @@ INSTEAD: dict[str, tuple[Any, ...]] = {
     "lab.Panel.controls": (None, 3, {"a": 3}),
     "lab.Panel.drag": (3, [0.0, 0.0]),
     "lab.Lab.batch_size": (1, 0, -1, 1.5, "2"),
+    "lab.Lab.look_back.step": STEPS[:-1],
     "lab.Lab.export.path": (None, 3, 1.5, "page.png", "no/such/folder/page.html"),
     "lab.quiz.answers": (None, 3, ["b"], "?" * 100),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -136,6 +137,43 @@ class Run:
         if unknown := changes.keys() - self._settings.row().keys():
             raise TypeError(f"{min(unknown)} is not a setting; expected some of {', '.join(self._settings.row())}")
         self.settings = replace(self._settings, **changes)
+
+    def rewound(self, step: int, x: Tensor) -> Run:
+        """Return the run as it was at an earlier step, from which its steps repeat bit for bit.
+
+        Args:
+            step: a step that this run has reached.
+            x: (runs, dim), the iterates at that step.
+
+        Returns:
+            Another run, with the settings of that step and the history up to it.
+
+        Raises:
+            ValueError: if the run has not reached the step, or x does not fit the problem.
+
+        >>> from samviz.problems import quadratic
+        >>> run = Run(quadratic([3.0, 1.0]), x0=[1.0, 1.0], device="cpu")
+        >>> run.step(10)
+        >>> x = run.x
+        >>> run.step(10)
+        >>> again = run.rewound(10, x)
+        >>> again.step(10)
+        >>> bool((again.x == run.x).all())
+        True
+        """
+        past = copy(self)
+        past.steps = check_int("step", step, f"0 to {self.steps}, a step of the run", 0, self.steps)
+        past.x = past._before = self.problem.points(x, "x")
+        if past.x.shape != self.x.shape:
+            raise ValueError(f"x has shape {tuple(past.x.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
+        past.changes = [change for change in self.changes if change[0] <= step]
+        past._settings = past.changes[-1][1]
+        past.history = History()
+        past.history.rows = [row for row in self.history.rows if row["step"] <= step]
+        past.diverged_at = torch.where(self.diverged_at < step, self.diverged_at, -1)
+        past.trail = deque([past.x], maxlen=self.trail.maxlen)
+        past._curvature = past._warm = None
+        return past
 
     def prepare(self) -> None:
         """Compile the code for steps and measurements, which takes seconds for the first time on a machine."""

@@ -160,6 +160,11 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     changed = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
     loss = [(last, float(h["loss"][0]), "loss", INK)] if first else []
+    at = [float(frame.looks_back_at)] * 2 if frame.looks_back_at is not None else []
+    for axes in panel_axes:
+        yaxis = layout[axes["yaxis"].replace("y", "yaxis")]
+        limits = draw.axis_values(yaxis["range"], yaxis)[: len(at)]
+        traces.append(draw.line(at, limits, "this step", VERMILION, hoverinfo="skip") | axes)
     return [
         *traces,
         draw.end_labels(loss, layout["yaxis"], "labels y", values=True) | panel_axes[0],

@@ -44,6 +44,7 @@ class Frame:
     picture: Picture | None
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
+    looks_back_at: int | None = None  # the step that is shown, if it is not the last one
 
 
 def lab_figure(frame: Frame) -> dict[str, Any]:

@@ -155,6 +155,20 @@ class Switch:
 
 
 @dataclass(frozen=True)
+class Timeline:
+    """A slider over the steps of a run; its value is the step at which the learner looks back, or None at the end."""
+
+    label: str
+    value: int | None = None
+
+    def take(self, name: str, value: Any) -> int | None:
+        """Return a value as in `Slider.take`."""
+        if value is None or (is_finite_number(value) and value >= 0 and value % 1 == 0):
+            return None if value is None else int(value)
+        raise ValueError(f"{name} is {value!r}; expected a step, 0 or more, or None for the present one")
+
+
+@dataclass(frozen=True)
 class Button:
     """Something to press; its value counts the presses, and so serves as a seed."""
 
@@ -187,7 +201,7 @@ class Point:
         raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
 
 
-Control = Slider | Choice | Switch | Button | Point | Prediction
+Control = Slider | Choice | Switch | Timeline | Button | Point | Prediction
 
 
 def declared(

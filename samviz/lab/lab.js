@@ -104,7 +104,7 @@ function createLab(context, store) {
       explain(preset, "Set the sliders to values that show one effect."),
       explain(more, "Show or hide the other controls."),
       state),
-    ...sliders, extras, alert, stage);
+    ...sliders, extras, alert, stage, createTimeline(parts));
   context.el.append(card);
   watchKernel(context, parts, card);
   return () => undo.forEach((undone) => undone());

@@ -19,7 +19,7 @@ from samviz.dynamics import RULES, History, Settings
 from samviz.dynamics.history import csv_text
 from samviz.figures.export import check_path
 from samviz.files import write
-from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, decades
+from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, Timeline, decades
 from samviz.lab.display import is_interactive
 from samviz.lab.panel import Panel
 from samviz.lab.session import Progress, Session, planes_of
@@ -41,12 +41,13 @@ THEOREM = "SAM, small ρ (the theorem)"
 class LabWidget(PlotWidget):
     """The widget of a lab."""
 
-    _esm = script("tour.js", "save.js", "screen.js", "lab.js")
+    _esm = script("tour.js", "save.js", "screen.js", "timeline.js", "lab.js")
     act: Callable[[Any, Any], object]  # handles an action's name and value, on any thread
 
     presets = t.List(t.Unicode()).tag(sync=True)
     playing = t.Bool(False).tag(sync=True)
     shared = t.Unicode(help="the run as a text to share").tag(sync=True)
+    last_step = t.Int(help="of the run, at which the timeline ends").tag(sync=True)
     progress = t.Float(-1.0, max=1.0, help="0 to 1; negative: hidden").tag(sync=True)
     progress_label = t.Unicode().tag(sync=True)
 
@@ -155,6 +156,7 @@ class Lab(Panel):
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
+            "look_back": Timeline("timeline"),
         }
 
     @classmethod
@@ -185,7 +187,7 @@ class Lab(Panel):
 
     @property
     def history(self) -> History:
-        """The history of the present run."""
+        """The history of the present run; while it looks back, up to the step that is shown."""
         return self.session.run.history
 
     def run(self, n: int) -> Lab:
@@ -213,7 +215,7 @@ class Lab(Panel):
         """
         if self.scheduler.loop is None:
             raise RuntimeError("play needs a running kernel; in a script use lab.run(n)")
-        if self.session.stopped and not self.scheduler.required:
+        if self.session.stopped and not self.scheduler.required and self.values["look_back"] is None:
             return  # the alert says why
         self.view.playing, self.view.alert = True, ""
         self.scheduler.wake()
@@ -233,6 +235,35 @@ class Lab(Panel):
         """Start again from the start with the settings of the controls; the present run becomes the ghost."""
         self.view.playing, self.view.alert = False, ""
         self.scheduler.begin(self._restart(self._settings(), self.values["seed"]), required=True)
+
+    def look_back(self, step: int | None) -> Lab:
+        """Show an earlier step of the run, with the settings that it had; what is played from there is a new branch.
+
+        The steps since the last stored iterate are taken again, bit for bit. The run is kept until a branch begins, and
+        then becomes the ghost.
+
+        Args:
+            step: a step of the run, 0 or more; None, or the last step, is the end of the run.
+
+        Returns:
+            The lab itself.
+
+        Raises:
+            ValueError, TypeError: when the step is no integer from 0 to the last step of the run.
+
+        >>> from samviz.problems import valley
+        >>> lab = Lab(valley(), lr=0.01, rho=0.1, device="cpu").run(200)
+        >>> lab.look_back(100).set(rho=0.05)
+        >>> [(step, settings.rho) for step, settings in lab.run(50).session.run.changes]
+        [(0, 0.1), (100, 0.05)]
+        """
+        if step is not None:
+            last = self.session.at_end.run.steps
+            step = check_int("step", step, f"0 to {last}, a step of the run, or None", 0, last)
+        self.view.playing = False
+        self.view.put({"look_back": step})
+        self.scheduler.finish(self._look())
+        return self
 
     def recenter(self) -> None:
         """Slice the landscape around the present iterate."""
@@ -336,6 +367,10 @@ class Lab(Panel):
             return
         if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings that it stopped with
             self.session.run.settings, self.view.alert = self._settings(), ""
+        if "look_back" in changed and self._applied["look_back"] != self.session.looks_back_at:
+            self.view.playing = False
+            if not self.scheduler.work:  # otherwise that ends first, so that every drag shows some of its steps
+                self.scheduler.begin(self._look())
         if self.view.playing and not self.scheduler.required:
             self.session.choose_plane(self._applied["plane"])  # the next frame slices it
         elif "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"]):
@@ -343,15 +378,38 @@ class Lab(Panel):
         self.scheduler.redraw()
 
     def _next_work(self) -> Iterator[Progress] | None:
-        return self.session.frame(self.values["steps_per_frame"], live=True) if self.view.playing else None
+        if self.values["look_back"] != self.session.looks_back_at:
+            return self._look()
+        return self._live_frame() if self.view.playing else None
+
+    def _live_frame(self) -> Iterator[Progress]:
+        self._branch()
+        yield from self.session.frame(self.values["steps_per_frame"], live=True)
+
+    def _seek(self) -> Iterator[Progress]:
+        """Go to the step of the timeline, and show the settings that the run had there."""
+        while (step := self.values["look_back"]) != self.session.looks_back_at:
+            self.session = session = yield from self.session.look_back(step)
+            newer = self.values["look_back"] != step
+            self._put_settings({} if newer else {"look_back": session.looks_back_at})
+            self.view.alert = session.stopped
+
+    def _branch(self) -> None:
+        """Begin a new branch if the session looks back, with the recorded run as the ghost."""
+        if self.session.recorded:
+            self.session.branch()
+            self.view.put({"look_back": None, "compare": True})
 
     def _look(self) -> Iterator[Progress]:
         yield None  # what is sent now does not wait for the measurement
+        yield from self._seek()
         self.session.choose_plane(self.values["plane"])
         yield from self.session.look()
 
     def _frames(self, n: int) -> Iterator[Progress]:
+        yield from self._seek()
         while n and not self.session.stopped:
+            self._branch()
             steps = min(n, self.values["steps_per_frame"])
             yield from self.session.frame(steps)
             n -= steps
@@ -361,15 +419,19 @@ class Lab(Panel):
         """Build the new session while the present one is drawn, and replace it."""
         again = yield from self.session.restarted(settings, seed)
         again.run.settings = self._settings()  # a control may have moved since Reset was pressed
-        if self.values["plane"] == "pca":
-            self.view.put({"plane": "hessian"})  # there is no trajectory yet
+        plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}  # there is no trajectory yet
+        self.view.put({"look_back": None} | plane)
         self.session = again
 
     def _replay(self, shared: Shared) -> Iterator[Progress]:
         """Take the steps of a shared run while the present session is drawn, and replace it."""
         self.session = again = yield from replayed(self.session, shared)
-        settings = again.run.settings
-        row = settings.row() | {"batch_size": settings.batch_size or self.problem.samples, "seed": again.run.seed}
+        self._put_settings({"seed": again.run.seed, "look_back": None})
+
+    def _put_settings(self, more: dict[str, Any]) -> None:
+        """Show the settings of the run, and more values."""
+        settings = self.session.run.settings
+        row = settings.row() | {"batch_size": settings.batch_size or self.problem.samples} | more
         self.view.put({name: value for name, value in row.items() if name in self.controls})
 
     # how the run reaches the screen
@@ -386,6 +448,7 @@ class Lab(Panel):
     def _draw(self, can_acknowledge: bool) -> None:
         if not self.view.playing or perf_counter() - self._said_at >= SENTENCE_S:
             self._said_at = perf_counter()
+            self.view.last_step = self.session.at_end.run.steps
             self.sentence = status_text(self.session, self.view.playing)
             if self.values["seed"] != self.session.run.seed:
                 self.sentence += f" Seed {self.values['seed']} starts at Reset."

@@ -6,8 +6,10 @@ split into pieces of about 5 ms; a measurement is one piece.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
-from math import inf, isfinite
+from copy import copy
+from math import ceil, inf, isfinite, log2
 from time import perf_counter
 from typing import Any
 
@@ -29,7 +31,8 @@ STEP_PIECE_S = 0.005  # compute at most about this long before control events ar
 SLOW_MEASUREMENT_S = 0.03  # above this, measure the trace only every fourth time
 PROGRESS_DELAY_S = 0.3  # show the progress of a slice that takes longer than this
 TRAIL_STEPS = 40  # latest steps that are drawn on the landscape
-MAX_PATH = 256  # iterates of the entire run that are stored for a path
+MAX_PATH = 256  # iterates of a path of the entire run
+KEYFRAME_BYTES = 2**26  # memory for the iterates of the run from which others are computed again
 MAX_ROWS = 8192  # rows of a history, ten minutes of play; above this, every other row is dropped
 DRAWN_ESTIMATES = 60  # curvature estimates that are drawn, one every ten pixels
 RESOLUTION = 41  # points along each side of the slice
@@ -51,7 +54,9 @@ class Session:
         start: (dim,), the first iterate of the run.
         x0: (dim,), the start that the user gave; None for a gradient-descent minimum.
         plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
+        keyframes: step and iterate, (dim,), at the start and at measurements; every other one is dropped as needed.
         ghost: the history of the previous run, or None.
+        recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
         stopped: why the run cannot continue; empty while it can.
         estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
         notice: what the learner should know about the last work; empty for nothing.
@@ -82,10 +87,11 @@ class Session:
         self.untrained_loss = float(problem.loss(problem.initial(seed)[None])) if known else inf
         self.start_picture = problem.picture(self.start[None])
         self.ghost: History | None = None
+        self.recorded: Session | None = None
         self.estimates = History()
         self.stopped = self.notice = ""
-        self._path: list[Tensor] = [self.run.x[0]]  # iterates (dim,) over the entire run
-        self._path_stride, self._path_count = 1, 1
+        self.keyframes: list[tuple[int, Tensor]] = [(0, self.run.x[0])]
+        self._keyframe_stride = 1  # every so manieth measurement has one
         self.plane = "hessian"
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
         self._sliced_at, self._slice_cost = -np.inf, 0.0
@@ -105,6 +111,7 @@ class Session:
 
     def follow(self, previous: Session) -> Iterator[Progress]:
         """Take the run of the previous session as the ghost, and slice the loss, so that this session can be drawn."""
+        previous = previous.at_end
         self.ghost = previous.run.history if len(previous.run.history) > 1 else previous.ghost
         yield from self.look(now=np.inf)
 
@@ -116,6 +123,53 @@ class Session:
                 minimum = point
                 yield fraction, "finding the minimum"
         return minimum
+
+    # earlier steps of the run
+
+    @property
+    def at_end(self) -> Session:
+        """The session of the entire run, which is this one unless it looks back."""
+        return self.recorded or self
+
+    @property
+    def looks_back_at(self) -> int | None:
+        """The step at which this session looks back, or None if it is at the end of its run."""
+        return self.run.steps if self.recorded else None
+
+    def look_back(self, step: int | None) -> Generator[Progress, None, Session]:
+        """Return the session as it was at an earlier step, measured and sliced, or that of the entire run for None.
+
+        The steps since a keyframe are taken again, with the settings that they had. `recorded` keeps the entire run
+        until `branch`.
+        """
+        full = self.at_end
+        if step is None or step >= full.run.steps:
+            return full
+        before = bisect_right(full.keyframes, max(0, step - TRAIL_STEPS), key=lambda keyframe: keyframe[0])
+        past = copy(full)
+        past.run = full.run.rewound(full.keyframes[before - 1][0], full.keyframes[before - 1][1][None])
+        past.estimates, past.stopped, past.notice = History(), "", ""
+        changes = {at: settings for at, settings in full.run.changes if past.run.steps < at <= step}
+        for end in sorted({*changes, step}):
+            yield from past.advance(end - past.run.steps)
+            past.run.settings = changes.get(end, past.run.settings)
+        past.run.history.rows = [row for row in full.run.history.rows if row["step"] <= step]
+        past.estimates.rows = [row for row in full.estimates.rows if row["step"] <= step]
+        past.keyframes = [keyframe for keyframe in full.keyframes if keyframe[0] < step]
+        past.lowest_loss = min((float(row["loss"]) for row in past.run.history.rows), default=inf)
+        past.measure(live=True)
+        yield None
+        past.plane, past.landscape, past.height = self.plane, self.landscape, self.height
+        if self.plane == "hessian" or self.landscape.plane.kind != self.plane:  # the others show the entire run
+            past.recenter()
+        yield from past.slice(now=np.inf)
+        past.recorded = full
+        return past
+
+    def branch(self) -> None:
+        """Continue from the step at which this session looks back; the recorded run becomes the ghost."""
+        if self.recorded:
+            self.ghost, self.recorded = self.recorded.run.history, None
 
     # steps and measurements
 
@@ -164,18 +218,18 @@ class Session:
         self._measured_at = perf_counter()
         self._measurement_cost = self._measured_at - began
         _limit_rows(self.run.history)
-        if self._path_count % self._path_stride == 0:
-            self._path.append(self.run.x[0])
-        self._path_count += 1
-        if len(self._path) > MAX_PATH:
-            self._path, self._path_stride = self._path[::2], 2 * self._path_stride
+        if self._measurements % self._keyframe_stride == 0:
+            self.keyframes.append((self.run.steps, self.run.x[0]))
+        if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // self.run.x.nbytes)):
+            self.keyframes, self._keyframe_stride = self.keyframes[::2], 2 * self._keyframe_stride
 
     # the slice of the loss
 
     @property
     def path(self) -> Tensor:
         """The iterates over the entire run, (steps, dim), the present one last."""
-        return torch.stack([*self._path, self.run.x[0]])
+        stride = 2 ** max(0, ceil(log2(len(self.keyframes) / MAX_PATH)))  # a growing run keeps the same iterates
+        return torch.stack([*(x for _, x in self.keyframes[::stride]), self.run.x[0]])
 
     def choose_plane(self, kind: str) -> None:
         """Slice another plane from the next look on."""
@@ -268,19 +322,20 @@ class Session:
 
     def figure(self, compare: bool, surface: bool = False) -> dict[str, Any]:
         """Draw the present state as plain plotly JSON, with the ghost if `compare`, in 3-D if `surface`."""
-        run, iterates = self.run, self._drawn_iterates()
+        run, iterates, end = self.run, self._drawn_iterates(), self.at_end
         with one_thread(self.problem), torch.no_grad():
-            history = run.history.thinned(POINTS)
+            history = end.run.history.thinned(POINTS)
             trail, _ = self.landscape.plane.project(iterates)
             if self.problem.dim == 1:  # drawn on the curve of the loss
                 trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
-            estimates = self.estimates.thinned(DRAWN_ESTIMATES).rows
+            estimates = end.estimates.thinned(DRAWN_ESTIMATES).rows
             return lab_figure(
                 Frame(
                     history=history,
-                    edge=edge_on_the_cycle(history, run.changes, self.problem.samples),
+                    edge=edge_on_the_cycle(history, end.run.changes, self.problem.samples),
                     estimates=np.array([tuple(row.values()) for row in estimates]).reshape(-1, 2),
-                    changes=run.changes,
+                    changes=end.run.changes,
+                    looks_back_at=self.looks_back_at,
                     ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
                     samples=self.problem.samples,
                     landscape=self.landscape,

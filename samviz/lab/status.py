@@ -107,5 +107,7 @@ def status_text(session: Session, playing: bool) -> str:
         return f"Diverged.\nLower η and press Reset.\nstep {run.steps:,} · stopped · {place}"
     speed = session.update_speed()
     rate = f"{speed:,.0f} steps/s" if playing and speed else ("playing" if playing else "paused")
+    if session.recorded:
+        rate = f"looking back from step {session.recorded.run.steps:,}"
     where = phase(row, problem.samples) if run.steps else "At the start"
     return f"{where}.\n{advice(row, problem.samples)}\nstep {run.steps:,} · {rate} · {place}"

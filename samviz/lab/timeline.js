@@ -1,0 +1,20 @@
+// The timeline of a lab: a slider over the steps of its run, with which the learner looks back. Its value is null at the end.
+
+function createTimeline({ get, follow, cell, row }) {
+  const { get: value, set, follow: each } = cell("look_back");
+  const last = () => get("last_step");
+  const range = make("input", { type: "range", min: 0, ariaLabel: "timeline", oninput() { set(range.valueAsNumber < last() ? range.valueAsNumber : null); } });
+  const text = make("span", { ariaHidden: "true" });
+  const show = () => {
+    const step = value() ?? last();
+    const place = `step ${step.toLocaleString("en")} of ${last().toLocaleString("en")}`;
+    Object.assign(range, { max: last(), disabled: !last(), value: step });
+    range.setAttribute("aria-valuetext", place);
+    text.textContent = value() === null ? "now · drag to look back" : `${place} · ▶ plays on from there`;
+  };
+  each(show);
+  follow("last_step", show);
+  const line = row(make("span", { ariaHidden: "true", textContent: "start" }), range, text);
+  line.classList.add("samviz-timeline");
+  return line;
+}

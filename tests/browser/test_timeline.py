@@ -1,0 +1,46 @@
+"""The timeline of the lab, dragged with the mouse and moved with the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .conftest import Notebook
+from .panels import SINE, curve, lab_in, press, without_errors
+
+AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
+
+
+def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_notebook: Callable[..., Notebook]) -> None:
+    notebook = open_notebook("timeline.ipynb", SINE)
+    notebook.run_all()
+    lab, page = lab_in(notebook), notebook.page
+    timeline = lab.get_by_role("slider", name="timeline")
+    with without_errors(notebook):
+        assert timeline.is_disabled()
+        lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
+        press(lab, "Play")
+        notebook.until("lab.session.run.steps >= 500", seconds=60)
+        timeline.scroll_into_view_if_needed()
+        box = timeline.bounding_box()
+        x, y = box["x"] + box["width"], box["y"] + box["height"] / 2
+        page.mouse.move(x - 9, y)  # the thumb's centre
+        page.mouse.down()
+        page.mouse.move(x - 0.6 * box["width"], y, steps=30)
+        page.mouse.up()
+        step = int(timeline.input_value())
+        notebook.until(f"lab.session.looks_back_at == {step} and {AT_REST}")
+        last = notebook.kernel("lab.session.at_end.run.steps")
+        assert 0.3 * last < step < 0.5 * last
+        assert timeline.get_attribute("aria-valuetext") == f"step {step:,} of {last:,}"
+        assert curve(notebook, "this step", "x") == [step, step]
+        notebook.screenshot("timeline", ".samviz-lab")
+        timeline.press("ArrowLeft")
+        notebook.until(f"lab.session.looks_back_at == {step - 1}")
+        press(lab, "Step")
+        notebook.until(f"lab.session.run.steps == {step} and lab.session.recorded is None and {AT_REST}")
+        assert timeline.get_attribute("aria-valuetext") == f"step {step:,} of {step:,}"
+        assert curve(notebook, "last run: loss", "x")[-1] == last
+        timeline.press("Home")
+        notebook.until(f"lab.session.looks_back_at == 0 and {AT_REST}")
+        timeline.press("End")
+        notebook.until(f"lab.session.looks_back_at is None and {AT_REST}")
