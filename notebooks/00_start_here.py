@@ -262,6 +262,8 @@ print(f"along v1: {abs(run.x[0, 0]) / run.x.norm():.8f}")
 # | control | what it does |
 # |---|---|
 # | plane, Re-centre | the two directions of the picture of the loss; Re-centre puts the iterate in its middle |
+# | timeline, below the curves | drag it to look back at an earlier step; Play or Step continues from there, with the run so far as the ghost |
+# | slow motion | shows what each step computes, part by part: the gradient, the perturbed point, the gradient there, and the step |
 # | ghost of the last run | keeps the run before the last Reset in grey |
 # | Share | this run as one line of text; paste another line there and press Enter to get the same run |
 # | landscape in 3-D | the loss over the plane as a surface, which you can turn |

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -71,6 +72,16 @@ class StepResult(NamedTuple):
     curvature: Callable[[], Tensor]  # returns `directional_curvature` of the last step, (runs,)
 
 
+class StepParts(NamedTuple):
+    """What a step of one run computes, in this order."""
+
+    x: Tensor  # (dim,), the iterate
+    gradient: Tensor  # (dim,), of the batch at x
+    points: Tensor  # (points, dim), other points where the direction evaluates the gradient; none for some rules
+    gradients: Tensor  # (points, dim), of the batch at these points
+    direction: Tensor  # (dim,), d in x ← x − ηd
+
+
 class Engine(NamedTuple):
     """A name for users, and the function that takes a block of steps."""
 
@@ -125,6 +136,26 @@ def torch_steps(block: StepBlock) -> StepResult:
                 break
         path.append(x)
     return StepResult(x, before, completed, rolled_back, list(path), partial(directional_curvature, step, rho))
+
+
+def step_parts(block: StepBlock) -> StepParts:
+    """Return what the first step of a block of one run computes, in torch, by watching where it evaluates gradients."""
+    evaluations: list[tuple[Tensor, Tensor]] = []
+    watched = copy(block.problem)
+
+    def evaluate(x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        loss, gradient = block.problem._gradient(x, batch, noise)
+        evaluations.append((x, gradient))
+        return loss, gradient
+
+    watched._gradient = evaluate  # type: ignore[method-assign]
+    x, settings = block.x, block.settings
+    batch = None if settings.batch_size is None else torch.from_numpy(block.batches()[0]).to(x.device)
+    normals = torch.from_numpy(block.noise()[0]).to(x)
+    step = block.rule(watched, x, batch, per_run(settings.lr, x), per_run(settings.rho, x), normals)
+    points, gradients = evaluations[-1]  # earlier ones belong to a search for the point
+    count = len(points) if bool((points != x).any()) else 0
+    return StepParts(x[0], step.gradient[0], points[:count], gradients[:count], step.direction[0])
 
 
 def _within_bounds(step: Step, bound: Tensor) -> bool:

@@ -54,6 +54,8 @@ class Rule:
     direction: Callable[[Any, Any, Any, Any], Any]  # the decorated function of (p, x, g, rho)
     label: str  # its name in menus
     watch: str = ""  # one sentence for the lab, on what a learner should watch under this rule
+    point: str = ""  # where its direction evaluates the gradient, if not at x, as a formula
+    meaning: str = ""  # what its direction d is, if not the gradient at that point
     noise: Callable[[int, int], int] | None = None  # (parameters, targets of the batch) -> normal numbers of a step
     square_loss: bool = False  # whether the rule needs a square loss
     gd_at_zero_rho: bool = False  # whether the rule is gradient descent at ρ = 0
@@ -140,6 +142,7 @@ def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "SAM",
     watch="The alignment rises as the loss settles.",
+    point="x + ρ∇L/‖∇L‖",
     gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
@@ -154,6 +157,7 @@ def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "unnormalized SAM",
     watch="Not normalized, the perturbation vanishes with ∇L, and so does the decrease of λ₁ (Dai et al. 2023).",
+    point="x + ρ∇L",
     gd_at_zero_rho=True,
     **PORTABLE,
 )
@@ -165,6 +169,7 @@ def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "adaptive SAM",
     watch="ρ counts in units of each |xᵢ|: what is near zero is hardly perturbed (Kwon et al. 2021).",
+    point="x + ρT²∇L/‖T∇L‖ with T = diag|x|",
     gd_at_zero_rho=True,
     **PORTABLE,
 )
@@ -177,6 +182,8 @@ def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "exact ∇L_Asc",
     watch="L_Asc favours a small λ_M, the least non-zero eigenvalue (Table 1), but only as η → 0.",
+    point="x + ρ∇L/‖∇L‖",
+    meaning="that gradient and a term for how ∇L/‖∇L‖ turns with x",
     gd_at_zero_rho=True,
     follows_gradient=True,
     **PORTABLE,
@@ -196,6 +203,7 @@ def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "exact ∇L_Max",
     watch="L_Max favours a small λ₁ (Table 1): SAM needs two gradients a step, and this rule a maximization.",
+    point="x + ρv*, the highest that it finds",
     gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
@@ -215,6 +223,8 @@ def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "∇L_Avg, estimated",
     watch="L_Avg favours a small trace (Table 1), but the factor of the trace is only ρ²/(2D).",
+    point="x ± ρu for 8 random directions u",
+    meaning="the mean of these gradients",
     noise=lambda dim, targets: PAIRS * dim,
     gd_at_zero_rho=True,
     **PORTABLE,
@@ -230,6 +240,7 @@ def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "random perturbation",
     watch="On average a step on L_Avg: the trace falls (Table 1), slowly where D is large.",
+    point="x + ρu for one random direction u",
     noise=lambda dim, targets: dim,
     gd_at_zero_rho=True,
     **PORTABLE,
@@ -242,6 +253,7 @@ def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "label noise",
     watch="The noise on the targets, of size ρ, makes the trace fall along the floor (Damian et al. 2021).",
+    meaning="the gradient for targets with noise of size ρ",
     noise=lambda dim, targets: targets,
     square_loss=True,
     gd_at_zero_rho=True,
@@ -260,6 +272,7 @@ def label_noise(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
 @rule(
     "normalized GD",
     watch="Steps of one length bounce along v₁ and λ₁ falls by O(η²) a step, without ρ (Arora et al. 2022).",
+    meaning="∇L/‖∇L‖, which has length 1",
     aligns=True,
     unit_length=True,
     **PORTABLE,

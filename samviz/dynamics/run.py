@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_bool, check_int, check_type
-from samviz.dynamics.engines import StepBlock, engine, longest_block
+from samviz.dynamics.engines import StepBlock, StepParts, engine, longest_block, step_parts
 from samviz.dynamics.history import History, measurement
 from samviz.dynamics.rules import RULES, Settings
 from samviz.geometry import top_eigenpairs
@@ -204,14 +204,32 @@ class Run:
             with one_thread(self.problem):
                 n -= self._take_block(n)
 
+    def parts(self) -> StepParts:
+        """Return what the next step of a single run computes, up to rounding, without taking it.
+
+        Returns:
+            Tensors: the iterate `x`, the `gradient` there, other `points` at which the rule evaluates the `gradients`,
+            and the `direction` d of the step x ← x − ηd.
+
+        >>> from samviz.problems import quadratic
+        >>> run = Run(quadratic([3.0, 1.0]), rho=0.5, x0=[1.0, 0.0], device="cpu")
+        >>> [tuple(tensor.flatten().tolist()) for tensor in run.parts()]
+        [(1.0, 0.0), (3.0, 0.0), (1.5, 0.0), (4.5, 0.0), (4.5, 0.0)]
+        """
+        with one_thread(self.problem):
+            return step_parts(self._block(1))
+
+    def _block(self, n: int) -> StepBlock:
+        """Return the next n steps as a block."""
+        starts = self.x, self._before, (self.diverged_at < 0).numpy(), self._bound
+        length = self.trail.maxlen or 0
+        return StepBlock(self.problem, self._settings, *starts, self.seeds, self.steps, n, path_length=length)
+
     def _take_block(self, n: int) -> int:
         """Take as many of n steps as one block holds; return how many."""
         n = min(n, longest_block(self.problem, self._settings, len(self.x)))
-        running = (self.diverged_at < 0).numpy()
-        starts = self.x, self._before, running, self._bound
-        block = StepBlock(
-            self.problem, self._settings, *starts, self.seeds, self.steps, n, path_length=self.trail.maxlen or 0
-        )
+        block = self._block(n)
+        running = block.running
         result = engine(self.problem, self._settings).advance(block)
         self.x, self._before = result.x, result.before
         self._curvature = result.curvature if block.rule.measures_curvature else None

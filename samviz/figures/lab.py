@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split, stack
 from samviz.figures.history import LAB_ROWS, lab_history
-from samviz.figures.landscape import lab_landscape
+from samviz.figures.landscape import Arrow, lab_landscape
 from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Frame:
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
     looks_back_at: int | None = None  # the step that is shown, if it is not the last one
+    arrows: Sequence[Arrow] = ()  # a step in slow motion, on the landscape
 
 
 def lab_figure(frame: Frame) -> dict[str, Any]:

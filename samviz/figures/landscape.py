@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures import drawing as draw
 from samviz.figures.drawing import Interval, Layout, Trace
-from samviz.figures.style import BLUE, BLUES, GREEN, HALO, ORANGE, VERMILION
+from samviz.figures.style import BLUE, BLUES, GREEN, HALO, INK, ORANGE, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     from samviz.figures.lab import Frame
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 LEVELS = 15  # contours from the lowest to the highest point
+ARROWS = {  # colour, and how far above its middle the label stands, in pixels
+    "gradient": (INK, -14),
+    "ascent": (PURPLE, 14),
+    "perturbed gradient": (GREEN, -14),
+    "step": (VERMILION, 14),
+}
 LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
+
+
+class Arrow(NamedTuple):
+    """A part of a step on the landscape."""
+
+    name: str  # of `ARROWS`
+    label: str
+    tail: Array  # (2,)
+    tip: Array  # (2,)
 
 
 def heights(landscape: Landscape) -> Array:
@@ -49,18 +64,37 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     else:
         y = number_format | {"range": [b[0], b[-1]]}
         levels = draw.contour_levels(float(np.nanmax(frame.height)), LEVELS)
-        traces = [draw.contours(a, b, frame.height, "√(L − min L)", **levels), *iterates]
+        traces = [draw.contours(a, b, frame.height, "√(L − min L)", pale=bool(frame.arrows), **levels), *iterates]
         above = labels[1]
     detail = "of the loss" + (f" · {frame.trail_text}" if len(frame.trail) > 1 else "")
+    if frame.arrows:
+        detail = "around one step · gradients times η"
     axes = draw.add_axes(layout, 4, column, row, ("landscape", detail), x=x, y=y)
-    if frame.surface and len(b) > 1:
+    if frame.surface and len(b) > 1 and not frame.arrows:
         place = {"x": list(column), "y": list(row)}
         flat = draw.line([None], [None], "plane", BLUE, hoverinfo="skip") | axes  # or the axes and the heading would go
         return [flat, *_surface(layout, frame.landscape, frame.height, frame.trail, place)]
     corner: Layout = {"xref": "x4 domain", "yref": "y4 domain", "bgcolor": "rgba(255,255,255,0.6)"}
     right = draw.note(f"{labels[0]} →", 1, 0, xanchor="right", yanchor="bottom", **corner)
     layout["annotations"] += [right, draw.note(f"{above} ↑", 0, 1, yanchor="top", **corner)]
+    traces.append(_draw_arrows(layout, frame.arrows))
     return [trace | axes for trace in traces]
+
+
+def _draw_arrows(layout: Layout, arrows: Sequence[Arrow]) -> Trace:
+    """Add the arrows of a step to axes 4, and return marks at the perturbed points."""
+    axes = {"xref": "x4", "yref": "y4"}
+    for name, label, tail, tip in arrows:
+        color, shift = ARROWS[name]
+        (x, y), (ax, ay), (middle_x, middle_y) = tip.tolist(), tail.tolist(), ((tail + tip) / 2).tolist()
+        style = {"showarrow": True, "arrowcolor": color, "arrowwidth": 2.5 if label else 1, "arrowhead": 2}
+        ends = {"x": x, "y": y, "ax": ax, "ay": ay, "axref": "x4", "ayref": "y4"}
+        layout["annotations"].append({"text": ""} | style | ends | axes)
+        if label:
+            place: Layout = {"xanchor": "center", "yshift": shift, "bgcolor": "rgba(255,255,255,0.75)"}
+            layout["annotations"].append(draw.note(label, middle_x, middle_y, color=color, **axes, **place))
+    points = np.array([arrow.tip for arrow in arrows if arrow.name == "ascent"]).reshape(-1, 2)
+    return draw.marks(points[:, 0], points[:, 1], "perturbed point", "white", 9, edge=(PURPLE, 2))
 
 
 def _surface(layout: Layout, landscape: Landscape, height: Array, trail: Array, domain: Layout) -> list[Trace]:

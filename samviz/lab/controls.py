@@ -154,6 +154,10 @@ class Switch:
         raise ValueError(f"{name} is {value!r}; expected True or False")
 
 
+class TimelineSwitch(Switch):
+    """A switch next to the timeline."""
+
+
 @dataclass(frozen=True)
 class Timeline:
     """A slider over the steps of a run; its value is the step at which the learner looks back, or None at the end."""

@@ -19,7 +19,18 @@ from samviz.dynamics import RULES, History, Settings
 from samviz.dynamics.history import csv_text
 from samviz.figures.export import check_path
 from samviz.files import write
-from samviz.lab.controls import BatchSlider, Choice, Control, NumberField, NumberList, Slider, Switch, Timeline, decades
+from samviz.lab.controls import (
+    BatchSlider,
+    Choice,
+    Control,
+    NumberField,
+    NumberList,
+    Slider,
+    Switch,
+    Timeline,
+    TimelineSwitch,
+    decades,
+)
 from samviz.lab.display import is_interactive
 from samviz.lab.panel import Panel
 from samviz.lab.session import Progress, Session, planes_of
@@ -35,6 +46,7 @@ STATIC_STEPS, STATIC_RHO = (100, 900), 0.02  # without a front end, a lab at ρ 
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
 SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads faster, and each is another message
 MAX_INT = 2**62  # a whole number that torch and numpy can store
+PART_S = 0.45  # of a step in slow motion
 THEOREM = "SAM, small ρ (the theorem)"
 
 
@@ -157,6 +169,7 @@ class Lab(Panel):
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
             "look_back": Timeline("timeline"),
+            "slow_motion": TimelineSwitch("slow motion"),
         }
 
     @classmethod
@@ -229,7 +242,7 @@ class Lab(Panel):
     def step(self) -> None:
         """Take one step and measure."""
         self.view.playing = False
-        self.scheduler.begin(self._frames(1))
+        self.scheduler.begin(self._slow_frame() if self.values["slow_motion"] else self._frames(1))
 
     def reset(self) -> None:
         """Start again from the start with the settings of the controls; the present run becomes the ghost."""
@@ -369,8 +382,11 @@ class Lab(Panel):
             self.session.run.settings, self.view.alert = self._settings(), ""
         if "look_back" in changed and self._applied["look_back"] != self.session.looks_back_at:
             self.view.playing = False
-            if not self.scheduler.work:  # otherwise that ends first, so that every drag shows some of its steps
+            if not self.scheduler.work or self.session.slow:  # otherwise a drag would replace work again and again
                 self.scheduler.begin(self._look())
+        if self.session.slow and changed & {*SETTINGS, "slow_motion"}:  # its parts are those of other settings
+            self.session.end_slow_motion()
+            self.scheduler.begin(self._look())
         if self.view.playing and not self.scheduler.required:
             self.session.choose_plane(self._applied["plane"])  # the next frame slices it
         elif "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"]):
@@ -380,11 +396,30 @@ class Lab(Panel):
     def _next_work(self) -> Iterator[Progress] | None:
         if self.values["look_back"] != self.session.looks_back_at:
             return self._look()
+        if self.view.playing and self.values["slow_motion"]:
+            return self._slow_frame()
         return self._live_frame() if self.view.playing else None
 
     def _live_frame(self) -> Iterator[Progress]:
         self._branch()
         yield from self.session.frame(self.values["steps_per_frame"], live=True)
+
+    def _slow_frame(self) -> Iterator[Progress]:
+        """Draw the parts of one step for a while each, and take the step with the last one."""
+        yield from self._seek()
+        self._branch()
+        yield from self.session.slow_step()
+        while (slow := self.session.slow) and slow.shown <= len(slow.parts):
+            if slow.shown == len(slow.parts):
+                yield from self.session.advance(1)
+                yield from self.session.look()
+            self.scheduler.due = self.scheduler.urgent = True
+            end = perf_counter() + PART_S
+            while self.scheduler.loop and perf_counter() < end:
+                yield None
+            if slow.shown == len(slow.parts):
+                return
+            slow.shown += 1
 
     def _seek(self) -> Iterator[Progress]:
         """Go to the step of the timeline, and show the settings that the run had there."""
@@ -403,6 +438,8 @@ class Lab(Panel):
     def _look(self) -> Iterator[Progress]:
         yield None  # what is sent now does not wait for the measurement
         yield from self._seek()
+        if not self.values["slow_motion"]:
+            self.session.end_slow_motion()
         self.session.choose_plane(self.values["plane"])
         yield from self.session.look()
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
 from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
+from samviz.lab.slow_motion import SlowStep, slow_step
 from samviz.lab.status import ALIGNED
 from samviz.problems import MLP, Problem
 from samviz.problems.problem import one_thread
@@ -56,6 +57,7 @@ class Session:
         plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
         keyframes: step and iterate, (dim,), at the start and at measurements; every other one is dropped as needed.
         ghost: the history of the previous run, or None.
+        slow: the next or the latest step in slow motion, while it is drawn, or None.
         recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
         stopped: why the run cannot continue; empty while it can.
         estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
@@ -88,6 +90,7 @@ class Session:
         self.start_picture = problem.picture(self.start[None])
         self.ghost: History | None = None
         self.recorded: Session | None = None
+        self.slow: SlowStep | None = None
         self.estimates = History()
         self.stopped = self.notice = ""
         self.keyframes: list[tuple[int, Tensor]] = [(0, self.run.x[0])]
@@ -148,7 +151,7 @@ class Session:
         before = bisect_right(full.keyframes, max(0, step - TRAIL_STEPS), key=lambda keyframe: keyframe[0])
         past = copy(full)
         past.run = full.run.rewound(full.keyframes[before - 1][0], full.keyframes[before - 1][1][None])
-        past.estimates, past.stopped, past.notice = History(), "", ""
+        past.estimates, past.stopped, past.notice, past.slow = History(), "", "", None
         changes = {at: settings for at, settings in full.run.changes if past.run.steps < at <= step}
         for end in sorted({*changes, step}):
             yield from past.advance(end - past.run.steps)
@@ -179,8 +182,20 @@ class Session:
         A live frame omits the measurement until as much time has passed as the last one took: its record depends on
         the clock.
         """
+        self.end_slow_motion()
         yield from self.advance(steps, live=live)
         yield from self.look(live=live)
+
+    def slow_step(self) -> Iterator[Progress]:
+        """Prepare the next step in slow motion, and slice the plane on which its parts lie."""
+        self.slow = slow = slow_step(self.run, self._least_radius())
+        yield from self._slice(slow.plane, slow.radius, slow.center)
+
+    def end_slow_motion(self) -> None:
+        """Draw the run as usual again, with a new slice."""
+        if self.slow:
+            self.slow = None
+            self.recenter()
 
     def advance(self, steps: int, *, live: bool = True) -> Iterator[Progress]:
         """Take steps without a measurement, in pieces if live; a divergence ends them."""
@@ -235,16 +250,16 @@ class Session:
         """Slice another plane from the next look on."""
         if kind != self.plane:
             self.plane = kind
-            self._slices_wanted += 1
+            self.recenter()
 
     def recenter(self) -> None:
         """Slice around the present iterate at the next look."""
+        self.slow = None
         self._slices_wanted += 1
 
     def slice(self, now: float | None = None) -> Iterator[Progress]:
         """Slice the loss if the slice is out of date; an infinite `now` does not wait for a better time."""
-        began = perf_counter()
-        if not self._out_of_date(began if now is None else now):
+        if self.slow or not self._out_of_date(perf_counter() if now is None else now):
             return
         wanted = self._slices_wanted
         try:
@@ -257,15 +272,23 @@ class Session:
             self.choose_plane("hessian")
             yield from self.slice(now)
             return
+        yield from self._slice(plane, radius, center)
+        self._slices_done = wanted
+
+    def _slice(self, plane: Plane, radius: float, center: tuple[float, ...]) -> Iterator[Progress]:
+        """Slice the loss on a square of a plane."""
+        began = perf_counter()
         for fraction, landscape in slices(self.problem, plane, radius=radius, resolution=RESOLUTION, center=center):
             if landscape is not None:
                 self.landscape, self.height = landscape, heights(landscape)
             yield (fraction, "slicing the landscape") if perf_counter() - began > PROGRESS_DELAY_S else None
-        self._slices_done, self._sliced_at = wanted, perf_counter()
+        self._sliced_at = perf_counter()
         self._slice_cost = self._sliced_at - began
 
     def _drawn_iterates(self) -> Tensor:
         """Return the iterates to draw, (steps, dim): the latest in the Hessian's plane, the entire run in others."""
+        if self.slow:
+            return self.run.x
         return torch.cat(tuple(self.run.trail)) if self.plane == "hessian" else self.path
 
     def _out_of_date(self, now: float) -> bool:
@@ -336,6 +359,7 @@ class Session:
                     estimates=np.array([tuple(row.values()) for row in estimates]).reshape(-1, 2),
                     changes=end.run.changes,
                     looks_back_at=self.looks_back_at,
+                    arrows=self.slow.arrows if self.slow else (),
                     ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
                     samples=self.problem.samples,
                     landscape=self.landscape,

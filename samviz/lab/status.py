@@ -110,4 +110,5 @@ def status_text(session: Session, playing: bool) -> str:
     if session.recorded:
         rate = f"looking back from step {session.recorded.run.steps:,}"
     where = phase(row, problem.samples) if run.steps else "At the start"
-    return f"{where}.\n{advice(row, problem.samples)}\nstep {run.steps:,} · {rate} · {place}"
+    text = session.slow.text if session.slow else f"{where}.\n{advice(row, problem.samples)}"
+    return f"{text}\nstep {run.steps:,} · {rate} · {place}"

@@ -1,6 +1,6 @@
 // The timeline of a lab: a slider over the steps of its run, with which the learner looks back. Its value is null at the end.
 
-function createTimeline({ get, follow, cell, row }) {
+function createTimeline({ get, follow, cell, row, button }) {
   const { get: value, set, follow: each } = cell("look_back");
   const last = () => get("last_step");
   const range = make("input", { type: "range", min: 0, ariaLabel: "timeline", oninput() { set(range.valueAsNumber < last() ? range.valueAsNumber : null); } });
@@ -14,7 +14,10 @@ function createTimeline({ get, follow, cell, row }) {
   };
   each(show);
   follow("last_step", show);
-  const line = row(make("span", { ariaHidden: "true", textContent: "start" }), range, text);
+  const slow = cell("slow_motion");
+  const toggle = button("slow motion", () => slow.set(!slow.get()));
+  slow.follow(() => toggle.setAttribute("aria-pressed", slow.get()));
+  const line = row(make("span", { ariaHidden: "true", textContent: "start" }), range, text, explain(toggle, "Show what each step computes, part by part."));
   line.classList.add("samviz-timeline");
   return line;
 }

@@ -44,3 +44,19 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         notebook.until(f"lab.session.looks_back_at == 0 and {AT_REST}")
         timeline.press("End")
         notebook.until(f"lab.session.looks_back_at is None and {AT_REST}")
+
+
+def test_slow_motion_shows_the_parts_of_a_step(open_notebook: Callable[..., Notebook]) -> None:
+    notebook = open_notebook("slow.ipynb", SINE)
+    notebook.run_all()
+    lab = lab_in(notebook)
+    with without_errors(notebook):
+        lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
+        press(lab, "slow motion")
+        notebook.until("lab.values['slow_motion']")
+        press(lab, "Step")
+        notebook.until(f"lab.session.run.steps == 1 and {AT_REST}")
+        assert lab.get_by_role("button", name="slow motion", pressed=True).count() == 1
+        assert "part 4 of 4" in lab.locator(".samviz-status").inner_text()
+        for label in ("η∇L(x)", "perturbed point", "η∇L there", "step −ηd"):
+            lab.locator(".annotation-text", has_text=label).wait_for()
