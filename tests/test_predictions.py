@@ -160,6 +160,7 @@ def test_the_browser_gets_the_question_and_its_replies() -> None:
         "start": (0.5, 0.5),
         "replies": [(0, 0, 0.1, "Yes.")],
         "otherwise": "No.",
+        "help": "",
     }
     assert spec("guess", CHOICE)["options"] == [("a", "this"), ("b", "that")]
 
