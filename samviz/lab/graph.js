@@ -25,6 +25,10 @@ async function load(gzip) {
   try { return (await import(url)).default; } finally { URL.revokeObjectURL(url); }
 }
 
+const sendTo = (model, message) => {
+  try { model.send(message); } catch { model.set("kernel_state", "silent"); } // alive.js
+};
+
 // ---------------------------------------------------------------- frames: one store a model, shared by its views
 function createStore(model) {
   const graphs = new Set();
@@ -32,12 +36,12 @@ function createStore(model) {
   const sayHello = () => { // the kernel answers with the entire figure
     if (performance.now() - saidHelloAt < 3000) return;
     saidHelloAt = performance.now();
-    model.send({ hello: library[model.get("_plotly")] ? "again" : "no plotly" });
+    sendTo(model, { hello: library[model.get("_plotly")] ? "again" : "no plotly" });
   };
 
   const acknowledge = () => {
     if (acking || done === acked) return;
-    model.send({ ack: (acked = done) });
+    sendTo(model, { ack: (acked = done) });
     acking = setTimeout(() => { acking = 0; acknowledge(); }, ACK_MS);
   };
 
@@ -57,7 +61,7 @@ function createStore(model) {
     if (message.plotly) {
       library[model.get("_plotly")] ??= load(buffers[0]);
     } else if (message.repeat) { // there is a newer figure, and the last frames are not acknowledged
-      if (message.repeat === acked) model.send({ ack: acked });
+      if (message.repeat === acked) sendTo(model, { ack: acked });
       else if (broken || message.repeat !== last?.seq) sayHello();
     } else if (message.seq) {
       message.arrays.forEach((header, i) => unpack(header, buffers[i]));
@@ -123,9 +127,7 @@ function createParts({ model }, changed = () => {}) {
   };
   const alert = make("p", { className: "samviz-alert", role: "alert" });
   follow("alert", () => { alert.textContent = get("alert"); });
-  const send = (message) => {
-    try { model.send(message); } catch { model.set("kernel_state", "silent"); } // alive.js
-  };
+  const send = (message) => sendTo(model, message);
   // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent
   // again with the next message, or after a while, because a message may be lost with its connection.
   const view = nextId();
