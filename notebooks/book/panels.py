@@ -33,8 +33,8 @@ def lab_panel(problem: Problem, radii: list[float], sizes: list[int], stops: lis
         lab = latest[setting]
         session = lab.run(steps - lab.session.run.steps).session
         now, samples = session.now(), problem.samples
-        status = f"{phase(now, samples, session.falling())}. {advice(now, samples)}"
-        return lab.figure, f"Step {steps:,}: {session.stopped or status}"
+        status = f"{phase(now, samples)}. {advice(now, samples)}"
+        return lab.figure, f"Step {steps:,}. {session.stopped or status}"
 
     return Panel(
         draw,

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
@@ -245,7 +246,7 @@ def _compute(
         for i, row in rows:
             save(i, compute(*row))
         return
-    pending = {executor.submit(compute, *row): i for i, row in rows}
+    pending = {executor.submit(_compute_copy, compute, *row): i for i, row in rows}
     try:
         for future in as_completed(list(pending)):
             save(pending.pop(future), future.result())
@@ -253,6 +254,11 @@ def _compute(
         for future, i in pending.items():
             if not future.cancel() and future.done() and future.exception() is None:
                 save(i, future.result())
+
+
+def _compute_copy(compute: Callable[..., Arrays], *row: Any) -> Arrays:
+    """Compute a row with a copy of the problem: torch runs a module with other parameters in one thread at a time."""
+    return deepcopy(compute)(*row)
 
 
 def compute_row(

@@ -164,7 +164,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     for axes in panel_axes:
         yaxis = layout[axes["yaxis"].replace("y", "yaxis")]
         limits = draw.axis_values(yaxis["range"], yaxis)[: len(at)]
-        traces.append(draw.line(at, limits, "this step", VERMILION, hoverinfo="skip") | axes)
+        traces.append(draw.line(at, limits, "this step", VERMILION, 1.2, hoverinfo="skip") | axes)
     return [
         *traces,
         draw.end_labels(loss, layout["yaxis"], "labels y", values=True) | panel_axes[0],
