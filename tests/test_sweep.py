@@ -225,7 +225,7 @@ def test_a_different_sweep_in_the_same_folder_is_refused(first, name, change, tm
     np.testing.assert_array_equal(sweep(**args).loss, result.loss)
 
 
-@pytest.mark.parametrize("threads", [0, 1])
+@pytest.mark.parametrize("threads", [False, True])
 def test_an_interrupt_keeps_the_finished_rows(threads, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     count = []
@@ -237,8 +237,8 @@ def test_an_interrupt_keeps_the_finished_rows(threads, tmp_path, monkeypatch):
         return compute_row(*row)
 
     monkeypatch.setattr(MODULE, "compute_row", interrupted)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        sweep(network(), **SMALL, executor=ThreadPoolExecutor(threads) if threads else None)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(KeyboardInterrupt) as caught:
+        sweep(network(), **SMALL, executor=executor if threads else None)
     (note,) = caught.value.__notes__
     kept = int(re.match(r"([2-4]) of 5 rows of the sweep are finished and kept: run it again with path=", note)[1])
     assert threads or kept == 2
