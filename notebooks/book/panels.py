@@ -9,6 +9,7 @@ from typing import Any
 
 from samviz import panels
 from samviz.dynamics import gradient_descent_minimum
+from samviz.figures.export import SIZE
 from samviz.figures.player import Drawing, PlayerControl
 from samviz.lab import Choice, Lab, Panel, Slider
 from samviz.lab.controls import GUESS, explanation
@@ -34,7 +35,8 @@ def lab_panel(problem: Problem, radii: list[float], sizes: list[int], stops: lis
         session = lab.run(steps - lab.session.run.steps).session
         now, samples = session.now(), problem.samples
         status = f"{phase(now, samples)}. {advice(now, samples)}"
-        return lab.figure, f"Step {steps:,}. {session.stopped or status}"
+        figure = lab.figure | {"layout": {"height": SIZE[1]} | lab.figure["layout"]}
+        return figure, f"Step {steps:,}. {session.stopped or status}"
 
     return Panel(
         draw,
