@@ -17,7 +17,8 @@ function createTimeline({ get, follow, cell, row, button }) {
   const slow = cell("slow_motion");
   const toggle = button("slow motion", () => slow.set(!slow.get()));
   slow.follow(() => toggle.setAttribute("aria-pressed", slow.get()));
-  const line = row(make("span", { ariaHidden: "true", textContent: "start" }), range, text, explain(toggle, "Show what each step computes, part by part."));
+  const field = explain(make("span", { className: "samviz-field" }, range), "Drag to look back; Play and Step continue from there.");
+  const line = row(make("span", { ariaHidden: "true", textContent: "start" }), field, text, explain(toggle, "Show what each step computes, part by part."));
   line.classList.add("samviz-timeline");
   return line;
 }

@@ -25,7 +25,7 @@ ACTIONS_BETWEEN_RESTS = 15
 KEYS = "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"
 TEXTS = "0", "0.005", "0.02", "0.05", "0.1", "0.3", "1", "1,5", "3", "12", "abc", "-1", "1e9", ""
 JUPYTERS_OWN = re.compile(  # errors of the page that are not samviz's
-    r"favicon|ResizeObserver loop|reading 'schema'|"
+    r"favicon|ResizeObserver loop|reading 'schema'|'filebrowser:open-path' not registered|"
     r"cdn\.jsdelivr\.net/npm/@fortawesome|voila/labextensions|voila/api/shutdown"
 )
 DIVERGED = r"The run diverged .*|.*The history is kept; lower η and press Reset\."
@@ -129,7 +129,12 @@ class Learner:
             self.record(wait, name)
             control()
         else:
-            self.handle(control, random, lambda how: self.record(wait, f"{name} {how}"))
+            try:
+                self.handle(control, random, lambda how: self.record(wait, f"{name} {how}"))
+            except Exception as error:
+                if "not attached to the DOM" not in str(error):  # plotly has replaced its buttons meanwhile
+                    raise
+                return False
         self.look()
         return True
 

@@ -79,7 +79,7 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
     steps = figure.get_by_role("slider", name="steps")
     steps.press("Home" if steps.input_value() != "0" else "End")
     page.wait_for_function(f"() => {last} !== 1000")
-    assert f"Step {page.evaluate(last):,}:" in sentence.inner_text()
+    assert f"Step {page.evaluate(last):,}." in sentence.inner_text()
     batch_size = figure.get_by_role("slider", name="batch size")
     batch_size.press("Home")
     first = sentence.inner_text()

@@ -50,7 +50,7 @@ def wait_for_step(page: Any, step: int | str) -> None:
     """Wait until the figure of a step is drawn and named."""
     page.locator("output", has_text=f"step {step}").wait_for()
     page.wait_for_function(f"() => {GRAPH}._fullData.find(t => t.name === 'loss').x.at(-1) === {step}")
-    assert page.locator(".samviz-sentence").inner_text().startswith(f"Step {step}: ")
+    assert page.locator(".samviz-sentence").inner_text().startswith(f"Step {step}. ")
 
 
 def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: Any, tmp_path: Path) -> None:

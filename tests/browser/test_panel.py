@@ -106,7 +106,7 @@ def test_a_point_is_moved_with_keys_by_typing_and_by_a_finger(panel):
     assert panel.page.evaluate("() => document.activeElement.className") == "samviz-handle"
     panel.page.get_by_label("x₁").fill("-0.123456")
     panel.page.keyboard.press("Enter")
-    says(panel, "the point (-0.123456, ")
+    says(panel, "the point (−0.123456, ")
     panel.until(AT_REST)
     panel.screenshot("panel", ".samviz-panel")
     box = panel.page.locator(".samviz-graph .nsewdrag").first.bounding_box()
@@ -205,7 +205,7 @@ def test_long_work_shows_intermediate_pictures_and_starts_again(several):
     slider.press("End")
     says(notebook, " of 300 at 2", 2)
     slider.press("Home")
-    says(notebook, "300 of 300 at -2", 2)
+    says(notebook, "300 of 300 at −2", 2)
     wait(notebook, f"{graph}.data[0].y.length === 300 && {graph}._fullLayout.yaxis.range[0] < -590")
     assert notebook.kernel("log[-1], max(n for a, n in log if a == 2) < 300") == ((-2.0, 300), True)
 
