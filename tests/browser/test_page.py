@@ -250,6 +250,8 @@ def test_reset_while_the_lab_plays_and_a_slider_moved_right_after(page: Notebook
 def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook, lab: Any) -> None:
     open_more(lab)
     for spec in page.kernel("lab.view.controls"):
+        if spec["kind"].startswith("timeline"):
+            continue  # test_timeline.py uses these
         name, value = spec["name"], page.kernel("lab.values")[spec["name"]]
         expected = operate(lab, spec, value)
         page.page.wait_for_function("([name, value]) => window.confirmed[name] === value", arg=[name, expected])
