@@ -30,7 +30,7 @@ def test_the_wheel_is_small_and_contains_all_that_the_package_reads_and_nothing_
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.json", "*.html", "*.ipynb", "py.typed")
+        for pattern in ("*.py", "*.npz", "*.js", "*.css", "*.json", "*.html", "digits.md", "*.ipynb", "py.typed")
         for path in (ROOT / "samviz").rglob(pattern)
     }
     carried = (path for name in ("*.ipynb", "secret.webp", "pages/*.md") for path in (ROOT / "notebooks").glob(name))
