@@ -11,6 +11,14 @@ from uuid import uuid4
 ABANDONED_S = 3600.0  # a write takes seconds: a temporary file of this age belongs to a process that was killed
 
 
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file; raise FileNotFoundError unless its folder exists."""
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"path is {str(file)!r}, but there is no folder {str(file.parent)!r}; make it first")
+    return file
+
+
 def write(file: Path, content: bytes) -> Path:
     """Create or replace a file in an existing folder, also while other processes do; an OSError changes nothing."""
     part = file.with_name(f"{file.name}.{uuid4().hex}.part")  # a different name for every writer

@@ -356,23 +356,22 @@ def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
 
     Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
     """
-    radii = [_radius(group) for group in groups]
-    used = [_with_gradient([group]) for group in groups]
-    gradients = [
-        [_scaled(p, p.grad) if group["adaptive"] else _single(p.grad) for p in parameters]  # type: ignore[arg-type]
-        for group, parameters in zip(groups, used)
-    ]
-    norm = _norm([g for each in gradients for g in each])
+    parts = []  # of each group: whether it is adaptive, its radius, its parameters p and their Tg
+    for group in groups:
+        adaptive, rho, parameters = group["adaptive"], _radius(group), _with_gradient([group])
+        tg = [_scaled(p, p.grad) if adaptive else _single(p.grad) for p in parameters]  # type: ignore[arg-type]
+        parts.append((adaptive, rho, parameters, tg))
+    norm = _norm([g for *_, tg in parts for g in tg])
     if not math.isfinite(norm):
         return None
-    if norm * FLOAT32_MAX <= max(radii):  # otherwise ρ/‖Tg‖ would overflow float32
+    if norm * FLOAT32_MAX <= max(rho for _, rho, *_ in parts):  # otherwise ρ/‖Tg‖ would overflow float32
         return []
     saved: Saved = []
     try:
-        for group, rho, parameters, tg in zip(groups, radii, used, gradients):
+        for adaptive, rho, parameters, tg in parts:
             if rho and parameters:
                 saved += [(p, *_values_before(p)) for p in parameters]
-                steps = [_scaled(p, g) for p, g in zip(parameters, tg)] if group["adaptive"] else tg
+                steps = [_scaled(p, g) for p, g in zip(parameters, tg)] if adaptive else tg
                 torch._foreach_add_(parameters, steps, alpha=rho / norm)
     except BaseException:  # no memory, or an interrupt
         _restore_values(saved)

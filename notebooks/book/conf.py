@@ -1,4 +1,4 @@
-"""How Sphinx makes the book: from notebooks as they were run, with all that it needs beside it."""
+"""Sphinx's settings for the book, which is made from notebooks with their stored outputs."""
 
 project = "samviz"
 html_title = "How SAM minimizes sharpness"

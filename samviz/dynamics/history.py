@@ -6,7 +6,6 @@ import csv
 from io import StringIO
 from itertools import chain
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_int, check_type
-from samviz.files import write
+from samviz.files import check_folder, write
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems.problem import Problem, one_thread
 
@@ -126,9 +125,7 @@ class History:
             FileNotFoundError: when its folder does not exist.
         """
         check_type("path", path, (str, PathLike), "the path of a file")
-        if not (folder := Path(path).parent).is_dir():
-            raise FileNotFoundError(f"path is {str(path)!r}, but there is no folder {str(folder)!r}; make it first")
-        write(Path(path), csv_text(self).encode())
+        write(check_folder(path), csv_text(self).encode())
 
     def __repr__(self) -> str:
         """Return the size and the columns."""

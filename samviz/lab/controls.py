@@ -18,6 +18,7 @@ HELP = {  # the explanations of the lab's and the panels' controls by name, unle
     "lr": "The learning rate: how far a step goes along the gradient.",
     "batch_size": "How many samples each step sees; at the right end, all of them.",
     "rule": "How a step follows from the gradients.",
+    "seed": "Determines the start and the samples of each step, from the next Reset on.",
     "steps_per_frame": "How many steps lie between two pictures.",
     "plane": "The plane on which the landscape shows the loss.",
     "compare": "Show the previous run in grey.",

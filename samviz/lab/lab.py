@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
 SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads faster, and each is another message
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 PART_S = 0.45  # of a step in slow motion
+WAIT_S = 0.005  # a piece of waiting, as long as a piece of work
 THEOREM = "SAM, small ρ (the theorem)"
 
 
@@ -159,12 +160,7 @@ class Lab(Panel):
             "steps_per_frame": NumberList(
                 "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
             ),
-            "seed": NumberField(
-                *("seed", seed, [0, 2**31 - 1]),
-                high=max(2**31 - 1, seed),
-                integer=True,
-                help="Determines the start and the samples of each step, from the next Reset on.",
-            ),
+            "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
@@ -416,6 +412,7 @@ class Lab(Panel):
             self.scheduler.due = self.scheduler.urgent = True
             end = perf_counter() + PART_S
             while self.scheduler.loop and perf_counter() < end:
+                sleep(WAIT_S)
                 yield None
             if slow.shown == len(slow.parts):
                 return

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 FAR = 10.0  # times the loss of the oscillation across the floor: above this the iterate is far from the floor
 LOST = 1 / 3  # of the loss of an untrained network: above this the fit is lost
+FIT_LOST, ABOVE_FLOOR, BEYOND_EDGE, PHASE_ONE = (  # phases in which `advice` differs
+    "The fit is lost",
+    "Above the valley floor",
+    "Beyond the edge of stability, ηλ₁ > 2",
+    "Phase I: falling into the valley",
+)
 ALIGNED = 0.9  # Rayleigh ratio above which a full-batch run is in phase II
 
 
@@ -35,19 +41,19 @@ def phase(row: dict[str, Any], samples: int) -> str:
     full = row["batch_size"] == samples
     far = loss > FAR * oscillation_loss(row, samples)
     if loss > max(LOST * row["untrained_loss"], FAR * row["lowest_loss"]):
-        return "The fit is lost"
+        return FIT_LOST
     if _is_gradient_descent(row):
         if not full:
             return "Stochastic gradient descent"
         beyond = "beyond the edge of stability, ηλ₁ > 2" if edge > 2.1 else "at the edge of stability, λ₁ ≈ 2/η"
         return f"Gradient descent {beyond if edge > 1.9 else ''}".strip()
     if edge > 2.1 and full and not rule.unit_length:
-        return "Beyond the edge of stability, ηλ₁ > 2"
+        return BEYOND_EDGE
     if far and loss > FAR * row["lowest_loss"] and not row["falling"]:
-        return "Above the valley floor"
+        return ABOVE_FLOOR
     turning = full and rule.aligns and row["rayleigh"] <= ALIGNED
     if (far and row["falling"]) or (turning and (far or row["falling"])):
-        return "Phase I: falling into the valley"
+        return PHASE_ONE
     if turning:
         return "The gradient is not aligned with v₁"
     return "At rest on the valley floor" if rule.name == "usam" else "Phase II: sliding along the valley floor"
@@ -62,11 +68,11 @@ def advice(row: dict[str, Any], samples: int) -> str:
     """Say what to watch, given `Session.now` and n, with the statement of the paper that holds there."""
     rule, single, partial = RULES[row["rule"]], row["batch_size"] == 1 < samples, row["batch_size"] < samples
     where = phase(row, samples)
-    if where == "The fit is lost":
+    if where == FIT_LOST:
         return "The loss is not small next to that of an untrained network. Lower ρ or η and press Reset."
-    if where == "Above the valley floor":
+    if where == ABOVE_FLOOR:
         return "The loss is too large for an oscillation across the floor. Lower ρ."
-    if where.startswith("Beyond"):
+    if where == BEYOND_EDGE:
         return "The steps are too long for this valley. Lower η."
     if not rule.watch:
         return f"The rule {rule.name!r} was registered by you: the paper makes no statement about it."
@@ -84,14 +90,14 @@ def advice(row: dict[str, Any], samples: int) -> str:
     if partial and not single and rule.follows_gradient:
         return "Between one sample and all, ∇L need not align (Example 5.8). Does λ₁ or the trace decrease?"
     if single and rule.name == "sam":
-        if where.startswith("Phase I:"):
+        if where == PHASE_ONE:
             return "Near the floor each ∇L_k is an eigenvector of its own ∇²L_k."
         return "Each ∇L_k is an eigenvector of its own ∇²L_k: the trace falls, not λ₁ alone (Theorem 5.4)."
     if single and rule.follows_gradient:
         return "For single samples all three notions of sharpness favour a small trace (Theorem 5.3)."
     if row["closing"] and rule.aligns and row["rayleigh"] > ALIGNED:
         return "λ₁ has met λ₂: v₁ alone jumps, so watch the top eigenspace or the Rayleigh ratio."
-    if rule.name == "sam" and row["rho"] > row["lr"] and not where.startswith("Phase I:"):
+    if rule.name == "sam" and row["rho"] > row["lr"] and where != PHASE_ONE:
         seen = "∇L points along v₁. " if row["rayleigh"] > ALIGNED else ""
         return f"{seen}Theorem 4.5 assumes a small ρ/η, and here it is {row['rho'] / row['lr']:.3g}."
     if rule.name == "sam" and row["rayleigh"] > ALIGNED:
