@@ -8,16 +8,10 @@ from typing import Any
 
 import bad_table as bad
 import pytest
-import torch
-from bad_table import FEW, SINE, SLIDER, bad_arguments, draw
-from hypothesis import given
-from hypothesis import strategies as st
+from bad_table import SINE, SLIDER, bad_arguments, draw
 from kernel_loop import in_kernel, until
 
-from samviz.dynamics import Settings
 from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, quiz
-from samviz.lab.session import PLANES
-from samviz.problems import quadratic
 
 pytestmark = bad.HANG
 JUNK = (None, [], {}, [1.0], {"a": 1}, bad.NAN)
@@ -65,14 +59,13 @@ def state(lab: Lab) -> tuple[Any, ...]:
     return shown, list(run.history.rows), run.x.tolist(), run.steps, run.settings, run.changes, view.acknowledged
 
 
-def refused(lab: Lab, message: Any, name: str, value: Any) -> None:
-    """Check that a message changes nothing, and that the alert has a name (a pattern), the value and a remedy."""
+def refused(lab: Lab, message: Any, name: str) -> None:
+    """Check that a message changes nothing, and that the alert has a name and a remedy."""
     before = state(lab)
     send(lab.view, message)
     assert state(lab) == before
     alert = lab.view.alert
     assert re.search(rf"\b({name})\b", alert), f"{message!r:.100}: {alert!r}"
-    assert bad.names_value(value, alert) or f"is {value:.0f}; expected" in alert, f"{message!r:.100}: {alert!r}"
     assert bad.REMEDY.search(alert) or re.search("should not|too large", alert), alert
     assert not re.match(r"\w+(Error|Exception)\b", alert), alert
 
@@ -96,63 +89,24 @@ def test_a_bad_setting_is_named_and_the_old_one_is_kept(name: str) -> None:
     """Also together with a valid setting: all settings of a message are taken, or none."""
     lab = new_lab()
     for value in SETTINGS[name]:
-        refused(lab, {"values": {name: value}}, name, value)
+        refused(lab, {"values": {name: value}}, name)
         if name != "rho":
-            refused(lab, {"values": {"rho": 0.5, name: value}}, name, value)
+            refused(lab, {"values": {"rho": 0.5, name: value}}, name)
     continues(lab)
-
-
-def test_the_page_receives_the_value_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or its slider would show the value that was refused."""
-    lab, sent = new_lab(), []
-    monkeypatch.setattr(type(lab.view), "_send", lambda _, message, buffers=None: sent.append(message))
-    for value in (bad.NAN, "0.1", -1):
-        sent.clear()
-        send(lab.view, {"values": {"rho": value}})
-        received = [message["content"]["values"] for message in sent if message["method"] == "custom"]
-        assert received == [{"rho": 0.01}], value
-
-
-def test_a_rule_that_the_problem_lacks_is_refused() -> None:
-    lab = Lab(quadratic([3.0, 1.0]), lr=0.05, rho=0.01, device="cpu").run(3)
-    refused(lab, {"values": {"rule": "label_noise"}}, "rule", "label_noise")
-    continues(lab)
-
-
-def test_a_diverged_run_refuses_bad_settings_too_and_starts_again() -> None:
-    lab = new_lab()
-    send(lab.view, {"values": {"lr": 100}})
-    lab.run(50)
-    assert "diverged" in lab.view.alert
-    refused(lab, {"values": {"lr": bad.NAN}}, "lr", bad.NAN)
-    send(lab.view, {"values": {"lr": 0.05}})
-    send(lab.view, {"action": "reset"})
-    assert (lab.view.alert, lab.run(5).session.run.steps) == ("", 5)
 
 
 def test_an_invalid_message_or_action_changes_nothing() -> None:
     lab = new_lab()
     for message in NO_MESSAGE:
         ready = lab.view.ready
-        refused(lab, message, "The page sent", message)
+        refused(lab, message, "The page sent")
         assert lab.view.ready == ready
         lab.view._handle_custom_msg(message, [])  # as ipywidgets calls it
     for name, values in ACTIONS.items():
         for value in values:
-            argument = {"preset": "preset", "load": "text"}.get(name, "action")
-            named = name if argument == "action" else value if len(str(value)) < 9 else {}  # of a long text the reason
-            refused(lab, {"action": name, "value": value}, argument, named)
+            refused(lab, {"action": name, "value": value}, {"preset": "preset", "load": "text"}.get(name, "action"))
     for name in JUNK:
-        refused(lab, {"action": name}, "action", name)
-    continues(lab)
-
-
-@pytest.mark.parametrize("action", ["pause", "recenter", "step", "reset", "share"])
-def test_an_action_without_a_value_ignores_it(action: str) -> None:
-    lab = new_lab()
-    for value in (*JUNK, True, 10**400, "now"):
-        send(lab.view, {"action": action, "value": value})
-        assert lab.view.alert == ""
+        refused(lab, {"action": name}, "action")
     continues(lab)
 
 
@@ -218,33 +172,3 @@ def test_a_quiz_keeps_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         send(view, message)
     send(view, {"values": {"answers": "ba"}})
     assert view.values["answers"] == "ba"
-
-
-SCALAR = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=5)
-ANYTHING = st.recursive(SCALAR, lambda some: st.lists(some, max_size=2) | st.dictionaries(st.text(max_size=3), some))
-VALID = {"rule": st.sampled_from(["gd", "sam", "usam"]), "rho": st.floats(0, 1), "lr": st.floats(1e-3, 0.1)}
-VALID |= {"batch_size": st.integers(1, 25), "seed": st.integers(0, 5), "compare": st.booleans()}
-VALID |= {"plane": st.sampled_from([*PLANES]), "steps_per_frame": st.integers(1, 100)}
-VALUES = st.fixed_dictionaries({}, optional={name: valid | ANYTHING for name, valid in VALID.items()})
-MESSAGE = VALUES.map(lambda values: {"values": values}) | ANYTHING
-MESSAGE |= st.dictionaries(st.sampled_from(["ack", "values"]), ANYTHING)
-LAB = new_lab()
-
-
-@FEW
-@given(messages=st.lists(MESSAGE, max_size=4))
-def test_after_any_messages_the_settings_are_valid(messages: list[Any]) -> None:
-    lab, run = LAB, LAB.session.run
-    for message in messages:
-        x, rows = run.x.clone(), list(run.history.rows)
-        send(lab.view, message)
-        sent = message.get("values") if isinstance(message, dict) else None
-        taken = isinstance(sent, dict) and all(lab.values.get(name) == value for name, value in sent.items())
-        assert taken or lab.view.alert or "ack" in message
-        assert torch.equal(run.x, x)
-        assert run.history.rows == rows
-        settings = {name: lab.values[name] for name in ("rule", "rho", "lr", "batch_size")}
-        assert run.settings == Settings(**settings).fit(1, SINE)
-    steps = run.steps
-    send(lab.view, {"values": {"rule": "sam", "lr": 0.01, "rho": 0.01}})
-    assert lab.run(1).session.run.steps == steps + 1

@@ -21,8 +21,6 @@ from samviz.panels.batch_sizes import (
     draw_alignment,
     draw_batches,
     draw_one_sample,
-    project,
-    quadratic_samples,
 )
 
 PATHS = {"lr": 0.02, "rho": 0.15, "again": 0}
@@ -38,17 +36,6 @@ def measured(drawn, quantity):
     """Return the decreases and their standard errors by batch size."""
     points = trace(drawn, f"{quantity} decrease")
     return points["y"], points["error_y"]["array"] / 2
-
-
-def test_the_projection_is_on_gamma_and_where_gradient_flow_ends():
-    problem, x = interpolating()
-    near = x + 0.01 * torch.randn(3, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    projected = project(problem, near)
-    assert problem.loss(projected).max() < 1e-15
-    limit = gradient_flow_limit(problem, near).x
-    tops = [torch.linalg.eigvalsh(problem.hessian(points))[:, -1] for points in (projected, limit)]
-    torch.testing.assert_close(*tops, atol=0.01, rtol=0)
-    torch.testing.assert_close(project(problem, x[None])[0], x)
 
 
 def test_one_sample_and_all_samples_follow_their_flows_and_the_other_sizes_are_slower(network):
@@ -86,12 +73,6 @@ def test_the_figure_is_drawn_while_the_runs_go_on_and_shows_no_run_of_one_sample
     assert "trace" not in sentence
 
 
-def test_a_rate_that_is_too_large_is_reported_and_drawn():
-    _, sentence = last(draw_batches, PATHS | {"lr": 1.0})
-    assert sentence.startswith("Diverged with batch size 1")
-    assert last(draw_one_sample, FLOOR | {"lr": 0.2})[1].startswith("The run diverges")
-
-
 # one_sample_panel
 
 FLOOR = {"lr": 0.002, "rho": 0.3, "again": 0, "start": (0.3, 0.9), "guess": "skipped"}
@@ -107,14 +88,6 @@ def test_one_sample_ends_at_the_least_trace_and_all_samples_at_the_least_top_eig
     total = 2 * (x1**2 + 6 * x2**2 + 8 + 4 * (1 - x1) ** 2 + (1 - x2) ** 2 + 1)
     assert trace(drawn, "trace one sample")["y"][-1] == pytest.approx(total)
     assert sentence.startswith("τ = ηρ²t = 2.00.")
-
-
-def test_the_samples_are_those_of_example_5_8():
-    hessians = quadratic_samples(0.3).hessian(torch.zeros(6, 2).double(), torch.arange(6)[:, None])
-    values, vectors = np.linalg.eigh(hessians.numpy())
-    np.testing.assert_allclose(values, np.outer(SPECTRUM, [0.3, 1]))
-    turn = np.deg2rad(ANGLES)
-    np.testing.assert_allclose(np.abs(vectors[:, 0, 1] * np.cos(turn) + vectors[:, 1, 1] * np.sin(turn)), 1)
 
 
 def test_only_one_sample_and_all_samples_are_aligned_if_each_sample_has_rank_one():

@@ -5,15 +5,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from torch import nn
 
-from benchmarks import probe, report, timing
+from benchmarks import report, timing
 from benchmarks.row import Measured, Result, Row, Target
-from benchmarks.timing import alternate, fresh
-from samviz.probe import MEASURES, Probe
+from benchmarks.timing import alternate
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {"name", "ours", "peer", "ratio", "target", "met", "ours_correct", "peer_correct"}
@@ -31,10 +28,7 @@ def result(target, *measured):
         (Target("≥", 9), (1.0, 12.34, False, True), 12.34, "1 s ✗ | 12.3 s | 12.3× | ≥ 9× | **missed**"),  # wrong
         (Target("≥", 9), (1.0, 10.0, True, False), 10, "1 s | 10 s ✗ | 10× | ≥ 9× | met"),  # keeps the peer's time
         (Target("≤", 1.1), (2.346e-3, 2e-3, True, True), 1.173, "2.35 ms | 2 ms | 1.17× | ≤ 1.1× | **missed**"),
-        (Target("≤", 1.1), (2.1, 2.0, True, True), 1.05, "2.1 s | 2 s | 1.05× | ≤ 1.1× | met"),
         (Target("≤", 60, "ns"), (26.04e-9, None, True, None), 26.04, "26 ns | – | – | ≤ 60 ns | met"),
-        (Target("≤", 1.5, "µs"), (2e-6, None, True, None), 2, "2 µs | – | – | ≤ 1.5 µs | **missed**"),
-        (Target("≤", 5, "HVPs"), (4.0, None, True, None), 4, "4 HVPs | – | – | ≤ 5 HVPs | met"),
         (Target("≤", 5, "%"), (0.0312, 0.0666, True, False), 3.12, "3.12 % | 6.66 % ✗ | – | ≤ 5 % | met"),
         (Target("≤", 5, "%"), (0.06, 0.04, True, True), 6, "6 % | 4 % | – | ≤ 5 % | **missed**"),
         (Target("≤", 5, "%"), (0.0, 0.0, False, True), 0, "0 % ✗ | 0 % | – | ≤ 5 % | **missed**"),  # measured nothing
@@ -73,16 +67,6 @@ def test_the_readme_shows_the_highlighted_rows_of_the_complete_table():
     assert set(shown) <= set(page.splitlines())
 
 
-def test_readme_gets_the_table_between_its_markers_and_keeps_the_rest():
-    before = f"# Title\n{report.BEGIN}\nold\n{report.END}\nend\n"
-    after = report.replaced(before, "| new |")
-    assert after == f"# Title\n{report.BEGIN}\n| new |\n{report.END}\nend\n"
-    assert report.replaced(after, "| new |") == after
-    for text in ("none", report.BEGIN, f"{report.END} {report.BEGIN}", f"{report.BEGIN} {report.BEGIN} {report.END}"):
-        with pytest.raises(ValueError, match="once each"):
-            report.replaced(text, "| new |")
-
-
 def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
     now, calls = [0.0], []
     monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
@@ -103,25 +87,6 @@ def test_sides_take_turns_and_their_median_is_that_of_a_unit(monkeypatch):
     assert made[1].seconds == pytest.approx(0.6)
     assert made[0].results == [3, 3, 3]
     assert made[1].results == [1, 1, 1]
-
-
-@pytest.mark.parametrize("left_out", [None, *MEASURES])
-def test_a_probe_is_complete_when_it_measured_everything(left_out):
-    torch.manual_seed(0)
-    data = torch.randn(8, 3), torch.randint(2, (8,))
-    measures = [name for name in MEASURES if name != left_out]
-    probed = Probe(nn.Linear(3, 2), nn.CrossEntropyLoss(), data, measures=measures, budget=None)
-    assert not probe.is_complete(probed)
-    probed.measure()
-    assert probe.is_complete(probed) is (left_out is None)
-    probed.history.rows[0]["converged"] = 0.0
-    assert not probe.is_complete(probed)
-
-
-def test_a_fresh_process_can_be_without_numba():
-    assert fresh("math.hypot", 3, 4, numba=False) == 5
-    with pytest.raises(RuntimeError, match="import of numba halted"):
-        fresh("importlib.import_module", "numba", numba=False)
 
 
 def test_every_peer_is_pinned():

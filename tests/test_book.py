@@ -163,18 +163,3 @@ def test_the_size_is_bounded(book, build, monkeypatch):
     monkeypatch.setattr(build, "LIMIT", size - 1)
     with pytest.raises(SystemExit, match="make fewer pictures"):
         build.weighed(book)
-
-
-@pytest.mark.parametrize(
-    ("link", "expected"),
-    [
-        ("[`SAM(m=4)`](../../samviz/optim.py)", "{py:obj}`SAM(m=4) <samviz.optim.SAM>`"),
-        ("[a](../../samviz/optim.py)", "[a](https://github.com/samviz/samviz/blob/HEAD/samviz/optim.py)"),
-        ("[a](../05.ipynb#4.-In-between:-Example-5.8)", "[a](../05.ipynb#4-in-between-example-58)"),
-        ("[a](glossary.md#m-sharpness) [b](#trace)", "[a](glossary.md#m-sharpness) [b](#trace)"),
-        ("![a](secret.webp)", "![a](secret.webp)"),
-        ("[a](https://example.org/a.py) `x[0](y)`", "[a](https://example.org/a.py) `x[0](y)`"),
-    ],
-)
-def test_links_are_adapted_to_the_book(link, expected, build):
-    assert build.linked(link) == expected

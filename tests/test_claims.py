@@ -74,8 +74,6 @@ def test_the_symbols_page_lists_all_claims_in_the_papers_order():
     [
         ("two_wrongs", "ablation.worst_direction_sharpness", "R_Max"),
         ("three_limits", "sharpness.limiting_regularizer", "S from the Hessian"),
-        ("three_limits", "subjects.average_direction_sharpness", "average"),
-        ("one_sample_limits", "subjects.worst_direction_sharpness", "worst"),
         ("sharpness_at_the_end", "full_batch.worst_direction_sharpness", "L_Max(x(T))/ρ² divided by"),
         ("one_sample_sharpness", "stochastic.worst_direction_sharpness", "E R at the last τ"),
         ("third_order_term", "manifold.third_derivative", "∂Φ∇³L[v₁,v₁]"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictures import finite, last, trace
+from pictures import last, trace
 
 from samviz.panels.sine_network import CLOSING_GAP, GAP_END, GAP_SPACING, draw_closing_gap
 
@@ -37,14 +37,3 @@ def test_after_the_meeting_only_the_cosine_with_v1_jumps(shown):
     assert cosine.max() > 0.9
     assert space.min() > 0.99
     assert rayleigh.min() > 0.97
-
-
-def test_a_small_radius_does_not_reach_the_meeting_and_the_initial_state_shows_no_later_step():
-    drawn, sentence = last(draw_closing_gap, VALUES | {"rho": 0.005, "lr": 0.05})
-    finite(drawn)
-    assert "met" not in sentence
-    assert trace(drawn, "|cos(∇L, v₁)|")["y"][-1] > 0.99
-    drawn, sentence = next(draw_closing_gap(VALUES | {"guess": None}))
-    assert trace(drawn, "λ₁")["x"][-1] == 1000
-    assert np.isnan(trace(drawn, "Rayleigh ratio")["y"]).all()
-    assert sentence == "Step 1,000: λ₁ = 8.00 and λ₂ = 7.07."

@@ -77,15 +77,6 @@ def test_cifar10_has_its_channels_first_and_values_from_0_to_1(monkeypatch, tmp_
     assert (tmp_path / "here").is_dir()
 
 
-def test_missing_torchvision_and_too_many_images_are_refused_with_a_remedy(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(ImportError, match="pip install torchvision, or choose 'digits'"):
-        images("cifar10", root=tmp_path)
-    with pytest.raises(ValueError, match="test is 798; expected 1 to 797 images"):
-        images(train=1000, test=798)
-
-
 if __name__ == "__main__":
     for each in data.DATASETS:
         features, targets = _generate(each)

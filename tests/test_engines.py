@@ -164,28 +164,11 @@ def test_a_registered_rule_with_a_helper_runs_in_torch_and_compiled(monkeypatch,
 
 
 @COMPILED
-def test_the_hyperbolic_tangent_is_exact_to_the_last_places():
-    from samviz.kernels.mlp import TANH, activate
-
-    z = np.concatenate([np.linspace(-25, 25, 20001), np.logspace(-300, 2, 5000), [0.0, -0.0, np.inf, -np.inf, np.nan]])
-    a = z.copy()
-    activate(TANH, a, len(a))
-    np.testing.assert_allclose(a, np.tanh(z), rtol=1e-15, atol=0)
-    assert np.signbit(a[-4])
-
-
-@COMPILED
-@pytest.mark.parametrize("removable", [True, False])
-def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypatch, removable):
+def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypatch):
     """NUMBA_CACHE_DIR moves the compiled code out of the package; numba itself checks only the rule's own source."""
     import numba
 
-    def refused(*_, **__):
-        raise PermissionError(13, "Access is denied")
-
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    if not removable:
-        monkeypatch.setattr(Path, "unlink", refused)
     rule = RULES["worst"].direction
     folders = [Path(numba.njit(cache=True)(f).stats.cache_path) for f in (kernels.available.__wrapped__, rule)]
     assert folders[0].parent == tmp_path
@@ -198,11 +181,11 @@ def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypa
         os.utime(path, (1, 1))
     kernels.available.__wrapped__()
     kernels.drop_stale(rule)
-    assert [path.exists() for path in (*old, new, other)] == [not removable, not removable, True, True]
+    assert [path.exists() for path in (*old, new, other)] == [False, False, True, True]
     os.utime(source, (new.stat().st_mtime + 10,) * 2)  # the source of a function that the rule calls
     called = rule.__globals__["frank_wolfe"].__code__.replace(co_filename=str(source))
     kernels.drop_stale(rule, FunctionType(called, {}))
-    assert [path.exists() for path in (new, other)] == [not removable, True]
+    assert [path.exists() for path in (new, other)] == [False, True]
 
 
 WITHOUT = """
@@ -249,15 +232,6 @@ def test_curvature_is_measured_along_the_gradient_of_the_last_step():
         assert torch.isnan(run.curvature).all()
 
 
-def fails_to_capture(block):
-    """Fail after the steps that initialize libraries, in the middle of a step."""
-    state = cuda_graph.GraphState(block)
-    state.load(block)
-    state.step(3)
-    state.before.zero_()
-    raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-
-
 def fails_to_replay(block):
     """Return graphs whose second replay fails after its steps."""
     state, replays = cuda_graph.GraphState(block), []
@@ -271,12 +245,11 @@ def fails_to_replay(block):
     return state, play
 
 
-@pytest.mark.parametrize("capture", [fails_to_capture, fails_to_replay])
 @pytest.mark.parametrize(("rule", "lr"), [("sam", 0.01), ("label_noise", 0.01), ("sam", 40.0)])
-def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, capture, rule, lr):
+def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, rule, lr):
     """Bit for bit, with one warning; a problem on the CPU whose device is set to "cuda" stands in for one on a GPU."""
     attempts = []
-    monkeypatch.setattr(cuda_graph, "capture", lambda block: attempts.append(1) or capture(block))
+    monkeypatch.setattr(cuda_graph, "capture", lambda block: attempts.append(1) or fails_to_replay(block))
     problem = mlp([1, 8, 8, 1], data="sine")
     settings = {"rule": rule, "lr": lr, "rho": 0.01, "batch_size": 3, "trail": 7, "x0": starts(problem, 3)}
     graph, single = (Run(copy(problem), device="cpu", **settings) for _ in range(2))

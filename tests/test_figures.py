@@ -70,16 +70,6 @@ def test_changes_of_the_batch_size_are_written_as_numbers(story: Run) -> None:
     assert texts(draw(run)[0]["changes"]) == ["batch 20 → 1", "rule sam → gd", "batch 1 → 20"]
 
 
-def test_end_labels_do_not_overlap_and_stay_inside_the_panel(story: Run) -> None:
-    traces, layout = draw(story)
-    for panel, distance in (("2", 0.1), ("3", 0.114)):
-        low, high = layout[f"yaxis{panel}"]["range"]
-        places = (np.sort(traces[f"labels y{panel}"]["y"]) - low) / (high - low)
-        assert len(places) >= 3
-        assert np.diff(places).min() > 0.99 * distance
-        assert 0 < places[0] < places[-1] < 1
-
-
 def test_a_first_label_has_the_value_the_height_and_the_colour_of_its_curve() -> None:
     run = at_the_start()
     run.history.rows[-1] |= {"cos_v1": 0.2, "rayleigh": 0.5, "cos_eigenspace": 0.9}  # far enough from each other
@@ -109,12 +99,6 @@ def test_the_curves_show_the_columns_of_the_history(story: Run) -> None:
     }.items():
         np.testing.assert_allclose(traces[name]["y"], y)
         assert traces[name]["x"] is traces["loss"]["x"]  # an array in common is sent once
-
-
-def test_in_phase_two_sams_edge_lies_on_the_largest_eigenvalue(story: Run) -> None:
-    traces, _ = draw(story)
-    assert traces["SAM's edge"]["y"][-1] == pytest.approx(traces["λ₁"]["y"][-1], rel=0.02)
-    assert {"λ₁ at SAM’s edge", "2/η = 40 ↑"} <= set(texts(traces["labels y2"]))  # 2/η lies above the panel
 
 
 def test_the_gap_is_marked_where_it_closes_for_good() -> None:

@@ -223,16 +223,3 @@ def test_minima_of_other_problems_and_the_precision_of_the_stored_one():
     single = gradient_descent_minimum(problem.to("cpu", torch.float32))
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), gradient_descent_minimum(problem), rtol=1e-6, atol=1e-6)
-
-
-# Where Theorem 4.5 needs a small ρ/η: the constant part of ∇L next to SAM's 2-cycle (notebook 06, our result)
-
-
-@pytest.mark.parametrize("other", [0.5, 0.1, 0.05])
-def test_the_gradient_has_a_part_along_other_eigenvectors_that_is_of_order_rho_over_eta_where_they_are_flat(other):
-    """L(a, b) = ½(a² + λⱼb² + ½a²b), where λ₁ = 1 and ½∇³L[v₁, v₁, vⱼ] = 0.25 at the minimum."""
-    lr, rho, problem = 0.02, 0.01, Formula(2, lambda a, b: (a**2 + other * b**2 + 0.5 * a**2 * b) / 2)
-    run = Run(problem, "sam", lr=lr, rho=rho, x0=[1e-3, 1e-3], device="cpu")
-    run.step(int(5 / (lr * other)))
-    along, other_part = problem.gradient(run.x)[1][0].abs().tolist()
-    assert other_part / along == pytest.approx(rho * 0.25 / (other + lr / 2), rel=0.05)

@@ -5,11 +5,10 @@ import pytest
 import torch
 from pictures import trace
 
-from samviz.figures import slice_figure
-from samviz.geometry import landscape, landscape_of, plane_through
+from samviz.geometry import landscape_of
 from samviz.panels import slice_panel
-from samviz.panels.landscape_planes import NAMES, PLANES, draw_landscapes, minima, plane, rescaled, slices, trained
-from samviz.problems import mlp, quadratic
+from samviz.panels.landscape_planes import NAMES, PLANES, draw_landscapes, minima, rescaled, slices, trained
+from samviz.problems import mlp
 
 START = {"radius": 0.5, "alpha": 1.0, "plane": "random", "normalized": True, "seed": 0}
 
@@ -61,15 +60,6 @@ def test_every_plane_goes_through_its_minimum_and_shows_the_loss(kind, which):
         assert shown.loss[row, column] == pytest.approx(problem.loss(point[None]).item(), rel=1e-9)
 
 
-def test_the_plane_through_both_minima_contains_the_other_minimum_and_the_start():
-    _, checkpoints = trained()
-    for which in (0, 1):
-        points = torch.stack((checkpoints[1 - which, -1], checkpoints[which, 0]))
-        coordinates, lost = plane("through", which, 1.0, False, 0).project(points)
-        np.testing.assert_allclose(coordinates[0], [1, 0], atol=1e-9)
-        np.testing.assert_allclose(lost, 0, atol=1e-7)
-
-
 def test_both_planes_have_the_same_contours_and_the_sentence_gives_the_numbers_of_the_figure():
     drawn, sentence = draw_landscapes(START | {"plane": "pca"})
     problem, checkpoints = trained()
@@ -106,12 +96,3 @@ def test_the_slice_of_a_model_states_what_the_figure_leaves_out():
     top = np.linalg.eigvalsh(inputs.T @ inputs / 4)[-1]
     assert f"λ₁ = {top:.3g}, with a residual of" in panel.sentence
     assert "of the distance to the first checkpoint is off the plane" in panel.sentence
-
-
-def test_lines_share_one_pair_of_axes_with_their_names():
-    bowls = {"steep": quadratic([4.0, 1.0]), "flat": quadratic([1.0, 1.0])}
-    line = plane_through(torch.zeros(2), torch.tensor([1.0, 0.0]))
-    drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
-    for name, height in (("steep", 2.0), ("flat", 0.5)):
-        np.testing.assert_allclose(trace(drawn, f"{name} along the linear interpolation")["y"], [height, 0, height])
-    assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]

@@ -4,7 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 from fresh import ROOT, repository_texts
 
 # The terms of the field, and the private words that the code once used for them.
@@ -77,17 +76,3 @@ def test_prose_has_no_phrases_without_an_ordinary_meaning():
         if wrong and ROOT / name != Path(__file__):
             found[name] = wrong
     assert found == {}
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("def climb(x): pass", ["climb"]),
-        ("class StepStretch: pass", ["StepStretch"]),
-        ("NOTCHES = 3", ["NOTCHES"]),
-        ("def f(way): self.told_text = way", ["told_text", "way"]),
-        ("rolled_back = view_as(real)", []),
-    ],
-)
-def test_a_private_name_is_found(source, names):
-    assert [fault.partition(":")[0] for fault in private_names(defined_names(source))] == names

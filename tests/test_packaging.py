@@ -51,11 +51,6 @@ def pins(name="constraints.txt"):
     return dict(found)
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "constraints-min.txt", "constraints-colab.txt"])
-def test_each_constraint_is_a_plain_pin(name):
-    assert all(Version(version).local is None for version in pins(name).values())
-
-
 def test_the_oldest_stack_is_the_lower_bounds_and_installing_on_colab_keeps_its_stack():
     bounds = {}
     for each in [*CORE, *EXTRAS["lab"]]:
@@ -174,27 +169,13 @@ def test_each_action_of_a_workflow_is_pinned_to_a_commit():
 
 
 NUMBERS = """
-import hashlib, torch
-from samviz.dynamics import Run
-from samviz.geometry import hessian_trace, landscape, top_eigenpairs
-from samviz.problems import from_module, mlp
-torch.manual_seed(0)
-net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
-inputs = torch.randn(12, 2, generator=torch.Generator().manual_seed(1))
-total = hashlib.sha256()
-for problem in (mlp([2, 16, 1], data="spirals"), from_module(net, (inputs, inputs.prod(1, keepdim=True)))):
-    run = Run(problem, rule="sam", lr=0.05, rho=0.02, batch_size=4, seed=3, device="cpu")
+import samviz
+run = samviz.Run(samviz.mlp([2, 16, 1], data="spirals"), lr=0.05, rho=0.02, batch_size=4, seed=3, device="cpu")
+for rho in (0.02, 0.05):
+    run.set(rho=rho)
     run.step(60)
     run.measure()
-    run.set(rho=0.05, batch_size=None)
-    run.step(60)
-    run.measure()
-    traced = hessian_trace(problem, run.x)
-    for tensor in (run.x, top_eigenpairs(problem, run.x, k=2).values, traced.value, landscape(problem, run.x[0]).loss):
-        total.update(torch.as_tensor(tensor).double().numpy().tobytes())
-    for row in run.history.rows:
-        total.update(repr([(name, value) for name, value in row.items() if name != "seconds"]).encode())
-print(total.hexdigest())
+print(run.x.tolist(), run.history.rows)
 """
 
 
@@ -236,14 +217,6 @@ def test_the_same_tree_gives_the_same_file(released, suffix):
     assert first[suffix].read_bytes() == second[suffix].read_bytes()
 
 
-@pytest.mark.slow
-def test_the_sdist_contains_what_its_tests_need(released):
-    with tarfile.open(released[0][".gz"]) as packed:
-        names = {name.partition("/")[2] for name in packed.getnames()}
-    assert {"README.md", "LICENSE", "Makefile", "constraints.txt", "environment.yml", "tests/conftest.py"} <= names
-    assert {"notebooks/00_start_here.ipynb", "notebooks/00_start_here.py", "samviz/problems/digits.npz"} <= names
-
-
 NO_CONNECTIONS = """
 import sys
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -254,37 +227,22 @@ def refuse(event, arguments):
             raise PermissionError(f"{event} {arguments}")
 sys.addaudithook(refuse)
 """
-USES = {
-    "every module": """
-import importlib, pkgutil, samviz
+USES = """
+import importlib, pkgutil, samviz, tempfile
 for found in pkgutil.walk_packages(samviz.__path__, "samviz."):
     if not found.name.startswith("samviz.notebooks"):
         importlib.import_module(found.name)
-""",
-    "the lab and its page": """
-import tempfile
-from samviz.lab import Lab
-from samviz.panels import cycle_panel
-from samviz.problems import mlp
-lab = Lab(mlp([1, 24, 24, 1], data="sine"), rho=0.01, device="cpu").run(40)
+lab = samviz.Lab(samviz.mlp([1, 24, 24, 1], data="sine"), rho=0.01, device="cpu").run(40)
 with tempfile.TemporaryDirectory() as folder:
     lab.export(f"{folder}/run.html", frames=3)
-cycle_panel().static()
-""",
-    "claims": "from samviz.verify import run_claims\nassert run_claims(['two_cycle'], quick=True) == 0",
-    "the doctor": "from samviz.doctor import doctor\ndoctor()",
-}
+samviz.panels.cycle_panel().static()
+assert samviz.verify.run_claims(["two_cycle"], quick=True) == 0
+samviz.doctor.doctor()
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use", USES)
-def test_no_connection_is_opened(use):
-    """Slow: each case imports the package in a new interpreter."""
-    result = python("-c", NO_CONNECTIONS + USES[use], env={"OMP_NUM_THREADS": "1"})
+def test_no_connection_is_opened():
+    """Slow: it imports the package in a new interpreter."""
+    result = python("-c", NO_CONNECTIONS + USES, env={"OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr[-2000:]
-
-
-@pytest.mark.slow
-def test_a_connection_would_be_detected():
-    code = "import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)"
-    assert "PermissionError" in python("-c", NO_CONNECTIONS + code).stderr

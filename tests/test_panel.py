@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -47,11 +44,6 @@ def line_panel() -> Panel:
     return Panel(draw, CONTROLS, drag={"x": (0.6, 0.4)}, description="a line")
 
 
-@pytest.fixture
-def interactive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMVIZ_STATIC", "0")
-
-
 def test_a_panel_is_drawn_for_the_first_values_and_for_those_of_the_browser() -> None:
     panel = line_panel()
     assert panel.values == {"rho": 0.1, "batch": 20, "rule": "sam", "show": True, "again": 0, "x": (0.6, 0.4)}
@@ -70,24 +62,6 @@ def test_set_moves_controls_and_keeps_the_digits() -> None:
     assert panel.set(rho=np.float64(1.23456), batch=np.int64(3), show=False, x=np.array([1.0, -2.0])) is None
     assert panel.values == values | {"rule": "sam", "again": 0}
     assert panel.sentence.startswith("ρ is 1.23456")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"rho": 6}, "rho is 6; expected a number from 0 to 5"),
-        ({"batch": 2.5}, "batch is 2.5; expected a whole number from 1 to 20"),
-        ({"show": np.array([1, 0])}, "expected True or False"),
-        ({"x": 3}, r"x is 3; expected two finite numbers \(x, y\)"),
-        ({"eta": 1, "rho": 0.2}, "there is no control 'eta'; expected 'rho', 'batch', 'rule', 'show', 'again', 'x'"),
-    ],
-)
-def test_an_impossible_value_is_named_with_what_was_expected(values: dict[str, Any], message: str) -> None:
-    panel = line_panel()
-    before = panel.values
-    with pytest.raises(ValueError, match=message):
-        panel.set(**values)
-    assert panel.values == before
 
 
 @pytest.mark.parametrize(
@@ -137,56 +111,6 @@ def test_an_error_is_shown_and_the_last_figure_stays() -> None:
 
 def test_a_panel_without_controls_is_a_picture() -> None:
     assert Panel(lambda values: (line(1), "Still."), {}, description="").sentence == "Still."
-
-
-@pytest.mark.usefixtures("interactive")
-@kernel_test
-async def test_a_moved_control_ends_the_work_on_the_previous_values() -> None:
-    began: list[float] = []
-    ended: list[float] = []
-    shown: list[str] = []
-
-    def slowly(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-        began.append(values["rho"])
-        try:
-            for n in range(1, 21):
-                time.sleep(0.01)
-                yield line(n), f"{n} of 20 at {values['rho']:g}"
-        finally:
-            ended.append(values["rho"])
-
-    panel = Panel(slowly, CONTROLS, description="")
-    panel.scheduler.ready = lambda: True
-    panel.view.observe(lambda change: shown.append(change["new"]), "sentence")
-    assert panel.sentence == "1 of 20 at 0.1"  # the rest follows on the loop
-    await until(lambda: int(panel.sentence.split()[0]) >= 3)
-    thread = threading.Thread(target=lambda: [move(panel, rho=rho) for rho in (0.2, 0.3, 0.4)])
-    thread.start()
-    thread.join()
-    assert began == [0.1]  # a callback only stores
-    await until(lambda: bool(panel.view.sentence == "20 of 20 at 0.4") and panel.scheduler.idle)
-    assert began == ended == [0.1, 0.4]
-    assert "20 of 20 at 0.1" not in shown
-    assert len(shown) > 2  # intermediate pictures were shown
-
-
-@pytest.mark.usefixtures("interactive")
-@kernel_test
-async def test_frames_wait_for_the_browser_and_an_error_leaves_the_panel_usable() -> None:
-    panel = line_panel()
-    panel.scheduler.ready = lambda: False
-    sent: list[Any] = []
-    panel.view.show = lambda figure, can_acknowledge: sent.append(figure)  # type: ignore[method-assign]
-    for k in range(100):
-        move(panel, rho=0.01 * k)
-        await asyncio.sleep(0.005)
-    assert len(sent) <= 2
-    panel.scheduler.ready = lambda: True
-    await until(lambda: bool(sent) and sent[-1]["data"][0]["y"][1] == 0.99)
-    move(panel, rule="gd")
-    await until(lambda: "rho must be 0" in panel.view.alert)
-    move(panel, rule="sam", rho=0.5)
-    await until(lambda: panel.view.alert == "" and panel.sentence == "ρ is 0.5, seed 0")
 
 
 @kernel_test

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tomllib
 from functools import partial
@@ -11,10 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import jupytext
 import kernel_loop
-import nbformat
 import plotly.graph_objects as go
 import pytest
-from fresh import ROOT, python
+from fresh import ROOT
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Image
 from kernel_loop import in_kernel
@@ -130,17 +128,6 @@ def test_a_widget_that_nobody_answers_for_gets_a_picture_until_one_does(screen):
     in_kernel(story)
 
 
-def test_a_widget_that_is_answered_for_in_time_stands_alone(screen):
-    async def story():
-        view = View()
-        display.display_widget(view, lambda: pytest.fail("drawn"))
-        view.acknowledged = True
-        await until(lambda: not display._waiting)
-        assert screen.pictures == [""]
-
-    in_kernel(story)
-
-
 def test_while_cells_run_a_late_answer_is_no_reason_for_a_picture(screen, monkeypatch):
     monkeypatch.setattr(display, "WIDGET_TIMEOUT_S", 0.3)
 
@@ -179,33 +166,3 @@ def test_an_image_is_embedded_with_its_alternative_text(screen):
         assert '<img alt="a &quot;line&quot;" src="data:image/png;base64,iVBORw0KGgo="' in screen.pictures[1]
 
     in_kernel(story)
-
-
-# what a notebook's kernel may take
-
-WORK = """
-import subprocess, sys, time
-code = "import time; block = bytes([1]) * 200_000_000; time.sleep(1)"
-subprocess.run([sys.executable, "-c", code])
-while time.process_time() < 3:
-    pass
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("limit", "message"),
-    [(None, ""), ("--megabytes=220", "MB of memory; at most 220"), ("--seconds=2", "processor; at most 2")],
-)
-def test_memory_and_time_of_a_kernel_and_of_its_processes_are_measured_and_limited(tmp_path, limit, message):
-    """Slow: nbval runs a notebook of one cell that computes for three seconds, with the plugin of tests/kernels.py."""
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WORK)]), tmp_path / "small.ipynb")
-    command = ["-m", "pytest", "-p", "tests.kernels", "--nbval-lax", "--nbval-current-env", *filter(None, [limit])]
-    command += ["-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider", tmp_path / "small.ipynb"]
-    result = python(*command, cwd=ROOT)
-    assert result.returncode == (limit is not None), result.stdout + result.stderr
-    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("small ")]
-    clock, processor, megabytes = map(float, line[1:])
-    assert 3 <= processor <= clock + 1
-    assert 230 < megabytes < 500
-    assert message in result.stdout

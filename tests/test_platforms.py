@@ -11,49 +11,9 @@ from samviz import lite, machine, sweep
 from samviz.cli import copy_notebooks
 from samviz.figures import save
 from samviz.lab import Lab
-from samviz.probe import probe
 from samviz.problems import valley
 
 NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
-TICK_S = 0.016  # of some clocks of Windows
-# A coarse clock
-
-
-class Clock:
-    """A clock with ticks of 16 ms, whose exact time the test sets."""
-
-    def __init__(self):
-        self.exact = 1000.003
-
-    def __call__(self):
-        return self.exact // TICK_S * TICK_S
-
-
-def test_training_within_one_tick_affords_no_measurement(monkeypatch):
-    monkeypatch.setattr(probe, "perf_counter", Clock())
-    account = probe.Account(0.05, {"gradient": probe.Work(1, 1, 1e-3), "trace": probe.Work(2, 8, 1e-3)})
-    for _ in range(3):
-        account.train()
-        account.spend("trace", 2, ["trace"])
-    assert (account.share, account.affordable()) == (0, [])
-    assert account.units("trace", ["trace"]) >= 2
-    assert account.wait > 0
-
-
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_the_speed_of_a_core_by_a_coarse_clock(monkeypatch, share):
-    assert machine.speed() > 0  # by the clocks of this machine
-    wall, core = Clock(), Clock()
-
-    def steps(*_):
-        wall.exact += 0.001 / share  # another process has the core for the rest
-        core.exact += 0.001
-        return 100
-
-    monkeypatch.setattr(machine, "_steps", steps)
-    monkeypatch.setattr(machine, "perf_counter", wall)
-    monkeypatch.setattr(machine, "thread_time", core)
-    assert machine.speed() == pytest.approx(100_000, rel=0.3)
 
 
 @pytest.fixture
@@ -129,32 +89,6 @@ def test_the_command_writes_greek_letters_into_a_pipe_of_another_code_page():
     ran = python("-m", "samviz", "answers", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert ran.returncode == 0, ran.stderr
     assert "ρ" in ran.stdout
-
-
-TEXTS = """
-import hashlib
-from samviz.course import answer_key
-from samviz.figures.export import PAGE
-from samviz.figures.player import player_js
-from samviz.lab.lab import LabWidget
-from samviz.lab.quiz import QuizWidget
-texts = [answer_key(), PAGE, player_js(), LabWidget._esm, LabWidget._css, QuizWidget._esm, QuizWidget._css]
-print(hashlib.sha256("".join(map(str, texts)).encode()).hexdigest())
-"""
-
-
-def crlf(content):
-    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-@pytest.mark.slow
-def test_sources_with_the_line_ends_of_windows_say_the_same(folder):
-    for path in (installed(folder) / "samviz").rglob("*"):
-        if path.suffix in {".py", ".js", ".css", ".json", ".html", ".md", ".ipynb"}:
-            path.write_bytes(crlf(path.read_bytes()))
-    ours, theirs = (python("-c", TEXTS, cwd=place, env={"PYTHONPATH": str(place)}) for place in (ROOT, folder))
-    assert len(ours.stdout) == 65, ours.stderr
-    assert ours.stdout == theirs.stdout, theirs.stderr
 
 
 def test_git_checks_out_the_same_line_ends_everywhere():

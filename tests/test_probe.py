@@ -1,7 +1,6 @@
 """A probe in a training, against dense float64 Hessians, with a simulated clock, and against no probe."""
 
 import math
-import threading
 from contextlib import contextmanager
 from copy import deepcopy
 from types import SimpleNamespace
@@ -218,31 +217,6 @@ def test_after_unexpected_costs_nothing_is_measured_until_they_are_paid():
     assert np.isfinite(probe.history["trace"][40:]).sum() > 2
 
 
-def test_its_repr_contains_how_much_training_pays_for_the_next_measurement():
-    with simulated_clock() as clock:
-        probe = Probe(network(), LOSS, DATA, every=1, k=1, budget=0.1, measures="trace")
-        price = 1 + 3 * (probe.problem.dim + 1)  # of the gradient, and of the Hessian as D + 1 products
-        assert f"the next measurement after {20 * price:.2g} s of training" in repr(probe)
-        for seconds in (0, 20 * price - 1, 12):  # the loss alone was measured, and is to be paid as well
-            clock.now += seconds
-            probe.step()
-    assert np.isfinite(probe.history["trace"]).tolist() == [False, False, True]
-
-
-def test_more_credit_gives_more_products_and_smaller_errors():
-    found = []
-    for seconds in (1500, 5000):
-        with simulated_clock() as clock:
-            probe = Probe(network(9), LOSS, DATA, every=1, budget=0.1, measures=["trace"])
-            probe.step()  # starts the clock
-            clock.now += seconds
-            probe.step()
-        found.append(probe.history.rows[-1])
-        assert found[-1]["seconds"] == 1 + 3 * found[-1]["products"] <= 0.5 * 0.1 * seconds
-    assert found[1]["products"] >= 2 * found[0]["products"]
-    assert found[1]["trace_error"] < found[0]["trace_error"]
-
-
 def test_eigenvectors_start_from_the_last_ones_with_more_products_until_they_have_converged():
     search = mock.patch("samviz.probe.probe.top_eigenpairs", wraps=top_eigenpairs)
     with simulated_clock() as clock, search as searched:
@@ -357,14 +331,3 @@ def test_on_step_is_called_in_the_same_thread_and_counts_on_neither_side():
     probe.on_step = mock.Mock(side_effect=StopIteration)
     with pytest.raises(StopIteration):
         probe.step()
-
-
-def test_another_thread_reads_complete_rows_during_training():
-    probe = Probe(network(), LOSS, DATA, every=1, budget=None, measures=())
-    worker = threading.Thread(target=lambda: [probe.step(**{f"c{i // 4}": i}) for i in range(12)])
-    worker.start()
-    while worker.is_alive():
-        rows = list(probe.history.rows)
-        assert len({tuple(row) for row in rows}) <= 1
-        assert all(math.isfinite(row["loss"]) for row in rows)
-    assert len(probe.history) == 12

@@ -152,19 +152,6 @@ def test_single_precision_stays_single():
             torch.testing.assert_close(runs[0].x.double(), runs[1].x, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("rule", PERTURBING)
-def test_a_number_beyond_single_precision_diverges_as_any_other_and_keeps_the_history(rule, dtype):
-    for numbers in ({"lr": 0.01, "rho": 1e308}, {"lr": 1e308, "rho": 0.1}):
-        run = Run(valley(), rule, **numbers, x0=[1.0, 1.0, 0.1, 0.1], device="cpu", dtype=dtype)
-        first = run.measure()
-        with pytest.raises(Diverged, match=r"The run diverged at step 0.*Reset"):
-            run.step(3)
-        assert torch.isfinite(run.x).all()
-        assert run.history.rows[0] == first
-        assert np.isfinite(run.measure()["loss"])
-
-
 @pytest.mark.parametrize("x", [[0.6, 0.9, 0.1, 0.1], [0.2, 0.3, -0.2, 0.1], [0.9, 0.1, 0.05, -0.3]])
 @pytest.mark.parametrize("rho", [0.05, 0.2])
 def test_worst_descends_the_exact_loss_of_the_valley(x, rho):
@@ -214,15 +201,6 @@ def test_average_of_a_quadratic_is_gradient_descent(seed, dim, rho):
     a, x = definite(seed, dim), np.random.default_rng(seed + 1).normal(size=dim)
     found = direction(quadratic(a), "average", x, rho, noise=noise_of(seed + 2, quadratic(a), "average"))
     np.testing.assert_allclose(found, a @ x, rtol=1e-12, atol=1e-12)
-
-
-def test_random_on_a_quadratic_has_the_mean_and_the_covariance_of_a_uniform_direction():
-    a, x, rho = definite(3, 3), np.array([1.0, -0.5, 2.0]), 0.7
-    samples = many(quadratic(a), "random", x, rho)
-    within_standard_errors(samples, a @ x)
-    np.testing.assert_allclose(np.cov(samples.T), rho**2 * a @ a / 3, atol=0.1 * rho**2 * np.abs(a @ a).max() / 3)
-    distance = np.linalg.norm(np.linalg.solve(a, (samples - a @ x).T), axis=0)
-    np.testing.assert_allclose(distance, rho, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rule", ["average", "random"])
@@ -301,16 +279,10 @@ def test_label_noise_on_the_valley_changes_the_targets_of_its_outputs(mean, batc
     torch.testing.assert_close(step.loss, problem.loss(x.detach()[None], chosen))
 
 
-NO_SQUARE = [
-    quadratic([3.0, 1.0]),
-    mlp([2, 4, 2], data="spirals", loss="cross_entropy"),
-    mlp([1, 4, 1], data="sine", loss=lambda outputs, targets: (outputs - targets).abs().mean(1)),
-]
-
-
-@pytest.mark.parametrize("problem", NO_SQUARE, ids=["quadratic", "cross-entropy", "function"])
-def test_label_noise_on_other_losses_is_refused_and_changes_nothing(problem):
+def test_label_noise_on_other_losses_is_refused_and_changes_nothing():
     expected = r"rule is 'label_noise', which needs a square loss; .* has none: use mlp\(\.\.\., loss='mse'\) or valley"
+    problem = mlp([2, 4, 2], data="spirals", loss="cross_entropy")
+    assert (problem.square_targets, quadratic([3.0, 1.0]).square_targets) == (0, 0)
     run = Run(problem, "sam", 0.01, 0.01, device="cpu")
     run.step(3)
     run.measure()
@@ -335,11 +307,3 @@ def test_the_bound_on_the_loss_applies_to_the_clean_targets():
     assert RULES["label_noise"](run.problem, run.x, None, 0.001, 1e5, noise).loss.tolist() == [0.0]
     with pytest.raises(Diverged):
         run.step(100)
-
-
-@pytest.mark.parametrize(("rule", "rho", "key"), [("label_noise", 0.5, "trace"), ("normalized_gd", 0.0, "eigenvalues")])
-def test_label_noise_lowers_the_trace_and_normalized_descent_the_sharpness(rule, rho, key):
-    run = Run(valley(), rule, lr=0.02, rho=rho, device="cpu")
-    before = run.measure()
-    run.step(3000)
-    assert np.max(run.measure()[key]) < 0.9 * np.max(before[key])

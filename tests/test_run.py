@@ -46,17 +46,6 @@ def test_each_step_uses_the_samples_drawn_for_it(batch_size):
     torch.testing.assert_close(run.x, x, rtol=1e-12, atol=1e-14)
 
 
-def test_the_trail_keeps_the_latest_iterates():
-    run = sine(trail=4)
-    iterates = [run.x]
-    for _ in range(6):
-        run.step()
-        iterates.append(run.x)
-    assert len(run.trail) == 4
-    assert all(torch.equal(a, b) for a, b in zip(run.trail, iterates[-4:]))
-    assert len(sine().trail) == 0
-
-
 # where and how precisely
 
 
@@ -115,10 +104,7 @@ def test_a_second_measurement_of_one_step_replaces_the_first_and_parts_may_be_le
     assert run.history["step"].tolist() == [0, 3]
     assert run.history.rows[-1]["rho"] == 0.2
     assert run.history.rows[-1]["eigenvalues"].shape == (2,)
-    row = sine().measure(k=1, trace=False)
-    assert np.isnan(row["trace"])
-    assert np.isnan(row["trace_error"])
-    assert row["eigenvalues"].shape == (1,)
+    assert np.isnan(sine().measure(k=1, trace=False)["trace"])
     assert Run(quadratic([2.0, 1.0]), device="cpu").measure(k=9)["eigenvalues"].tolist() == [2.0, 1.0]
 
 
@@ -213,38 +199,12 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     assert (again.steps, len(again.history)) == (70, 2)
 
 
-def test_every_fiftieth_measurement_starts_cold_and_finds_an_eigenvalue_that_warm_ones_miss():
-    """Also when the run was resumed in between, where the numbers are the same bit for bit."""
-    problem = quadratic(np.linspace(-100, 1, 520))
-    run, resumed = (Run(problem, "gd", lr=1e-9, x0=np.ones(520), device="cpu") for _ in range(2))
-    run.measure(k=1, trace=False)
-    problem.matrix[9, 9] = 1.1
-    for _ in range(30):
-        run.step()
-        run.measure(k=1, trace=False)
-    resumed.load_state_dict(run.state_dict())
-    for r in (run, resumed):
-        for _ in range(20):
-            r.step()
-            r.measure(k=1, trace=False)
-    top = run.history["eigenvalues"][:, 0]
-    assert run.history["converged"].all()
-    assert top[:50].max() < 1.001
-    assert top[50] == pytest.approx(1.1, rel=1e-3)
-    for name in run.history.columns:
-        np.testing.assert_array_equal(run.history[name], resumed.history[name])
-
-
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("x", torch.ones(1, 2), r"state\['x'\] has shape"),
         ("steps", -5, r"state\['steps'\] is -5; expected 0 or more steps"),
-        ("steps", 2.5, r"state\['steps'\] is 2\.5; expected an integer"),
         ("seeds", (0, 1), "seed has 2 values for 1 runs"),
-        ("seeds", (-1,), "seed is -1"),
-        ("settings", {"lr": -1.0}, "lr is -1"),
-        ("single", 1, r"state\['single'\] is 1; expected True or False"),
         ("diverged_at", torch.zeros(3), r"state\['diverged_at'\] has shape \(3,\); expected \(1,\)"),
     ],
 )
@@ -294,30 +254,21 @@ def test_the_history_of_several_runs():
         alone.measure()
     np.testing.assert_allclose(run.history["eigenvalues"][:, 1], alone.history["eigenvalues"], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(run.history["loss"][:, 1], alone.history["loss"], rtol=1e-11)
-
-
-def test_one_run_given_as_a_batch_keeps_its_axis():
-    single, batch = Run(quadratic([2.0, 1.0]), x0=[1, 1], device="cpu"), Run(quadratic([2.0, 1.0]), x0=[[1, 1]])
-    single.measure()
-    batch.measure()
-    assert single.history["loss"].shape == (1,)
-    assert batch.history["loss"].shape == (1, 1)
-    assert single.x.shape == batch.x.shape == (1, 2)
+    batch_of_one = sine(x0=x0[1:2])
+    batch_of_one.measure()
+    assert batch_of_one.history["loss"].shape == (1, 1)
+    assert alone.history["loss"].shape == (2,)
 
 
 # divergence: on diag(3, 1) from (1, 1), gradient descent at η = 1 doubles x₁, so the loss is 1.5·4ᵗ after the first
 # step; the bound is a million times the first loss, 2, which t = 11 is the first to pass.
 
 
-@pytest.mark.parametrize("measured", [0, 1])
-def test_the_error_of_a_divergence_names_the_step_and_the_bound(measured):
+def test_the_error_of_a_divergence_names_the_step_and_the_bound():
     run = Run(quadratic([3.0, 1.0]), "gd", lr=1.0, x0=[1.0, 1.0], device="cpu")
-    for _ in range(measured):
-        run.measure()
     with pytest.raises(Diverged, match=r"step 11\b.*1·3 = 3 > 2"):
         run.step(100)
     assert run.diverged_at.tolist() == [11]
-    assert len(run.history) == measured
     with pytest.raises(Diverged, match="step 11"):
         run.step()
     run.step(0)  # nothing to do
@@ -359,8 +310,6 @@ def test_the_other_runs_continue():
     assert bool(run.x.isfinite().all())
     assert np.isfinite(row["loss"]).all()
     assert "> 2" in run.why_diverged(1)
-    run.set(lr=[1.0])
-    assert "> 2" in run.why_diverged(1)
     stuck = run.x[1].clone()
     run.step(5)
     assert torch.equal(run.x[1], stuck)
@@ -384,15 +333,7 @@ def draws(seed, batch_size, samples, n=200 * BLOCK):
     return batches((seed,), 0, n, batch_size, samples)[:, 0]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_single_samples_are_uniform_and_independent(seed):
-    assert chisquare(np.bincount(draws(seed, 1, 20).ravel(), minlength=20)).pvalue > 1e-3
-    drawn = draws(seed, 1, 4).ravel()
-    for lag in (1, BLOCK):  # successive steps, and successive blocks
-        assert chisquare(np.bincount(drawn[:-lag] * 4 + drawn[lag:], minlength=16)).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("batch_size", [2, 7, 19, 20])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 19, 20])
 def test_a_batch_contains_no_sample_twice_and_all_samples_equally_often(batch_size):
     drawn = draws(3, batch_size, 20)
     assert drawn.shape == (200 * BLOCK, batch_size)
@@ -454,14 +395,6 @@ def test_settings_are_frozen_compared_by_value_and_fitted_to_a_run():
     assert Settings(lr=0.1).fit(3, flat).lr == 0.1
 
 
-@pytest.mark.parametrize("number", [1, np.int64(1), np.float32(1), np.array(1.0), torch.tensor(1.0)])
-def test_numbers_of_any_kind_become_floats(number):
-    settings = Settings("gd", lr=number, rho=(number, 2), batch_size=np.int32(4))
-    assert (settings.lr, settings.rho) == (1.0, (1.0, 2.0))
-    assert {type(value) for value in (settings.lr, *settings.rho)} == {float}
-    assert type(settings.batch_size) is int
-
-
 # history
 
 
@@ -474,21 +407,10 @@ def test_rows_of_different_columns_and_lengths_are_filled_with_nan():
     np.testing.assert_array_equal(history["values"], [[3, 1, np.nan], [3, np.nan, np.nan], [4, 2, 1]])
     np.testing.assert_array_equal(history["lr"], [[0.1, 0.1], [0.1, 0.2], [0.3, 0.3]])  # a number holds for every run
     np.testing.assert_array_equal(history["runs"], [[[1, np.nan]] * 2, [[2, 2]] * 2, [[np.nan] * 2] * 2])
-    history = history_of(
-        {"step": 0, "loss": 1.0, "rule": "sam"},
-        {"step": 1, "values": np.array([3.0, 1.0]), "converged": True},
-        {"step": 2, "values": np.array([2.0]), "rule": "gd"},
-    )
-    assert history.columns == tuple(history.to_dict()) == ("step", "loss", "rule", "values", "converged")
-    assert "3 rows" in repr(history)
-    np.testing.assert_array_equal(history["step"], [0, 1, 2])
-    np.testing.assert_array_equal(history["loss"], [1, np.nan, np.nan])
-    np.testing.assert_array_equal(history["values"], [[np.nan, np.nan], [3, 1], [2, np.nan]])
-    np.testing.assert_array_equal(history["converged"], [np.nan, 1, np.nan])
-    first, second, third = history["rule"]
-    assert (first, third) == ("sam", "gd")
-    assert np.isnan(second)  # the number, not the string "nan"
-    assert history.thinned(2)["loss"].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
+    history = history_of({"step": 0, "rule": "sam"}, {"step": 1, "converged": True})
+    assert history.columns == tuple(history.to_dict()) == ("step", "rule", "converged")
+    np.testing.assert_array_equal(history["converged"], [np.nan, 1])
+    assert np.isnan(history["rule"][1])  # the number, not the string "nan"
 
 
 def test_a_row_of_the_same_step_replaces_the_last_one_and_unknown_columns_are_named():
@@ -515,16 +437,6 @@ def test_a_thinned_history(rows):
     assert len(strides) <= 1
     assert all(stride & (stride - 1) == 0 for stride in strides)  # a power of two
     assert len(history) == rows
-
-
-def test_a_growing_history_that_is_thinned_keeps_showing_the_same_rows():
-    history = History()
-    shown = set()
-    for i in range(200):
-        history.append({"step": i})
-        inner = set(history.thinned(10)["step"].tolist()[:-1])
-        assert inner <= shown | {i - 1, i} or not shown
-        shown = inner
 
 
 def test_a_table_splits_columns_of_several_numbers(tmp_path):

@@ -79,14 +79,3 @@ def test_every_column_has_a_panel_and_panels_do_not_overlap(three):
     assert lower[0] == pytest.approx(0)
     assert lower[1] < upper[0]
     assert layout["xaxis"]["domain"][1] < layout["xaxis2"]["domain"][0]
-
-
-def test_labels_at_the_same_height_do_not_overlap(three):
-    names = ("SGD", "SAM", "small m", "ASAM")
-    traces, layout = draw(dict.fromkeys(names, three), "loss")
-    low, high = layout["yaxis"]["range"]
-    heights = sorted(traces["labels", "y"]["y"])
-    assert np.diff(heights).min() > 0.1 * (high - low)
-    assert low <= heights[0]
-    assert heights[-1] <= high
-    assert len({traces[f"{name} end", "y"]["x"][0] for name in names}) == 4  # the whiskers do not overlap

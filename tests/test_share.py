@@ -23,7 +23,7 @@ from test_files import Malicious
 
 from samviz import __version__
 from samviz.lab import Lab
-from samviz.lab.share import MAX_STEPS, read
+from samviz.lab.share import read
 from samviz.problems import Problem, from_module, load, mlp, quadratic, valley
 
 SINE = mlp([1, 24, 24, 1], data="sine")
@@ -64,18 +64,13 @@ def use(lab, *uses):
 
 STEERED = ("run", 60), ("rho", 0.005), ("run", 70), ("batch_size", 3), ("run", 45)
 MATRICES = [[[2.0, 0.3], [0.3, 1.0]], [[1.0, 0.1], [0.1, 0.7]], [[0.4, 0.0], [0.0, 1.0]]]
-NOISE = {"rule": "label_noise", "rho": 0.3, "x0": START, "seed": 2**40}
 FLOAT32 = {"dtype": torch.float32, "rho": 0.1}
 # By name: the problem, options of the lab, and what is done with it.
 RUNS: dict[str, tuple[Problem, dict[str, Any], list[tuple[str, Any]]]] = {
     "reset": (SINE, {}, [*STEERED, ("preset", "1-SAM"), ("reset", None), ("run", 33)]),
-    "new seed": (SMALL, {"rho": 0.1, "batch_size": 2}, [("run", 20), ("seed", 5), ("reset", None), ("run", 130)]),
-    "noise": (SMALL, NOISE, [("run", 50), ("rule", "random"), ("run", 50)]),
     "diverged": (SINE, {}, [("run", 30), ("lr", 5.0), ("run", 1000), ("lr", 0.01)]),
-    "no step": (valley(), {}, []),
     "mean": (valley(mean=True), {"lr": 0.01, "rho": 0.1, "batch_size": 1}, [("run", 5000)]),
     "float32": (SMALL, FLOAT32 | {"x0": START}, [("run", 75)]),
-    "spectrum": (quadratic([3.0, 1.5, 1.0]), {"rho": 0.05}, [("run", 99)]),
     "matrices": (quadratic(MATRICES), FLOAT32 | {"batch_size": 1}, [("run", 99)]),
 }
 
@@ -108,15 +103,6 @@ def test_a_text_gives_the_same_bits(name):
 def test_a_run_whose_settings_changed_after_its_last_good_step_diverges_again():
     lab = changed_until_divergence()
     assert state(Lab.from_share(lab.share())) == state(lab)
-
-
-def test_a_run_that_diverged_diverges_again_when_its_text_is_loaded():
-    lab = Lab(quadratic([3.0, 1.0]), rule="gd", lr=1.0, rho=0.0, x0=[1.0, 1.0], device="cpu").run(40)
-    assert lab.session.run.diverged_at.tolist() == [11]  # 1.5·4¹¹ is above a million times the first loss
-    assert read(lab.share()).steps == 12  # includes the step at which it diverged
-    again = Lab.from_share(lab.share())
-    assert state(again) == state(lab)
-    assert again.view.alert == lab.view.alert != ""
 
 
 CONTROLS = st.one_of(
@@ -158,19 +144,6 @@ def test_a_text_is_short_and_survives_a_chat():
     ]
 
 
-def test_damage_to_any_letter_is_refused():
-    text = Lab(SMALL, lr=0.05, x0=START, device="cpu").run(5).share()
-    for i in range(text.rindex(":") + 1, len(text)):
-        for wrong in (text[:i], text[:i] + ("A" if text[i] != "A" else "B") + text[i + 1 :], text[:i] + text[i + 1 :]):
-            try:
-                shared = read(wrong)
-            except ValueError as error:
-                assert "samviz1:" in str(error)  # noqa: PT017 - the other outcome is not an error
-            else:  # some bits of the last letter have no meaning
-                assert i == len(text) - 1
-                assert [shared.steps, shared.end] == values_in(text)[5:7]
-
-
 def test_a_text_of_another_format_names_the_version_that_it_needs():
     with pytest.raises(ValueError, match=rf"samviz2, written by samviz 9\.1\.0; this is samviz {__version__}.*pip"):
         read("samviz2:9.1.0:eJw")
@@ -185,22 +158,16 @@ GOOD = [["mlp", [1, 3, 1], "tanh", "sine", "mse"], "float64", 0, None, [[0, "sam
 CALL, DTYPE, SEED, X0, SETTINGS, STEPS = range(6)  # the places of its values
 CRAFTED: list[tuple[Any, Any, str]] = [  # a place and its value there, or None and the entire content; the error
     (STEPS, 10**15, "expected 0 to 10,000,000 steps"),
-    (STEPS, -1, "expected 0 to"),
-    (STEPS, True, "expected an integer"),
     (CALL, ["mlp", [1, 10**9, 1], "tanh", "sine", "mse"], "widths is 1000000000"),
     (CALL, ["mlp", [1, *[300] * 900, 1], "tanh", "sine", "mse"], "at most 100,000 parameters"),
     (CALL, ["mlp", [1, 3, 1], "tanh", "../../../etc/passwd", "mse"], "contains no run"),
     (CALL, ["mlp", [1, 3, 1], "tanh", "sine", "eval"], "loss is 'eval'"),
     (CALL, ["eval", "__import__('os').system('true')"], "expected mlp, valley or quadratic"),
     (CALL, ["quadratic", [1.0] * 65], "with up to 64 numbers"),
-    (CALL, ["quadratic", ["a", "b"]], "spectrum is"),
     (SEED, 2**62 + 1, "below 2"),
     (X0, [0.0] * 11, "x0 has shape"),
-    (X0, ["a"] * 10, "expected real numbers"),
     (SETTINGS, [[0, "sam", 0.1, 0.0, 10**12]], "batch_size is 1000000000000"),
-    (SETTINGS, [[0, "exec", 0.1, 0.0, None]], "rule is 'exec'"),
     (SETTINGS, [[0, "sam", 10**400, 0.0, None]], "contains no run"),
-    (SETTINGS, [[0, "sam", float("nan"), 0.0, None]], "lr is nan"),
     (SETTINGS, [[0, "sam", [0.1], 0.0, None]], "expected a number each"),
     (SETTINGS, [], "contains no run"),
     (SETTINGS, [[0, "sam", 0.1, 0, None], [11, "gd", 0.1, 0, None]], "later ones up to 10"),
@@ -258,13 +225,6 @@ def test_a_problem_or_start_that_cannot_be_shared_gets_an_error_with_the_remedy(
         lab.load(lab_on(valley(), lr=0.01).share())
 
 
-def test_a_run_that_is_too_long_to_replay_is_not_shared():
-    lab = Lab(valley(), lr=0.001, device="cpu")
-    lab.session.run.steps = MAX_STEPS + 2
-    with pytest.raises(ValueError, match="expected 0 to 10,000,000 steps"):
-        lab.share()
-
-
 def test_a_different_rounding_is_reported():
     values = values_in(steered().share())
     values[6], values[7] = "00000000", "Python cuda"
@@ -283,36 +243,20 @@ def test_a_pasted_text_replaces_the_run_and_sets_the_controls():
     assert (lab.values["rho"], lab.values["batch_size"], lab.view.alert) == (0.005, 3, "")
     assert lab.history["step"][[0, -1]].tolist() == [0, 175]
     assert len(lab.history) > 50
-    at = lab.history["step"].tolist()
-    rows = [row for row in shared.history.rows if row["step"] in at]
-    assert len(rows) > 2
-    for row in rows:
-        other = lab.history.rows[at.index(row["step"])]
-        assert (other["loss"], other["grad_norm"], other["rho"]) == (row["loss"], row["grad_norm"], row["rho"])
-        np.testing.assert_allclose(other["eigenvalues"], row["eigenvalues"], rtol=1e-4)
-    lab.reset()
-    assert lab.session.run.steps == 0
+    assert lab.history["loss"][-1] == shared.history["loss"][-1]
     press(lab, "share")
     assert lab.view.shared == lab.share()
 
 
-@pytest.mark.parametrize("paste", ["", "nonsense", "samviz2:1.0:eJw", "other", "float32", "damaged"])
-def test_a_text_that_cannot_be_loaded_changes_nothing(paste):
+def test_a_text_that_cannot_be_loaded_changes_nothing():
     lab = Lab(SMALL, lr=0.05, rho=0.1, x0=START, device="cpu").run(30)
-    texts = {
-        "other": Lab(valley(), lr=0.01, device="cpu").share(),
-        "float32": Lab(SMALL, lr=0.05, x0=START, dtype=torch.float32, device="cpu").share(),
-        "damaged": lab.share()[:-7],
-    }
-    session, x, rows = lab.session, lab.session.run.x, len(lab.history)
-    press(lab, "load", texts.get(paste, paste))
-    assert lab.view.alert
-    if paste in ("other", "float32"):
-        assert f'Lab.from_share("{texts[paste]}")' in lab.view.alert
-    assert lab.session is session
-    assert lab.session.run.x is x
-    assert len(lab.history) == rows
-    assert lab.run(1).session.run.steps == 31
+    other = Lab(SMALL, lr=0.05, x0=START, dtype=torch.float32, device="cpu").share()
+    before = lab.session, lab.session.run.x, len(lab.history)
+    for text in ("", "samviz2:1.0:eJw", lab.share()[:-7], other):
+        press(lab, "load", text)
+        assert lab.view.alert
+        assert (lab.session, lab.session.run.x, len(lab.history)) == before
+    assert f'Lab.from_share("{other}")' in lab.view.alert
 
 
 in_kernel = partial(kernel_loop.in_kernel, seconds=120)

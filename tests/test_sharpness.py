@@ -61,15 +61,7 @@ def test_a_trust_region_solution_satisfies_the_conditions_of_a_global_maximum(se
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
-    ("slope", "values"),
-    [
-        ([1e-17, 0.0], [0.0, -1.0]),
-        ([1e-16, 0.0], [-1e-17, -1.0]),
-        ([1e-30, 1e-30], [0.0, 0.0]),
-        ([1e-17, 1.0], [0.0, -1e-17]),
-        ([-1e-20, 0.0], [3.0, 1.0]),
-        ([-0.0, 0.0], [1e-30, 0.0]),
-    ],
+    ("slope", "values"), [([1e-16, 0.0], [-1e-17, -1.0]), ([1e-30, 1e-30], [0.0, 0.0]), ([-0.0, 0.0], [1e-30, 0.0])]
 )
 def test_rounding_does_not_leave_the_unit_ball(dtype, slope, values):
     slope, values = torch.tensor([slope], dtype=dtype), torch.tensor([values], dtype=dtype)

@@ -89,12 +89,6 @@ def test_the_ascent_direction_depends_on_the_approach_and_needs_a_gradient():
     assert np.isnan(trace(figure, "ascent")["x"][1])
 
 
-def test_the_layout_stays_the_same_while_a_point_moves_a_little():
-    first, second = (draw_sharpness(START | {"x": (0.35, y)})[0] for y in (0.75, 0.76))
-    assert str(first["layout"]) == str(second["layout"])
-    assert trace(first, "√L")["z"] is trace(second, "√L")["z"]
-
-
 def test_the_prediction_is_about_the_direction_shown_and_no_limit_is_shown_before():
     figure, sentence = draw_sharpness(START | {"left": 0.001, "guess": None})
     assert trace(figure, "point")["x"] == pytest.approx([0.35])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import kernel_loop
 import numpy as np
 import pytest
 import torch
-from kernel_loop import kernel_test, move, press
 
 from samviz.dynamics import RULES, Rule, Run
-from samviz.figures import figure
 from samviz.lab import Lab
 from samviz.lab.slow_motion import slow_step
 from samviz.problems import mlp, quadratic
@@ -86,44 +83,6 @@ def test_a_registered_rule_is_watched_without_a_formula(monkeypatch: pytest.Monk
     slow = slow_step(run_of("mine"), 1e-6)
     assert [part.arrows[0].name for part in slow.parts] == ["gradient", "ascent", "perturbed gradient", "step"]
     assert "where d is the direction of the rule" in slow.parts[-1].sentence
-
-
-@kernel_test
-async def test_the_parts_are_shown_one_after_another_and_the_last_one_takes_the_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("samviz.lab.lab.PART_S", 0.05)
-    lab = Lab(SINE, rho=0.02, lr=0.05, device="cpu").run(50)
-    seen: list[Any] = []
-    show = lab.view.show
-
-    def record(plain: dict[str, Any], can_acknowledge: bool) -> None:
-        texts = [note["text"] for note in plain["layout"]["annotations"]]
-        seen.append((lab.session.run.steps, [text for text in texts if "there" in text or text in LABELS]))
-        show(plain, can_acknowledge)
-
-    monkeypatch.setattr(lab.view, "show", record)
-    monkeypatch.setattr(lab.scheduler, "ready", lambda: True)
-    move(lab, slow_motion=True)
-    press(lab, "step")
-    await until(lambda: lab.session.run.steps == 51 and lab.scheduler.idle)
-    assert lab.view.sentence.startswith("Slow motion: part 4 of 4")
-    for shown in range(1, 5):
-        assert (50 + (shown == 4), LABELS[:shown]) in seen
-    figure(lab.figure)
-    assert lab.history.rows[-1]["step"] == 51
-    move(lab, slow_motion=False)
-    await until(lambda: lab.session.slow is None and lab.scheduler.idle)
-    assert lab.session.landscape.plane.kind == "hessian"
-    move(lab, slow_motion=True)
-    press(lab, "play")
-    await until(lambda: lab.session.run.steps >= 53)
-    press(lab, "pause")
-    await until(lambda: lab.scheduler.idle)
-    assert lab.view.alert == ""
-
-
-LABELS = ["η∇L(x)", "perturbed point", "η∇L there", "step −ηd"]
 
 
 def test_one_parameter_is_drawn_on_the_curve_of_its_loss() -> None:

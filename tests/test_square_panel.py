@@ -70,18 +70,6 @@ def test_the_corners_show_the_needles_of_the_runs():
     assert {t["text"][1] for t in early["data"] if t["name"] == "result"} == {"<b></b>"}
 
 
-def test_the_needles_swing_as_the_runs_do_and_a_large_step_makes_l_asc_behave_like_sam():
-    sam, ascent = (needle(rule, 0.001, THIRD).angle for rule in ("sam", "ascent"))
-    assert sam[400:730].min() > 85
-    assert sam[745:].max() < 1
-    assert ascent[300:700].min() > 85 > 5 > ascent[735:760].max()
-    assert ascent[830] > 85
-    assert "L_Asc ends like SAM" in last(draw_square, SHOWN | {"lr": 0.2})[1]
-    figure, sentence = last(draw_square, SHOWN | {"lr": 0.05})
-    assert "settles neither" in sentence
-    assert "<b>settles nowhere</b>" in {t["text"][1] for t in figure["data"] if t["name"] == "result"}
-
-
 def test_the_initial_state_shows_nothing_of_the_answer():
     (figure, sentence), *_ = draw_square(SHOWN | {"guess": None})
     assert trace(figure, "signs")["text"] == ["?", "?"]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from pictures import settled_panel
-from test_heatmap import make_sweep
 
 import samviz
 import samviz.panels
@@ -17,7 +16,7 @@ from samviz import figures
 from samviz.claims import Curve, Plot
 from samviz.dynamics import History, sweep
 from samviz.figures import style
-from samviz.figures.style import DARK, DARK_PAPER, WHITE_TEXT
+from samviz.figures.style import DARK, DARK_PAPER
 from samviz.geometry import spectral_density, top_eigenpairs
 from samviz.lab import Lab
 from samviz.problems import mlp, quadratic, valley
@@ -35,7 +34,6 @@ VISION = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
 XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b|rgba?\([\d., ]+\)")
 
 
 def linear(colour):
@@ -58,13 +56,6 @@ def lab(colour, vision):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def test_contrast_and_lab_have_known_values():
-    assert contrast("#000000", "white") == pytest.approx(21)
-    assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)  # the lightest grey for text, WCAG
-    np.testing.assert_allclose(lab("white", "tritanopia"), [100, 0, 0], atol=0.05)
-    np.testing.assert_allclose(lab("#ff0000", "normal"), [53.24, 80.09, 67.20], atol=0.05)
-
-
 @pytest.mark.parametrize("name", LINES)
 def test_lines_have_a_contrast_of_3_and_text_of_4_5(name):
     line = getattr(style, name)
@@ -82,53 +73,6 @@ def test_the_colours_of_any_two_lines_can_be_distinguished(vision, theme):
     points = [lab(DARK[colour] if theme == "dark" else colour, vision) for colour in colours]
     pairs = combinations(zip(LINES, points), 2)
     assert [(a, b) for (a, one), (b, two) in pairs if np.linalg.norm(one - two) < LEAST_DISTANCE] == []
-
-
-@pytest.mark.parametrize("scale", ["BLUES", "PALE"])
-def test_colour_scales_are_monotone_and_fade_into_the_paper(scale):
-    light = [colour for _, colour in getattr(style, scale)]
-    for colours, paper in ((light, "white"), ([DARK[colour] for colour in light], DARK_PAPER)):
-        contrasts = [contrast(colour, paper) for colour in colours]
-        assert contrasts == sorted(contrasts, reverse=True)
-        assert contrasts[0] > 1.35 * contrasts[-1]
-        assert contrasts[-1] < 1.15
-
-
-def mixed(scale, share):
-    """The colour at a share of a colour scale, interpolated in RGB as plotly does."""
-    places, colours = zip(*scale)
-    parts = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
-    return "#" + "".join(f"{round(np.interp(share, places, parts[:, i])):02x}" for i in range(3))
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.2, 0.4)], ids=["all shades", "where black follows white"])
-def test_numbers_are_legible_on_every_cell(low, high):
-    def shade(values):
-        values[:] = np.linspace(low, high, values.size).reshape(values.shape)
-
-    found = make_sweep(np.geomspace(0.01, 1, 9), np.geomspace(0.01, 1, 10), seeds=(0,), cos_eigenspace=shade)
-    traces = {trace["name"]: trace for trace in figures.heatmap_figure(found)["data"]}
-    cells, colours = traces["alignment"], traces["alignment numbers"]["textfont"]["color"]
-    assert (cells["zmin"], cells["zmax"]) == (0, 1)
-    dark_scale = [(at, DARK[colour]) for at, colour in cells["colorscale"]]
-    assert cells["reversescale"]  # a high alignment is dark
-    for share, colour in zip(1 - cells["z"].ravel(), colours, strict=True):
-        assert contrast(mixed(cells["colorscale"], share), colour) >= 4.5, share
-        assert contrast(mixed(dark_scale, share), WHITE_TEXT if colour == "white" else DARK[colour]) >= 4.5, share
-
-
-def test_every_colour_in_the_code_has_a_dark_counterpart():
-    files = [*(PACKAGE / "figures").glob("*.py"), *(PACKAGE / "panels").glob("*.py")]
-    known = {colour.lower() for colour in DARK}
-    missing = []
-    for file in files:
-        if file.name not in ("export.py", "style.py"):  # a page has the colours of both themes
-            for colour in COLOUR.findall(file.read_text(encoding="utf-8").lower()):
-                parts = re.findall(r"\d+", colour)[:3]
-                name = "#" + "".join(f"{int(part):02x}" for part in parts) if colour.startswith("rgb") else colour
-                missing += [(file.name, colour)] if name not in known else []
-    assert missing == []
-    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in DARK.values())
 
 
 def test_the_controls_and_the_pages_have_the_palette_of_the_figures():

@@ -9,8 +9,7 @@ import torch
 from pictures import trace
 
 from samviz.dynamics import Run
-from samviz.panels import sweep_maps
-from samviz.panels.sweep_maps import LEARNING_RATES, MINIMA, RADII, TRAIN, digits, draw_sweep, grid
+from samviz.panels.sweep_maps import LEARNING_RATES, MINIMA, RADII, TRAIN, digits, draw_sweep
 
 VALUES = {"steps": 30, "size": "all", "wrong": True, "again": 0, "guess": "skipped"}
 
@@ -61,16 +60,6 @@ def test_the_curvature_decreases_with_tau_and_stays_without_a_radius(full):
     assert (np.diff(top[:, 1:5], axis=1) < 1e-3).all()
 
 
-def test_the_maps_are_drawn_at_every_stop():
-    figures = [drawn for drawn, _ in draw_sweep(VALUES | {"size": "8"})]
-    titles = {drawn["layout"]["annotations"][0]["text"] for drawn in figures}
-    assert {"<b>λ₁</b>  after 10 steps", "<b>λ₁</b>  after 30 steps"} <= titles
-    again = list(draw_sweep(VALUES | {"size": "8", "steps": 10}))  # already known
-    assert len(again) <= 3
-    assert again[-1][1].startswith("Step 10 with 8 samples a step.")
-    assert last(size="8", steps=99)[1].startswith("Step 30 ")  # the stop before
-
-
 def test_two_panels_may_advance_the_same_grid(full):
     slow = draw_sweep(VALUES | {"size": "8", "again": 3})
     *_, middle = itertools.islice(slow, 6)
@@ -78,17 +67,6 @@ def test_two_panels_may_advance_the_same_grid(full):
     *_, (_, sentence) = slow
     assert sentence == fast
     assert middle[1] != fast
-
-
-@pytest.mark.parametrize(("rates", "count"), [((0.01, 50.0), 7), ((50.0, 60.0), 14)])
-def test_diverged_runs_are_reported_and_hatched(full, monkeypatch, rates, count):
-    monkeypatch.setattr(sweep_maps, "LEARNING_RATES", rates)
-    grid.cache_clear()
-    drawn, sentence = last()
-    grid.cache_clear()
-    assert sentence.endswith(f"In {count} of 14 cells a run has diverged.")
-    assert len(trace(drawn, "λ₁ diverged")["x"]) > 0
-    assert ("At the start" in sentence) == (count < 14)
 
 
 def test_the_runs_start_at_a_minimum_with_some_wrong_labels_and_the_maps_are_empty_before(full):

@@ -9,7 +9,7 @@ import kernel_loop
 import numpy as np
 import pytest
 import torch
-from kernel_loop import kernel_test, move, press
+from kernel_loop import press
 
 from samviz.dynamics import RULES, Rule, Run
 from samviz.figures import figure
@@ -122,16 +122,6 @@ def test_a_run_that_has_diverged_continues_from_an_earlier_step() -> None:
     assert "iverged" not in lab.sentence
 
 
-@pytest.mark.parametrize("plane", ["random", "pca"])
-def test_a_plane_of_the_entire_run_stays_while_the_learner_looks_back(plane: str) -> None:
-    lab = sine_lab().run(300)
-    lab.set(plane=plane)
-    landscape = lab.session.landscape
-    assert lab.look_back(120).session.landscape is landscape
-    lab.set(plane="hessian")
-    assert lab.session.landscape.plane.kind == lab.session.plane == "hessian"
-
-
 def test_keyframes_need_at_most_64_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.KEYFRAME_BYTES == 64 * 2**20
     monkeypatch.setattr(session, "KEYFRAME_BYTES", 8 * 16 + 1)  # eight iterates of two numbers
@@ -148,24 +138,3 @@ def test_a_step_that_the_run_has_not_reached_is_refused(step: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"step is .*; expected .*0 to 100, a step of the run"):
         lab.look_back(step)
     assert lab.session.run.steps == 100
-
-
-@kernel_test
-async def test_a_drag_pauses_and_the_newest_step_is_shown_from_which_play_continues() -> None:
-    lab = sine_lab()
-    press(lab, "play")
-    await until(lambda: lab.session.run.steps >= 300)
-    for step in (10**6, 200, 150, 100):
-        move(lab, look_back=step)
-    await until(lambda: lab.session.looks_back_at == 100)
-    assert not lab.view.playing
-    move(lab, rho=0.05, look_back=120)
-    press(lab, "play")
-    await until(lambda: lab.session.run.steps >= 250 and lab.session.recorded is None)
-    press(lab, "pause")
-    await until(lambda: lab.scheduler.idle)
-    assert lab.session.run.changes[0][1].rho == 0.02
-    assert lab.values["look_back"] is None
-    move(lab, look_back=10**6)  # beyond the end
-    await until(lambda: lab.values["look_back"] is None)
-    assert lab.view.alert == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from unittest import mock
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from formula import history_of
-from kernel_loop import in_kernel, until
+from kernel_loop import in_kernel
 from pictures import names, trace
 
 from samviz.figures import figure
@@ -214,28 +213,6 @@ def test_without_a_front_end_it_trains_when_shown_and_only_once(training, monkey
     assert sentences[-1].startswith("Finished · step 12 · loss")
 
 
-def test_in_a_kernel_the_picture_follows_and_other_work_continues(training):
-    async def story():
-        panel = training.panel()
-        panel.view._ack = 10**9  # a browser that is always ready
-        panel.start()
-        pictures, turns, end = set(), 0, time.monotonic() + 20
-        while len(pictures) < 4:
-            assert time.monotonic() < end
-            pictures.add(panel.view._seq)
-            turns += 1
-            await asyncio.sleep(0.005)
-        assert turns > 20
-        panel.view.set_state({"values": panel.view.values | {"stop": 1, "rho": 0.3}})
-        await until(lambda: not panel.training, 20)
-        await asyncio.sleep(0.2)
-        assert panel.view.sentence.startswith("Stopped")
-        assert training.optimizer.param_groups[0]["rho"] == 0.3
-
-    training.pause = 0.001
-    in_kernel(story)
-
-
 def test_a_training_in_a_cell_is_drawn_while_the_kernel_is_busy(training):
     async def story():
         panel = training.probe.lab(None, training.optimizer)
@@ -280,14 +257,3 @@ def test_an_axis_reaches_all_that_is_not_positive_and_zero(values):
         assert 0 < high - low <= (-2 * lowest or 1)
     ends = [y for t in drawn["data"] if t["name"] == "names" for y in t["y"]]
     assert np.isfinite(ends).all()
-
-
-def test_an_early_peak_does_not_flatten_the_rest_and_a_long_record_is_thinned_to_its_last_row():
-    rows = [{"step": s, "trace": 1000.0 if s == 0 else 2.0, "trace_error": 0.1} for s in range(9)]
-    assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] == pytest.approx(25, rel=0.1)
-    rows[0]["trace"] = 12.0
-    assert probe_figure(record(rows))["layout"]["yaxis4"]["range"][1] > 12
-    drawn = probe_figure(record([{"step": s} for s in range(2999)]))
-    shown = trace(drawn, "λ₁")["x"]
-    assert 400 < len(shown) < 600
-    assert shown[-1] == 2998

@@ -231,14 +231,6 @@ def test_values_are_confirmed_with_those_that_now_hold_and_are_not_sent_back(vie
     assert view.alert == "rho is -1.0; expected a number from 0 to 1. Nothing was changed."
 
 
-def test_an_action_calls_its_handler(view):
-    called = []
-    view.act = lambda *action: called.append(action)
-    view.receive(action="play")
-    view.receive(action="preset", value="1-SAM")
-    assert called == [("play", None), ("preset", "1-SAM")]
-
-
 def test_signs_of_life_end_while_nobody_uses_the_widget_unless_a_cell_runs(view, monkeypatch):
     clock = 0.0
     monkeypatch.setattr(widget, "monotonic", lambda: clock)
