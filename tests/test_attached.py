@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
+from samviz.dynamics import Run
 from samviz.geometry import top_eigenpairs
 from samviz.problems import attach, from_module
 from samviz.problems import mlp as network
@@ -311,6 +312,12 @@ def test_evaluations_change_no_bit(training, fails, request):
             assert fails
     attach(model, LOSS, loader(), recompute=True).loss(x)
     attach(model, LOSS, loader(True, generator=own), samples=9)
+    copied = from_module(model[0], (IMAGES.numpy(), LABELS.numpy()), "cross_entropy", training)
+    run = Run(copied, "sam", lr=0.1, rho=0.1, device="cpu")
+    run.step(2)
+    run.measure()
+    copied.picture(run.x)
+    copied.module_at(run.x)
     assert state_of(model, [own]) == before
     assert torch.backends.cuda.matmul.allow_tf32
     assert len(calls) > 4

@@ -326,27 +326,6 @@ def test_the_status_says_which_phase_it_is_and_what_to_watch(change: dict[str, A
     assert len(phase(row, 20) + advice(row, 20)) < 145  # two lines
 
 
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({"rho": 0.01}, "Phase II"),
-        ({"rho": 0.01, "batch_size": 1}, "Phase II"),
-        ({"rho": 0.3}, "Above the valley floor"),
-        ({"rho": 6.0}, "The fit is lost"),
-    ],
-)
-def test_a_run_with_a_large_radius_is_not_said_to_slide_along_the_floor(settings: dict[str, Any], name: str) -> None:
-    lab = sine_lab(**settings, steps_per_frame=20).run(500)
-    assert lab.sentence.startswith(name)
-    assert ("Theorem" in lab.sentence) == (name == "Phase II")
-
-
-def test_label_noise_is_offered_for_a_square_loss() -> None:
-    assert list(sine_lab().controls["rule"].options) == list(RULES)  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="rule is 'label_noise'; expected one of 'gd', 'sam'"):
-        bowl_lab().set(rule="label_noise")
-
-
 @pytest.mark.parametrize("rule", RULES)
 def test_the_lab_runs_and_draws_every_rule(rule: str) -> None:
     lab = Lab(valley(), rule=rule, rho=0.05, lr=0.005, device="cpu").run(100)

@@ -7,7 +7,6 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-from states import state_of
 from test_attached import IMAGES, LABELS, cnn
 from torch import nn
 from torch.nn import functional as F
@@ -188,29 +187,6 @@ def test_sam_on_a_network_with_batchnorm_and_dropout_is_a_plain_loop(monkeypatch
     right = outputs.argmax(1) == LABELS
     accuracy = [right[c == LABELS].double().mean() for c in range(3)]
     np.testing.assert_allclose(problem.picture(run.x).accuracy, accuracy)
-
-
-@both_modes
-def test_the_users_module_and_the_generator_do_not_change(training):
-    module = cnn(0.3).float().train()
-    module[1].eval()
-    module[5].weight.requires_grad_(False)
-    F.cross_entropy(module(IMAGES.float()), LABELS).backward()
-    before = state_of(module)
-    problem = from_module(module, DATA, "cross_entropy", training)
-    run = Run(problem, "sam", lr=0.1, rho=0.1, device="cpu")
-    run.step(2)
-    run.measure()
-    problem.picture(run.x)
-    problem.gradient(run.x.expand(2, -1), torch.tensor([[0, 1], [2, 3]]))
-    copy = problem.module_at(run.x)
-    assert state_of(module) == before
-    assert problem.dim == sum(p.numel() for p in trainable(module))
-    assert torch.equal(copy[5].weight, module[5].weight.double())
-    again, x = problem.loss(run.x), problem.initial()
-    module[5].bias.data.add_(1)  # the problem does not follow its module, nor its starting point
-    problem.initial().add_(1)
-    assert_same((problem.loss(run.x), problem.initial()), (again, x))
 
 
 def test_in_training_mode_the_returned_module_has_the_statistics_of_the_data():

@@ -3,15 +3,10 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fresh import ROOT, python
 
-from samviz import lite, machine, sweep
-from samviz.cli import copy_notebooks
-from samviz.figures import save
-from samviz.lab import Lab
-from samviz.problems import valley
+from samviz import lite, machine
 
 NAME = "Söhne & Töchter, ρ = 0,1"  # of a folder: spaces, letters of several code pages, and special ones of a shell
 
@@ -21,25 +16,6 @@ def folder(tmp_path):
     place = tmp_path / NAME
     place.mkdir()
     return place
-
-
-def test_a_folder_may_have_any_name(folder):
-    """For the rows of a sweep, which resumes there, for figures and exported labs, and for the notebooks."""
-    args = {"lr": [0.01, 0.02], "rho": 0.1, "steps": 5, "progress": False, "device": "cpu", "path": folder / "größer"}
-    first = sweep(valley(), **args)
-    files = {path: path.stat().st_mtime_ns for path in args["path"].iterdir()}
-    again = sweep(valley(), **args | {"path": str(args["path"])})
-    assert {path: path.stat().st_mtime_ns for path in args["path"].iterdir()} == files
-    np.testing.assert_array_equal(first.loss, again.loss)
-    page = save({"data": [{"y": [0, 1]}], "layout": {"title": {"text": "λ₁"}}}, folder / "λ₁ über ρ.html")
-    assert "<title>λ₁ über ρ</title>" in page.read_text(encoding="utf-8")
-    Lab(valley(), rho=0.1, device="cpu").run(5).export(folder / "Lauf 1.html", frames=2)
-    assert "ρ" in (folder / "Lauf 1.html").read_text(encoding="utf-8")
-    assert {path.name for path in folder.iterdir()} == {"größer", page.name, "Lauf 1.html"}
-    for _ in range(2):  # the second time with a record
-        copy_notebooks(ROOT / "notebooks", folder / "mine")
-    for original in (ROOT / "notebooks").glob("*.ipynb"):
-        assert (folder / "mine" / original.name).read_bytes() == original.read_bytes()
 
 
 STEPS = """

@@ -144,21 +144,15 @@ def test_changes_act_from_the_next_step_on_and_are_recorded_once_and_with_each_r
     run.step()
     np.testing.assert_allclose(run.x[0], [0.8 * 0.0, 0.9 * 0.5], atol=1e-15)
     run = sine()
-    first = run.settings
-    run.set(rho=0.05)  # the present value: no change
+    for change in ({"rho": 0.05}, {"rho": 0.2}, {"rho": 0.3}, {"lr": 0.01}, {"lr": 0.1}):  # all before the first step
+        run.set(**change)
     run.step(5)
-    run.set(rho=0.2)
-    run.set(rho=0.3)  # the same step: the latest holds
+    for rho in (0.3, 0.2, 0.3, 0.1):  # no change, and then the last of the same step
+        run.set(rho=rho)
     run.step(5)
-    run.set(lr=0.01)
-    assert [(step, s.lr, s.rho) for step, s in run.changes] == [(0, 0.1, 0.05), (5, 0.1, 0.3), (10, 0.01, 0.3)]
-    assert run.changes[0][1] is first
-    again = sine()
-    again.set(rho=0.2)  # before the first step: the start
-    again.step(5)
-    again.set(rho=0.3)
-    again.set(rho=0.2)  # taken back at once: no change
-    assert [(step, s.rho) for step, s in again.changes] == [(0, 0.2)]
+    run.set(rho=0.4)
+    run.set(rho=0.1)  # taken back at once: no change
+    assert [(step, s.lr, s.rho) for step, s in run.changes] == [(0, 0.1, 0.3), (5, 0.1, 0.1)]
 
 
 # saving and resuming
