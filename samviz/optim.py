@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Real
 from types import NoneType
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.optim import LBFGS, Optimizer
+from torch.optim import LBFGS, SGD, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.utils.hooks import RemovableHandle
 
 from samviz.checks import check_bool, check_float, check_int, check_type
@@ -22,6 +23,13 @@ from samviz.problems.torch_model import torch_generators, torch_states_restored
 __all__ = ["SAM"]
 
 Saved = list[tuple[Tensor, Any, Tensor]]  # parameter, its perturbed rows (... for all), their values before
+Buffers = dict[nn.Module, dict[str, tuple[Tensor, Tensor]]]  # of each module: each buffer and a copy of its values
+
+GLOBAL_STEP_HOOKS = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
+OF_SGD = ("momentum", "weight_decay", "maximize", "differentiable")  # options that plain SGD does without
+
+LONG = 2**20  # numbers whose squares float32 adds up with an error of less than 1e-4
+SQUARES = (1e-15, 1e18)  # norms between which the squares in float32 neither under- nor overflow
 
 FLOAT32_MAX = torch.finfo(torch.float32).max
 SCALER = "the torch.amp.GradScaler that scaled the loss, or None"
@@ -128,6 +136,8 @@ class SAM(Optimizer):
         self._saved: Saved | None = None  # the unperturbed weights, from first_step to second_step
         self._states: dict[torch.Generator, Tensor] = {}  # from the start of the first pass to the end of the second
         self._first_finite = True  # whether the first gradient was finite
+        self._used: list[Tensor] = []  # the parameters that had a gradient at the first step
+        self._without_buffers: set[int] = set()  # ids of parameters whose passes called only modules without buffers
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, {"params": ..., "rho": ..., "lr": ...}, as to any optimizer of torch."""
@@ -179,6 +189,8 @@ class SAM(Optimizer):
             loss = self._average(closure, check_int("samples", samples, "1 or more samples", 1), self.m)
         self._descend(scaler)
         return loss
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch adds nothing: `_descend` runs the hooks of a step
 
     def _both_passes(self, closure: Callable[..., Any], *part: slice) -> Any:
         """Compute the gradient at the perturbed weights, restore the weights, and return the loss at them."""
@@ -235,7 +247,7 @@ class SAM(Optimizer):
         """
         check_bool("zero_grad", zero_grad)
         self._check_ended("first_step")
-        self._parameters()
+        self._used = self._parameters()
         saved = _perturb(self.param_groups)
         self._first_finite, self._saved = saved is not None, saved or []
         torch.clear_autocast_cache()  # it holds copies of the weights in half precision
@@ -257,21 +269,25 @@ class SAM(Optimizer):
             self._restore()
             raise RuntimeError("second_pass() was entered before first_pass() and first_step(); run the three in turn")
         # One process whose gradient is not finite must stop all, so its gradient is NaN before it is averaged.
-        parameters = [] if self._first_finite else _with_gradient(self.param_groups)
-        hooks = [p.register_hook(lambda g: g * math.nan) for p in parameters if p.requires_grad]
+        poisoned = [] if self._first_finite else self._used
+        hooks = [p.register_hook(lambda g: g * math.nan) for p in poisoned if p.requires_grad]
         pending = False  # whether second_step is still to come; not after an exception
+        ids = {id(p) for p in self._used}
+        known = ids <= self._without_buffers  # no time is spent on a search for buffers that will find none
+        search: AbstractContextManager[Buffers] = nullcontext({}) if known else _buffers_restored()
         try:
-            with torch_states_restored(self._states), _buffers_restored():
+            with torch_states_restored(self._states), search as buffers:
                 for generator, state in self._states.items():
                     generator.set_state(state)
                 yield
             pending = True
+            if buffers and not any(buffers.values()):
+                self._without_buffers |= ids
         finally:
             for hook in hooks:
                 hook.remove()
             self._restore(pending)
 
-    @Optimizer.profile_hook_step
     def second_step(self, scaler: torch.amp.GradScaler | None = None, zero_grad: bool = False) -> None:
         """Restore the weights, and take the base optimizer's step with the present gradient.
 
@@ -298,15 +314,32 @@ class SAM(Optimizer):
     def _descend(self, scaler: torch.amp.GradScaler | None) -> None:
         """Take the base optimizer's step, or skip it if a gradient is not finite."""
         parameters = self._parameters()
+        for hook in self._optimizer_step_pre_hooks.values():
+            hook(self, (), {})
         if not self._first_finite:
             for p in parameters:
                 p.grad.mul_(math.nan)  # type: ignore[union-attr]
         if scaler is not None:
             scaler.unscale_(self)
         if math.isfinite(_norm([_single(p.grad) for p in parameters])):  # type: ignore[arg-type]
-            self.base.step()
+            self._base_step()
         else:
             self._skip("second gradient" if self._first_finite else "first gradient")
+        for hook in self._optimizer_step_post_hooks.values():
+            hook(self, (), {})
+
+    def _base_step(self) -> None:
+        """Take the base optimizer's step; plain SGD that nothing observes is a single operation for each group."""
+        hooks = (self.base._optimizer_step_pre_hooks, self.base._optimizer_step_post_hooks, *GLOBAL_STEP_HOOKS)
+        observed = any(hooks) or "step" in vars(self.base)  # schedulers replace the method of the base
+        if type(self.base) is not SGD or observed or any(group[key] for group in self.param_groups for key in OF_SGD):
+            self.base.step()
+            return
+        with torch.no_grad():
+            for group in self.param_groups:
+                if parameters := _with_gradient([group]):
+                    gradients = [p.grad for p in parameters]
+                    torch._foreach_add_(parameters, gradients, alpha=-float(group["lr"]))  # type: ignore[arg-type]
 
     def _forget_gradients(self) -> None:
         """Do what `zero_grad` does, in a tenth of its time."""
@@ -414,20 +447,24 @@ def _scaled(p: Tensor, g: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _norm(tensors: list[Tensor]) -> float:
-    """Return the Euclidean norm of all tensors together, summed in float64 because float32 over- and underflows."""
+    """Return the Euclidean norm of all tensors together, in float64 where float32 is not accurate."""
     values = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
     devices = {tensor.device for tensor in values}
-    exact = all(device.type != "mps" for device in devices)  # MPS has no float64
-    norms = torch._foreach_norm(values, 2, dtype=torch.float64 if exact else torch.float32)
-    if len(devices) > 1:
-        norms = tuple(norm.cpu() for norm in norms)
-    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+    accurate = all(tensor.numel() <= LONG for tensor in values)
+    for dtype in (None, torch.float64) if accurate else (torch.float64,):
+        if any(device.type == "mps" for device in devices):
+            dtype = None  # MPS has no float64
+        norms = torch._foreach_norm(values, 2, dtype=dtype)
+        norm = math.hypot(*torch.stack([norm.cpu() for norm in norms] if len(devices) > 1 else norms).tolist())
+        if SQUARES[0] < norm < SQUARES[1]:
+            break
+    return norm
 
 
 @contextmanager
-def _buffers_restored() -> Iterator[None]:
+def _buffers_restored() -> Iterator[Buffers]:
     """Restore the buffers of every module that is called in the block, which global hooks of torch report."""
-    saved: dict[nn.Module, dict[str, tuple[Tensor, Tensor]]] = {}  # each buffer and a copy of its values
+    saved: Buffers = {}
     hooks: list[RemovableHandle] = []
 
     def before(module: nn.Module, _: Any) -> None:
@@ -446,13 +483,13 @@ def _buffers_restored() -> Iterator[None]:
 
     hooks.append(register_module_forward_pre_hook(before))
     try:
-        yield
+        yield saved
     finally:
         for hook in hooks:
             hook.remove()
-        with torch.no_grad():
-            for buffer, values in (pair for pairs in saved.values() for pair in pairs.values()):
-                buffer.copy_(values)
+        if pairs := [pair for buffers in saved.values() for pair in buffers.values()]:
+            with torch.no_grad():
+                torch._foreach_copy_([buffer for buffer, _ in pairs], [values for _, values in pairs])
 
 
 # arguments

@@ -194,7 +194,31 @@ def test_at_rho_zero_it_is_its_base_optimizer_in_one_pass_and_rho_may_change_bet
     assert same(bits(ours.parameters()), before)
 
 
+@pytest.mark.parametrize(("scale", "size"), [(1e-30, 4), (1e-10, 4), (1e30, 4), (1.0, 2**21)])
+def test_the_perturbation_has_norm_rho_where_float32_cannot_add_the_squares(scale, size):
+    p = nn.Parameter(torch.zeros(size))
+    p.grad = torch.full_like(p, scale)
+    SAM([p], SGD, rho=0.1, lr=0.0).first_step()
+    assert p.detach().double().norm().item() == pytest.approx(0.1, rel=1e-6)
+
+
 # as one of torch's optimizers
+
+
+@pytest.mark.parametrize("options", [{}, {"maximize": True}, {"weight_decay": 0.1}, {"momentum": 0.5}])
+@pytest.mark.parametrize("observed", [False, True])
+def test_sgd_takes_the_same_step_with_and_without_sam_and_its_hooks_run(options, observed):
+    ours, plain, calls = cnn(), cnn(), []
+    mine, base = SAM(ours.parameters(), SGD, rho=0.0, lr=0.1, **options), SGD(plain.parameters(), lr=0.1, **options)
+    if observed:
+        mine.base.register_step_post_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        mine.step(fitting(ours))
+        base.zero_grad()
+        fitting(plain)()
+        base.step()
+    assert same(ours.parameters(), plain.parameters())
+    assert len(calls) == 2 * observed
 
 
 def test_an_optimizer_and_a_function_that_returns_one_step_like_its_class():
@@ -377,6 +401,20 @@ def test_buffers_keep_what_the_first_pass_writes_or_replaces():
     assert model.calls == 1
     optimizer.step(closure_of(lambda: functional_call(model, substituted, (ones,))))
     assert (model.calls, substituted["calls"]) == (1, 8)
+
+
+def test_a_model_without_buffers_is_searched_for_them_once_and_another_model_again():
+    plain, normalized, hooks = cnn(norm=False), cnn(), []
+    optimizer = SAM([*plain.parameters(), *normalized.parameters()], SGD, rho=1.0, lr=0.1)
+    for model in (plain, plain, normalized, normalized):
+
+        def closure(model=model):
+            hooks.append(len(torch.nn.modules.module._global_forward_pre_hooks))
+            return fitting(model)()
+
+        optimizer.step(closure)
+    assert hooks == [0, 1, 0, 0, 0, 1, 0, 1]  # in the second pass of each step
+    assert normalized[1].num_batches_tracked == 2
 
 
 def test_dropout_masks_are_the_same_in_both_passes_and_drawn_once():
