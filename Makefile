@@ -87,7 +87,7 @@ verify: $(STAMP) ## run every claim in full and write report.html
 coverage: $(STAMP) ## lines and branches that the fast unit tests reach
 	$(PARALLEL) -m "not slow and not browser and not install" --cov --cov-report=term
 
-bench: $(BENCH) ## set up .venv-bench, measure samviz against its peers, write benchmarks/README.md
+bench: $(BENCH) ## set up .venv-bench, measure samviz against its peers in 8 minutes, write benchmarks/README.md
 	.venv-bench/bin/python -m benchmarks
 
 book: $(STAMP) ## build the offline HTML book in build/book

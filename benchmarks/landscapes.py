@@ -10,6 +10,7 @@ from loss_landscapes import planar_interpolation
 from loss_landscapes.metrics import Loss
 from numpy.typing import NDArray
 
+from benchmarks.limits import losses
 from benchmarks.row import Measured
 from benchmarks.subjects import Subject
 from benchmarks.timing import Side, alternate
@@ -32,9 +33,10 @@ def compared(seconds: float, subject: Callable[[], Subject], dtype: torch.dtype)
 
     ours(1, WARM)
     peer(at, plane, WARM)(1)
-    timed = alternate(ours, peer(at, plane, RESOLUTION), seconds=seconds, least=2, units=1)
+    timed = alternate(ours, peer(at, plane, RESOLUTION), seconds=seconds, least=1, units=1)
     correct = [is_correct(at, plane, side.results[-1]) for side in timed]
-    return Measured(timed[0].seconds, timed[1].seconds, *correct)
+    work = losses(at.problem, count=RESOLUTION**2, dtype=str(dtype).removeprefix("torch."))
+    return Measured(timed[0].seconds, timed[1].seconds, *correct, work)
 
 
 def peer(subject: Subject, plane: Plane, resolution: int) -> Side:

@@ -32,12 +32,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A GPT: next-token logits (batch, tokens, vocabulary) of tokens (batch, tokens)."""
 
-    def __init__(self) -> None:
-        """A million parameters."""
+    def __init__(self, width: int = WIDTH, blocks: int = BLOCKS) -> None:
+        """A million parameters by default."""
         super().__init__()
-        self.token, self.place = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(TOKENS, WIDTH)
-        self.blocks = nn.Sequential(*(Block(WIDTH, HEADS) for _ in range(BLOCKS)))
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY))
+        self.token, self.place = nn.Embedding(VOCABULARY, width), nn.Embedding(TOKENS, width)
+        self.blocks = nn.Sequential(*(Block(width, HEADS) for _ in range(blocks)))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, VOCABULARY))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Of int64 tokens."""
@@ -68,12 +68,12 @@ class Residual(nn.Module):
 class ResNet(nn.Sequential):
     """A residual network: logits (batch, classes) of pictures (batch, 3, height, width)."""
 
-    def __init__(self) -> None:
-        """A million parameters."""
-        layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, 1, 1)]
-        for inside, outside, stride in ((1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1)):
-            layers.append(Residual(inside * CHANNELS, outside * CHANNELS, stride))
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * CHANNELS, CLASSES))
+    def __init__(self, channels: int = CHANNELS, blocks: int = 5) -> None:
+        """A million parameters by default."""
+        layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, 1, 1)]
+        for inside, outside, stride in ((1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1))[:blocks]:
+            layers.append(Residual(inside * channels, outside * channels, stride))
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(outside * channels, CLASSES))
 
 
 def sentences(count: int) -> tuple[Tensor, Tensor]:

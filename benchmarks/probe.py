@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from benchmarks.timing import alternate
 from samviz import Probe
 from samviz.optim import SAM
 
-LONGEST = 60  # a training, in seconds for each that a row is given: it ends when everything was measured, or then
+LONGEST = 30  # a training, in seconds for each that a row is given: it ends when everything was measured, or then
 BATCH, BATCHES, SEEN = 16, 64, 2  # samples of a step, how many steps have their own, samples that are measured on
 EVERY, PROBED, BARE = 4, 64, 8  # steps from row to row, and in turn with a probe and without one
 AGREED = 0.02  # of the training time: how far the wall clock may be from what the probe says it took
@@ -33,6 +34,9 @@ class Task(NamedTuple):
 
 TRANSFORMER = Task(GPT, NextToken, sentences)
 CNN = Task(ResNet, nn.CrossEntropyLoss, pictures)
+# With fewer parameters, a probe has measured everything after seconds instead of minutes.
+SMALL_TRANSFORMER = Task(partial(GPT, 48, 2), NextToken, sentences)
+SMALL_CNN = Task(partial(ResNet, 27, 3), nn.CrossEntropyLoss, pictures)
 
 
 def share(seconds: float, task: Task) -> Measured:
@@ -74,7 +78,7 @@ def is_complete(probe: Probe) -> bool:
 
 def idle(seconds: float) -> Measured:
     """A call of `Probe.step` where no row is due."""
-    model, step = training(TRANSFORMER)
+    model, step = training(SMALL_TRANSFORMER)
     probe, loss = Probe(model, NextToken(), sentences(SEEN), every=10**9), step()
 
     def called(n: int) -> None:

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.limits import Limits, Work
 from benchmarks.row import Result
 
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 HIGHLIGHTS = (  # the rows that the main README shows
     "one SAM step of a torch module, T2, against pytorch_optimizer",
     "step, T2, against pytorch_optimizer",
@@ -21,38 +21,40 @@ HIGHLIGHTS = (  # the rows that the main README shows
     "landscape 51×51, T2, float32, against loss-landscapes",
     "share of a probe, CNN",
 )
-PAGE = """\
-# Benchmarks
-
-`make bench` measures samviz and its peers from PyPI in one run, in an environment of its own. It writes this file, \
-[results.json](results.json), scaling.svg, and the six rows in the main README.
-
-{table}
-
-![Time of one SAM step as a function of the number of parameters D, samples n and runs, and time of k eigenpairs as a \
-function of k](scaling.svg)
-"""
 PEERS = ("pytorch_optimizer", "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "loss-landscapes")
-EXPLAINED = """\
-T2 is a tanh network 2-32-32-1 on the two spirals (n = 100, D = 1185), T3 64-64-64-10 on the digits (n = 1797, D = 8970).
-The transformer (5 blocks of width 128, on a made-up language) and the CNN (residual, with BatchNorm, on made-up pictures) have 1e6 parameters; in evaluation mode and on 16 samples where SAM does not train them.
-A probe's share is that of the training time of samviz.Probe's default budget, on 2 samples, in a training of at most 120 s in float32 that ends when all its quantities were measured and λ₁ converged (✗: never); beside it stands how much longer the same steps took than without a probe (✗: more than 2 % of the training time from the share).
-Times are medians of one unit of work (a step of SAM, a set of eigenpairs, a landscape), both sides in turn in one process, on one thread, in float64 unless float32 is said.
-The ratio is the number that the target bounds: the peer's time over ours for “≥”, ours over the peer's for “≤ …×”; a target with a unit bounds ours alone.
-“One torch run” is samviz's torch engine or a plain loop of two passes, whichever is faster.
-✗ marks a side that missed its tolerance in the same run: iterates within 1e-6 of the way they went, eigenvalues within 1e-3 of λ₁ (tracking: of each, in 99 % of the steps), losses within 1e-9, products within 1e-6, all in float32 within 1e-4; of a density the largest node as an eigenvalue, and the two means within 4 standard errors. For eigenpairs ours must also have residuals no larger than the peer's, or than 1e-8 λ₁."""  # noqa: E501 a sentence a line
 SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
 
 
 def table(results: Sequence[Result]) -> str:
     """Return the results as a Markdown table."""
-    head = ["| | samviz | peer | ratio | target | |", "|---|---:|---:|---:|---:|---|"]
+    head = ["| | samviz | peer | ratio | spread | target | |", "|---|---:|---:|---:|---:|---:|---|"]
     return "\n".join([*head, *map(line, results)])
 
 
-def page(results: Sequence[Result], machine: str) -> str:
-    """Return benchmarks/README.md: the complete table, how to read it, and the machine."""
-    return PAGE.format(table=f"{table(results)}\n\n{EXPLAINED}\nMeasured on {machine}.")
+def page(text: str, results: Sequence[Result], machine: str, scaling: str) -> str:
+    """Return benchmarks/README.md with these results between its markers."""
+    slower = [f"“{result.name}”" for result in results if result.target[0] == "≥" and (result.highest or 1) < 1]
+    better = f"In this run another tool was faster in {', '.join(slower) or 'no row'}."
+    parts = {"bench": table(results), "machine": f"Measured on {machine}.", "scaling": scaling, "better": better}
+    for name, part in parts.items():
+        text = replaced(text, part, name)
+    return text
+
+
+def profile(results: Sequence[Result], works: Sequence[Work | None], limits: Limits) -> str:
+    """Return a table of our times with the operations, the bytes and their shares of the limits."""
+    bounds = [f"{rate / 1e9:.3g} GFLOP/s in {dtype}" for dtype, rate in limits.operations.items()]
+    lines = [
+        f"A matrix product: {', '.join(bounds)}. A copy: {limits.bandwidth / 1e9:.3g} GB/s.",
+        "| | samviz | operations | share of a matrix product's rate | bytes | share of a copy's rate |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for result, work in zip(results, works):
+        if work and result.ours:
+            shares = [f"{least / result.ours:.1%}" for least in limits.seconds(work)]
+            cells = f"{work.operations / 1e6:.3g} MFLOP | {shares[0]} | {work.moved / 1e6:.3g} MB | {shares[1]}"
+            lines.append(f"| {result.name} | {readable(result.ours)} | {cells} |")
+    return "\n".join(lines)
 
 
 def with_highlights(readme: str, results: Sequence[Result]) -> str:
@@ -63,11 +65,13 @@ def with_highlights(readme: str, results: Sequence[Result]) -> str:
 def line(result: Result) -> str:
     """A result as a line of the table."""
     unit = result.target.split()[-1]  # with "×" there is no blank before it
+    end = "×" if unit.endswith("×") else f" {unit}"
     cells = [
         result.name,
         _cost(result.ours, result.ours_correct, unit),
         _cost(result.peer, result.peer_correct, unit),
-        f"{result.ratio:.3g}×" if unit.endswith("×") and result.peer is not None else "–",
+        f"{result.ratio:.3g}×" if end == "×" and result.peer is not None else "–",
+        "–" if result.lowest is None else f"{result.lowest:.3g}–{result.highest:.3g}{end}",
         result.target,
         "met" if result.met else "**missed**",
     ]
@@ -80,15 +84,16 @@ def as_json(results: Sequence[Result], machine: str, scaling: dict[str, Any]) ->
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def replaced(text: str, between: str) -> str:
-    """A text with what stands between its two markers replaced.
+def replaced(text: str, between: str, name: str = "bench") -> str:
+    """Return a text with the part between its markers <!-- name --> and <!-- /name --> replaced.
 
     Raises:
         ValueError: when the markers are not there, once each and in order.
     """
-    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"expected {BEGIN} and after it {END}, once each: the table goes between them")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{between}\n{text[text.index(END) :]}"
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if (text.count(begin), text.count(end)) != (1, 1) or text.index(begin) > text.index(end):
+        raise ValueError(f"expected {begin} and after it {end}, once each: the results go between them")
+    return f"{text[: text.index(begin)]}{begin}\n{between}\n{text[text.index(end) :]}"
 
 
 def machine() -> str:

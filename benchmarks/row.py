@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import NamedTuple
+
+from benchmarks.limits import Work
 
 UNITS = {"ns": 1e-9, "µs": 1e-6, "HVPs": 1.0, "%": 0.01}  # of targets for our side alone; seconds, a count, a share
 
@@ -16,6 +19,7 @@ class Measured(NamedTuple):
     peer: float | None  # None where there is none; with a unit the target speaks of our side alone
     ours_correct: bool
     peer_correct: bool | None
+    work: Work | None = None  # an estimate of what one unit of ours does
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """A comparison: its name, its target, and how it is made, in about so many seconds."""
+    """A comparison: its name, its target, and how it is measured, in about so many seconds."""
 
     name: str
     target: Target
@@ -53,23 +57,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A row of results.json."""
+    """A row of results.json: medians over the processes that measured it."""
 
     name: str
     ours: float | None
     peer: float | None
     ratio: float | None
+    lowest: float | None  # ratio of any process
+    highest: float | None
     target: str
     met: bool
     ours_correct: bool
     peer_correct: bool | None
 
     @classmethod
-    def of(cls, row: Row, measured: Measured | None) -> Result:
-        """The result of a row; None for one that failed, which is a target missed."""
-        if measured is None:
-            return cls(row.name, None, None, None, str(row.target), False, False, None)
-        ratio = row.target.ratio(measured)
-        met = row.target.met(ratio) and measured.ours_correct
-        ours, peer, *correct = measured
-        return cls(row.name, ours, peer, ratio, str(row.target), met, *correct)
+    def of(cls, row: Row, measured: Sequence[Measured | None]) -> Result:
+        """Combine what each process measured; the row misses its target if one of them failed (None)."""
+        if None in measured:
+            return cls(row.name, None, None, None, None, None, str(row.target), False, False, None)
+        ratios = [row.target.ratio(each) for each in measured]
+        ours, peers, ours_correct, peers_correct, _ = zip(*measured)
+        met = all(map(row.target.met, ratios)) and all(ours_correct)
+        peer = None if None in peers else median(peers)
+        peer_correct = None if None in peers_correct else all(peers_correct)
+        spread = median(ratios), min(ratios), max(ratios)
+        return cls(row.name, median(ours), peer, *spread, str(row.target), met, all(ours_correct), peer_correct)

@@ -1,38 +1,49 @@
-"""How cost grows: a step of SAM against D, n and runs with and without numba, eigenpairs against k."""
+"""How cost grows: a step of SAM against D, n, runs and batch size, eigenpairs against k and D, next to the limits."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.limits import Work, gradients, limits
 from benchmarks.report import readable
 from benchmarks.timing import alternate, fresh
 from samviz.dynamics import Run
-from samviz.figures.drawing import add_axes, line, new_layout, note
-from samviz.figures.style import BLUE, VERMILION
+from samviz.figures.drawing import add_axes, line, new_layout
+from samviz.figures.style import BLUE, GREY, VERMILION
 from samviz.geometry import top_eigenpairs
 from samviz.problems import MLP, mlp
 
-Costs = dict[str, Any]  # panel -> {"axis", "unit", "series": {engine: [[x, seconds], …]}}
+Point = tuple[int, float, float, float]  # x, seconds, and the least seconds for the operations and for the bytes
+Costs = dict[str, Any]  # panel -> {"axis", "unit", "series": {engine: [Point, …]}}
 
 WIDTHS = (4, 8, 16, 32, 64, 128, 256)
 SAMPLES = (1, 10, 100, 1000, 10000)
 RUNS = (1, 4, 16, 64, 256)
 PAIRS = (1, 2, 3, 5, 8, 13, 21)
+BATCHES = (1, 4, 16, 64, 256, 1000)
+SECONDS = 0.15  # for each point
 PANELS = {  # title, its detail, horizontal axis
-    "D": ("Step", "2-w-w-1, full batch of 100, w from 4 to 256", "parameters D"),
+    "D": ("Step", "2-w-w-1, n = 100", "parameters D"),
     "n": ("Step", "2-32-32-1, full batch", "samples n"),
-    "runs": ("Step of all runs", "2-32-32-1, full batch of 100", "runs at once"),
+    "runs": ("Step of all runs", "2-32-32-1, n = 100", "runs at once"),
+    "batch": ("Step", "2-32-32-1, n = 1000", "batch size"),
     "k": ("Top k eigenpairs", "2-32-32-1, n = 100", "k"),
+    "pairs": ("Top 2 eigenpairs", "2-w-w-1, n = 100", "parameters D"),
 }
-PLACES = {"D": ((0, 0.44), (0.58, 1)), "n": ((0.56, 1), (0.58, 1))}
-PLACES |= {"runs": ((0, 0.44), (0, 0.42)), "k": ((0.56, 1), (0, 0.42))}  # as fractions of the picture
+COLUMNS, LINES = ((0, 0.26), (0.37, 0.63), (0.74, 1)), ((0.58, 1), (0, 0.42))  # as fractions of the picture
+PLACES = dict(zip(PANELS, [(column, row) for row in LINES for column in COLUMNS]))
 COLORS = {"compiled": BLUE, "torch": VERMILION}
-TIMES = [m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)]  # ticks
+BOUNDS = {"limit of operations": "dash", "limit of memory": "dot"}
+TIMES = [m * 10.0**e for e in range(-9, 2) for m in (1, 2, 5)]  # ticks
+FITTED = {"k": len(PAIRS)}  # points at the right end of a series, 4 of the other series
+HEAD = """\
+| | engine | p | time at the right end | share of the limit of operations | share of the limit of memory |
+|---|---|---:|---:|---:|---:|
+"""
 
 
 def measured() -> Costs:
@@ -44,15 +55,23 @@ def measured() -> Costs:
     }
 
 
-def costs() -> dict[str, list[tuple[int, float]]]:
-    """Points (x, seconds) of every panel, with the engine that runs here."""
+def costs() -> dict[str, list[Point]]:
+    """Points of every panel, with the engine that runs here."""
+    torch.set_num_threads(1)
+    rates = limits()
+
+    def point(x: int, cost: tuple[float, Work]) -> Point:
+        return x, cost[0], *rates.seconds(cost[1])
+
     by_width = [network(width, 100) for width in WIDTHS]
-    t2 = network(32, 100)
+    t2, large = network(32, 100), network(32, 1000)
     return {
-        "D": [(problem.dim, step(problem)) for problem in by_width],
-        "n": [(samples, step(network(32, samples))) for samples in SAMPLES],
-        "runs": [(runs, step(t2, runs)) for runs in RUNS],
-        "k": [(k, eigenpairs(t2, k)) for k in PAIRS],
+        "D": [point(problem.dim, step(problem)) for problem in by_width],
+        "n": [point(samples, step(network(32, samples))) for samples in SAMPLES],
+        "runs": [point(runs, step(t2, runs)) for runs in RUNS],
+        "batch": [point(size, step(large, batch=size)) for size in BATCHES],
+        "k": [point(k, eigenpairs(t2, k)) for k in PAIRS],
+        "pairs": [point(problem.dim, eigenpairs(problem, 2)) for problem in by_width],
     }
 
 
@@ -63,44 +82,55 @@ def network(width: int, samples: int) -> MLP:
     return mlp([2, width, width, 1], "tanh", (inputs, np.sign(inputs[:, 0] * inputs[:, 1])))
 
 
-def step(problem: MLP, runs: int = 1) -> float:
-    """Seconds of a step of so many runs."""
+def step(problem: MLP, runs: int = 1, batch: int | None = None) -> tuple[float, Work]:
+    """Seconds of a step of so many runs, and its work."""
     starts = torch.stack([problem.initial(seed) for seed in range(runs)])
-    run = Run(problem, "sam", lr=0.01, rho=0.05, x0=starts, device="cpu")
-    return alternate(run.step, seconds=0.3)[0].seconds
+    run = Run(problem, "sam", lr=0.01, rho=0.05, batch_size=batch, x0=starts, device="cpu")
+    return alternate(run.step, seconds=SECONDS)[0].seconds, gradients(problem, batch, count=2 * runs)
 
 
-def eigenpairs(problem: MLP, k: int) -> float:
-    """Seconds of the top k eigenpairs at the start, to a relative tolerance of 1e-4."""
+def eigenpairs(problem: MLP, k: int) -> tuple[float, Work]:
+    """Seconds of the top k eigenpairs at the start, to a relative tolerance of 1e-4, and the work of the products."""
 
-    def solve(n: int) -> None:
-        for _ in range(n):
-            top_eigenpairs(problem, problem.initial(), k, tol=1e-4)
+    def solve(n: int) -> int:
+        return [top_eigenpairs(problem, problem.initial(), k, tol=1e-4).products for _ in range(n)][-1]
 
-    return alternate(solve, seconds=0.3)[0].seconds
+    (timed,) = alternate(solve, seconds=SECONDS)
+    return timed.seconds, gradients(problem, count=2 * timed.results[-1])
+
+
+def summary(costs: Costs) -> str:
+    """The fitted exponents and the shares of the limits, as Markdown."""
+    rows = []
+    for panel, (title, detail, axis) in PANELS.items():
+        for engine, points in costs[panel]["series"].items():
+            x, seconds, *least = zip(*points)
+            fitted = slice(-FITTED.get(panel, 4), None)
+            exponent = np.polyfit(np.log(x[fitted]), np.log(seconds[fitted]), 1)[0]
+            shares = " | ".join(f"{bound[-1] / seconds[-1]:.0%}" for bound in least)
+            name = f"{title} against {axis} ({detail})"
+            rows.append(f"| {name} | {engine} | {exponent:.2f} | {readable(seconds[-1])} | {shares} |")
+    return HEAD + "\n".join(rows)
 
 
 def draw(costs: Costs, path: Path) -> None:
-    """The four panels on logarithmic axes, as a picture."""
+    """The panels on logarithmic axes, as a picture."""
     import plotly.graph_objects as go
 
-    go.Figure(**figure(costs)).write_image(path, width=1000, height=620)
+    go.Figure(**figure(costs)).write_image(path, width=1200, height=620)
 
 
 def figure(costs: Costs) -> dict[str, Any]:
-    """Draw one panel for each quantity, with a line for each engine."""
-    traces, layout = [], new_layout(620)
+    """Draw one panel for each quantity, with a line for each engine and for each limit."""
+    traces, layout = [], new_layout(620) | {"showlegend": True, "legend": {"orientation": "h", "y": 1.14}}
     for number, (panel, (text, detail, name)) in enumerate(PANELS.items(), 1):
-        first, *_, last = (math.log10(at) for at, _ in costs[panel]["series"]["torch"])
-        few = panel == "k"
-        times = TIMES if few else TIMES[::3]
-        x = {"type": "log", "label": name, "standoff": 6, **({"tickvals": PAIRS} if few else {"dtick": 1})}
-        x["range"] = [first - 0.05 * (last - first), last + 0.25 * (last - first)]  # leaves space for the names
-        y = {"type": "log", "tickvals": times, "ticktext": [*map(readable, times)]}
+        series = costs[panel]["series"]
+        columns = {engine: list(zip(*points)) for engine, points in series.items()}
+        drawn = [(engine, columns[engine][1], COLORS[engine], {"mode": "lines+markers"}) for engine in series]
+        drawn += [(bound, columns["torch"][at], GREY, {"dash": BOUNDS[bound]}) for at, bound in enumerate(BOUNDS, 2)]
+        x = {"type": "log", "label": name, "standoff": 6, **({"tickvals": PAIRS} if panel == "k" else {"dtick": 1})}
+        y = {"type": "log", "tickvals": TIMES[::3], "ticktext": [*map(readable, TIMES[::3])]}
         axes = add_axes(layout, number, *PLACES[panel], (text, detail), x=x, y=y)
-        for engine, points in costs[panel]["series"].items():
-            (xs, ys), color = zip(*points), COLORS[engine]
-            traces.append(line(xs, ys, engine, color, mode="lines+markers") | axes)
-            end = math.log10(xs[-1]), math.log10(ys[-1])
-            layout["annotations"].append(note(engine, *end, axes["xaxis"], axes["yaxis"], color, xshift=6))
+        for label, seconds, color, more in drawn:
+            traces.append(line(columns["torch"][0], seconds, label, color, showlegend=number == 1, **more) | axes)
     return {"data": traces, "layout": layout}

@@ -15,29 +15,32 @@ from pyhessian import hessian
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
+from benchmarks.limits import gradients
 from benchmarks.row import Measured
 from benchmarks.subjects import Subject
 from benchmarks.timing import Side, alternate
 from samviz.geometry import top_eigenpairs
+from samviz.problems import MLP
 
 TOLERANCE = 1e-3  # of each eigenvalue, relative to λ₁
 ROUNDING = 1e-8  # relative to λ₁: residuals below it are equal, for eigenvalues err by their squares
 
 
 class Pairs(NamedTuple):
-    """Eigenvalues (k,) and eigenvectors (k, dim)."""
+    """Eigenvalues (k,) and eigenvectors (k, dim), and how many products ours took."""
 
     values: Tensor
     vectors: Tensor
+    products: int = 0
 
 
 Solver = Callable[[Subject, int, int], Pairs]  # subject, k, seed
 
 
-def samviz(subject: Subject, k: int, seed: int, tol: float) -> Pairs:
-    """`top_eigenpairs`, from random vectors, to a tolerance."""
+def samviz(subject: Subject, k: int, seed: int, tol: float | None) -> Pairs:
+    """`top_eigenpairs`, from random vectors, to a tolerance; None is its default."""
     pairs = top_eigenpairs(subject.problem, subject.trained, k, tol=tol, seed=seed)
-    return Pairs(pairs.values[0], pairs.vectors[0])
+    return Pairs(pairs.values[0], pairs.vectors[0], pairs.products)
 
 
 def pyhessian(subject: Subject, k: int, seed: int) -> Pairs:
@@ -74,23 +77,25 @@ def eigenthings(subject: Subject, k: int, seed: int) -> Pairs:
 
 
 def compared(
-    seconds: float, subject: Callable[[], Subject], k: int, peer: Solver, tol: float, **rounds: int
+    seconds: float, subject: Callable[[], Subject], k: int, peer: Solver, tol: float | None, **rounds: int
 ) -> Measured:
     """Ours against a peer's, in rounds as in `alternate`; ours count as right only where their residual is no larger.
 
     Every call starts from other random vectors; residuals and errors are medians over the timed calls.
     """
     at = subject()
-    right = at.top(at.trained, k)
+    right = at.highest[:k]
     ours = _side(at, k, partial(samviz, tol=tol))
     timed = alternate(ours, _side(at, k, peer), seconds=seconds, **{"most": 15} | rounds)
     residuals, errors = [], []
     for side in timed:
-        residuals.append(median(at.residual(at.trained, *pairs) for pairs in side.results))
+        residuals.append(median(at.residual(at.trained, pairs.values, pairs.vectors) for pairs in side.results))
         errors.append(median(float((pairs.values - right).abs().max() / right[0]) for pairs in side.results))
     equal_or_better = residuals[0] <= max(residuals[1], ROUNDING * float(right[0]))
     correct = [error <= TOLERANCE for error in errors]
-    return Measured(timed[0].seconds, timed[1].seconds, correct[0] and equal_or_better, correct[1])
+    products = timed[0].results[-1].products
+    work = gradients(at.problem, count=2 * products) if isinstance(at.problem, MLP) else None
+    return Measured(timed[0].seconds, timed[1].seconds, correct[0] and equal_or_better, correct[1], work)
 
 
 def _side(subject: Subject, k: int, solver: Solver) -> Side:
@@ -99,9 +104,9 @@ def _side(subject: Subject, k: int, solver: Solver) -> Side:
 
     def solve(n: int) -> Pairs:
         for _ in range(n):
-            values, vectors = solver(subject, k, next(seeds))
+            values, vectors, products = solver(subject, k, next(seeds))
         order = values.argsort(descending=True)
-        return Pairs(values[order], vectors[order])
+        return Pairs(values[order], vectors[order], products)
 
     return solve
 

@@ -11,7 +11,7 @@ from benchmarks.timing import Side, alternate
 
 def imports(seconds: float) -> Measured:
     """A process that imports samviz against one that imports torch, Python's own start included in both."""
-    ours, peer = alternate(process("samviz"), process("torch"), seconds=seconds, most=9)
+    ours, peer = alternate(process("samviz"), process("torch"), seconds=seconds, least=2, most=9, units=1)
     return Measured(ours.seconds, peer.seconds, set(ours.results) == {0}, set(peer.results) == {0})
 
 

@@ -11,6 +11,7 @@ import torch
 from pytorch_optimizer import SAM
 from torch import Tensor
 
+from benchmarks.limits import gradients
 from benchmarks.row import Measured
 from benchmarks.subjects import Subject, t2
 from benchmarks.timing import alternate
@@ -46,7 +47,8 @@ def module_against_passes(seconds: float) -> Measured:
     ours = samviz(as_module(subject), subject.start())
     correct = is_correct(ours, subject, None)
     mine, peer = alternate(ours.step, passes, seconds=seconds)
-    return Measured(mine.seconds, peer.seconds, correct, bool((gradient - right).norm() <= TOLERANCE * right.norm()))
+    passes_correct = bool((gradient - right).norm() <= TOLERANCE * right.norm())
+    return Measured(mine.seconds, peer.seconds, correct, passes_correct, gradients(subject.problem, count=2))
 
 
 def module_against_pytorch_optimizer(seconds: float) -> Measured:
@@ -72,14 +74,15 @@ def many_runs_against_one(seconds: float, runs: int, batch: int | None) -> Measu
     correct = [is_correct(stepper, subject, batch) for stepper in (ours, one, plain)]
     timed = alternate(ours.step, one.step, plain.step, seconds=seconds)
     peer = min(timed[1:], key=lambda side: side.seconds)
-    return Measured(timed[0].seconds / runs, peer.seconds, correct[0], all(correct[1:]))
+    work = gradients(subject.problem, batch, count=2)
+    return Measured(timed[0].seconds / runs, peer.seconds, correct[0], all(correct[1:]), work)
 
 
 def compared(ours: Stepper, peer: Stepper, subject: Subject, batch: int | None, seconds: float) -> Measured:
     """Two steppers, first checked on their first steps, then timed in turn."""
     correct = [is_correct(stepper, subject, batch) for stepper in (ours, peer)]
     timed = alternate(ours.step, peer.step, seconds=seconds)
-    return Measured(timed[0].seconds, timed[1].seconds, *correct)
+    return Measured(timed[0].seconds, timed[1].seconds, *correct, gradients(subject.problem, batch, count=2))
 
 
 def is_correct(stepper: Stepper, subject: Subject, batch: int | None) -> bool:

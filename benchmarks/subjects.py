@@ -99,6 +99,11 @@ class Subject:
         values = eigsh(hessian, k, which="LA", tol=1e-10, return_eigenvectors=False)
         return torch.from_numpy(values.copy()).sort(descending=True).values
 
+    @cached_property
+    def highest(self) -> Tensor:
+        """The five largest eigenvalues at the trained point."""
+        return self.top(self.trained, 5)
+
     def residual(self, x: Tensor, values: Tensor, vectors: Tensor) -> float:
         """The largest ‖Hv − λv‖ over eigenpairs (k,), (k, dim), their vectors brought to length 1."""
         vectors = nn.functional.normalize(vectors.detach().double(), dim=1)
