@@ -22,12 +22,9 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"
-SELECTIONS = {"not slow": "detected quickly", "slow": "detected only by slow tests"}  # of pytest; every day's first
-QUICKLY, SLOWLY = SELECTIONS.values()
-MISSED, ERROR = "NOT DETECTED", "error"
-MISSED_QUICKLY = 3  # faults, at most, that only slow tests may detect
+DETECTED, MISSED, ERROR = "detected", "NOT DETECTED", "error"
 HANG_S, HANG_FACTOR = 60, 5  # a run that takes longer than 60 s plus 5 times the run without the fault hangs
-EMPTY, DETECTED = 5, (1, 2)  # exit statuses of pytest: no test selected; a test failed, or could not be collected
+FAILED = (1, 2)  # exit statuses of pytest: a test failed, or could not be collected
 
 
 class Fault(NamedTuple):
@@ -38,7 +35,6 @@ class Fault(NamedTuple):
     find: str  # occurs exactly once in the file
     put: str
     tests: str  # arguments of pytest
-    reason: str = ""  # why only slow tests can detect it
 
 
 def read() -> list[Fault]:
@@ -53,10 +49,10 @@ def faulty(text: str, fault: Fault) -> str:
     return text.replace(fault.find, fault.put)
 
 
-def pytest(copy: Path, tests: str, marker: str, timeout: float | None = None) -> tuple[int, str, float]:
+def pytest(copy: Path, tests: str, timeout: float | None = None) -> tuple[int, str, float]:
     """Run a selection of tests in a copy of the tree: pytest's exit status, the test that failed, and the seconds."""
     environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "SAMVIZ_REQUIRE_BROWSER": "1"}
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", marker]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
     command = [sys.executable, "-m", "pytest", *options, *shlex.split(tests)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     start, process = time.monotonic(), psutil.Popen(command, cwd=copy, env=environment, **pipes)
@@ -65,7 +61,7 @@ def pytest(copy: Path, tests: str, marker: str, timeout: float | None = None) ->
         failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
         return process.returncode, "".join(failed[:1]), time.monotonic() - start
     except subprocess.TimeoutExpired:
-        return DETECTED[0], "a hang", time.monotonic() - start
+        return FAILED[0], "a hang", time.monotonic() - start
     finally:
         if process.poll() is None:  # a hang is ended with the servers and browsers that it has started
             for each in (*process.children(recursive=True), process):
@@ -78,23 +74,18 @@ without_fault = cache(pytest)
 
 def judge(copy: Path, fault: Fault) -> tuple[str, str]:
     """Return whether the tests detect a fault in a copy of the tree, and the test that failed or the error."""
-    file, ran = copy / fault.file, False
+    file = copy / fault.file
     original = file.read_text(encoding="utf-8")
-    for marker, words in SELECTIONS.items():
-        status, output, seconds = without_fault(copy, fault.tests, marker)
-        if status == EMPTY:
-            continue
-        if status != 0:
-            return ERROR, f"{fault.tests} fails without the fault (exit status {status}) {output}"
-        ran = True
-        try:
-            file.write_text(faulty(original, fault), encoding="utf-8")
-            status, output, _ = pytest(copy, fault.tests, marker, HANG_S + HANG_FACTOR * seconds)
-        finally:
-            file.write_text(original, encoding="utf-8")
-        if status in DETECTED or status < 0:  # by a signal: the interpreter has crashed
-            return words, output
-    return (MISSED, "") if ran else (ERROR, f"{fault.tests} selects no test")
+    status, output, seconds = without_fault(copy, fault.tests)
+    if status != 0:
+        return ERROR, f"{fault.tests} selects no test, or fails without the fault (exit status {status}) {output}"
+    try:
+        file.write_text(faulty(original, fault), encoding="utf-8")
+        status, output, _ = pytest(copy, fault.tests, HANG_S + HANG_FACTOR * seconds)
+    finally:
+        file.write_text(original, encoding="utf-8")
+    crashed = status < 0  # by a signal
+    return (DETECTED, output) if status in FAILED or crashed else (MISSED, "")
 
 
 def copied(folder: Path) -> Path:
@@ -133,10 +124,8 @@ def main() -> int:
 
         list(pool.map(work, groups))
     counts = Counter(verdicts.values())
-    unexplained = [fault.name for fault, verdict in verdicts.items() if verdict == SLOWLY and not fault.reason]
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    print("detected only by slow tests without a reason in the table:", ", ".join(unexplained) or "none")
-    return int(bool(counts[MISSED] or counts[ERROR] or unexplained or counts[SLOWLY] > MISSED_QUICKLY))
+    return int(bool(counts[MISSED] or counts[ERROR]))
 
 
 if __name__ == "__main__":

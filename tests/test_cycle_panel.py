@@ -64,20 +64,6 @@ def test_an_arrow_is_one_step():
     assert shafts.max() <= 0.111
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({}, "predicted 0.1667. A step multiplies the component along v₂ by -0.665; predicted -0.665."),
-        ({"rule": "gd"}, "aligned with v₂"),
-        ({"rule": "gd", "lr": 0.8}, "aligned with v₁"),
-        ({"lr": 1.1}, "There is no cycle"),
-        ({"lr": 0.7}, "assumes ηλ₁ < 1"),
-    ],
-)
-def test_the_sentence_compares_the_orbit_with_the_theorem(changes, text):
-    assert text in last(**changes)[1]
-
-
 def test_the_curves_end_where_a_run_diverges():
     figure, sentence = last(lr=1.1)
     assert np.isnan(trace(figure, "cos sam")["y"][-1])

@@ -170,10 +170,3 @@ def test_stacked_axes_are_as_high_as_side_by_side_and_have_space_for_a_heading_b
     assert [np.ptp(domain) for domain in domains] == pytest.approx([0.54 * 400, 0.36 * 400, 400], abs=1)
     assert [above[0] - below[1] for above, below in pairwise(domains)] == pytest.approx([56, 56], abs=1)
     assert (domains[0][1], domains[-1][0]) == (pytest.approx(pixels), pytest.approx(0))
-
-
-def test_hover_labels_name_the_curve_and_the_step(story: Run) -> None:
-    traces, layout = draw(story)
-    assert {traces[name]["meta"] for name in ("loss", "λ₁", "cos with v₁")} == {"step"}
-    assert layout["template"]["data"]["scatter"][0]["hovertemplate"].startswith("%{fullData.name} %{y}<br>%{meta} %{x}")
-    assert [layout[axis]["hoverformat"] for axis in ("xaxis", "yaxis2")] == [",d", ".4~g"]

@@ -246,14 +246,6 @@ def test_one_parameter_is_drawn_as_the_curve_of_its_loss(problem: Problem, tmp_p
     survives_everything(lab, tmp_path)
 
 
-def test_the_edge_of_stability_is_drawn_for_sam_with_the_full_batch() -> None:
-    lab = sine_lab().run(60)
-    assert np.isfinite(trace(lab, "SAM's edge")["y"][-1])
-    lab.set(batch_size=1)
-    lab.run(60)
-    assert np.isnan(trace(lab, "SAM's edge")["y"][-1])
-
-
 def test_the_edge_of_stability_has_no_spike_when_a_setting_changes() -> None:
     lab = sine_lab(rho=0.0, lr=0.05, steps_per_frame=1).run(20)
     for change in ({"rho": 0.005}, {"rho": 0.02}, {"lr": 0.1}, {"rho": 0.005}, {"lr": 0.02}, {"rho": 0.0}):

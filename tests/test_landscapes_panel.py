@@ -78,14 +78,6 @@ def test_both_planes_have_the_same_contours_and_the_sentence_gives_the_numbers_o
     assert first["contours"]["end"] == pytest.approx(max(float(each["z"].max()) for each in (first, second)))
 
 
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [({}, "flatter"), ({"alpha": 8.0}, "flatter"), ({"alpha": 8.0, "normalized": False}, "sharper")],
-)
-def test_the_sentence_names_the_minimum_that_looks_sharper(changes, verdict):
-    assert f"SAM’s minimum looks {verdict}" in draw_landscapes(START | changes)[1]
-
-
 def test_the_slice_of_a_model_states_what_the_figure_leaves_out():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)

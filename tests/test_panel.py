@@ -109,10 +109,6 @@ def test_an_error_is_shown_and_the_last_figure_stays() -> None:
         Panel(lambda values: 1 / 0, {}, description="")  # type: ignore[arg-type,return-value]
 
 
-def test_a_panel_without_controls_is_a_picture() -> None:
-    assert Panel(lambda values: (line(1), "Still."), {}, description="").sentence == "Still."
-
-
 @kernel_test
 async def test_without_a_front_end_the_work_is_completed_and_leaves_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMVIZ_STATIC", "1")

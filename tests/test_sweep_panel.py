@@ -37,18 +37,6 @@ def test_a_cell_shows_a_single_run(full):
         assert trace(drawn, "test accuracy")["z"][i, j] == pytest.approx(100 * accuracy)
 
 
-def test_with_single_samples_a_cell_shows_the_mean_over_two_seeds():
-    drawn, _ = last(size="1", again=2)
-    problem, _ = digits(True)
-    tops = []
-    for seed in (4, 5):
-        run = Run(problem, "sam", LEARNING_RATES[2], RADII[3], 1, MINIMA[True], seed=seed, device="cpu")
-        run.step(30)
-        tops.append(float(torch.linalg.eigvalsh(problem.hessian(run.x))[0, -1]))
-    assert tops[0] != tops[1]
-    assert trace(drawn, "λ₁")["z"][2, 3] == pytest.approx(np.mean(tops), rel=1e-6)
-
-
 def test_the_curvature_decreases_with_tau_and_stays_without_a_radius(full):
     drawn, sentence = full
     top = trace(drawn, "λ₁")["z"]

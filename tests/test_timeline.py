@@ -130,11 +130,3 @@ def test_keyframes_need_at_most_64_megabytes(monkeypatch: pytest.MonkeyPatch) ->
     assert steps == [0, 160, 320, 480, 640, 800, 960]
     x = lab.session.run.x
     assert torch.equal(lab.look_back(159).run(841).session.run.x, x)
-
-
-@pytest.mark.parametrize("step", [-1, 101, 2.5, "start"])
-def test_a_step_that_the_run_has_not_reached_is_refused(step: Any) -> None:
-    lab = Lab(BOWL, rho=0.05, device="cpu").run(100)
-    with pytest.raises((ValueError, TypeError), match=r"step is .*; expected .*0 to 100, a step of the run"):
-        lab.look_back(step)
-    assert lab.session.run.steps == 100
