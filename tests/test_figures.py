@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from samviz.dynamics import Run, edge_of_stability, gradient_descent_minimum
-from samviz.figures.drawing import add_axes, change_marks, new_layout, split, stack
+from samviz.figures.drawing import add_axes, change_marks, end_labels, new_layout, split, stack
 from samviz.figures.history import lab_history
-from samviz.figures.style import TEXT_COLORS
+from samviz.figures.style import INK, TEXT_COLORS
 from samviz.problems import mlp
 
 SINE = mlp([1, 24, 24, 1], data="sine")
@@ -160,13 +160,19 @@ def test_no_text_of_a_change_covers_another_or_the_line_of_another(seed: int) ->
         assert top < bottom[i] or not left[i] < step < right[i]
 
 
-def test_stacked_axes_are_as_high_as_side_by_side_and_have_space_for_a_heading_between_them() -> None:
+def test_stacked_axes_are_as_high_as_side_by_side_and_have_space_for_headings_and_labels() -> None:
     layout, rows = new_layout(None, top=24, bottom=36), split([2, 3], gap=0.1)
     for number, place in enumerate([((0, 0.4), rows[1]), ((0, 0.4), rows[0]), ((0.6, 1), (0, 1))], start=1):
         add_axes(layout, number, *place, ("", ""), x={}, y={})
-    height, stacked = stack(layout, 460)
+    meta = stack(layout, 400)
+    height, stacked = meta["stacked height"], meta["stacked"]
     pixels = height - 60
     domains = [pixels * np.array(stacked[f"yaxis{number}"]["domain"]) for number in ("", 2, 3)]
-    assert [np.ptp(domain) for domain in domains] == pytest.approx([0.54 * 400, 0.36 * 400, 400], abs=1)
-    assert [above[0] - below[1] for above, below in pairwise(domains)] == pytest.approx([56, 56], abs=1)
+    assert [np.ptp(domain) for domain in domains] == pytest.approx([0.54 * 340, 0.36 * 340, 340], abs=1)
+    assert [above[0] - below[1] for above, below in pairwise(domains)] == pytest.approx([70, 70], abs=1)
     assert (domains[0][1], domains[-1][0]) == (pytest.approx(pixels), pytest.approx(0))
+    layout["xaxis2"] |= {"type": "log", "range": [0, 4]}
+    labels = end_labels([(1e4, 0.5, "<b>four</b><br>letters", INK)], {"range": [0, 1]}, "names")
+    stacked = stack(layout, 460, [labels | {"xaxis": "x2"}])["stacked"]
+    spaces = [stacked[f"xaxis{number}"]["space"] for number in ("", 2, 3)]
+    assert spaces == [0, pytest.approx(8 * 7, abs=25), 0]

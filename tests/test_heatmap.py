@@ -34,8 +34,8 @@ def draw(found, **indices):
 
 def scale_ends(layout):
     """Return the two texts at the colour bar of λ₁."""
-    notes = [a["text"] for a in layout["annotations"] if "<b>" not in a["text"]]
-    return [notes[0].removeprefix("dark is better").strip(), notes[1].strip()]
+    note = next(a["text"] for a in layout["annotations"] if "<span" in a["text"])
+    return [note[: note.index("<")].removeprefix("dark is better").strip(), note[note.rindex(">") + 1 :].strip()]
 
 
 def number(traces, name, lr, rho):
@@ -85,7 +85,11 @@ def test_a_single_value_has_an_axis_too(lr, rho):
 def test_the_lines_join_cells_of_equal_tau_and_cross_no_number():
     traces, layout = draw(make_sweep(rho=(0.0, 0.01, 0.1, 1.0), lr=(0.001, 0.01, 0.1, 1.0)))
     x, y = (traces["times"][axis][np.isfinite(traces["times"]["x"])] for axis in "xy")
-    taus = [float(a["text"].split("=")[1]) for a in layout["annotations"] if a["yref"] == "y" or a["xref"] == "x"]
+    taus = [
+        float(a["text"].split("=")[1])
+        for a in layout["annotations"]
+        if "τ" in a["text"] and a["xref"] in ("x", "x domain")
+    ]
     found = 10**y * 10 ** (2 * x) * 1000
     assert len(taus) >= 4
     np.testing.assert_allclose(sorted(set(10 ** np.round(np.log10(found), 6))), sorted(taus))

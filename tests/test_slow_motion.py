@@ -85,6 +85,25 @@ def test_a_registered_rule_is_watched_without_a_formula(monkeypatch: pytest.Monk
     assert "where d is the direction of the rule" in slow.parts[-1].sentence
 
 
+LABELS = ["η∇L(x)", "perturbed point", "η∇L there", "step −ηd"]
+
+
+@pytest.mark.parametrize(("rule", "rho"), [("sam", 0.1), ("sam", 0.01), ("worst", 0.1)])
+def test_no_label_of_an_arrow_covers_another_in_either_phase(rule: str, rho: float) -> None:
+    """In phase II all arrows lie on one line. A line of text takes 17 of at least 210 pixels of the axis."""
+    lab = Lab(SINE, rule=rule, rho=rho, lr=0.1, device="cpu")
+    for steps in (5, 300, 1):
+        lab.run(steps)
+        list(lab.session.slow_step())
+        lab.session.slow.shown = len(lab.session.slow.parts)
+        layout = lab.session.figure(False)["layout"]
+        low, high = layout["yaxis4"]["range"]
+        heights = sorted((each["y"] - low) / (high - low) for each in layout["annotations"] if each["text"] in LABELS)
+        assert len(heights) >= 2
+        assert min(np.diff(heights)) >= 17 / 210
+        assert 0.05 < heights[0] < heights[-1] < 0.95
+
+
 def test_one_parameter_is_drawn_on_the_curve_of_its_loss() -> None:
     lab = Lab(quadratic([2.0]), rho=0.05, lr=0.3, x0=[1.0], device="cpu")
     lab.set(slow_motion=True)

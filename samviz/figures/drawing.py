@@ -6,6 +6,7 @@ them: `line(x, y, "loss", INK) | axes`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,9 +20,10 @@ Trace = dict[str, Any]
 Layout = dict[str, Any]
 Interval = tuple[float, float]
 Label = tuple[float, float, str, str]  # x, y, text and colour
-STACK_GAP = 56  # pixels between axes in one column, for the labels of the ticks, a title and a heading
+STACK_GAP, HIGHEST = 70, 380  # pixels between axes in one column, for ticks, titles and headings; of the highest axes
 LOG: Layout = {"type": "log", "exponentformat": "power"}
 HOVER = "%{fullData.name} %{y}<br>%{meta} %{x}<extra></extra>"  # as in "λ₁ 12.3", and below it "step 1,200"
+LETTER = 7  # pixels, about, of a letter of a label
 MARK_ROWS = 2  # lines of marks' texts at most
 CHARACTER = 0.02  # of the width of a panel: a character of a mark's text, where the page is narrow
 
@@ -69,18 +71,45 @@ def add_axes(
     return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "meta": name}
 
 
-def stack(layout: Layout, height: int) -> tuple[int, Layout]:
-    """Return the height and the axes of a layout with one column, in which they are as high as at this height."""
-    margins = layout["margin"]["t"] + layout["margin"]["b"]
-    rows = [name for name in layout if name.startswith("yaxis")]
-    lengths = [np.ptp(layout[name]["domain"]) * (height - margins) for name in rows]
+def stack(layout: Layout, height: int, data: Sequence[Trace] = ()) -> Layout:
+    """Return what a narrow page changes, as `meta` of a layout: its height, and its axes, in one column.
+
+    They are as high as at this height. `space` is the width in pixels of the labels at the ends of their curves.
+    """
+    margin = {"t": 100, "b": 80, "r": 80} | layout.get("margin", {})
+    axes = {name: axis for name, axis in layout.items() if name.startswith("yaxis")}
+    rows = [name for name, axis in axes.items() if "overlaying" not in axis]
+    inner = height - margin["t"] - margin["b"]
+    lengths = [min(float(np.ptp(axes[name].get("domain", [0, 1]))) * inner, HIGHEST) for name in rows]
     total = top = sum(lengths) + STACK_GAP * (len(rows) - 1)
     changes: Layout = {}
     for name, length in zip(rows, lengths):
         changes[name] = {"domain": [(top - length) / total, top / total]}
-        changes[name.replace("y", "x", 1)] = {"domain": [0, 1]}
+        if axes[name].get("showticklabels") is False:  # those of the axis next to it
+            changes[name]["showticklabels"] = True
+        x = name.replace("y", "x", 1)
+        space = _label_width(data, layout.get(x, {}), x.replace("axis", "")) - margin["r"]
+        changes[x] = {"domain": [0, 1], "space": max(space, 0)}
         top -= length + STACK_GAP
-    return round(total + margins), changes
+    for name in axes.keys() - set(rows):
+        changes[name] = {"domain": changes[axes[name]["overlaying"].replace("y", "yaxis")]["domain"]}
+    return {"stacked": changes, "stacked height": round(total + height - inner)}
+
+
+def _label_width(data: Sequence[Trace], axis: Layout, name: str) -> int:
+    """Return the pixels that labels to the right of the end of an axis take, in steps, so that it rarely changes."""
+    if "range" not in axis:
+        return 0
+    end = axis_values(axis["range"][1], axis) * (1 - 1e-9)
+    lines = [
+        re.sub("<.*?>", "", line)
+        for trace in data
+        if trace.get("xaxis", "x") == name and trace.get("textposition") == "middle right"
+        for x, label in zip(trace["x"], trace["text"])
+        if x >= end
+        for line in label.split("<br>")
+    ]
+    return 25 * math.ceil(max(map(len, lines), default=0) * LETTER / 25)
 
 
 def note(text: str, x: float, y: float, xref: str, yref: str, color: str = INK, **more: Any) -> Layout:

@@ -43,6 +43,20 @@ function fit(node) {
   if (beyond > 0) node.style.translate = `${-beyond}px`;
 }
 
+// Return a layout with its axes in one column, as its `meta` describes them (drawing.py). What does not fit into a heading is left out.
+function stackAxes({ meta, ...layout }, width) {
+  const { l = 80, r = 80 } = layout.margin ?? {}, stacked = { ...layout, height: meta["stacked height"] };
+  for (const [name, { space, ...change }] of Object.entries(meta.stacked)) { // with space for labels on the right
+    if (space) change.domain = [0, 1 - space / (width - l - r)];
+    stacked[name] = { ...layout[name], ...change };
+  }
+  const brief = (text) => {
+    const line = text.replace("<br>", "");
+    return line.replace(/<.*?>/g, "").length * 7 < width - l ? line : text.replace(/<\/b> .*/, "</b>");
+  };
+  return { ...stacked, annotations: layout.annotations?.map(({ text, ...note }) => ({ ...note, text: /<\/b> /.test(text) ? brief(text) : text })) };
+}
+
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

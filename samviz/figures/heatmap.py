@@ -17,10 +17,6 @@ Array = NDArray[np.float64]
 COLUMNS, ROWS = split([1, 1], gap=0.08), split([1, 1], gap=0.12)[::-1]
 MAP_SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
 HIGH_IS_BETTER = ("alignment", "test accuracy")  # dark where the value is high; the others are dark where it is low
-COLORBAR: Layout = {
-    **{"orientation": "h", "len": 0.1, "thickness": 8, "xpad": 0, "ypad": 0, "outlinewidth": 0},
-    **{"xanchor": "right", "yanchor": "middle", "showticklabels": False},
-}
 DARK_SHARE = 0.28  # of the colours; numbers on them are white
 ON_DARK, ON_PALE = "white", "#000000"  # colours of numbers; between white and INK neither is legible on some cells
 CELLS_WITH_NUMBERS = 90  # the most cells of a map for which the numbers fit
@@ -75,7 +71,7 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
     ]
     lr, rho = np.sort(found.lr), np.sort(found.rho)
     x, y = _edges(rho), _edges(lr)
-    layout = new_layout(630, left=66, right=62, top=40, bottom=46)
+    layout = new_layout(630, left=66, right=46, top=40, bottom=46)
     traces: list[Trace] = []
     for i, (name, detail, values, rough, form) in enumerate(panels):
         column, row = COLUMNS[i % 2], ROWS[i // 2]
@@ -83,17 +79,14 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
         (low, high), cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
-        right, height = column[1] - 0.05, row[1] + 0.046
-        cells["colorbar"] |= {"x": right, "y": height}
-        small: Layout = {"font": {"size": 10, "color": INK}, "yanchor": "middle"}
-        scale = f"dark is better   {low} "
-        layout["annotations"] += [
-            note(scale, right - 0.1, height, "paper", "paper", **small, xanchor="right"),
-            note(f" {high}", right, height, "paper", "paper", **small),
-        ]
+        colors = BLUES[::-1] if cells["reversescale"] else BLUES
+        bar = "".join(f'<span style="color:{color}">██</span>' for _, color in colors)
+        place: Layout = {"xref": axes["xaxis"] + " domain", "yref": axes["yaxis"] + " domain", "xanchor": "right"}
+        place |= {"yanchor": "bottom", "yshift": 18, "font": {"size": 10, "color": INK}}
+        layout["annotations"].append(note(f"dark is better   {low} {bar} {high}", 1, 1, **place))
         drawn = [cells | {"x": x, "y": y}, _hatching(diverged.all(2), x, y, name)]
         if found.rule[rule] == "sam" and i < 2:
-            drawn.append(_times(layout, found, x, y, axes, (column[1], row[0])))
+            drawn.append(_times(layout, found, x, y, axes))
         places = np.meshgrid(xaxis["tickvals"], yaxis["tickvals"])
         written = [trace | {"x": places[0].ravel(), "y": places[1].ravel()} for trace in texts]
         traces += [trace | axes for trace in (*drawn, *written)]
@@ -144,9 +137,16 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
         limits = [10**end if name == "loss" else end for end in (low, high, known_shades.min(), known_shades.max())]
         low_end, high_end, lowest, highest = (form.format(number).rstrip(".") for number in limits)
         ends = ["≤ " * (lowest != low_end) + low_end, "≥ " * (highest != high_end) + high_end]
-    colors = {"colorscale": BLUES, "reversescale": reverse, "zmin": low, "zmax": high, "xgap": 1, "ygap": 1}
+    colors = {
+        "colorscale": BLUES,
+        "reversescale": reverse,
+        "zmin": low,
+        "zmax": high,
+        "xgap": 1,
+        "ygap": 1,
+        "showscale": False,
+    }
     cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
-    cells["colorbar"] = dict(COLORBAR)
     share = (shade - low) / (high - low)
     dark = (1 - share if reverse else share) < DARK_SHARE  # False where nothing is known
     font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()
@@ -176,11 +176,11 @@ def _hatching(cells: Any, x: Array, y: Array, name: str) -> Trace:
     return line(points[:, 0], points[:, 1], f"{name} diverged", GHOST, 1, hoverinfo="skip")
 
 
-def _times(layout: Layout, found: Sweep, x: Array, y: Array, axes: Trace, corner: tuple[float, float]) -> Trace:
-    """Draw lines of equal τ = ηρ²t on a map, and their names outside its lower right corner, in fractions."""
+def _times(layout: Layout, found: Sweep, x: Array, y: Array, axes: Trace) -> Trace:
+    """Draw lines of equal τ = ηρ²t on a map, and their names to its right or below it."""
     positive = sum(rho > 0 for rho in found.rho)
     left, right, low, high = x[len(x) - 1 - positive], x[-1], y[0], y[-1]  # without the column of ρ = 0
-    path = [np.empty((0, 2))]
+    path, below = [np.empty((0, 2))], {"xanchor": "center", "yanchor": "top"}
     for tau in TIMES if found.steps else ():
         level = np.log10(tau / found.steps)  # log η + 2 log ρ
         begin, end = max(left, (level - high) / 2), min(right, (level - low) / 2)
@@ -191,9 +191,9 @@ def _times(layout: Layout, found: Sweep, x: Array, y: Array, axes: Trace, corner
         points[_on_numbers(points, x, y)] = np.nan
         path += [points, np.full((1, 2), np.nan)]
         if end == right:
-            name = note(f" τ = {tau:g}", corner[0], level - 2 * end, "paper", axes["yaxis"], font={"size": 11})
+            name = note(f" τ={tau:g}", 1, level - 2 * end, axes["xaxis"] + " domain", axes["yaxis"], font={"size": 11})
         else:
-            name = note(f"τ = {tau:g}", end, corner[1], axes["xaxis"], "paper", xanchor="center", yanchor="top")
+            name = note(f"τ={tau:g}", end, 0, axes["xaxis"], axes["yaxis"] + " domain", **below)
         layout["annotations"].append(name)
     points, number = np.concatenate(path), axes["xaxis"][1:]
     return line(points[:, 0], points[:, 1], f"times {number}".strip(), ORANGE, 1.8, hoverinfo="skip")

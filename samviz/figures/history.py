@@ -288,26 +288,30 @@ def probe_figure(
     layout = draw.new_layout(690, right=26, top=26, bottom=42)
     end = draw.round_up(max(1.2 * np.max(step, initial=0.0), 20.0))  # leaves space for the labels
     traces: list[Trace] = []
-    panel_axes = []
+    panel_axes, labelled = [], list[list[draw.Label]]()
     for number, (heading, every, log) in enumerate(panels, start=1):
         curves = [curve for curve in every if np.isfinite(curve.y).any()]
-        y: Layout = {"range": SHARES if number == 3 else _range(curves, log)} | (LOG | {"dtick": 1} if log else {})
+        y: Layout = {"range": SHARES if number == 3 else _range(curves, log)}
+        y |= LOG | {"dtick": max(1, round(np.ptp(y["range"]) / 4))} if log else {}
         axes = _add_probe_axes(layout, number, heading, _step_axis(number, end), y, empty=not curves)
         panel_axes.append(axes)
         traces += [trace | axes for curve in curves for trace in curve.traces(step, log, dots=curve.in_range)]
-        labels = [curve.end_label(step) for curve in curves]
+        labelled.append([curve.end_label(step) for curve in curves])
         if number == 1 and shares:
             more: Layout = {"range": SHARES, "overlaying": "y", "side": "right", "tickvals": [0, 0.5, 1]}
             layout["yaxis7"] = draw.axis(PROBE_ROWS[0], "x", showgrid=False, **more)
             right = axes | {"yaxis": "y7"}
             traces += [trace | right for curve in shares for trace in curve.traces(step, dots=True)]
-            for at, value, name, color in (curve.end_label(step) for curve in shares):
-                height = np.interp(value, SHARES, y["range"])
-                labels.append((at, float(draw.axis_values(height, y)), name, color))
-        if labels:
-            traces.append(draw.end_labels(labels, y, "names", 0.085) | axes)
     if changes:
         traces += draw.change_marks(changes[-CHANGES:], layout, panel_axes)
+    first = layout["yaxis"]  # which the marks have extended
+    for at, value, name, color in (curve.end_label(step) for curve in shares):
+        height = np.interp(value, SHARES, first["range"])
+        labelled[0].append((at, float(draw.axis_values(height, first)), name, color))
+    for labels, axes in zip(labelled, panel_axes):
+        if labels:
+            yaxis = layout[axes["yaxis"].replace("y", "yaxis")]
+            traces.append(draw.end_labels(labels, yaxis, "names", 0.085) | axes)
     newest, x, y = density_panel(densities[-1][1]) if densities else ([], {}, {})
     detail = f"of the Hessian at step {densities[-1][0]:,}" if densities else "of the Hessian"
     axes = _add_probe_axes(layout, 6, ("eigenvalue density", detail), x, y, empty=not densities)
@@ -318,8 +322,8 @@ def _add_probe_axes(layout: Layout, number: int, heading: tuple[str, str], x: La
     """Add the axes of one of the six panels; an empty one says that nothing was measured."""
     column, row = PROBE_COLUMNS[(number - 1) // 3], PROBE_ROWS[(number - 1) % 3]
     if empty:
-        middle = sum(column) / 2, sum(row) / 2
-        layout["annotations"].append(draw.note("not measured", *middle, "paper", "paper", GREY, xanchor="center"))
+        place = f"x{number} domain".replace("x1", "x"), f"y{number} domain".replace("y1", "y")
+        layout["annotations"].append(draw.note("not measured", 0.5, 0.5, *place, GREY, xanchor="center"))
     return draw.add_axes(layout, number, column, row, heading, x=x, y=y)
 
 

@@ -65,12 +65,12 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     history = lab_history(layout, frame, left)
     landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0], LAB_ROWS[0][1]))
     picture = _picture(layout, frame, right, LAB_ROWS[2])
-    height, stacked = stack(layout, 450)
+    layout["meta"] = {"large": _large(left, right)} | stack(layout, 450)
+    stacked = layout["meta"]["stacked"]
     for number in ("", 2, 3):
-        stacked[f"xaxis{number}"] = {"space": LABEL_SPACE}
+        stacked[f"xaxis{number}"]["space"] = LABEL_SPACE
     if "scene" in layout:
         stacked["scene"] = {"domain": {"x": [0, 1], "y": stacked["yaxis4"]["domain"]}}
-    layout["meta"] = {"large": _large(left, right), "stacked": stacked, "stacked height": height}
     return {"data": [*landscape, *picture, *history], "layout": layout}
 
 

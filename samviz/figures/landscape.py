@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 LEVELS = 15  # contours from the lowest to the highest point
-ARROWS = {  # colour, and how far above its middle the label stands, in pixels
-    "gradient": (INK, -14),
-    "ascent": (PURPLE, 14),
-    "perturbed gradient": (GREEN, -14),
-    "step": (VERMILION, 14),
+ARROWS = {  # colour, and how far above its middle the label stands, as a fraction of the axis
+    "gradient": (INK, -0.07),
+    "ascent": (PURPLE, 0.07),
+    "perturbed gradient": (GREEN, -0.16),
+    "step": (VERMILION, 0.16),
 }
+LABEL_LINE = 0.085  # height of such a label, as a fraction of the axis
 LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))
 
 
@@ -84,15 +85,23 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
 def _draw_arrows(layout: Layout, arrows: Sequence[Arrow]) -> Trace:
     """Add the arrows of a step to axes 4, and return marks at the perturbed points."""
     axes = {"xref": "x4", "yref": "y4"}
+    low, high = np.array([layout[f"{name}axis4"]["range"] for name in "xy"], float).T
+    labels: list[tuple[str, str]] = []
+    places: list[Array] = []  # of the labels, as fractions of the axes
     for name, label, tail, tip in arrows:
         color, shift = ARROWS[name]
-        (x, y), (ax, ay), (middle_x, middle_y) = tip.tolist(), tail.tolist(), ((tail + tip) / 2).tolist()
+        (x, y), (ax, ay) = tip.tolist(), tail.tolist()
         style = {"showarrow": True, "arrowcolor": color, "arrowwidth": 2.5 if label else 1, "arrowhead": 2}
         ends = {"x": x, "y": y, "ax": ax, "ay": ay, "axref": "x4", "ayref": "y4"}
         layout["annotations"].append({"text": ""} | style | ends | axes)
         if label:
-            place: Layout = {"xanchor": "center", "yshift": shift, "bgcolor": "rgba(255,255,255,0.75)"}
-            layout["annotations"].append(draw.note(label, middle_x, middle_y, color=color, **axes, **place))
+            labels.append((label, color))
+            places.append(np.clip(((tail + tip) / 2 - low) / (high - low) + [0, shift], 0.2, 0.87))
+    lines = draw.spread([y for _, y in places], LABEL_LINE, 0.13)  # no label covers another
+    for (label, color), (x, _), y in zip(labels, places, lines):
+        left, up = (low + (high - low) * [x, y]).tolist()
+        place: Layout = {"xanchor": "center", "yanchor": "middle", "bgcolor": "rgba(255,255,255,0.75)"}
+        layout["annotations"].append(draw.note(label, left, up, "x4", "y4", color, **place))
     points = np.array([arrow.tip for arrow in arrows if arrow.name == "ascent"]).reshape(-1, 2)
     return draw.marks(points[:, 0], points[:, 1], "perturbed point", "white", 9, edge=(PURPLE, 2))
 
@@ -182,9 +191,12 @@ def _first_direction(layout: Layout, named: Mapping[str, Landscape], column: Int
     labels = {landscape.plane.labels[0] for landscape in named.values()}
     span = [min(float(trace["x"][0]) for trace in traces), max(float(trace["x"][-1]) for trace in traces)]
     between = all(landscape.plane.kind == "through" and len(landscape.axis2) == 1 for landscape in named.values())
-    label = "position on the line: 0 is its origin, 1 the other point" if between else "d₁"
+    label = "position (0: origin, 1: the other point)" if between else "d₁"
     x = {"range": span, "label": labels.pop() if len(labels) == 1 and not between else label}
     y = {"range": [low - 0.04 * height, high + 0.04 * height], "nticks": 6, "exponentformat": "power"}
     axes = draw.add_axes(layout, 1, column, (0, 1), ("the loss", "along the first direction"), x=x, y=y)
-    ends = [(trace["x"][-1], trace["y"][-1], f"<b>{n}</b>", trace["line"]["color"]) for n, trace in zip(named, traces)]
-    return [trace | axes for trace in (*traces, draw.end_labels(ends, y, "names", 0.07, shadow=HALO))]
+    ends = [
+        (trace["x"][-1], trace["y"][-1], f"<b>{n}</b>".replace(" ", "<br> "), trace["line"]["color"])
+        for n, trace in zip(named, traces)
+    ]
+    return [trace | axes for trace in (*traces, draw.end_labels(ends, y, "names", 0.11, shadow=HALO))]

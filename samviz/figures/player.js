@@ -1,6 +1,6 @@
 // Draws figures that were computed beforehand (player.py): controls choose one of them. `recolour` comes from dark.py.
 // Nothing moves before the button or a control is used, so prefers-reduced-motion needs no special case.
-const HERE = document.currentScript.src, LOAD_MARGIN = "600px"; // distance from the window's edge at which loading begins
+const HERE = document.currentScript.src, LOAD_MARGIN = "600px", STACKED_BELOW = 760; // distance from the window's edge at which loading begins; pixels
 const PLAY_MS = 120, SPEAK_MS = 800; // between figures while playing; from the last change to the spoken sentence
 const scripts = new Map(); // script elements instead of fetch, which a page from the disk may not use
 const load = (path) => scripts.get(path) ?? scripts.set(path, new Promise((resolve, reject) => {
@@ -41,8 +41,10 @@ async function start(player) {
     if (busy) return; // draw one figure at a time, then the latest one that was chosen
     busy = true;
     try {
-      for (let wanted; (wanted = `${chosen()} ${dark()} ${prediction?.state()}`) !== drawn; drawn = wanted) {
-        const figure = expand(figures[chosen()], parts);
+      for (let wanted, narrow; (wanted = `${chosen()} ${dark()} ${(narrow = scroll.clientWidth < STACKED_BELOW && scroll.clientWidth)} ${prediction?.state()}`) !== drawn; drawn = wanted) {
+        const figure = expand(figures[chosen()], parts), stacks = narrow && figure.layout.meta?.stacked;
+        if (stacks) figure.layout = stackAxes(figure.layout, narrow);
+        graph.style.minWidth = stacks ? 0 : "";
         figure.data.push(...(prediction?.traces(figure.layout) ?? []));
         const { data, layout, frames } = dark() ? recolour(figure) : figure;
         if (!drawn) graph.replaceChildren(); // remove the still
@@ -70,6 +72,7 @@ async function start(player) {
     range.onkeydown = (event) => { if (event.key === " ") { event.preventDefault(); button.click(); } };
   }
   new MutationObserver(draw).observe(document.body, { attributeFilter: ["data-theme"] });
+  new ResizeObserver(draw).observe(scroll);
   system.addEventListener("change", draw);
   if (predict) {
     const set = (value) => { guess = value; prediction?.show(); changed(); };

@@ -348,7 +348,7 @@ function moveTraces(graph, data, all) {
   return true;
 }
 
-// Return the box with the graph, which scrolls in a narrow page. `caption` is the element that describes
+// Return the box with the graph, whose axes are stacked in a narrow page. `caption` is the element that describes
 // the picture; `placed` is called when axes or points may have moved; `extra` returns traces for a layout,
 // drawn over the figure's; `arrange` may change the figure.
 function createGraph(store, { undo, get, alert, send }, { caption, placed = () => {}, extra = () => [], arrange = (figure) => figure }) {
@@ -364,15 +364,10 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
     return dark ? recolour(ground) : ground;
   };
-  const fit = (layout) => { // a narrow box stacks the axes, with `space` for labels on the right; a figure without a height fills it
-    const fitted = { height, ...layout, width };
-    if (!layout.meta?.stacked || !stacked) return fitted;
-    for (const [name, { space, ...change }] of Object.entries(layout.meta.stacked)) {
-      if (space) change.domain = [0, 1 - space / (width - layout.margin.l - layout.margin.r)];
-      fitted[name] = { ...layout[name], ...change };
-    }
-    const brief = ({ text, ...note }) => ({ ...note, text: width < 340 ? text.replace(/<\/b> .*/, "</b>") : text }); // no details in headings
-    return { ...fitted, height: layout.meta["stacked height"], annotations: layout.annotations.map(brief) };
+  const fit = (layout) => { // a narrow box stacks the axes; a figure without a height fills it
+    const fitted = { height, ...(stacked && layout.meta?.stacked ? stackAxes(layout, width) : layout), width };
+    if (layout.height) graph.style.minHeight = `${fitted.height}px`;
+    return fitted;
   };
   const zoomed = () => Object.keys(graph._fullLayout._preGUI ?? { unknown: true }).length > 0; // by the learner
   const unzoom = () => { // to the newest ranges: plotly itself would go back to its first ones
@@ -442,7 +437,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
       failed = true;
       alert.textContent = `The picture cannot be drawn (${error.message}). Reload the page and run the cell again.`;
     },
-    reserve({ height }) { if (height) graph.style.minHeight = `${height}px`; }, // while plotly.js is loaded
+    reserve: (layout) => { look(); fit(layout); }, // the height, while plotly.js is loaded
   }));
   const observe = () => {
     const before = box();

@@ -73,14 +73,14 @@ function createLab(context, store) {
   const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" });
   const playing = explain(play, "Let the run continue, or stop it. The sliders act while it continues.");
   const state = make("div", { className: "samviz-state" }, progress, status.shown, status.spoken);
-  const tour = createTour([
+  const screen = createScreen(card, parts, store.redraw);
+  const stage = createGraph(store, parts, { caption: status.shown, placed: () => saving.frame(), arrange: screen.arrange });
+  const tour = createTour(stage, [
     [playing, "click", "Press Play. The run takes steps, and every plot follows it."],
     [sliders[0].firstChild, "change", "Raise ρ and watch the alignment of ∇L with v₁, while the run continues."],
     [state, "", "Read here what the run does at present, and what to watch."],
   ]);
   undo.push(tour.close);
-  const screen = createScreen(card, parts, store.redraw);
-  const stage = createGraph(store, parts, { caption: status.shown, placed: () => saving.frame(), arrange: screen.arrange });
   const hold = ({ target, type }) => store.hold(type === "pointerdown" && target.matches("canvas")); // while a surface is turned
   stage.addEventListener("pointerdown", hold);
   addEventListener("pointerup", hold);

@@ -9,7 +9,7 @@ from typing import Any
 
 import traitlets as t
 
-from samviz.figures.drawing import typeset
+from samviz.figures.drawing import stack, typeset
 from samviz.lab.controls import GUESS, Control, declared
 from samviz.lab.display import display_widget, is_interactive, static_picture
 from samviz.lab.predictions import Prediction
@@ -161,7 +161,10 @@ class Panel:
         drawings = self._draw_values(dict(self._drawn_values))
         if self.question and not isinstance(drawings, Iterator):
             raise TypeError("draw returns a figure; with predict= it must yield the initial state first")
-        for self.figure, sentence in drawings if isinstance(drawings, Iterator) else [drawings]:
+        for figure, sentence in drawings if isinstance(drawings, Iterator) else [drawings]:
+            layout = figure.get("layout", {})
+            narrow = stack(layout, layout.get("height", 450), figure.get("data", ()))  # 450 as in plotly
+            self.figure = figure | {"layout": {"meta": narrow} | layout}
             self.sentence = typeset(sentence)
             self.view.alert = ""
             self._new_figure = self.scheduler.due = True  # show an intermediate picture when the browser is ready

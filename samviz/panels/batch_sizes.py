@@ -232,7 +232,7 @@ def batches_figure(runs: BatchRuns) -> dict[str, Any]:
     x_axis: Layout = {"label": "batch size", "tickvals": sizes, "ticktext": names, "range": [0.5, sizes[-1] + 0.5]}
     for i, (name, column) in enumerate((("λ₁", (0.0, 0.41)), ("trace", (0.56, 0.97)))):
         y_axis = {"range": [0, high[i].max() * 1.1], "nticks": 6}
-        heading = f"by how much {'the ' * i}{name} has decreased", "± 2 standard errors"
+        heading = f"decrease of {'the ' * i}{name}", "± 2 standard errors"
         axes = draw.add_axes(layout, i + 1, column, (0, 1), heading, x=x_axis, y=y_axis)
         colors = [VERMILION, *[GREY] * (len(sizes) - 2), BLUE]
         symbols = ["triangle-up", *["circle"] * (len(sizes) - 2), "square"]
@@ -373,7 +373,7 @@ def alignment_figure(shown: Array, size: int) -> dict[str, Any]:
 def angle_traces(layout: Layout, top: Array, gradient: Array, size: int) -> list[Trace]:
     """Draw the angle from v₁ to ∇L_B against the direction of v₁, at every step of one batch size."""
     range_, ticks = [FIRST_ANGLE, FIRST_ANGLE + 180], range(0, 181, 30)
-    label = "direction of v₁ of ∇²L<sub>B</sub> (grey ticks: of the single samples)"
+    label = "direction of v₁ (grey ticks: of the samples)"
     x_axis = {"label": label, "range": range_, "tickvals": [*ticks], "ticktext": [f"{t}°" for t in ticks]}
     y_axis: Layout = {"label": "from v₁ to ∇L<sub>B</sub>", "standoff": 0, "range": [-96, 96]}
     y_axis |= {"tickvals": [-90, -45, 0, 45, 90], "ticktext": ["−90°", "−45°", "0°", "45°", "90°"]}

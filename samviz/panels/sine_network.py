@@ -69,14 +69,14 @@ def first_change_figure(steps: Any, sharpness: Any, rho: float) -> dict[str, Any
     axes = add_axes(layout, 1, (0, 1), (0, 1), heading, x=x_axis, y=y_axis)
     before, after = steps <= SWITCHED_AT, steps >= SWITCHED_AT
     traces = [
-        line([SWITCHED_AT] * 2, [0, HIGHEST], "switch", GREY, 1.5, "dash"),
+        line([SWITCHED_AT] * 2, [0, 16.5], "switch", GREY, 1.5, "dash"),
         line(steps[before], sharpness[before], "gradient descent", BLUE, 3.5),
         line(steps[after], sharpness[after], "SAM", VERMILION if rho else BLUE, 3.5),
         marks(steps[-1:], sharpness[-1:], "now", VERMILION if after.sum() > 1 else BLUE, 10, edge=("white", 1.5)),
     ]
-    labels = [("gradient descent", 0.08 * SWITCHED_AT, 17.3, BLUE), ("ρ is switched on", SWITCHED_AT + 12, 1.2, INK)]
+    labels = [("gradient descent", 0.08 * SWITCHED_AT, 18.5, BLUE), ("ρ is switched on", SWITCHED_AT + 12, 1.2, INK)]
     if rho and after.sum() > 1:
-        labels.append((f"SAM with ρ = {rho:g}", SWITCHED_AT + 150, 17.3, VERMILION))
+        labels.append((f"SAM with ρ = {rho:g}", SWITCHED_AT + 150, 17, VERMILION))
     layout["annotations"] += [note(label, x, y, "x", "y", color) for label, x, y, color in labels]
     return {"data": [trace | axes for trace in traces], "layout": layout}
 

@@ -147,7 +147,7 @@ def draw_square(values: dict[str, Any]) -> Iterator[Drawing]:
 
 def square_figure(chosen: tuple[str, str], step: int | None, lr: float, ratio: float) -> dict[str, Any]:
     """Draw the corners at a step next to the angles of all needles; None draws the start without any result."""
-    layout = new_layout(600, left=4, right=4, top=28, bottom=40)
+    layout = new_layout(600, left=34, right=4, top=28, bottom=40)
     x: Layout = {"range": [-2.05, 5.3], "visible": False, "constrain": "domain", "constraintoward": "right"}
     y: Layout = {"range": [-1.6, 6.05], "visible": False, "constrain": "domain", "constraintoward": "top"}
     axes = add_axes(layout, 1, (0.0, 0.55), (0, 1), ("", ""), x=x, y=y | {"scaleanchor": "x"})
@@ -204,7 +204,7 @@ def corner_traces(key: tuple[str, str], chosen: bool, step: int | None, lr: floa
         result = "∇L → v_M:  λ_M falls" if run.angle[-1] > 45 else "∇L → v₁:  λ₁ falls"
     texts = [f"<b>{title}</b>", f"<b>{result}</b>"]
     names = text(
-        [center[0]] * 2, center[1] + [HALF + 0.22, 0.2 - HALF], texts, "result", color, "middle center", size=14
+        [center[0]] * 2, center[1] + [HALF + 0.22, 0.2 - HALF], texts, "result", color, "middle center", size=12
     )
     return [*traces, names | {"textfont": names["textfont"] | {"shadow": HALO}}]
 

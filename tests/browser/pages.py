@@ -13,8 +13,8 @@ import pytest
 NO_TOUR = "try { localStorage.setItem('samviz tour', 'seen') } catch {}"  # a page without an address has no storage
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
-OVERLAPS = """() => { // pairs of texts of figures whose boxes overlap by more than 3 pixels
-  const texts = [...document.querySelectorAll('svg text')].filter((node) => node.textContent.trim())
+OVERLAPS = """(within) => { // pairs of texts of figures whose boxes overlap by more than 3 pixels
+  const texts = [...(within ?? document).querySelectorAll('svg text')].filter((node) => node.textContent.trim())
     .map((node) => ({ text: node.textContent, box: node.getBoundingClientRect() })).filter(({ box }) => box.width);
   const common = ({ box: a }, { box: b }) => Math.min(
     Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));

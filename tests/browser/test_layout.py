@@ -1,14 +1,24 @@
-"""The lab fits the window, no text covers another, and what a learner seldom needs is behind More."""
+"""Labs and panels fit every width, no text covers another, and what a learner seldom needs is behind More."""
 
 from __future__ import annotations
 
+import gzip
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from pictures import settled_panel
+
+import samviz.panels
+from samviz.lab import Panel
+from samviz.lab.panel import PanelWidget
+from samviz.lab.widget import plotly_js
+from samviz.probe import Probe
 
 from .conftest import Notebook
-from .pages import OVERLAPS
+from .pages import OVERLAPS, take_screenshot
 from .panels import SINE, lab_in
 
 OUTSIDE = """card => { // what reaches beyond the card, or beyond the graph, which hides it
@@ -16,8 +26,10 @@ OUTSIDE = """card => { // what reaches beyond the card, or beyond the graph, whi
         const [{ left, right, width }, limit] = [node, box].map((each) => each.getBoundingClientRect());
         return width > 1 && (right > limit.right + 1 || left < limit.left - 1);
     });
-    const parts = found('button, input, select, label, p, .samviz-graph', card);
-    return [...parts, ...found('svg text', card.querySelector('.samviz-graph'))].map((node) => node.outerHTML);
+    const parts = found('button:not(.samviz-handle), input, select, label, p, .samviz-graph', card);
+    const texts = found('svg text', card.querySelector('.samviz-graph')), stage = card.querySelector('.samviz-stage');
+    const scrolled = stage.scrollWidth > stage.clientWidth ? [stage] : [];
+    return [...parts, ...texts, ...scrolled].map((node) => node.outerHTML.slice(0, 300));
 }"""
 BELOW = """card => { // what cannot be seen without scrolling, once the lab is at the top of the notebook
     card.scrollIntoView();
@@ -26,6 +38,77 @@ BELOW = """card => { // what cannot be seen without scrolling, once the lab is a
     const parts = card.querySelectorAll('.samviz-sliders input, .samviz-status, .samviz-graph svg');
     return [...parts].filter((node) => bottom(node) > edge).map((node) => node.outerHTML.slice(0, 80));
 }"""
+
+SHOW = """async ([script, state, message, buffers]) => { // show a widget without Jupyter: its model sends one frame
+    const plotly = (window.samvizPlotly ??= {});
+    plotly[state._plotly] = Promise.resolve(window.Plotly);
+    const bytes = (text) => new DataView(Uint8Array.from(atob(text), (each) => each.charCodeAt(0)).buffer);
+    const receivers = [], receive = (sent) => receivers.forEach((receiver) => receiver(sent, buffers.map(bytes)));
+    const model = {
+        get: (name) => state[name] ?? '', set() {}, off() {},
+        on(event, receiver) { if (event === 'msg:custom') receivers.push(receiver); },
+        send({ hello }) { if (hello) setTimeout(() => [message, { beat: 'idle' }].forEach(receive)); },
+    };
+    const widget = (await import(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })))).default();
+    const el = document.body.appendChild(document.createElement('div'));
+    widget.initialize({ model });
+    widget.render({ model, el });
+}"""
+
+
+def probe_panel() -> Panel:
+    """Return the panel of a training whose settings were changed twice."""
+    torch.manual_seed(0)
+    x, model = torch.randn(40, 4), torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    probe = Probe(model, torch.nn.MSELoss(), (x, x[:, :1]), every=5, k=2, budget=None)
+    panel: Panel = probe.lab(lambda: None, optimizer)
+    for step in range(60):
+        if step in (20, 35):
+            panel.set(lr=0.1 if step == 20 else 0.05)
+        loss = torch.nn.functional.mse_loss(model(x), x[:, :1])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        probe.step(batch_loss=loss, accuracy=0.1)
+    panel._redraw()
+    panel._settle()
+    return panel
+
+
+def frame_of(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[str]]:
+    """Return the message that shows the present figure of a panel, and its buffers."""
+    sent: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PanelWidget, "send", lambda self, *message, buffers=(): sent.append((*message, buffers)))
+        panel.view._receive(panel.view, {"hello": "again"}, [])
+    message, buffers = sent[-1]
+    return message, [b64encode(bytes(each)).decode() for each in buffers]
+
+
+def test_no_text_of_a_panel_covers_another_or_is_cut_off_at_any_width(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(90_000)
+    page.set_content(f"<!doctype html><style>{PanelWidget._css}</style><body></body>")
+    page.add_script_tag(content=gzip.decompress(plotly_js()[1]).decode())
+    panels = {name: settled_panel(name) for name in samviz.panels.__all__} | {"probe": probe_panel()}
+    for panel in panels.values():
+        names = ("values", "controls", "sentence", "description", "_plotly", "notebook")
+        state = {name: getattr(panel.view, name) for name in names}
+        page.evaluate(SHOW, [panel.view._esm, state, *frame_of(panel, monkeypatch)])
+    found = {}
+    for width in (400, 560, 780, 900, 1280):
+        page.evaluate("width => { document.body.style.width = `${width}px` }", width)
+        cards = page.locator(".samviz-card").all()
+        for name, card in zip(panels, cards, strict=True):
+            fitted(card)
+            wrong = card.evaluate(OVERLAPS) + card.evaluate(OUTSIDE)
+            found |= {f"{name} {width}": wrong} if wrong else {}
+        take_screenshot(page, f"panels_{width}")
+    page.close()
+    assert found == {}
 
 
 def fitted(lab: Any) -> None:
