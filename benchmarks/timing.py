@@ -56,28 +56,16 @@ def alternate(
     return [Timed(median(own), made) for own, made in zip(times, results)]
 
 
-def fresh(function: str, *arguments: object, numba: bool = True) -> Any:
-    """What a function returns when it is called in a process of its own.
-
-    Args:
-        function: its name, "package.module.name".
-        arguments: what JSON can carry.
-        numba: False makes numba impossible to import there, so that everything runs through torch.
-
-    Returns:
-        Its result, as JSON carries it.
-
-    Raises:
-        RuntimeError: when it failed there.
-    """
+def fresh(function: str, numba: bool = True) -> Any:
+    """Return as JSON what a function "package.module.name" returns in a new process, in which numba can be missing."""
     module, _, name = function.rpartition(".")
     lines = [
         "import json, sys",
         "" if numba else "sys.modules['numba'] = None",
         f"from {module} import {name}",
-        f"print(json.dumps({name}(*json.loads(sys.argv[1]))))",
+        f"print(json.dumps({name}()))",
     ]
-    command = [sys.executable, "-c", "\n".join(lines), json.dumps(arguments)]
+    command = [sys.executable, "-c", "\n".join(lines)]
     ran = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"{function} failed in a process of its own:\n{ran.stderr}")
