@@ -242,6 +242,16 @@ def test_the_doctor_compares_the_two_packages_of_widgets(monkeypatch, ipywidgets
     assert [finding.verdict for finding in doctor._widget_manager()] == [verdict]
 
 
+@pytest.mark.parametrize(
+    ("measure", "verdict"), [(lambda: 201.0, "ok"), (lambda: 199.0, "warning"), (lambda: 1 / 0, "FAIL")]
+)
+def test_the_doctor_judges_the_speed(monkeypatch, measure, verdict):
+    monkeypatch.setattr(doctor, "_steps_per_second", measure)
+    (finding,) = doctor._speed()
+    assert finding.verdict == verdict
+    assert finding.remedy
+
+
 def test_the_doctor_checks_the_packages_that_pyproject_declares():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     needed = [line for line in declared if ";" not in line]  # numba is not needed everywhere

@@ -75,6 +75,9 @@ def test_cifar10_has_its_channels_first_and_values_from_0_to_1(monkeypatch, tmp_
     assert torch.equal(inputs[:, :, 0, 0], labels[:, None] * torch.tensor([1.0, 10.0, 30.0]) / 255)
     assert sorted([*labels.tolist(), *other_labels.tolist()]) == list(range(8))
     assert (tmp_path / "here").is_dir()
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(ImportError, match="pip install torchvision, or choose 'digits'"):
+        images("cifar10", root=tmp_path)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,10 @@ def test_an_exported_run_has_the_numbers_of_the_lab_and_leaves_it_unchanged(prob
 
 
 def test_the_page_of_a_run_that_diverged_reports_it(tmp_path):
-    lab = Lab(valley(), device="cpu").run(10)
+    lab = Lab(valley(), device="cpu")
+    with pytest.raises(ValueError, match="the run has 0 steps; expected 1 or more"):
+        lab.export(tmp_path / "run.html")
+    lab.run(10)
     lab.session.run.settings = replace(lab.session.run.settings, lr=5.0)
     text = lab.run(200).export(tmp_path / "run.html").read_text(encoding="utf-8")
     assert lab.session.stopped

@@ -143,6 +143,18 @@ def test_the_reason_of_a_divergence_depends_on_the_rule() -> None:
     assert "> 2" not in lab.view.alert
 
 
+def test_outside_a_kernel_nothing_plays_and_a_hessian_plane_that_cannot_be_sliced_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no other plane to try instead."""
+    lab = bowl_lab()
+    with pytest.raises(RuntimeError, match=r"lab\.run\(n\)"):
+        lab.play()
+    monkeypatch.setattr("samviz.lab.session.hessian_plane", lambda *args, **more: int("no plane"))
+    with pytest.raises(ValueError, match="no plane"):
+        lab.recenter()
+
+
 def test_values_beyond_the_limits_of_a_slider_are_kept_where_the_lab_starts_with_them() -> None:
     lab = Lab(quadratic([1e-4, 1e-5]), rho=200.0, device="cpu")
     assert lab.values["lr"] == lab.session.run.settings.lr > 100
@@ -362,6 +374,11 @@ async def test_play_pause_step_and_reset_on_a_loop() -> None:
     steps = old.steps
     await asyncio.sleep(0.1)
     assert (old.steps, lab.session.run.steps) == (steps, 0)  # no work on the previous run continues
+    lab.set(lr=5.0)
+    lab.play()
+    await until(lambda: "diverged at step" in lab.view.alert and lab.scheduler.idle)
+    lab.play()
+    assert not lab.view.playing
 
 
 Effect = tuple[Callable[[Lab], object], Callable[[Lab], object]]

@@ -5,10 +5,11 @@ import pytest
 import torch
 from pictures import trace
 
-from samviz.geometry import landscape_of
+from samviz.figures import slice_figure
+from samviz.geometry import landscape, landscape_of, plane_through
 from samviz.panels import slice_panel
 from samviz.panels.landscape_planes import NAMES, PLANES, draw_landscapes, minima, rescaled, slices, trained
-from samviz.problems import mlp
+from samviz.problems import mlp, quadratic
 
 START = {"radius": 0.5, "alpha": 1.0, "plane": "random", "normalized": True, "seed": 0}
 
@@ -88,3 +89,12 @@ def test_the_slice_of_a_model_states_what_the_figure_leaves_out():
     top = np.linalg.eigvalsh(inputs.T @ inputs / 4)[-1]
     assert f"λ₁ = {top:.3g}, with a residual of" in panel.sentence
     assert "of the distance to the first checkpoint is off the plane" in panel.sentence
+
+
+def test_lines_share_one_pair_of_axes_with_their_names():
+    bowls = {"steep": quadratic([4.0, 1.0]), "flat": quadratic([1.0, 1.0])}
+    line = plane_through(torch.zeros(2), torch.tensor([1.0, 0.0]))
+    drawn = slice_figure({name: landscape(bowl, line, resolution=3) for name, bowl in bowls.items()})
+    for name, height in (("steep", 2.0), ("flat", 0.5)):
+        np.testing.assert_allclose(trace(drawn, f"{name} along the linear interpolation")["y"], [height, 0, height])
+    assert trace(drawn, "names")["text"] == [" <b>steep</b>", " <b>flat</b>"]

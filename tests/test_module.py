@@ -132,6 +132,7 @@ def test_returned_gradients_and_products_do_not_share_memory_with_later_ones():
     first, image = problem.gradient(x[:1]), product(v)
     saved = [tensor.clone() for tensor in first]
     assert not torch.equal(problem.gradient(x[1:])[1], saved[1])
+    assert_same(first, saved)
     first[1].mul_(7)  # the caller may do this
     third = problem.gradient(x[:1])
     assert_same((x, first[0], third[1], product(v)), (before, saved[0], saved[1], image))

@@ -86,6 +86,15 @@ def test_a_missing_figure_is_an_error_and_only_a_page_with_one_slider_can_be_pla
         assert "<button" not in player_html("a", [control(3)] * count, "", "", 300)
 
 
+def test_a_choice_is_a_select_with_its_start_selected():
+    control = PlayerControl("method <m>", ["full & batch", "1-SAM"], 1, named=True)
+    page = Elements(player_html("some", [control], "what it shows", "", 300))
+    (choice,) = (a for tag, a in page.found if tag == "select")
+    assert json.loads(choice["data-stops"]) == ["full & batch", "1-SAM"]
+    assert [("selected" in a) for tag, a in page.found if tag == "option"] == [False, True]
+    assert {"method <m>", "full & batch"} <= {*page.texts}
+
+
 class Elements(HTMLParser):
     """The elements of HTML with their attributes, and the text between them."""
 

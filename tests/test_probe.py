@@ -196,6 +196,17 @@ def test_after_unexpected_costs_nothing_is_measured_until_they_are_paid():
     assert np.isfinite(probe.history["trace"][40:]).sum() > 2
 
 
+def test_its_repr_contains_how_much_training_pays_for_the_next_measurement():
+    with simulated_clock() as clock:
+        probe = Probe(network(), LOSS, DATA, every=1, k=1, budget=0.1, measures="trace")
+        price = 1 + 3 * (probe.problem.dim + 1)  # of the gradient, and of the Hessian as D + 1 products
+        assert f"the next measurement after {20 * price:.2g} s of training" in repr(probe)
+        for seconds in (0, 20 * price - 1, 12):  # the loss alone was measured, and is to be paid as well
+            clock.now += seconds
+            probe.step()
+    assert np.isfinite(probe.history["trace"]).tolist() == [False, False, True]
+
+
 def test_eigenvectors_start_from_the_last_ones_with_more_products_until_they_have_converged():
     search = mock.patch("samviz.probe.probe.top_eigenpairs", wraps=top_eigenpairs)
     with simulated_clock() as clock, search as searched:

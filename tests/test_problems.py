@@ -59,6 +59,7 @@ def test_a_symmetric_matrix_has_one_gradient_and_one_hessian_and_a_picture_along
     problem = quadratic(turn @ np.diag([1.0, 5.0]) @ turn.T)
     x = 2.0 * turn[:, 0] - 3.0 * turn[:, 1]  # 2 along the flat one, 3 along the sharp one
     np.testing.assert_allclose(problem.picture(tensor(x)).distance, [3, 2])
+    assert BOWL.picture(BOWL.initial()[None]) is None
 
 
 # the valley

@@ -283,6 +283,8 @@ def test_label_noise_on_other_losses_is_refused_and_changes_nothing():
     expected = r"rule is 'label_noise', which needs a square loss; .* has none: use mlp\(\.\.\., loss='mse'\) or valley"
     problem = mlp([2, 4, 2], data="spirals", loss="cross_entropy")
     assert (problem.square_targets, quadratic([3.0, 1.0]).square_targets) == (0, 0)
+    with pytest.raises(NotImplementedError, match="has no square loss"):
+        problem.noisy_gradient(problem.initial()[None], None, torch.zeros(1, problem.samples, 2).double())
     run = Run(problem, "sam", 0.01, 0.01, device="cpu")
     run.step(3)
     run.measure()

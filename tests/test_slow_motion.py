@@ -8,6 +8,7 @@ import kernel_loop
 import numpy as np
 import pytest
 import torch
+from kernel_loop import kernel_test, move, press
 
 from samviz.dynamics import RULES, Rule, Run
 from samviz.lab import Lab
@@ -102,6 +103,22 @@ def test_no_label_of_an_arrow_covers_another_in_either_phase(rule: str, rho: flo
         assert len(heights) >= 2
         assert min(np.diff(heights)) >= 17 / 210
         assert 0.05 < heights[0] < heights[-1] < 0.95
+
+
+@kernel_test
+async def test_the_parts_are_shown_while_a_step_or_a_run_is_in_slow_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samviz.lab.lab.PART_S", 0.02)
+    lab = Lab(SINE, rho=0.02, lr=0.05, device="cpu").run(50)
+    move(lab, slow_motion=True)
+    press(lab, "step")
+    await until(lambda: lab.session.run.steps == 51 and lab.scheduler.idle)
+    assert lab.view.sentence.startswith("Slow motion: part 4 of 4")
+    press(lab, "play")
+    await until(lambda: lab.session.run.steps >= 53)
+    press(lab, "pause")
+    move(lab, slow_motion=False)
+    await until(lambda: lab.session.slow is None and lab.scheduler.idle)
+    assert lab.session.landscape.plane.kind == "hessian"
 
 
 def test_one_parameter_is_drawn_on_the_curve_of_its_loss() -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -141,6 +142,14 @@ def test_the_tables_have_the_numbers_of_the_arrays():
     assert float(cell.eigenvalues.sel(eigenvalue=2)) == result.eigenvalues[0, 0, 1, 2, 1, 1]
     assert {"residuals", "trace_error", "converged", "diverged_at"} <= set(data)
     assert data.attrs == {"problem": result.problem, "steps": 40}
+
+
+@pytest.mark.parametrize("name", ["xarray", "pandas"])
+def test_a_missing_library_is_named_with_the_command_that_installs_it(name, monkeypatch):
+    result = sweep(quadratic([1.0]), steps=1, progress=False)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=f"pip install {name}"):
+        getattr(result, f"to_{name}")()
 
 
 def test_the_same_call_computes_only_rows_that_are_damaged_or_have_no_description(tmp_path, computed):
