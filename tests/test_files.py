@@ -110,6 +110,16 @@ def test_of_two_concurrent_writes_the_last_to_finish_wins(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be replaced there")
+def test_a_reader_reads_the_old_file_to_its_end_while_it_is_replaced(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with file.open("rb") as reader:
+        files.write(file, b"new and longer")
+        assert reader.read() == b"old"
+    assert file.read_bytes() == b"new and longer"
+
+
 def test_only_old_temporary_files_are_removed(tmp_path):
     """A different process may still be writing a young one."""
     for name in ("old.part", "old"):
