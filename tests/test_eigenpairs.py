@@ -93,6 +93,22 @@ def test_large_hessians(basis, spectrum, k):
         assert not pairs.exact
 
 
+@pytest.mark.parametrize("rest", [(5.0, 4.0, 3.0), (5.0, 5.0), (-20.0, -15.0), ()], ids=str)
+@pytest.mark.parametrize("high", [0.0, 1.0])
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_loose_tolerance_takes_fewer_products_and_its_residuals_are_true(basis, rest, high, k):
+    a, x = matrix(basis, bulk(*rest, high=high)), torch.zeros(LARGE)
+    loose, strict = (top_eigenpairs(quadratic(a), x, k, tol=tol) for tol in (0.05, 1e-6))
+    assert loose.products < strict.products or not high
+    assert bool(loose.converged.all())
+    vectors, values = loose.vectors[0].numpy(), loose.values[0].numpy()
+    residuals = np.linalg.norm(vectors @ a - values[:, None] * vectors, axis=1)
+    np.testing.assert_allclose(loose.residuals[0], residuals, rtol=1e-4, atol=1e-12)
+    distances = np.abs(np.linalg.eigvalsh(a) - values[:, None]).min(1)
+    assert (distances <= residuals + 1e-12).all()
+    assert abs(values[0] - np.linalg.eigvalsh(a)[-1]) <= 0.05 * np.linalg.norm(a, 2)
+
+
 @pytest.mark.parametrize("max_products", [2000, 50, 25, 10, 1])
 def test_products_are_counted_and_too_few_are_reported_as_not_converged(basis, max_products):
     a = matrix(basis, np.random.default_rng(2).normal(size=LARGE))

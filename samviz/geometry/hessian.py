@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ def at_point(problem: Problem, x: Tensor, name: str = "x") -> tuple[Problem, Ten
 
 def check_finite(problem: Problem, products: Tensor) -> Tensor:
     """Return a Hessian, or its products with vectors, if all numbers are finite."""
-    if not bool(products.isfinite().all()):
+    if not math.isfinite(float(products.sum())) and not bool(products.isfinite().all()):  # finite sums may overflow
         raise ValueError(f"the Hessian of {problem.name} at x has NaN or infinity; pass an x where it is finite")
     return products
 
@@ -211,7 +212,8 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
 # ---- the top eigenpairs, by block Lanczos or LOBPCG when large, and the alignment of the gradient
 
 Array = NDArray[np.float64]
-BLOCK_WIDTH = 2  # block size of a cold start: costs little more than one vector, and finds a double λ₁
+BLOCK_WIDTH = 2  # block size of a cold start: finds a double λ₁
+LOOSE = 0.01  # tolerance above which a cold start has a single vector, which takes fewer products
 WARM_PRODUCTS = 5  # least number of products in new directions in a warm start (k of them if k < 5)
 NOISE = 0.01  # size of the noise in the guard vector, without which it stays orthogonal to some eigenvectors
 NEGLIGIBLE = 1e-9  # share of the Hessian's norm below which the direction of a residual is rounding error
@@ -220,6 +222,7 @@ COLD_EVERY = 50  # calls: warm ones may never find an eigenvalue that appears ab
 CAPACITY = 8  # times (k + 2) vectors, up to which a basis may grow before it is restarted from its best half
 CLOSE = 0.05  # eigenvalues within 5 % of λ₁ belong to the top eigenspace
 ORTHOGONAL = 1e-5  # component of unit vectors in the basis that one last projection removes
+ROUNDED = 10  # rounding errors in that component that need no projection
 
 
 @dataclass(frozen=True)
@@ -264,7 +267,8 @@ def top_eigenpairs(
         batch: int64 (runs, b), the samples of the mean loss; None for all.
         start: the result of this function at a nearby point, for a warm start; every fiftieth call ignores it, because
             warm starts may miss an eigenvalue that appears above. Or vectors (runs, m, dim), which are always used.
-        tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32.
+        tol: relative tolerance; None is 1e-6 in float64 and 1e-3 in float32. Above 1e-2 a cold start takes about a
+            third fewer products, but counts a multiple eigenvalue once.
         max_products: Hessian-vector products per run after which the method stops without convergence.
         seed: of the random vectors.
 
@@ -298,7 +302,8 @@ def top_eigenpairs(
         if problem.dim <= DENSE:
             return _dense(*diagonalize(problem, x, batch), k, tol)
         hvp = problem.hvp(x, batch)
-        pairs = _krylov(lambda v: check_finite(problem, hvp(v)), x, k, start, tol, max_products, seed)
+        width = 1 if tol > LOOSE else BLOCK_WIDTH
+        pairs = _krylov(lambda v: check_finite(problem, hvp(v)), x, k, start, tol, max_products, seed, width)
         return replace(pairs, age=age)
 
 
@@ -319,7 +324,7 @@ def _krylov(
     tol: float,
     max_products: int,
     seed: int,
-    width: int = BLOCK_WIDTH,
+    width: int,
 ) -> Eigenpairs:
     """Apply Rayleigh–Ritz in a basis that grows by residuals until they are small: block Lanczos, or LOBPCG if warm."""
     # A warm start contains the old vectors and a guard below them, which finds an eigenvalue that rises. Where the
@@ -345,20 +350,27 @@ def _krylov(
         old, min_products = block[:, :k], max(block.shape[1] + min(k, WARM_PRODUCTS), 2 * k + 2)
     capacity = min(dim, CAPACITY * (k + 2))
     space = Subspace(product, block, capacity)
-    spent, next_check = space.rows, least
+    pace = width * max(min(SMALL_DIM // dim, 3), 1)
+    spent, next_check = space.rows, least + pace
     while True:
         step = min(width, dim - space.rows)
         affordable = spent + step <= max_products
-        if space.rows < least or (0 < step <= capacity - space.rows and affordable and space.rows < next_check):
-            space.extend(space.image[:, -step:])
+        may_grow = start is None and 0 < step <= capacity - space.rows and affordable
+        grow = space.rows < (max(least, next_check) if may_grow else least)
+        if not grow:
+            values = space.solve()
+            gaps, allowed = _gaps_and_tolerances(values, k, tol, x.dtype)
+            next_check = space.rows + max(pace, space.rows // 5)
+            grow = may_grow and bool((space.expected_residuals(width)[:, :k] > allowed).any())
+        if grow:
+            space.grow(step)
             spent += step
             continue
-        values, vectors, remainder = space.ritz(least)
+        vectors, remainder = space.ritz(least)
         size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
         unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
         remainder /= on_device(unit[..., None])
         residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
-        gaps, allowed = _gaps_and_tolerances(values, k, tol, x.dtype)
         unconverged = ~(residuals[:, :k] <= allowed)
         if step == 0 or not affordable or (not unconverged.any() and spent >= min_products):
             break
@@ -368,17 +380,15 @@ def _krylov(
             space.restart()
         # extend by the residuals that have not converged, then by that of the guard
         rank = np.concatenate((np.where(unconverged, 0, 2), np.ones((runs, least - k))), 1)
-        order = np.argsort(rank, 1, kind="stable")[:, :step, None]
-        new = torch.take_along_dim(remainder, torch.from_numpy(order).to(x.device), 1)
+        order = np.argsort(rank, 1, kind="stable")[:, :step]
+        new = remainder[np.arange(runs)[:, None], order]
         new = torch.nn.functional.normalize(new, dim=2)
-        rounding = np.take_along_axis(residuals[..., None] <= NEGLIGIBLE * size[..., None], order, 1)
+        rounding = np.take_along_axis(residuals <= NEGLIGIBLE * size, order, 1)
         if rounding.any():
-            new = torch.where(torch.from_numpy(rounding).to(x.device), noise(step), new)
-        if start is None:
-            next_check = space.rows + max(min(max(SMALL_DIM // dim, 1), 3) * step, space.rows // 5)
+            new = torch.where(torch.from_numpy(rounding).to(x.device)[..., None], noise(step), new)
         space.extend(new)
         spent += step
-    if start is None and k > width and not unconverged.any() and spent + least <= max_products:
+    if start is None and k > width > 1 and not unconverged.any() and spent + least <= max_products:
         spread = values[:, : k - width + 1] - values[:, width - 1 : k]
         if (spread <= max(tol**2, NEGLIGIBLE) * size).any():  # as many equal values as the block is wide: perhaps more
             again = _krylov(product, x, k, None, tol, max_products - spent, seed, least)
@@ -434,26 +444,45 @@ class Subspace:
         """The products of the basis with the operator, (runs, rows, dim)."""
         return self._image[:, : self.rows]
 
-    def extend(self, block: Tensor) -> None:
-        """Add the span of the rows of a block (runs, m, dim); this takes m products."""
+    def extend(self, block: Tensor, inside: Tensor | None = None) -> None:
+        """Add the span of the rows of a block (runs, m, dim), as `orthonormal` takes it; this takes m products."""
         old, new = self.rows, self.rows + block.shape[1]
-        self._basis[:, old:new] = orthonormal(block, self.basis)
+        self._basis[:, old:new] = orthonormal(block, self.basis, inside)
         self._image[:, old:new] = image = self.product(self._basis[:, old:new])
         self._projected[:, old:new, :new] = torch.bmm(image, self._basis[:, :new].mT)
         self.rows = new
 
-    def ritz(self, count: int) -> tuple[Array, Tensor, Tensor]:
-        """Return all Ritz values (runs, rows), largest first, and `count` Ritz vectors v with their Hv − λv."""
-        projected = self._projected[:, : self.rows, : self.rows]
-        values, mixing = torch.linalg.eigh(projected)
+    def grow(self, width: int) -> None:
+        """Add the span of the last products, which makes a Krylov space; this takes `width` products."""
+        self.extend(self.image[:, -width:], self._last_rows(width).to(self._basis))
+
+    def solve(self) -> Array:
+        """Return the Ritz values (runs, rows), largest first."""
+        values, mixing = torch.linalg.eigh(self._projected[:, : self.rows, : self.rows])
         self._values, self._mixing = values.flip(1), mixing.flip(2).mT  # coefficients as rows
+        found: Array = self._values.numpy()
+        return found
+
+    def expected_residuals(self, width: int) -> Array:
+        """Return the residuals (runs, rows) if only the last `width` products leave the space, as in a Krylov space."""
+        image, inside = self.image[:, -width:], self._last_rows(width)
+        outside = torch.bmm(image, image.mT).cpu().double() - inside @ inside.mT
+        last = self._mixing[:, :, -width:]
+        found: Array = (last @ outside * last).sum(2).clamp(min=0).sqrt().numpy()
+        return found
+
+    def _last_rows(self, width: int) -> Tensor:
+        return self._projected[:, self.rows - width : self.rows, : self.rows]
+
+    def ritz(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first Ritz vectors v of the last call of `solve`, with their Hv − λv, (runs, count, dim)."""
         mixing = self._mixing[:, :count].to(self._basis)
         vectors = torch.bmm(mixing, self.basis)
         first = self._values[:, :count, None].to(vectors)
-        return self._values.numpy(), vectors, torch.bmm(mixing, self.image).addcmul_(first, vectors, value=-1)
+        return vectors, torch.bmm(mixing, self.image).addcmul_(first, vectors, value=-1)
 
     def restart(self) -> None:
-        """Keep only the best half of the Ritz vectors, those of the last call of `ritz`."""
+        """Keep only the best half of the Ritz vectors, those of the last call of `solve`."""
         keep = self.rows // 2
         mixing = self._mixing[:, :keep].to(self._basis)
         self._basis[:, :keep], self._image[:, :keep] = mixing @ self.basis, mixing @ self.image
@@ -461,13 +490,20 @@ class Subspace:
         self.rows = keep
 
 
-def orthonormal(block: Tensor, basis: Tensor) -> Tensor:
-    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis."""
-    inside = torch.bmm(block, basis.mT)
+def orthonormal(block: Tensor, basis: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis.
+
+    `inside` (runs, m, rows) holds the components of the block in the basis if they are known.
+    """
+    if inside is None:
+        inside = torch.bmm(block, basis.mT)
     while True:  # two passes suffice, except for nearly dependent rows, whose difference is rounding error at first
         block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT
         inside = torch.bmm(block, basis.mT)
-        if not float(inside.norm()) >= ORTHOGONAL:  # with NaN, too, which the next product reports
+        size = float(torch.linalg.vector_norm(inside))
+        if size <= ROUNDED * torch.finfo(block.dtype).eps:
+            return block
+        if not size >= ORTHOGONAL:  # with NaN, too, which the next product reports
             return torch.baddbmm(block, inside, basis, alpha=-1)
 
 

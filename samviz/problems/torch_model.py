@@ -464,7 +464,7 @@ class Attached(Problem):
                             out += torch.autograd.grad(gradient, point, column, True, materialize_grads=True)[0]
                     count += divisor
                     del gradient
-                return image / count
+                return image.div_(count)
 
         return product
 
