@@ -88,12 +88,23 @@ PROBE = [
 ]
 
 cnn = partial(any_module.network, probe.CNN)
+transformer = partial(any_module.network, probe.SMALL_TRANSFORMER)
 own_step = partial(any_module.step, subject=lambda _: t2(), dtype=torch.float64)
 pairs = partial(spectra.compared, subject=cnn, k=2, peer=spectra.pyhessian, least=1, units=1)
 TASKS = (("transformer", probe.TRANSFORMER), ("CNN", probe.CNN))
 
 ANY_MODULE = [
     Row("step of samviz.optim.SAM, T2, against pytorch_optimizer", at_least(1.15), own_step),
+    Row(
+        "step of samviz.optim.SAM over AdamW, T2, against pytorch_optimizer",
+        at_least(1.05),
+        partial(own_step, base=torch.optim.AdamW),
+    ),
+    Row(
+        "step of samviz.optim.SAM, small transformer, float32, against pytorch_optimizer",
+        at_least(1.05),
+        partial(any_module.step, subject=transformer, dtype=torch.float32),
+    ),
     Row(
         "step of samviz.optim.SAM, CNN, float32, against pytorch_optimizer",
         at_least(1),

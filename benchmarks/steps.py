@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from pytorch_optimizer import SAM
 from torch import Tensor
+from torch.optim import SGD, Optimizer
 
 from benchmarks.limits import gradients
 from benchmarks.row import Measured
@@ -122,10 +123,10 @@ def samviz(problem: Problem, x0: Tensor, batch: int | None = None) -> Stepper:
     return Stepper(run.step, lambda: run.x)
 
 
-def pytorch_optimizer(subject: Subject, batch: int | None) -> Stepper:
-    """pytorch_optimizer's SAM over plain SGD, used as its documentation says; the samples are at hand."""
+def pytorch_optimizer(subject: Subject, batch: int | None, base: type[Optimizer] = SGD) -> Stepper:
+    """pytorch_optimizer's SAM over a base optimizer, used as its documentation says; the samples are at hand."""
     module, data = subject.module(subject.start()), samples(subject, batch)
-    optimizer = SAM(module.parameters(), torch.optim.SGD, rho=RHO, lr=LR)
+    optimizer = SAM(module.parameters(), base, rho=RHO, lr=LR)
 
     def step(n: int) -> None:
         for inputs, targets in islice(data, n):
@@ -142,10 +143,11 @@ def pytorch_optimizer(subject: Subject, batch: int | None) -> Stepper:
     return Stepper(step, lambda: flat(module))
 
 
-def two_passes(subject: Subject, batch: int | None) -> Stepper:
-    """The plainest loop in torch: two passes, and SAM's two lines on the parameters as one vector."""
+def two_passes(subject: Subject, batch: int | None, base: type[Optimizer] = SGD) -> Stepper:
+    """The plainest loop in torch: two passes, SAM's two lines, and a step of the base; plain SGD is written out."""
     module, data = subject.module(subject.start()), samples(subject, batch)
     parameters = list(module.parameters())
+    optimizer = base(parameters, lr=LR)
 
     def gradient(inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(subject.criterion(module(inputs), targets), parameters)
@@ -159,7 +161,12 @@ def two_passes(subject: Subject, batch: int | None) -> Stepper:
             second = gradient(inputs, targets)
             with torch.no_grad():
                 torch._foreach_sub_(parameters, way)
-                torch._foreach_add_(parameters, second, alpha=-LR)
+                if base is SGD:
+                    torch._foreach_add_(parameters, second, alpha=-LR)
+            if base is not SGD:
+                for p, g in zip(parameters, second):
+                    p.grad = g
+                optimizer.step()
 
     return Stepper(step, lambda: flat(module))
 
