@@ -18,7 +18,7 @@ from benchmarks.timing import alternate
 from samviz import Probe
 from samviz.optim import SAM
 
-LONGEST = 30  # a training, in seconds for each that a row is given: it ends when everything was measured, or then
+LONGEST = 40  # a training, in seconds for each that a row is given: it ends when everything was measured, or then
 BATCH, BATCHES, SEEN = 16, 64, 2  # samples of a step, how many steps have their own, samples that are measured on
 EVERY, PROBED, BARE = 4, 64, 8  # steps from row to row, and in turn with a probe and without one
 AGREED = 0.02  # of the training time: how far the wall clock may be from what the probe says it took
