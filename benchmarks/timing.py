@@ -27,7 +27,7 @@ class Timed(NamedTuple):
 
 
 def alternate(
-    *sides: Side, seconds: float = 2.0, least: int = 3, most: int = 101, units: int | None = None
+    *sides: Side, seconds: float = 2.0, least: int = 2, most: int = 101, units: int | None = None
 ) -> list[Timed]:
     """Time several sides in turn, A B A B …, and give each one's median.
 
