@@ -3,6 +3,7 @@
 
 const TICK_MS = 500, SILENT_TICKS = 5; // ticks are counted instead of time, because a page may have been suspended
 const WATCH_MS = 30_000; // between two messages that somebody uses the widget
+const LATE_SIGNS = 8; // after a cell has begun, a slow page may still handle so many signs that say that the kernel is free
 const REPORTS = {
   silent: "The kernel does not answer: it has stopped or restarted, or the connection to it is broken. If the controls do not come back, run this cell again; in an app, reload the page.",
   busy: "The kernel is running another cell. It will respond here when that is done.",
@@ -12,16 +13,16 @@ function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
   let ticks = -Infinity, beats = 0, used = 0, usedAt = performance.now(), disabled = []; // no sign is expected before the first
   const note = card.insertBefore(make("p", { className: "samviz-kernel" }), card.firstChild);
   const put = (state) => model.set("kernel_state", state); // which only the views of this page share
-  const hear = ({ beat = "free" }) => {
+  const hear = ({ beat }) => { // or a message of another kind, which is a sign of life, but may come from a busy kernel
     ticks = beat === "idle" ? -Infinity : 0;
-    beats = beat === "busy" ? beats + 1 : 0;
-    if (!beats && used) used -= 1; // a sign may still say that the kernel is free after a cell has begun
+    if (beat) beats = beat === "busy" ? beats + 1 : 0;
+    if (beat && !beats && used) used -= 1;
     const returns = get("kernel_state") === "silent";
     put(used && beats > 1 ? "busy" : "");
     if (returns) sendValues();
   };
   const use = ({ type }) => {
-    if (type !== "pointerover") used = 2;
+    if (type !== "pointerover") used = LATE_SIGNS;
     if (performance.now() - usedAt < WATCH_MS) return;
     usedAt = performance.now();
     ticks = Math.max(ticks, 0);

@@ -88,7 +88,7 @@ class Server:
     def rest(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
         request.add_header("Authorization", f"token {self.token}")
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
 
 
@@ -226,7 +226,7 @@ class Notebook:
         session = "window.jupyterapp.shell.currentWidget.sessionContext"
         self.page.evaluate(f"async () => {{ await {session}.session.kernel.restart() }}")
 
-    def kernel(self, expression: str, seconds: float = 20) -> Any:
+    def kernel(self, expression: str, seconds: float = 60) -> Any:
         """Evaluate an expression in the kernel and return its value (of Python's literal types)."""
         request = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
         reply = self._connected().execute_interactive("", timeout=seconds, **request)
@@ -253,7 +253,7 @@ class Notebook:
             self.client[1].stop_channels()
             self.client = None
 
-    def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 20) -> Any:
+    def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 60) -> Any:
         """Evaluate in the kernel until the value is as wanted; return it."""
         deadline = time.monotonic() + seconds
         while not wanted(value := self.kernel(expression)):
@@ -290,7 +290,7 @@ def opener(
         if cells is not None:
             write_notebook(server.root / name, cells)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         notebook = Notebook(page, server, name, pictures)
         opened.append(notebook)
         page.on("dialog", lambda dialog: dialog.accept())

@@ -81,7 +81,7 @@ class Learner:
         self.card.scroll_into_view_if_needed()
         self.card.locator(".main-svg").first.wait_for()
         self.rest()
-        self.shared = self.notebook.kernel(f"{SHARE}({self.name})", 60) if self.plays() else ""
+        self.shared = self.notebook.kernel(f"{SHARE}({self.name})") if self.plays() else ""
         known = required = {*self.find(), *self.also}
         tried, used, last = Counter[str](), set[str](), self.actions + actions
         for turn in range(10 * actions):
@@ -224,7 +224,7 @@ class Learner:
         """Wait until the page shows the state of the kernel at rest; return both."""
         deadline = monotonic() + REST_S
         while True:
-            state, shown = self.notebook.kernel(f"{STATE}({self.name})", 60), self.look()
+            state, shown = self.notebook.kernel(f"{STATE}({self.name})"), self.look()
             if shown["playing"]:
                 self.record(0, "to rest, Pause")
                 self.card.locator(".samviz-play").first.dispatch_event("click")  # also if a dialog covers it

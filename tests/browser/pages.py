@@ -1,4 +1,4 @@
-"""Functions that tests of any page share: open it without a network, take a screenshot, check it with axe."""
+"""Functions that tests of any page share: open it without a network, wait for what it shows, take a screenshot, check it with axe."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ OVERLAPS = """(within) => { // pairs of texts of figures whose boxes overlap by 
   const covered = (a, others) => others.filter((b) => common(a, b) > 3).map((b) => `${a.text} | ${b.text}`);
   return texts.flatMap((a, i) => covered(a, texts.slice(i + 1)));
 }"""
+
+
+def expect(element: Any) -> Any:
+    """Return Playwright's assertions about an element, which wait for up to a minute."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)
+    return expect(element)
 
 
 @contextmanager

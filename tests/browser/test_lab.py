@@ -20,7 +20,7 @@ def test_the_first_notebook_shows_the_alignment(open_notebook: Callable[..., Not
     lab = lab_in(notebook)
     assert curve(notebook, "cos with v₁", number=1)[-1] < 1e-3
     press(lab, "Play")
-    notebook.until("lab.session.run.steps >= 150", seconds=60)  # gradient descent at its minimum
+    notebook.until("lab.session.run.steps >= 150")  # gradient descent at its minimum
     lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
     notebook.until("lab.session.run.settings.rho > 0 and lab.session.run.steps >= 900", seconds=120)
     press(lab, "Pause")
@@ -66,10 +66,10 @@ def test_a_moving_figure_is_drawn_where_plotly_would_draw_it(open_notebook: Call
     lab, page = lab_in(notebook), notebook.page
     lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
     press(lab, "Play")
-    notebook.until("lab.session.run.steps > 300", seconds=60)
+    notebook.until("lab.session.run.steps > 300")
     page.evaluate(RECORD)
     before = notebook.kernel("lab.view._ack")
-    notebook.until(f"lab.view._ack >= {before + 40}", seconds=60)  # without moves, plotly would draw each of them
+    notebook.until(f"lab.view._ack >= {before + 40}")  # without moves, plotly would draw each of them
     assert page.evaluate("window.plots") <= 30
     for rho in ("0.006", "0.007", "0.008", "0.009", "0.01"):  # adds a label, or changes one
         typed(notebook, "ρ radius", rho)
@@ -94,7 +94,7 @@ def test_the_progress_of_a_slow_landscape_is_shown(open_notebook: Callable[..., 
     lab.get_by_role("progressbar", name="slicing the landscape").wait_for()
     lab.get_by_role("progressbar").wait_for(state="hidden")
     press(lab, "Play")
-    notebook.until("lab.session.run.steps >= 40", seconds=60)
+    notebook.until("lab.session.run.steps >= 40")
     press(lab, "Pause")
     notebook.screenshot("digits")
     assert not notebook.errors

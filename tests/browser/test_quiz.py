@@ -77,20 +77,20 @@ def test_in_notebook_7_keys_move_the_sliders_of_a_lab_which_survives_a_reload(
         notebook.until("lab.values['rho']", lambda value, after=after: value == after)
         assert slider.get_attribute("aria-valuetext") == f"{after:g}"
     lab.get_by_role("button", name="Play", exact=True).press(" ")
-    notebook.until("lab.session.run.steps > 100", seconds=60)
+    notebook.until("lab.session.run.steps > 100")
     for _ in range(12):
         slider.press("ArrowRight")
         notebook.page.wait_for_timeout(40)  # as fast as a person
     radius = float(slider.get_attribute("aria-valuetext"))
-    notebook.until("lab.session.run.settings.rho", lambda value: value == radius > 0, seconds=60)
-    notebook.until("float(lab.history['cos_v1'][-1]) > 0.99", seconds=60)
+    notebook.until("lab.session.run.settings.rho", lambda value: value == radius > 0)
+    notebook.until("float(lab.history['cos_v1'][-1]) > 0.99")
     notebook.screenshot("notebook7")
 
     notebook.reload()
     lab = lab_in(notebook)
     assert float(lab.get_by_role("textbox", name="ρ radius, typed").input_value()) == radius
     steps = notebook.kernel("lab.session.run.steps")
-    notebook.until(f"lab.session.run.steps > {steps}", seconds=60)  # it has continued meanwhile
+    notebook.until(f"lab.session.run.steps > {steps}")  # it has continued meanwhile
     lab.get_by_role("button", name="Pause", exact=True).press("Enter")
     lab.locator(".samviz-status").filter(has_text="paused").wait_for()
     assert set(notebook.errors) <= errors

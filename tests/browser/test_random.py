@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from .conftest import Notebook, Server
 from .learner import Learner
+from .pages import NO_TOUR
 from .panels import SINE
 
 FIND = "globals().update(lab=next(each for each in __import__('gc').get_objects() if type(each).__name__ == 'Lab'))"
@@ -41,14 +41,12 @@ class App(Notebook):
         self.kernel(FIND)
 
 
-@pytest.mark.skipif(
-    "SAMVIZ_SEED" not in os.environ, reason="each reload of the app starts a kernel: SAMVIZ_SEED=0 runs it"
-)
 @pytest.mark.timeout(1800)  # on a busy machine
 def test_every_control_of_the_app(browser: Any, voila: Server, tmp_path: Path) -> None:
     """Takes long because a learner waits between two actions."""
     page = browser.new_page(viewport={"width": 1440, "height": 1100})
     app = App(page, voila, "app", tmp_path)
+    page.add_init_script(NO_TOUR)  # whose buttons are used after a press on its button
     page.set_default_timeout(180_000)
     page.on("pageerror", lambda error: app.errors.append(str(error)))
     app.reload()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .conftest import Notebook
+from .pages import expect
 from .panels import lab_in, open_more, press
 
 CELLS = [
@@ -58,7 +59,7 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     paste(field, text)
     notebook.until(SAME)
     notebook.page.wait_for_function("() => document.querySelectorAll('.samviz-alert')[1].textContent === ''")
-    assert two.get_by_label("batch size, typed").input_value() == "1"  # the controls follow
+    expect(two.get_by_label("batch size, typed")).to_have_value("1")  # the controls follow
     press(two, "Step")
     notebook.until("other.session.run.steps > lab.session.run.steps")
     notebook.kernel("lab.step()")

@@ -126,7 +126,7 @@ class Watch:
         """Measure what must not grow: the kernel's memory and threads, the page's heap, nodes and listeners."""
         self.cdp.send("HeapProfiler.collectGarbage")
         page = {metric["name"]: metric["value"] for metric in self.cdp.send("Performance.getMetrics")["metrics"]}
-        rss, python, threads, frames, steps = self.notebook.kernel(SAMPLE, 60)
+        rss, python, threads, frames, steps = self.notebook.kernel(SAMPLE)
         numbers = {"at": self.seconds(), "frames": sum(frames), "steps": sum(steps)}
         numbers |= {"kernel RSS, MB": rss / 1e6, "JS heap, MB": page["JSHeapUsedSize"] / 1e6}
         numbers |= {"DOM nodes": page["Nodes"], "event listeners": page["JSEventListeners"]}
@@ -157,12 +157,12 @@ def answers(notebook: Notebook, lab: Any, name: str) -> None:
         press(lab, "Pause")
     notebook.kernel(f"{name}.set(rule='sam', lr=0.05, rho=0.01)")
     press(lab, "Reset")
-    notebook.until(f"{name}.session.run.steps == 0", seconds=60)
+    notebook.until(f"{name}.session.run.steps == 0")
     press(lab, "Play")
-    notebook.until(f"{name}.session.run.steps > 20", seconds=60)
+    notebook.until(f"{name}.session.run.steps > 20")
     press(lab, "Pause")
     lab.locator(".samviz-status").filter(has_text="paused").wait_for()
-    notebook.until(f"{name}.view._seq == {name}.view._ack", seconds=60)
+    notebook.until(f"{name}.view._seq == {name}.view._ack")
 
 
 @pytest.mark.timeout(4 * SECONDS + 300)
@@ -182,7 +182,7 @@ def test_a_monkey_plays_two_labs(
     watch, in_flight, next_sample = Watch(notebook), Counter[int](), 0.0
     while watch.seconds() < SECONDS:
         monkey.move()
-        in_flight.update(notebook.kernel(IN_FLIGHT, 60))
+        in_flight.update(notebook.kernel(IN_FLIGHT))
         if watch.seconds() >= next_sample:
             watch.sample()
             next_sample = watch.seconds() + min(5.0, SECONDS / 40)

@@ -19,7 +19,7 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         assert timeline.is_disabled()
         lab.get_by_label("preset").select_option("SAM, small ρ (the theorem)")
         press(lab, "Play")
-        notebook.until("lab.session.run.steps >= 500", seconds=60)
+        notebook.until("lab.session.run.steps >= 500")
         timeline.scroll_into_view_if_needed()
         box = timeline.bounding_box()
         x, y = box["x"] + box["width"], box["y"] + box["height"] / 2
