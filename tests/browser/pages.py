@@ -1,4 +1,4 @@
-"""Functions that tests of any page share: open it without a network, wait for what it shows, take a screenshot, check it with axe."""
+"""Functions that tests of any page share: open it offline, wait for what it shows, picture it, check it with axe."""
 
 from __future__ import annotations
 

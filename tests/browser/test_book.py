@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .pages import offline, take_screenshot
+from .pages import expect, offline, take_screenshot
 
 FIGURE = ".samviz-player"
 DRAWN = f"{FIGURE}[data-drawn] .js-plotly-plot"
@@ -46,10 +46,10 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> Non
     assert page.evaluate("typeof Plotly") == "undefined"
     page.set_viewport_size(WIDE)
     drawn(page)
-    assert figure.locator("img").count() == 0
+    expect(figure.locator("img")).to_have_count(0)
     slider = figure.get_by_role("slider", name="ρ radius", exact=True)
     sentence, svg = figure.locator(".samviz-sentence"), f"document.querySelector('{DRAWN} .main-svg').innerHTML"
-    assert slider.is_disabled()  # until the question is answered or skipped
+    expect(slider).to_be_disabled()  # until the question is answered or skipped
     take_screenshot(page, "book_question", full_page=False)
     figure.get_by_role("button", name="Skip (Esc)").click()
     start = slider.get_attribute("aria-valuetext")
@@ -60,8 +60,9 @@ def test_a_slider_changes_figure_and_sentence(opened: Callable[..., Any]) -> Non
     assert float(outline.removesuffix("px")) >= 2
     page.keyboard.press("End")
     page.wait_for_function(f"(before) => {svg} !== before", arg=before)
-    assert slider.get_attribute("aria-valuetext") == figure.locator("output").first.inner_text() == "1"
-    assert "at ρ = 1 " in sentence.inner_text()
+    expect(slider).to_have_attribute("aria-valuetext", "1")
+    expect(figure.locator("output").first).to_have_text("1")
+    expect(sentence).to_contain_text("at ρ = 1 ")
     assert figure.locator("p.samviz-spoken").get_attribute("aria-live") == "polite"
     page.wait_for_function("() => document.querySelector('.samviz-spoken').textContent.includes('at ρ = 1 ')")
     figure.get_by_role("combobox", name="bowl").select_option(index=1)
@@ -79,12 +80,10 @@ def test_the_lab_has_radius_and_batch_size_and_counts_steps(opened: Callable[...
     steps = figure.get_by_role("slider", name="steps")
     steps.press("Home" if steps.input_value() != "0" else "End")
     page.wait_for_function(f"() => {last} !== 1000")
-    assert f"Step {page.evaluate(last):,}." in sentence.inner_text()
-    batch_size = figure.get_by_role("slider", name="batch size")
-    batch_size.press("Home")
-    first = sentence.inner_text()
-    batch_size.press("End")
-    assert sentence.inner_text() != first
+    expect(sentence).to_contain_text(f"Step {page.evaluate(last):,}.")
+    batch_size, before = figure.get_by_role("slider", name="batch size"), sentence.inner_text()
+    batch_size.press("Home" if batch_size.input_value() != "0" else "End")
+    expect(sentence).not_to_have_text(before)
     take_screenshot(page, "book_lab", full_page=False)
 
 

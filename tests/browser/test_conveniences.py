@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
+from .pages import expect
 from .panels import GRAPH, NO_WEBGL, curve, lab_in, press, wait
 
 CELL = "from samviz.lab import Lab\nfrom samviz.problems import mlp\nlab = Lab(mlp([1, 8, 8, 1], data='sine'))\nlab"
 AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
-FOCUS = "document.activeElement.textContent"
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,14 @@ def test_the_tour_opens_once_follows_the_learner_and_returns_the_focus(notebook:
     assert tour.count() == 0
     again = lab.get_by_role("button", name="tour", exact=True)
     again.press("Enter")
-    assert page.evaluate(FOCUS) == "Next"
+    following = tour.get_by_role("button", name="Next")
+    expect(following).to_be_focused()
     page.keyboard.press("Enter")
     tour.filter(has_text="2 of 3").wait_for()
-    assert page.evaluate(FOCUS) == "Next"
+    expect(following).to_be_focused()
     page.keyboard.press("Escape")
     tour.wait_for(state="detached")
-    assert again.evaluate("node => node === document.activeElement")
+    expect(again).to_be_focused()
 
 
 def test_a_control_is_explained_on_hover_and_on_focus_until_escape(notebook: Notebook, lab: Any) -> None:
@@ -80,10 +81,9 @@ def test_full_screen_shows_three_plots_in_the_height_of_the_screen(notebook: Not
     page, axes = notebook.page, f"Object.keys({GRAPH.format(0)}._fullLayout._plots).sort().join()"
     before = page.evaluate(f"[{axes}, {GRAPH.format(0)}.clientHeight]")
     lab.get_by_role("button", name="Step", exact=True).press("f")
-    wait(notebook, f"{axes} === 'x2y2,x3y3,x4y4'")
-    card, graph = (each.bounding_box() for each in (lab, lab.locator(".samviz-graph .main-svg").first))
-    assert graph["height"] > card["height"] / 2
-    assert graph["y"] + graph["height"] <= card["height"]
+    card, graph = (f"document.querySelector('.samviz-{part}').getBoundingClientRect()" for part in ("lab", "graph svg"))
+    fits = f"{graph}.height > {card}.height / 2 && {graph}.bottom <= {card}.bottom"
+    wait(notebook, f"{axes} === 'x2y2,x3y3,x4y4' && {fits}")
     notebook.screenshot("full_screen")
     lab.get_by_role("button", name="Full screen").click()
     wait(notebook, f"{axes} === '{before[0]}' && {GRAPH.format(0)}.clientHeight === {before[1]}")

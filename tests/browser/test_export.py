@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from samviz.lab import Lab
 from samviz.lab.lab import THEOREM
 from samviz.problems import valley
 
-from .pages import offline, take_screenshot
+from .pages import expect, offline, take_screenshot
 
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
@@ -50,7 +51,7 @@ def wait_for_step(page: Any, step: int | str) -> None:
     """Wait until the figure of a step is drawn and named."""
     page.locator("output", has_text=f"step {step}").wait_for()
     page.wait_for_function(f"() => {GRAPH}._fullData.find(t => t.name === 'loss').x.at(-1) === {step}")
-    assert page.locator(".samviz-sentence").inner_text().startswith(f"Step {step}. ")
+    expect(page.locator(".samviz-sentence")).to_have_text(re.compile(rf"Step {step}\. .*"))
 
 
 def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: Any, tmp_path: Path) -> None:
@@ -67,6 +68,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     page.get_by_role("button", name="Pause").wait_for()
     page.wait_for_function("() => +document.querySelector('input').value > 5")
     page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Play").wait_for()
     label = page.locator("output").inner_text()
     wait_for_step(page, label.split()[-1])
     take_screenshot(page, "export_playing")

@@ -16,7 +16,7 @@ import samviz.panels
 from samviz.lab.widget import MAX_IN_FLIGHT
 
 from .conftest import Notebook
-from .pages import violations
+from .pages import expect, violations
 from .panels import GRAPH, OPTIONS, curve, dragged, judgement, open_more, press, score, settled, wait, without_errors
 
 PANELS = [name.removesuffix("_panel") for name in sorted(samviz.panels.__all__) if name != "slice_panel"]
@@ -179,7 +179,8 @@ def test_a_panel_answers_each_of_its_controls(page: Notebook, name: str) -> None
     """The picture or the sentence changes with each control, and the page shows the sentence of the kernel."""
     found, number = card(page, name), GRAPHS.index(name)
     found.scroll_into_view_if_needed()
-    sentence = found.locator(".samviz-sentence").text_content
+    shown = found.locator(".samviz-sentence")
+    sentence = shown.text_content
     settled(page, name)
     first, specs = page.kernel(f"({name}.values, {name}.view.controls)")
     for spec in sorted((spec for spec in specs if spec["kind"] in ROLES), key=lambda spec: ORDER.index(spec["kind"])):
@@ -188,7 +189,7 @@ def test_a_panel_answers_each_of_its_controls(page: Notebook, name: str) -> None
         now = page.until(f"{name}.values", lambda values, before=before: values != before)
         assert now == before | {spec["name"]: expected}
         settled(page, name)
-        assert sentence() == page.kernel(f"{name}.sentence")
+        expect(shown).to_have_text(page.kernel(f"{name}.sentence"))
         changed = (page.page.evaluate(LOOK, number), sentence()) != look
         assert changed or (name, spec["name"]) in WITHOUT_EFFECT, spec["name"]
     if name in DRAGS:
@@ -213,7 +214,7 @@ def test_a_panel_answers_each_of_its_controls(page: Notebook, name: str) -> None
 
 def test_the_lab_plays_pauses_steps_and_resets(page: Notebook, lab: Any) -> None:
     status = lab.locator(".samviz-status")
-    assert "step 0 · paused · CPU float64" in status.text_content()
+    status.filter(has_text="step 0 · paused · CPU float64").wait_for()
     press(lab, "Play")
     wait(page, f"{LOSS}.x.length > 3")
     status.filter(has_text="steps/s").wait_for()
@@ -264,8 +265,7 @@ def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook,
     row = page.until("lab.session.run.settings.row()", lambda row: row["rule"] == "sam" and row["batch_size"] == 1)
     assert row == page.kernel("lab.presets['1-SAM']")
     for label, shown in (("ρ radius, typed", "0.1"), ("batch size, typed", "1"), ("rule", "sam")):
-        field = lab.get_by_label(label, exact=True).element_handle()
-        page.page.wait_for_function("([field, value]) => field.value === value", arg=[field, shown])
+        expect(lab.get_by_label(label, exact=True)).to_have_value(shown)
     press(lab, "Play")
     wait(page, f"{LOSS}.x.length > 3")
     press(lab, "Reset")
@@ -290,7 +290,7 @@ def test_a_divergence_is_explained_and_reset_works_after_it(page: Notebook, lab:
     page.until("lab.session.run.steps == 0")
     press(lab, "Play")
     page.until("lab.session.run.steps > 20")
-    assert alert.text_content() == ""
+    expect(alert).to_have_text("")
 
 
 def test_what_is_typed_arrives_exactly_and_what_cannot_be_is_refused(page: Notebook, lab: Any) -> None:
@@ -359,7 +359,7 @@ def test_an_answer_to_the_quiz_is_judged(page: Notebook) -> None:
         page.page.keyboard.press(key)
         first.get_by_role("status").filter(has_text=judgement(option)).wait_for()
         found.get_by_text(score(option)).wait_for()
-    assert found.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "c")'
+    expect(found.get_by_label("To keep your answers")).to_have_value('quiz("alignment", "c")')
     right = OPTIONS[0][2].get("right", False)
     scores = "__import__('samviz.course.exercises', fromlist=['it'])._scores['quiz alignment']"
     page.until(scores, lambda value: value == (right, len(OPTIONS)))
@@ -369,7 +369,7 @@ def test_a_training_is_watched_steered_and_stopped(page: Notebook) -> None:
     found, graph = card(page, "watch"), GRAPH.format(GRAPHS.index("watch"))
     found.scroll_into_view_if_needed()
     sentence = found.locator(".samviz-sentence")
-    assert sentence.text_content().startswith("Press Start · step 0")
+    sentence.filter(has_text="Press Start · step 0").wait_for()
     press(found, "Start")
     sentence.filter(has_text="Training").wait_for()
     wait(page, f"{graph}.data.find(trace => trace.name === 'λ₁')?.x.length > 3")
@@ -410,9 +410,9 @@ def test_the_saved_notebook_is_opened_again_and_shows_everything(
     trusted = "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].every(cell => cell.trusted)"
     assert page.page.evaluate(trusted)
     assert [page.page.evaluate(LOOK, number) for number in range(len(GRAPHS))] == looks
-    assert page.page.locator(".samviz-sentence").all_text_contents() == sentences
+    expect(page.page.locator(".samviz-sentence")).to_have_text(sentences)
     lab = card(page, "lab")
-    assert lab.get_by_label("ρ radius, typed").input_value() == "0.0234"
+    expect(lab.get_by_label("ρ radius, typed")).to_have_value("0.0234")
     steps = page.kernel("lab.session.run.steps")
     press(lab, "Step")
     wait(page, f"{LOSS}.x.at(-1) === {steps + 1}")

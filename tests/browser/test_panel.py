@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from .pages import expect
 from .panels import GRAPH, NO_WEBGL, curve, says, wait
 
 PANEL = """
@@ -52,6 +53,14 @@ def point(notebook: Any) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def arrives(notebook: Any, x: float, y: float) -> None:
+    """Wait until the marker's handle is at a place on the page."""
+    middle = "(({ x, y, width, height }) => [x + width / 2, y + height / 2])"
+    box = "document.querySelector('.samviz-handle').getBoundingClientRect()"
+    wait(notebook, f"{middle}({box}).every((at, i) => Math.abs(at - [{x}, {y}][i]) < 1.5)")
+    notebook.until(AT_REST)
+
+
 def drag(notebook: Any, start: tuple[float, float], end: tuple[float, float], steps: int = 20) -> None:
     """Move the mouse from one place to another with its button down."""
     notebook.page.mouse.move(*start)
@@ -84,10 +93,7 @@ def test_a_point_is_dragged_to_the_edge_at_most(panel):
     assert panel.kernel("panel.values['x']") == (0.6, 0.4)
     panel.page.mouse.move(x - 188, y + 92, steps=25)
     panel.page.mouse.up()
-    panel.until("panel.values['x'][0] < 0.4")
-    panel.until(AT_REST)
-    panel.page.wait_for_timeout(200)
-    assert point(panel) == pytest.approx((x - 200, y + 100), abs=1.5)
+    arrives(panel, x - 200, y + 100)
     assert curve(panel, "x", "x") == pytest.approx([panel.kernel("panel.values['x'][0]")], abs=1e-6)
     drag(panel, (x - 200, y + 100), (x + 3000, y + 100), steps=5)
     edge = panel.until("panel.values['x']", lambda at: at[0] == 1.0)
@@ -103,7 +109,7 @@ def test_a_point_is_moved_with_keys_by_typing_and_by_a_finger(panel):
         panel.page.keyboard.press(key)
     at = panel.until("panel.values['x']", lambda at: at[1] < 0.3)
     assert at == pytest.approx((0.56, 0.22), abs=0.006)
-    assert panel.page.evaluate("() => document.activeElement.className") == "samviz-handle"
+    expect(handle).to_be_focused()
     panel.page.get_by_label("x₁").fill("-0.123456")
     panel.page.keyboard.press("Enter")
     says(panel, "the point (−0.123456, ")
@@ -116,10 +122,7 @@ def test_a_point_is_moved_with_keys_by_typing_and_by_a_finger(panel):
     for kind, shift in (("touchStart", 0), *(("touchMove", -10 * k) for k in range(1, 11)), ("touchEnd", None)):
         places = [] if shift is None else [{"x": x + shift, "y": y}]
         cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
-    panel.until("panel.values['x'][0] < -0.2")
-    panel.until(AT_REST)
-    panel.page.wait_for_timeout(200)
-    assert point(panel) == pytest.approx((x - 100, y), abs=1.5)
+    arrives(panel, x - 100, y)
 
 
 def test_a_zoom_moves_the_handle_and_remains_until_a_double_click(panel):
@@ -218,7 +221,8 @@ def test_panels_a_lab_and_a_second_view_share_a_page(several):
         fields.nth(number).fill(value)
         fields.nth(number).press("Enter")
     notebook.until("other.values['rho'] == 0.7 and panel.values['rho'] == 0.5")
-    assert [fields.nth(i).input_value() for i in (0, 1, 2, 3)] == ["0.5", "0.7", "0", "0.5"]  # the third is the lab's
+    for number, value in enumerate(("0.5", "0.7", "0", "0.5")):  # the third is the lab's
+        expect(fields.nth(number)).to_have_value(value)
     for number, rho in ((0, 0.5), (1, 0.7), (4, 0.5)):
         wait(notebook, f"Math.abs({GRAPH.format(number)}.data[0].y[0] - {rho}) < 1e-6")
     assert notebook.page.evaluate("() => Object.keys(window.samvizPlotly).length") == 1  # plotly.js is parsed once

@@ -12,7 +12,7 @@ import pytest
 import samviz.figures
 from samviz.figures.player import PlayerControl, player_data, player_html, player_js
 
-from .pages import offline, take_screenshot, violations
+from .pages import expect, offline, take_screenshot, violations
 
 SOURCE = """
 from samviz.lab import Panel, PredictChoice, PredictCurve, PredictDirection, PredictNumber, PredictPlace, Slider
@@ -125,21 +125,20 @@ def asks(card: Any) -> None:
     """Check that a card shows its question and nothing of the answer."""
     gone = "g => g.data.every(t => t.name !== 'line')"
     card.page.wait_for_function(gone, arg=card.locator(".js-plotly-plot").element_handle())
+    expect(card.locator(".samviz-sentence")).to_have_text("The mark is the start.")
+    expect(card.get_by_role("slider", name="slope").first).to_be_disabled()
+    expect(card.get_by_role("button", name="Predict again")).to_have_count(0)
     assert "The line ends" not in card.inner_text()
-    assert card.locator(".samviz-sentence").inner_text() == "The mark is the start."
-    assert card.get_by_role("slider", name="slope").first.is_disabled()
-    assert card.get_by_role("button", name="Predict again").count() == 0
 
 
 def answers(card: Any, sentence: str) -> None:
     """Wait until a card shows the answer with this sentence, and check that its controls are enabled."""
-    card.locator(".samviz-sentence").filter(has_text="The line ends at height 1.").wait_for()
-    assert card.locator(".samviz-sentence").inner_text() == f"{sentence} The line ends at height 1.".strip()
+    expect(card.locator(".samviz-sentence")).to_have_text(f"{sentence} The line ends at height 1.".strip())
     card.page.wait_for_function(
         "g => g.data.some(t => t.name === 'line')", arg=card.locator(".js-plotly-plot").element_handle()
     )
-    assert card.get_by_role("slider", name="slope").first.is_enabled()
-    assert card.get_by_role("spinbutton").count() == 0
+    expect(card.get_by_role("slider", name="slope").first).to_be_enabled()
+    expect(card.get_by_role("spinbutton")).to_have_count(0)
 
 
 def press(card: Any, name: str) -> None:
@@ -176,11 +175,10 @@ def test_a_guess_is_entered_with_the_keyboard(opened: Opener, kind: str) -> None
     if guess:
         assert traces(card)["your guess"] == guess
     assert ("your guess" in traces(card)) == (kind not in ("number", "choice"))
-    assert card.page.evaluate("document.activeElement.textContent") == "Predict again"
+    expect(card.get_by_role("button", name="Predict again")).to_be_focused()
     card.page.keyboard.press("Enter")
-    card.page.wait_for_function("card => !card.innerText.includes('The line ends')", arg=card.element_handle())
     asks(card)
-    assert card.page.evaluate("document.activeElement.tagName") == "INPUT"
+    expect(card.locator("input:focus")).to_have_count(1)
 
 
 def drag(card: Any, name: str, right: float, up: float) -> None:
@@ -210,7 +208,7 @@ def test_a_guess_is_dragged_and_its_handle_has_arrow_keys(opened: Opener, kind: 
     assert card.get_by_role("button", name=name).get_attribute("aria-roledescription") == "draggable point"
     press(card, "Show the answer")
     card.locator(".samviz-sentence").filter(has_text="The line ends").wait_for()
-    assert card.get_by_role("button", name=name).count() == 0  # the handle is hidden
+    expect(card.get_by_role("button", name=name)).to_have_count(0)  # the handle is hidden
 
 
 @pytest.mark.parametrize("kind", ["place", "curve"])

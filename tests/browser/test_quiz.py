@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
+from .pages import expect
 from .panels import OPTIONS, SINE, judgement, lab_in, score
 
 CELL = 'from samviz.lab import quiz\n\nquiz("alignment")'
@@ -46,7 +47,7 @@ def test_answers_are_judged_at_once_counted_in_the_kernel_and_kept_in_the_cell(
         page.keyboard.press(key)
     assert chosen(page) == ["b", "a"]
     page.get_by_text(score(OPTIONS[0][1], OPTIONS[2][0])).wait_for()
-    assert page.get_by_label("To keep your answers").input_value() == 'quiz("alignment", "b?a")'
+    expect(page.get_by_label("To keep your answers")).to_have_value('quiz("alignment", "b?a")')
     notebook.screenshot(f"quiz_{app}", ".samviz-quiz")
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -81,14 +82,14 @@ def test_in_notebook_7_keys_move_the_sliders_of_a_lab_which_survives_a_reload(
     for _ in range(12):
         slider.press("ArrowRight")
         notebook.page.wait_for_timeout(40)  # as fast as a person
-    radius = float(slider.get_attribute("aria-valuetext"))
-    notebook.until("lab.session.run.settings.rho", lambda value: value == radius > 0)
+    radius = slider.get_attribute("aria-valuetext")
+    notebook.until("lab.session.run.settings.rho", lambda value: value == float(radius) > 0)
     notebook.until("float(lab.history['cos_v1'][-1]) > 0.99")
     notebook.screenshot("notebook7")
 
     notebook.reload()
     lab = lab_in(notebook)
-    assert float(lab.get_by_role("textbox", name="ρ radius, typed").input_value()) == radius
+    expect(lab.get_by_role("textbox", name="ρ radius, typed")).to_have_value(radius)
     steps = notebook.kernel("lab.session.run.steps")
     notebook.until(f"lab.session.run.steps > {steps}")  # it has continued meanwhile
     lab.get_by_role("button", name="Pause", exact=True).press("Enter")

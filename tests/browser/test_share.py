@@ -42,7 +42,7 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     notebook.until("lab.view.shared")
     notebook.page.wait_for_function("() => document.activeElement.value?.startsWith('samviz1:')")  # it has the focus
     text = notebook.kernel("lab.view.shared")
-    assert field.input_value() == text
+    expect(field).to_have_value(text)
     assert share.get_attribute("aria-expanded") == "true"
     assert min(share.bounding_box()["height"], field.bounding_box()["height"]) >= 24
     notebook.screenshot("share_open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .conftest import Notebook
+from .pages import expect
 from .panels import SINE, curve, lab_in, press, without_errors
 
 AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
@@ -31,14 +32,14 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         notebook.until(f"lab.session.looks_back_at == {step} and {AT_REST}")
         last = notebook.kernel("lab.session.at_end.run.steps")
         assert 0.3 * last < step < 0.5 * last
-        assert timeline.get_attribute("aria-valuetext") == f"step {step:,} of {last:,}"
+        expect(timeline).to_have_attribute("aria-valuetext", f"step {step:,} of {last:,}")
         assert curve(notebook, "this step", "x") == [step, step]
         notebook.screenshot("timeline", ".samviz-lab")
         timeline.press("ArrowLeft")
         notebook.until(f"lab.session.looks_back_at == {step - 1}")
         press(lab, "Step")
         notebook.until(f"lab.session.run.steps == {step} and lab.session.recorded is None and {AT_REST}")
-        assert timeline.get_attribute("aria-valuetext") == f"step {step:,} of {step:,}"
+        expect(timeline).to_have_attribute("aria-valuetext", f"step {step:,} of {step:,}")
         assert curve(notebook, "last run: loss", "x")[-1] == last
         timeline.press("Home")
         notebook.until(f"lab.session.looks_back_at == 0 and {AT_REST}")
@@ -56,7 +57,7 @@ def test_slow_motion_shows_the_parts_of_a_step(open_notebook: Callable[..., Note
         notebook.until("lab.values['slow_motion']")
         press(lab, "Step")
         notebook.until(f"lab.session.run.steps == 1 and {AT_REST}")
-        assert lab.get_by_role("button", name="slow motion", pressed=True).count() == 1
-        assert "part 4 of 4" in lab.locator(".samviz-status").inner_text()
+        lab.get_by_role("button", name="slow motion", pressed=True).wait_for()
+        lab.locator(".samviz-status").filter(has_text="part 4 of 4").wait_for()
         for label in ("η∇L(x)", "perturbed point", "η∇L there", "step −ηd"):
             lab.locator(".annotation-text", has_text=label).wait_for()
