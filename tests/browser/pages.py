@@ -31,6 +31,20 @@ def expect(element: Any) -> Any:
     return expect(element)
 
 
+def middle(element: Any) -> tuple[float, float]:
+    """Return where the middle of an element is in the window."""
+    box = element.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float], steps: int = 15) -> None:
+    """Move the mouse from one place to another with its button down."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=steps)
+    page.mouse.up()
+
+
 @contextmanager
 def offline(browser: Any, address: str = "file:", **settings: Any) -> Iterator[Any]:
     """Yield a page without the network but for one address; another request or an error in the page is a failure."""

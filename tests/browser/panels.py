@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import samviz
+from .pages import drag, middle
 
-QUIZ = Path(samviz.__file__).parent / "course/quizzes/alignment.json"
-OPTIONS = [question["options"] for question in json.loads(QUIZ.read_text(encoding="utf-8"))["questions"]]
+AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 GRAPH = "document.querySelectorAll('.samviz-graph')[{}]"
 NO_WEBGL = """HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) {
     return /webgl/.test(kind) ? null : get.call(this, kind, ...rest);
@@ -28,16 +25,6 @@ def without_errors(notebook: Any) -> Iterator[None]:
     yield
     assert notebook.errors == [], notebook.errors
     assert all(text == "" for text in notebook.page.get_by_role("alert").all_text_contents())
-
-
-def judgement(option: dict[str, Any]) -> str:
-    """Return the beginning of the reply to an option of the quiz."""
-    return f"{'✓ Right.' if option.get('right') else '✗ Not yet.'} {option['feedback'][:24]}"
-
-
-def score(*options: dict[str, Any]) -> str:
-    """Return the text that counts the right ones of the chosen options."""
-    return f"{sum(option.get('right', False) for option in options)} of {len(OPTIONS)} right."
 
 
 def lab_in(notebook: Any, number: int = 0) -> Any:
@@ -60,11 +47,15 @@ def open_more(lab: Any) -> None:
         more.click()
 
 
+def enter(field: Any, text: str) -> None:
+    """Put a text into a field, and press Enter."""
+    field.fill(text)
+    field.press("Enter")
+
+
 def typed(notebook: Any, label: str, value: str) -> None:
     """Type a value into a control's field."""
-    field = notebook.page.get_by_label(f"{label}, typed")
-    field.fill(value)
-    field.press("Enter")
+    enter(notebook.page.get_by_label(f"{label}, typed"), value)
 
 
 def curve(notebook: Any, name: str, axis: str = "y", number: int = 0) -> list[float]:
@@ -95,13 +86,9 @@ def dragged(
 ) -> tuple[float, float]:
     """Drag a panel's point by so many pixels; where it is then, once the panel has drawn that."""
     within = within or notebook.page
-    box = within.get_by_role("button", name=f"point {point}").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = middle(within.get_by_role("button", name=f"point {point}"))
     before = notebook.kernel(f"{name}.values[{point!r}]")
-    notebook.page.mouse.move(x, y)
-    notebook.page.mouse.down()
-    notebook.page.mouse.move(x + right, y + down, steps=15)
-    notebook.page.mouse.up()
+    drag(notebook.page, (x, y), (x + right, y + down))
     now = tuple(float(within.get_by_label(f"{point}{index}", exact=True).input_value()) for index in "₁₂")
     assert now != before
     notebook.until(f"{name}.values[{point!r}]", lambda at: at == now)

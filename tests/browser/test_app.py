@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import Server
 from .pages import offline, take_screenshot, violations
-from .panels import press
+from .panels import enter, press
 
 
 @pytest.fixture
@@ -71,9 +71,7 @@ def test_two_readers_do_not_disturb_each_other_and_each_has_a_theme(visit: Calla
     assert other.evaluate(ground) == "rgb(255, 255, 255)"
     press(one, "Play")
     one.locator(".samviz-status").filter(has_text="steps/s").wait_for()
-    field = one.get_by_role("textbox", name="ρ radius, typed")
-    field.fill("0.0123")
-    field.press("Enter")
+    enter(one.get_by_role("textbox", name="ρ radius, typed"), "0.0123")
     one.locator(".samviz-status").filter(has_text=re.compile("step [1-9]")).wait_for()
     assert steps(other) == 0
     assert other.get_by_role("textbox", name="ρ radius, typed").input_value() == "0"

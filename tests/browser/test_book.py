@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .pages import expect, offline, take_screenshot
+from .panels import enter
 
 FIGURE = ".samviz-player"
 DRAWN = f"{FIGURE}[data-drawn] .js-plotly-plot"
@@ -106,9 +107,7 @@ def test_dark_mode_recolours_the_figures(opened: Callable[..., Any]) -> None:
 
 def test_the_search_finds_words_without_a_server(opened: Callable[..., Any]) -> None:
     page = opened("index.html")
-    field = page.get_by_placeholder("Search")
-    field.fill("eigenvector")
-    field.press("Enter")
+    enter(page.get_by_placeholder("Search"), "eigenvector")
     page.locator("#search-results li a").nth(2).wait_for()  # three pages or more; they are listed one by one
     take_screenshot(page, "book_search", full_page=False)
     page.locator("#search-results li a").first.click()

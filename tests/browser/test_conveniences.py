@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from .conftest import Notebook
-from .pages import expect
-from .panels import GRAPH, NO_WEBGL, curve, lab_in, press, wait
+from .pages import drag, expect, middle
+from .panels import AT_REST, GRAPH, NO_WEBGL, curve, lab_in, press, wait
 
 CELL = "from samviz.lab import Lab\nfrom samviz.problems import mlp\nlab = Lab(mlp([1, 8, 8, 1], data='sine'))\nlab"
-AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +120,8 @@ def test_the_landscape_turns_into_a_surface_whose_camera_stays(notebook: Noteboo
     lab.get_by_label("landscape in 3-D").check()
     wait(notebook, f"{GRAPH.format(0)}._fullLayout.scene?._scene")
     notebook.until(AT_REST)
-    box = lab.locator("canvas").first.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 60, y + 20, steps=5)
-    page.mouse.up()
+    x, y = middle(lab.locator("canvas").first)
+    drag(page, (x, y), (x + 60, y + 20))
     turned = page.evaluate(camera)
     press(lab, "Play")
     steps = notebook.kernel("lab.session.run.steps")

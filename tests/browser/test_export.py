@@ -16,7 +16,7 @@ from samviz.lab import Lab
 from samviz.lab.lab import THEOREM
 from samviz.problems import valley
 
-from .pages import expect, offline, take_screenshot
+from .pages import drag, expect, middle, offline, take_screenshot
 
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
@@ -76,11 +76,8 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     page.wait_for_timeout(400)
     assert page.locator("output").inner_text() == label  # the page stays paused
 
-    box = slider.bounding_box()
-    page.mouse.move(box["x"] + 3, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
-    page.mouse.up()
+    x, y = middle(slider)
+    drag(page, (slider.bounding_box()["x"] + 3, y), (x, y))
     wait_for_step(page, 250)
 
     for keys, rows in ((["Home"], 1), (["End"], 51), (["ArrowLeft"] * 6, 45)):

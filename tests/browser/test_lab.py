@@ -7,9 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Notebook
-from .panels import SINE, curve, lab_in, open_more, press, typed
-
-AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
+from .panels import AT_REST, SINE, curve, lab_in, open_more, press, typed
 
 
 def test_the_first_notebook_shows_the_alignment(open_notebook: Callable[..., Notebook]) -> None:

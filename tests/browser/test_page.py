@@ -17,7 +17,8 @@ from samviz.lab.widget import MAX_IN_FLIGHT
 
 from .conftest import Notebook
 from .pages import expect, violations
-from .panels import GRAPH, OPTIONS, curve, dragged, judgement, open_more, press, score, settled, wait, without_errors
+from .panels import AT_REST, GRAPH, curve, dragged, enter, open_more, press, settled, wait, without_errors
+from .test_quiz import OPTIONS, judgement, score
 
 PANELS = [name.removesuffix("_panel") for name in sorted(samviz.panels.__all__) if name != "slice_panel"]
 TRAINING = """import torch
@@ -58,7 +59,6 @@ CELLS = [
 GRAPHS = ["lab", *PANELS, "slices", "watch"]  # in the page's order
 EVERY = "({})".format(", ".join(GRAPHS))
 LOSS = f"{GRAPH.format(0)}.data.find(trace => trace.name === 'loss')"
-AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
 LOOK = f"""(number) => {{ // a number that stands for what the graph shows
     const {{ data, layout }} = {GRAPH.format("number")};
     const shown = [data, layout.title, layout.annotations, layout.shapes];
@@ -169,8 +169,7 @@ def operate(found: Any, spec: dict[str, Any], value: Any) -> Any:
     if kind == "button":
         control.click()
     else:
-        control.fill(str(value + 1))
-        control.press("Enter")
+        enter(control, str(value + 1))
     return value + 1
 
 
@@ -278,13 +277,11 @@ def test_a_divergence_is_explained_and_reset_works_after_it(page: Notebook, lab:
     before = field.input_value()
     press(lab, "Play")
     page.until("lab.session.run.steps > 20")
-    field.fill("5")
-    field.press("Enter")
+    enter(field, "5")
     alert.filter(has_text="diverged at step").wait_for()
     assert "> 2" in alert.text_content()
     lab.get_by_role("button", name="Play", exact=True).wait_for()
-    field.fill(before)
-    field.press("Enter")
+    enter(field, before)
     page.until("lab.values['lr']", lambda lr: lr != 5)
     press(lab, "Reset")
     page.until("lab.session.run.steps == 0")
@@ -302,8 +299,7 @@ def test_what_is_typed_arrives_exactly_and_what_cannot_be_is_refused(page: Noteb
     assert page.until("lab.session.run.settings.rho") == 0.0123
     assert lab.get_by_role("slider", name="ρ radius", exact=True).get_attribute("aria-valuetext") == "0.0123"
     for text in ("", "abc", "-0.1", "nan", "1e9"):
-        field.fill(text)
-        field.press("Enter")
+        enter(field, text)
         assert field.get_attribute("aria-invalid") == "true", text
         reason = lab.get_by_text("Enter a number from 0 to 100; the value is still 0.0123.")
         assert reason.is_visible(), text
@@ -315,11 +311,9 @@ def test_what_is_typed_arrives_exactly_and_what_cannot_be_is_refused(page: Noteb
     assert field.get_attribute("aria-invalid") is None
     assert reason.count() == 0
     batch = lab.get_by_label("batch size, typed")
-    batch.fill("2.5")
-    batch.press("Enter")
+    enter(batch, "2.5")
     assert lab.get_by_text("Enter a whole number from 1 to 20; the value is still 20 (full).").is_visible()
-    batch.fill("3")
-    batch.press("Enter")
+    enter(batch, "3")
     page.until("lab.session.run.settings.batch_size == 3")
     assert page.kernel("lab.session.run.settings.rho") == 0.0124
 
@@ -394,9 +388,7 @@ def test_axe_finds_nothing_on_the_page(page: Notebook) -> None:
 def test_the_saved_notebook_is_opened_again_and_shows_everything(
     page: Notebook, keep_notebook: Callable[..., Notebook]
 ) -> None:
-    typed = card(page, "lab").get_by_label("ρ radius, typed")
-    typed.fill("0.0234")
-    typed.press("Enter")
+    enter(card(page, "lab").get_by_label("ρ radius, typed"), "0.0234")
     page.until("lab.session.run.settings.rho == 0.0234")
     press(card(page, "lab"), "Step")
     drawn(page)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .pages import expect
-from .panels import GRAPH, NO_WEBGL, curve, says, wait
+from .pages import drag, expect, middle
+from .panels import GRAPH, NO_WEBGL, curve, enter, says, wait
 
 PANEL = """
 import time
@@ -49,8 +49,7 @@ AT_REST = "panel.scheduler.idle and panel.view._seq == panel.view._ack"
 
 def point(notebook: Any) -> tuple[float, float]:
     """Where the marker's handle is on the page."""
-    box = notebook.page.get_by_role("button", name="point x").bounding_box()
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return middle(notebook.page.get_by_role("button", name="point x"))
 
 
 def arrives(notebook: Any, x: float, y: float) -> None:
@@ -59,14 +58,6 @@ def arrives(notebook: Any, x: float, y: float) -> None:
     box = "document.querySelector('.samviz-handle').getBoundingClientRect()"
     wait(notebook, f"{middle}({box}).every((at, i) => Math.abs(at - [{x}, {y}][i]) < 1.5)")
     notebook.until(AT_REST)
-
-
-def drag(notebook: Any, start: tuple[float, float], end: tuple[float, float], steps: int = 20) -> None:
-    """Move the mouse from one place to another with its button down."""
-    notebook.page.mouse.move(*start)
-    notebook.page.mouse.down()
-    notebook.page.mouse.move(*end, steps=steps)
-    notebook.page.mouse.up()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +86,7 @@ def test_a_point_is_dragged_to_the_edge_at_most(panel):
     panel.page.mouse.up()
     arrives(panel, x - 200, y + 100)
     assert curve(panel, "x", "x") == pytest.approx([panel.kernel("panel.values['x'][0]")], abs=1e-6)
-    drag(panel, (x - 200, y + 100), (x + 3000, y + 100), steps=5)
+    drag(panel.page, (x - 200, y + 100), (x + 3000, y + 100), steps=5)
     edge = panel.until("panel.values['x']", lambda at: at[0] == 1.0)
     panel.page.mouse.move(x, y + 50)
     panel.page.wait_for_timeout(200)
@@ -110,8 +101,7 @@ def test_a_point_is_moved_with_keys_by_typing_and_by_a_finger(panel):
     at = panel.until("panel.values['x']", lambda at: at[1] < 0.3)
     assert at == pytest.approx((0.56, 0.22), abs=0.006)
     expect(handle).to_be_focused()
-    panel.page.get_by_label("x₁").fill("-0.123456")
-    panel.page.keyboard.press("Enter")
+    enter(panel.page.get_by_label("x₁"), "-0.123456")
     says(panel, "the point (−0.123456, ")
     panel.until(AT_REST)
     panel.screenshot("panel", ".samviz-panel")
@@ -130,7 +120,8 @@ def test_a_zoom_moves_the_handle_and_remains_until_a_double_click(panel):
     x, _ = point(panel)
     area = panel.page.locator(".samviz-graph .nsewdrag").first
     box = area.bounding_box()
-    drag(panel, (box["x"] + box["width"] / 2, box["y"] + 20), (box["x"] + box["width"] - 60, box["y"] + 300), steps=5)
+    left, top, width = box["x"], box["y"], box["width"]
+    drag(panel.page, (left + width / 2, top + 20), (left + width - 60, top + 300))
     wait(panel, f"{GRAPH_0}.layout.xaxis.range[0] > -0.5")
     middle = "document.querySelector('.samviz-handle').getBoundingClientRect().x + 20"
     wait(panel, f"Math.abs({middle} - {x}) > 5")
@@ -218,8 +209,7 @@ def test_panels_a_lab_and_a_second_view_share_a_page(several):
     wait(notebook, "document.querySelectorAll('.samviz-graph .scatterlayer').length >= 5")
     fields = notebook.page.get_by_label("ρ radius, typed")
     for number, value in ((0, "0.5"), (1, "0.7")):
-        fields.nth(number).fill(value)
-        fields.nth(number).press("Enter")
+        enter(fields.nth(number), value)
     notebook.until("other.values['rho'] == 0.7 and panel.values['rho'] == 0.5")
     for number, value in enumerate(("0.5", "0.7", "0", "0.5")):  # the third is the lab's
         expect(fields.nth(number)).to_have_value(value)

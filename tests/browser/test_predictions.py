@@ -12,7 +12,7 @@ import pytest
 import samviz.figures
 from samviz.figures.player import PlayerControl, player_data, player_html, player_js
 
-from .pages import expect, offline, take_screenshot, violations
+from .pages import drag, expect, middle, offline, take_screenshot, violations
 
 SOURCE = """
 from samviz.lab import Panel, PredictChoice, PredictCurve, PredictDirection, PredictNumber, PredictPlace, Slider
@@ -181,15 +181,10 @@ def test_a_guess_is_entered_with_the_keyboard(opened: Opener, kind: str) -> None
     expect(card.locator("input:focus")).to_have_count(1)
 
 
-def drag(card: Any, name: str, right: float, up: float) -> None:
+def drag_handle(card: Any, name: str, right: float, up: float) -> None:
     """Drag a handle by so many units of the axes."""
-    box, plot = card.get_by_role("button", name=name).bounding_box(), card.locator(".nsewdrag").first.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    mouse = card.page.mouse
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x + right * plot["width"] / 1.4, y - up * plot["height"] / 1.4, steps=10)
-    mouse.up()
+    (x, y), plot = middle(card.get_by_role("button", name=name)), card.locator(".nsewdrag").first.bounding_box()
+    drag(card.page, (x, y), (x + right * plot["width"] / 1.4, y - up * plot["height"] / 1.4))
 
 
 @pytest.mark.parametrize("kind", ["place", "direction", "curve"])
@@ -197,7 +192,7 @@ def test_a_guess_is_dragged_and_its_handle_has_arrow_keys(opened: Opener, kind: 
     card = opened(kind)
     name = {"curve": "your guess, height at 1"}.get(kind, "your guess")
     fields = card.get_by_role("spinbutton")
-    drag(card, name, *{"place": (-0.4, -0.4), "direction": (-0.3464, 0.2), "curve": (0, -0.3)}[kind])
+    drag_handle(card, name, *{"place": (-0.4, -0.4), "direction": (-0.3464, 0.2), "curve": (0, -0.3)}[kind])
     values = [float(field.input_value()) for field in fields.all()]
     assert values == pytest.approx(
         {"place": [0.1, 0.1], "direction": [90], "curve": [0.5, 0.5, 0.2]}[kind], abs=0.02 if kind != "direction" else 2
@@ -222,25 +217,22 @@ def test_a_click_on_the_graph_moves_the_nearest_point(opened: Opener, kind: str)
 
 def zoomed(card: Any) -> None:
     """Drag a rectangle over the right upper part of the plot, which zooms in the notebook."""
-    box, mouse = card.locator(".nsewdrag").first.bounding_box(), card.page.mouse
-    mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.1 * box["height"])
-    mouse.down()
-    mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.95 * box["height"], steps=8)
-    mouse.up()
+    box = card.locator(".nsewdrag").first.bounding_box()
+    start, end = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.4, 0.1), (0.95, 0.95)))
+    drag(card.page, start, end)
 
 
 def centers(card: Any) -> list[tuple[float, float]]:
     """The centres of the handle and of the mark of the guess on the page."""
     mark = card.locator(".scatterlayer .trace").last.locator(".points path")
-    boxes = card.get_by_role("button", name="your guess").bounding_box(), mark.bounding_box()
-    return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    return [middle(card.get_by_role("button", name="your guess")), middle(mark)]
 
 
 def test_the_handle_stays_on_the_guess_after_zoom_resizing_and_a_change_of_theme(opened: Opener) -> None:
     card = opened("place")
     page = card.page
     changes: list[Callable[[], Any]] = [
-        lambda: drag(card, "your guess", 0.2, 0.1),
+        lambda: drag_handle(card, "your guess", 0.2, 0.1),
         lambda: zoomed(card),
         lambda: page.set_viewport_size({"width": 900, "height": 900}),
         lambda: page.emulate_media(color_scheme="dark"),

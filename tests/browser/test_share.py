@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from .conftest import Notebook
 from .pages import expect
-from .panels import lab_in, open_more, press
+from .panels import enter, lab_in, open_more, press
 
 CELLS = [
     "from samviz.lab import Lab\nfrom samviz.problems import mlp",
@@ -15,12 +14,6 @@ CELLS = [
     "other = Lab(mlp([1, 24, 24, 1], data='sine'), device='cpu')\nother",
 ]
 SAME = "other.session.run.steps == lab.session.run.steps and bool((lab.session.run.x == other.session.run.x).all())"
-
-
-def paste(field: Any, text: str) -> None:
-    """Put a text into the field and load it."""
-    field.fill(text)
-    field.press("Enter")
 
 
 def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook: Callable[..., Notebook]) -> None:
@@ -52,11 +45,11 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     press(two, "Share")
     notebook.until("other.view.shared")
     field = two.get_by_role("textbox", name="this run as text")
-    paste(field, text[:-9])
+    enter(field, text[:-9])
     two.get_by_role("alert").filter(has_text="text contains no run").wait_for()
     assert notebook.kernel("other.session.run.steps") == 0
     assert field.input_value() == text[:-9]  # the pasted text is not lost
-    paste(field, text)
+    enter(field, text)
     notebook.until(SAME)
     notebook.page.wait_for_function("() => document.querySelectorAll('.samviz-alert')[1].textContent === ''")
     expect(two.get_by_label("batch size, typed")).to_have_value("1")  # the controls follow

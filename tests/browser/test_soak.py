@@ -18,6 +18,7 @@ import pytest
 from samviz.lab.widget import MAX_IN_FLIGHT
 
 from .conftest import Notebook
+from .pages import drag, middle
 from .panels import open_more, press, wait
 
 SECONDS = float(os.environ.get("SAMVIZ_SOAK_SECONDS", "60"))
@@ -45,7 +46,6 @@ IN_FLIGHT = "[view._seq - view._ack for view in (lab.view, other.view)]"
 FAILED = re.compile(r"\w*(Error|Exception)|Interrupted|The picture cannot|The kernel of")
 SLIDERS = "ρ radius", "η learning rate", "batch size"
 TEXTS = "0", "0.005", "0.02", "0.1", "1", "3", "7", "abc", "-1", "1e9", ""
-KEYS = "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"
 
 
 class Monkey:
@@ -54,7 +54,6 @@ class Monkey:
     def __init__(self, notebook: Notebook, seed: int) -> None:
         self.page, self.random = notebook.page, Random(seed)
         self.labs = [self.page.locator(".samviz-lab").nth(number) for number in range(len(NAMES))]
-        self.moves: Counter[str] = Counter()
         self.alerts: set[str] = set()
 
     def move(self) -> None:
@@ -63,31 +62,19 @@ class Monkey:
         alert = lab.locator(".samviz-alert").inner_text()
         self.alerts |= {alert} - {""}
         if "press Reset" in alert:
-            self.moves["reset after divergence"] += 1
             lab.get_by_label("preset").select_option(index=1)
             press(lab, "Reset")
             lab.locator(".samviz-play").click()
             return
-        name = self.random.choice(["keys", "drag", "drag", "typed", "typed", "choice", "click", "click", "scroll"])
-        self.moves[name] += 1
-        getattr(self, name)(lab)
-
-    def keys(self, lab: Any) -> None:
-        slider = lab.get_by_role("slider", name=self.random.choice(SLIDERS), exact=True)
-        slider.focus()
-        for key in self.random.choices(KEYS, weights=[8, 8, 4, 4, 2, 2, 1, 0.2], k=self.random.randint(1, 8)):
-            self.page.keyboard.press(key)
+        moves = [self.drag, self.typed, self.choice, self.click, self.scroll]
+        self.random.choices(moves, [3, 2, 1, 2, 1])[0](lab)
 
     def drag(self, lab: Any) -> None:
         slider = lab.get_by_role("slider", name=self.random.choice(SLIDERS), exact=True)
         slider.evaluate("node => node.scrollIntoView({ block: 'center' })")  # does not wait for the page to rest
-        box = slider.bounding_box()
-        y = box["y"] + box["height"] / 2
-        start, end = (box["x"] + box["width"] * self.random.uniform(0.05, 0.85) for _ in range(2))
-        self.page.mouse.move(start, y)
-        self.page.mouse.down()
-        self.page.mouse.move(end, y, steps=self.random.randint(3, 30))
-        self.page.mouse.up()
+        box, (_, y) = slider.bounding_box(), middle(slider)
+        start, end = ((box["x"] + box["width"] * self.random.uniform(0.05, 0.85), y) for _ in range(2))
+        drag(self.page, start, end, steps=self.random.randint(3, 30))
 
     def typed(self, lab: Any) -> None:
         field = lab.get_by_label(self.random.choice([*(f"{slider}, typed" for slider in SLIDERS), "seed"]), exact=True)
@@ -193,7 +180,7 @@ def test_a_monkey_plays_two_labs(
 
     growing = "kernel RSS, MB", "JS heap, MB", "DOM nodes", "event listeners", "threads of Python", "threads"
     ends = {name: watch.ends(name) for name in growing}
-    found = {"moves": dict(monkey.moves), "frames": watch.samples[-1]["frames"], "in flight": dict(in_flight)}
+    found = {"frames": watch.samples[-1]["frames"], "in flight": dict(in_flight)}
     for name, value in (found | ends | {"alerts": sorted(monkey.alerts), "console": console}).items():
         record_property(name, str(value))
         print(f"{name}: {value}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .conftest import Notebook
-from .pages import expect
-from .panels import SINE, curve, lab_in, press, without_errors
-
-AT_REST = "lab.scheduler.idle and lab.view._seq == lab.view._ack"
+from .pages import drag, expect
+from .panels import AT_REST, SINE, curve, lab_in, press, without_errors
 
 
 def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_notebook: Callable[..., Notebook]) -> None:
@@ -24,10 +22,7 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         timeline.scroll_into_view_if_needed()
         box = timeline.bounding_box()
         x, y = box["x"] + box["width"], box["y"] + box["height"] / 2
-        page.mouse.move(x - 9, y)  # the thumb's centre
-        page.mouse.down()
-        page.mouse.move(x - 0.6 * box["width"], y, steps=30)
-        page.mouse.up()
+        drag(page, (x - 9, y), (x - 0.6 * box["width"], y), steps=30)  # from the thumb's centre
         step = int(timeline.input_value())
         notebook.until(f"lab.session.looks_back_at == {step} and {AT_REST}")
         last = notebook.kernel("lab.session.at_end.run.steps")
