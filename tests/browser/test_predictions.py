@@ -128,7 +128,7 @@ def asks(card: Any) -> None:
     expect(card.locator(".samviz-sentence")).to_have_text("The mark is the start.")
     expect(card.get_by_role("slider", name="slope").first).to_be_disabled()
     expect(card.get_by_role("button", name="Predict again")).to_have_count(0)
-    assert "The line ends" not in card.inner_text()
+    expect(card).not_to_contain_text("The line ends", use_inner_text=True)
 
 
 def answers(card: Any, sentence: str) -> None:
