@@ -4,6 +4,7 @@ import pickle
 import re
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import product
@@ -250,18 +251,30 @@ def module_problem():
     return from_module(net, data="sine")
 
 
+@contextmanager
+def dask(workers):
+    """Yield the executor of a Dask cluster on this machine."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client.get_executor()
+
+
 PROCESSES = pytest.param(partial(ProcessPoolExecutor, mp_context=get_context("spawn")), marks=pytest.mark.slow)
+DASK = pytest.param(dask, marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=[ThreadPoolExecutor, PROCESSES])
+@pytest.fixture(scope="module", params=[ThreadPoolExecutor, PROCESSES, DASK])
 def pool(request):
     with request.param(2) as executor:
         yield executor
 
 
 @pytest.mark.parametrize("problem", [network(), valley(), quadratic([3.0, 1.0]), module_problem()], ids=repr)
-def test_threads_and_processes_give_bit_for_bit_identical_numbers(pool, problem):
-    """Slow with processes, which import torch."""
+def test_threads_processes_and_dask_give_bit_for_bit_identical_numbers(pool, problem):
+    """Slow with processes and Dask, whose workers import torch."""
     args = SMALL | {"lr": [0.002, 0.005], "steps": 10, "batch_size": 1 if problem.samples else None}
     assert_identical(sweep(problem, **args, executor=pool), sweep(problem, **args))
 
