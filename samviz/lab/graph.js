@@ -359,7 +359,7 @@ function createGraph(store, { undo, get, alert, send }, { caption, placed = () =
     const style = getComputedStyle(graph); // widget.css tests for narrow and for dark pages
     [width, height, stacked, dark] = [graph.clientWidth, graph.clientHeight, style.getPropertyValue("--stacked"), style.colorScheme === "dark"];
   };
-  const box = () => [width, height, stacked, dark].join();
+  const box = () => [width, stacked || height, dark].join(); // stacked axes have a height of their own
   const painted = ({ data, layout }) => {
     const ground = { data, layout: { ...PAPER, ...layout, font: { color: "#1b2733", ...layout.font } } };
     return dark ? recolour(ground) : ground;

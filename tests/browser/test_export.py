@@ -16,7 +16,7 @@ from samviz.lab import Lab
 from samviz.lab.lab import THEOREM
 from samviz.problems import valley
 
-from .pages import drag, expect, middle, offline, take_screenshot
+from .pages import OVERLAPS, drag, expect, middle, offline, take_screenshot
 
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
@@ -101,6 +101,11 @@ def test_a_figure_is_a_page_without_controls(lab: Lab, page: Any, tmp_path: Path
     show(page, save(lab, tmp_path / "picture.html"))
     assert page.get_by_role("button", name="Play").count() == page.get_by_role("slider").count() == 0
     np.testing.assert_array_equal(curve(page, "loss")[1], lab.history["loss"])
+    page.set_viewport_size({"width": 390, "height": 844})  # a phone
+    page.wait_for_function(f"() => {GRAPH}._fullLayout.width < 390 && {GRAPH}._fullLayout.height > 900")
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate("() => document.querySelector('.samviz-scroll').scrollWidth") < 390
+    take_screenshot(page, "export_phone")
 
 
 def test_a_figure_with_its_own_slider_plays_its_own_frames(page: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from samviz.probe import Probe
 
 from .conftest import Notebook
 from .pages import OVERLAPS, take_screenshot
-from .panels import SINE, lab_in
+from .panels import SINE, lab_in, open_more, press
 
 OUTSIDE = """card => { // what reaches beyond the card, or beyond the graph, which hides it
     const found = (selector, box) => [...card.querySelectorAll(selector)].filter((node) => {
@@ -31,6 +31,13 @@ OUTSIDE = """card => { // what reaches beyond the card, or beyond the graph, whi
     const scrolled = stage.scrollWidth > stage.clientWidth ? [stage] : [];
     return [...parts, ...texts, ...scrolled].map((node) => node.outerHTML.slice(0, 300));
 }"""
+COVERED = """card => { // the controls that the tour covers
+    const box = (node) => node.getBoundingClientRect(), tour = box(card.querySelector('.samviz-tour'));
+    const covers = ({ left, right, top, bottom }) =>
+        right > tour.left && left < tour.right && bottom > tour.top && top < tour.bottom;
+    const controls = card.querySelectorAll(':is(button, input, select, p):not(.samviz-tour *, .samviz-graph *)');
+    return [...controls].filter((node) => covers(box(node))).map((node) => node.outerHTML);
+}"""
 BELOW = """card => { // what cannot be seen without scrolling, once the lab is at the top of the notebook
     card.scrollIntoView();
     const bottom = (node) => node.getBoundingClientRect().bottom;
@@ -41,7 +48,7 @@ BELOW = """card => { // what cannot be seen without scrolling, once the lab is a
 
 SHOW = """async ([script, state, message, buffers]) => { // show a widget without Jupyter: its model sends one frame
     const plotly = (window.samvizPlotly ??= {});
-    plotly[state._plotly] = Promise.resolve(window.Plotly);
+    plotly[state._plotly] = Promise.resolve(Object.assign(window.Plotly, { toImage: () => '' }));
     const bytes = (text) => new DataView(Uint8Array.from(atob(text), (each) => each.charCodeAt(0)).buffer);
     const receivers = [], receive = (sent) => receivers.forEach((receiver) => receiver(sent, buffers.map(bytes)));
     const model = {
@@ -138,6 +145,21 @@ def test_no_text_covers_another_or_is_cut_off_at_any_width(notebook: Notebook) -
         found[width] = notebook.page.evaluate(OVERLAPS) + lab.evaluate(OUTSIDE)
     lab.evaluate("card => { card.style.width = '' }")
     assert [texts for texts in found.values() if texts] == [], found
+
+
+@pytest.mark.parametrize("width", [400, 848, 1280])
+def test_the_tour_covers_no_control(notebook: Notebook, width: int) -> None:
+    lab = lab_in(notebook)
+    lab.evaluate("(card, width) => { card.style.width = `${width}px` }", width)
+    open_more(lab)
+    tour = notebook.page.get_by_role("dialog", name="tour of the lab")
+    lab.get_by_role("button", name="tour", exact=True).click()
+    for step in (1, 2, 3):
+        tour.filter(has_text=f"{step} of 3").wait_for()
+        assert lab.evaluate(COVERED) == []
+        tour.locator(".samviz-play").click()
+    press(lab, "More")
+    lab.evaluate("card => { card.style.width = '' }")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 680), (1440, 800)])
