@@ -44,7 +44,7 @@ async function start(player) {
       for (let wanted, narrow; (wanted = `${chosen()} ${dark()} ${(narrow = scroll.clientWidth < STACKED_BELOW && scroll.clientWidth)} ${prediction?.state()}`) !== drawn; drawn = wanted) {
         const figure = expand(figures[chosen()], parts), stacks = narrow && figure.layout.meta?.stacked;
         if (stacks) figure.layout = stackAxes(figure.layout, narrow);
-        graph.style.minWidth = stacks ? 0 : "";
+        Object.assign(graph.style, { minWidth: stacks ? 0 : "", minHeight: `${figure.layout.height ?? 450}px` }); // plotly's default height
         figure.data.push(...(prediction?.traces(figure.layout) ?? []));
         const { data, layout, frames } = dark() ? recolour(figure) : figure;
         if (!drawn) graph.replaceChildren(); // remove the still

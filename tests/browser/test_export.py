@@ -104,7 +104,8 @@ def test_a_figure_is_a_page_without_controls(lab: Lab, page: Any, tmp_path: Path
     page.set_viewport_size({"width": 390, "height": 844})  # a phone
     page.wait_for_function(f"() => {GRAPH}._fullLayout.width < 390 && {GRAPH}._fullLayout.height > 900")
     assert page.evaluate(OVERLAPS) == []
-    assert page.evaluate("() => document.querySelector('.samviz-scroll').scrollWidth") < 390
+    assert page.evaluate("() => document.documentElement.scrollWidth") == 390
+    assert page.evaluate(f"() => document.querySelector('.samviz-scroll').scrollHeight === {GRAPH}.clientHeight")
     take_screenshot(page, "export_phone")
 
 
