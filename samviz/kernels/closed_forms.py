@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from numba.extending import register_jitable
 
 from samviz.kernels import Floats, Ints
-from samviz.kernels.primitives import GRADIENT, PRODUCT, kernel
+from samviz.kernels.primitives import GRADIENT, PRODUCT, dot, kernel
 
 # The valley: `floats` is (s,). The formulas are those of `samviz.problems.closed_forms`.
 
 
-@njit(cache=True)
+@register_jitable
 def _weights(scale: float, batch: Ints) -> tuple[float, float]:
     """The factors of the two samples' losses."""
     if len(batch) == 0:
@@ -68,19 +68,15 @@ def valley_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats
 # The quadratic ½ xᵀAx: `floats` is the mean matrix and then the matrices of the samples.
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@register_jitable(error_model="numpy")
 def _times(floats: Floats, batch: Ints, v: Floats, out: Floats) -> None:
     """Av with the mean of the batch's matrices; of all when it is empty."""
-    dim, count = len(v), max(len(batch), 1)
+    dim, count = len(v), len(batch) if len(batch) else 1
     for i in range(dim):
         out[i] = 0
-    for k in range(count):
-        matrix = floats[(batch[k] + 1) * dim**2 if len(batch) else 0 :]
-        for i in range(dim):
-            total = 0.0
-            for j in range(dim):
-                total += matrix[i * dim + j] * v[j]
-            out[i] += total / count
+        for k in range(count):
+            row = (batch[k] + 1 if len(batch) else 0) * dim + i
+            out[i] += dot(floats[row * dim : row * dim + dim], v) / count
 
 
 @kernel(GRADIENT)

@@ -1,13 +1,18 @@
 """The multilayer perceptron: loss, gradient, Hessian-vector products, and the loss on a plane of its parameters.
 
-`ints` is (n, layers, activation, loss, the widths, the labels), `floats` the inputs (n, widths[0]) and, for a square
-loss, the targets (n, widths[-1]). The samples are processed in tiles, so small that the matrix products stay in the
-cache and on one thread. Activations lie layer after layer, each in a block of `capacity` rows.
+`ints` is what `description` returns, `floats` the inputs (n, widths[0]) and, for a square loss, the targets
+(n, widths[-1]). The samples are processed in tiles, so small that the matrix products stay in the cache and on one
+thread. Activations lie layer after layer, each in a block of `capacity` rows.
+
+Whatever is called in several places is compiled again for each of them, and the first lab on a machine waits for it.
+So there are few entry points, and `min` and `max` of two numbers, each of which is a function, are written out.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +26,8 @@ from samviz.kernels.primitives import FLAGS, GRADIENT, PRODUCT, fast, kernel
 
 # The activations, elementwise and in place, in a form that the compiler vectorizes: eˣ = 2ᵐ·eʳ with integer m and
 # |r| ≤ ½ ln 2, and eʳ − 1 by its Taylor series, accurate to two units in the last place.
+
+Int = int | np.int64
 
 IDENTITY, TANH, RELU, SOFTPLUS, SIGMOID = range(len(ACTIVATION_KINDS))
 
@@ -45,7 +52,7 @@ def _power(_: Any, shifted: Any) -> Any:
 _power_of_two: Any = intrinsic(_power)
 
 
-def exponential(x: float) -> tuple[float, float]:
+def exponential(x: Any) -> tuple[float, float]:
     """Return 2ᵐ and eʳ − 1 for x ≤ 0, or an x for which eˣ does not overflow."""
     raise NotImplementedError("compiled code only")
 
@@ -61,7 +68,7 @@ def _exponential(x: Any) -> Any:
     c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (number(1 / math.factorial(k)) for k in range(2, 14))
 
     def compute(x: Any) -> Any:
-        x = max(x, lowest)
+        x = lowest if x < lowest else x
         shifted = x * log2_e + rounder
         m = shifted - rounder
         r = (x - m * high) - m * low
@@ -84,7 +91,7 @@ def exp(x: Any) -> Any:
 @fast
 def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent; NaN and −0 are unchanged."""
-    power, rest = exponential(TWO * min(abs(x), LIMIT))
+    power, rest = exponential(TWO * (abs(x) if abs(x) < LIMIT else LIMIT))
     e = power * rest + (power - ONE)
     a = e / (e + TWO)
     return a if x > 0 else (-a if x < 0 else x)
@@ -120,10 +127,10 @@ def activate(kind: int, z: Floats, count: int) -> None:
             z[i] = tanh(z[i])
     elif kind == RELU:
         for i in range(count):
-            z[i] = max(z[i], 0.0) if z[i] == z[i] else z[i]
+            z[i] = 0.0 if z[i] < 0.0 else z[i]
     elif kind == SOFTPLUS:
         for i in range(count):
-            z[i] = max(z[i], 0.0) + math.log1p(math.exp(-abs(z[i])))
+            z[i] = (z[i] if z[i] > 0.0 else 0.0) + math.log1p(math.exp(-abs(z[i])))
     elif kind == SIGMOID:
         for i in range(count):
             z[i] = 1.0 / (1.0 + math.exp(-z[i]))
@@ -147,8 +154,20 @@ def add_second_derivative(kind: int, a: Floats, e: Floats, tangent: Floats, d: F
 
 CROSS_ENTROPY = LOSS_KINDS.index("cross_entropy")
 MULTIPLICATIONS = 2**18  # in a matrix product; OpenBLAS starts a second thread above that
-HEADER = 4  # ints before the widths
 POINTS = 8  # of a plane, whose parameters stay in the cache while the samples pass
+# Where `ints` contains the numbers of samples and layers, the kinds, the sum of the widths, the largest, the number of
+# samples in a tile, the length of the workspace of a gradient or product, and the widths, before the labels
+SAMPLES, LAYERS, ACTIVATION, LOSS, TOTAL, WIDEST, TILE, WORKSPACE, WIDTHS = range(9)
+
+
+def description(samples: int, widths: Sequence[int], activation: str, loss: str, labels: list[int]) -> Ints:
+    """Return `ints`."""
+    kinds = ACTIVATION_KINDS.index(activation), LOSS_KINDS.index(loss)
+    tile = min(samples, max(MULTIPLICATIONS // max(i * o for i, o in pairwise(widths)), 16), 256)
+    total, widest = sum(widths), max(widths)
+    facts = total, widest, tile, tile * (total + 2 * widest)
+    return np.array([samples, len(widths) - 1, *kinds, *facts, *widths, *labels])
+
 
 ensure_blas()  # SciPy's, which numba itself calls
 
@@ -158,65 +177,27 @@ _gemm: Any = types.ExternalFunction(
     "numba_xxgemm",
     types.intc(types.char, types.char, types.char, *_SIZES, types.voidptr, *_MATRIX, *_MATRIX, types.voidptr, *_MATRIX),
 )
-S, D, N, T = (ord(letter) for letter in "sdnt")
-_FORMS = [
-    types.void(*_SIZES, kind[::1], types.bool_, kind[::1], types.bool_, kind[::1], types.bool_)
-    for kind in (types.float64, types.float32)
-]
+# No ints of Python, for each of which a function that is called with it would be compiled again
+I0, I1, S, D, N, T = map(np.int64, (0, 1, *map(ord, "sdnt")))
+FACTORS = np.array([0.0, 1.0, np.array([1, 0], np.float32).view(np.float64)[0]])  # 0, and 1 in double and in single
 
 
-@njit(_FORMS, cache=True)
-def multiply(
-    m: int, n: int, k: int, a: Floats, a_transposed: bool, b: Floats, b_transposed: bool, c: Floats, add: bool
-) -> None:
-    """Compute c ← ab, or c ← c + ab, for c (m, n) and inner dimension k; matrices start flat arrays row by row."""
-    factors = np.empty(2, a.dtype)
-    factors[0], factors[1] = 1.0, 1.0 if add else 0.0
-    precision, one, zero_or_one = D if a.itemsize == 8 else S, factors.ctypes, factors[1:].ctypes
-    form_a, row_a = (T, m) if a_transposed else (N, k)  # the length of a row as it is stored
-    form_b, row_b = (T, k) if b_transposed else (N, n)
+@fast
+def multiply(m: int, n: int, k: int, a: Floats, form_a: Int, b: Floats, form_b: Int, c: Floats, add: Int) -> None:
+    """Compute c ← ab, or if add is not 0, c ← c + ab, for c (m, n) and inner dimension k.
+
+    Matrices start flat arrays, row by row. The form of a factor is T if it is stored transposed, else N.
+    """
+    precision, one = (D, 1) if a.itemsize == 8 else (S, 2)
+    row_a, row_b = m if form_a == T else k, k if form_b == T else n  # the length of a row as it is stored
     # BLAS stores matrices by columns, so compute bᵀaᵀ = cᵀ
-    _gemm(precision, form_b, form_a, n, m, k, one, b.ctypes, row_b, a.ctypes, row_a, zero_or_one, c.ctypes, n)
+    alpha, beta = FACTORS[one:].ctypes, FACTORS[one if add else 0 :].ctypes
+    _gemm(precision, form_b, form_a, n, m, k, alpha, b.ctypes, row_b, a.ctypes, row_a, beta, c.ctypes, n)
 
 
-@njit(cache=True)
-def sizes(ints: Ints, count: int) -> tuple[Ints, int, int, int]:
-    """Return the widths, their sum, the largest, and the number of samples in a tile."""
-    widths = ints[HEADER : HEADER + ints[1] + 1]
-    total, widest, largest = widths[0], widths[0], 1
-    for layer in range(ints[1]):
-        total, widest = total + widths[layer + 1], max(widest, widths[layer + 1])
-        largest = max(largest, widths[layer] * widths[layer + 1])
-    return widths, total, widest, min(count, min(max(MULTIPLICATIONS // largest, 16), 256))
-
-
-@njit(cache=True)
-def workspace_length(ints: Ints, count: int) -> int:
-    """Return the length of the workspace of a gradient, or of a product, over `count` samples."""
-    _, total, widest, tile = sizes(ints, count)
-    return tile * (total + 2 * widest)
-
-
-@njit(cache=True)
-def gather(floats: Floats, width: int, batch: Ints, start: int, rows: int, inputs: Floats) -> None:
-    """Copy the inputs of a tile."""
-    for row in range(rows):
-        sample = batch[start + row] if len(batch) else start + row
-        for column in range(width):
-            inputs[row * width + column] = floats[sample * width + column]
-
-
-@njit(cache=True)
-def broadcast_bias(bias: Floats, rows: int, columns: int, z: Floats) -> None:
-    """Copy the bias into every row of z."""
-    for row in range(rows):
-        for column in range(columns):
-            z[row * columns + column] = bias[column]
-
-
-@njit(cache=True)
-def add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool) -> None:
-    """Set `total` to the sum of the rows, or add the sum to it."""
+@fast
+def add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: Int) -> None:
+    """Set `total` to the sum of the rows, or if add is not 0, add the sum to it."""
     if not add:
         for column in range(columns):
             total[column] = 0
@@ -225,233 +206,202 @@ def add_rows(matrix: Floats, rows: int, columns: int, total: Floats, add: bool) 
             total[column] += matrix[row * columns + column]
 
 
-_FORMS = [
-    types.void(types.int64[::1], kind[::1], kind[::1], *[types.int64] * 4) for kind in (types.float64, types.float32)
-]
+@fast
+def broadcast_bias(bias: Floats, rows: int, columns: int, z: Floats) -> None:
+    """Copy the bias into every row of z."""
+    for row in range(rows):
+        for column in range(columns):
+            z[row * columns + column] = bias[column]
 
 
-@njit(_FORMS, cache=True)
-def forward(ints: Ints, x: Floats, acts: Floats, capacity: int, start: int, rows: int, first: int) -> None:
-    """Compute the activations of the layers after layer `first`."""
+@fast
+def forward(ints: Ints, x: Floats, acts: Floats, capacity: int, start: Int, rows: int, first: Int) -> None:
+    """Compute the activations from those of layer `first`, which for layer 0 are the inputs."""
     offset, column = 0, 0  # of the layer's parameters, and of its activations
-    for layer in range(ints[1]):
-        i, o = ints[HEADER + layer], ints[HEADER + layer + 1]
+    for layer in range(ints[LAYERS]):
+        i, o = ints[WIDTHS + layer], ints[WIDTHS + layer + 1]
+        z = acts[capacity * (column + i) + start * o :]
         if layer >= first:
-            z = acts[capacity * (column + i) + start * o :]
             broadcast_bias(x[offset + o * i :], rows, o, z)
-            multiply(rows, o, i, acts[capacity * column + start * i :], False, x[offset:], True, z, True)
-            if layer < ints[1] - 1:
-                activate(ints[2], z, rows * o)
+            multiply(rows, o, i, acts[capacity * column + start * i :], N, x[offset:], T, z, I1)
+        if layer < ints[LAYERS] - 1:
+            activate(ints[ACTIVATION], z, rows * o)
         offset, column = offset + (i + 1) * o, column + i
 
 
-@njit(cache=True)
+@fast
 def head(
     floats: Floats, ints: Ints, batch: Ints, noise: Floats, start: int, rows: int, outputs: Floats, derivative: Floats
 ) -> float:
     """Return a tile's share of the loss, and fill its derivative; cross-entropy makes the outputs probabilities."""
-    c, count, value = ints[HEADER + ints[1]], len(batch) if len(batch) else ints[0], 0.0
-    labels, targets = ints[HEADER + ints[1] + 1 :], floats[ints[0] * ints[HEADER] :]
-    if ints[3] == CROSS_ENTROPY:
-        for row in range(rows):
-            o = outputs[row * c : row * c + c]
-            top, chosen = o[0], o[labels[batch[start + row] if len(batch) else start + row]]
-            for k in range(c):
-                top = max(top, o[k])
-            value += (top - chosen) / count
-            for k in range(c):
-                o[k] -= top
+    c, count, value = ints[WIDTHS + ints[LAYERS]], len(batch) if len(batch) else ints[SAMPLES], 0.0
+    labels, targets = WIDTHS + ints[LAYERS] + 1, ints[SAMPLES] * ints[WIDTHS]  # where they start in ints and floats
+    if ints[LOSS] == CROSS_ENTROPY:
+        for first in range(0, rows * c, c):
+            top = outputs[first]
+            for k in range(first, first + c):
+                top = outputs[k] if outputs[k] > top else top
+            for k in range(first, first + c):
+                outputs[k] -= top
+                derivative[k] = outputs[k]
         for k in range(rows * c):
             outputs[k] = exp(outputs[k])
-        for row in range(rows):
-            o, total = outputs[row * c : row * c + c], 0.0
-            for k in range(c):
-                total += o[k]
-            value += math.log(total) / count
-            for k in range(c):
-                o[k] /= total
-                derivative[row * c + k] = o[k] / count
-            derivative[row * c + labels[batch[start + row] if len(batch) else start + row]] -= 1.0 / count
-        return value
     for row in range(rows):
-        sample = batch[start + row] if len(batch) else start + row
-        for k in range(c):
-            error = outputs[row * c + k] - targets[sample * c + k]
-            value += error * error / (2 * count * c)
-            derivative[row * c + k] = (error - (noise[(start + row) * c + k] if len(noise) else 0.0)) / (count * c)
+        first, sample = row * c, batch[start + row] if len(batch) else start + row
+        if ints[LOSS] == CROSS_ENTROPY:
+            chosen, total = first + ints[labels + sample], 0.0
+            for k in range(first, first + c):
+                total += outputs[k]
+            value -= derivative[chosen] / count
+            value += math.log(total) / count
+            for k in range(first, first + c):
+                outputs[k] /= total
+                derivative[k] = outputs[k] / count
+            derivative[chosen] -= 1.0 / count
+        else:
+            for k in range(c):
+                error = outputs[first + k] - floats[targets + sample * c + k]
+                value += error * error / (2 * count * c)
+                added = noise[(start + row) * c + k] if len(noise) else 0.0
+                derivative[first + k] = (error - added) / (count * c)
     return value
 
 
-@kernel(GRADIENT)
-def mlp_gradient(
+def backpropagate(
     floats: Floats, ints: Ints, x: Floats, batch: Ints, noise: Floats, out: Floats, workspace: Floats
 ) -> float:
-    """Return the loss, and fill out (dim,) with its gradient for noise (b·outputs,) on the targets, if any."""
-    count, value = len(batch) if len(batch) else ints[0], 0.0
-    widths, total, widest, tile = sizes(ints, count)
-    d, e = workspace[tile * total :], workspace[tile * (total + widest) :]
+    """Return the loss, and fill out (dim,) with its gradient for noise (b·outputs,) on the targets, if any.
+
+    If `out` is empty, keep in the workspace what `products` needs: the activations, and the loss's derivatives by them
+    and by the preactivations. Each has as many numbers as samples times the sum of the widths.
+    """
+    count, value, keep = len(batch) if len(batch) else ints[SAMPLES], 0.0, len(out) == 0
+    tile = ints[TILE] if ints[TILE] < count else count
+    capacity = count if keep else tile
+    block, c = capacity * ints[TOTAL], ints[WIDTHS + ints[LAYERS]]
     for start in range(0, count, tile):
-        rows, c = min(tile, count - start), widths[-1]
-        gather(floats, widths[0], batch, start, rows, workspace)
-        forward(ints, x, workspace, tile, 0, rows, 0)
-        value += head(floats, ints, batch, noise, start, rows, workspace[tile * (total - c) :], d)
-        offset, column = len(x), total - c
-        for layer in range(ints[1] - 1, -1, -1):
-            i, o = widths[layer], widths[layer + 1]
+        rows, skipped = tile if tile < count - start else count - start, start if keep else 0
+        for row in range(rows):
+            sample = batch[start + row] if len(batch) else start + row
+            for k in range(ints[WIDTHS]):
+                workspace[(skipped + row) * ints[WIDTHS] + k] = floats[sample * ints[WIDTHS] + k]
+        forward(ints, x, workspace, capacity, skipped, rows, I0)
+        offset, column = len(x), ints[TOTAL] - c
+        at = capacity * column + skipped * c
+        d, e = workspace[2 * block + at if keep else block :], workspace[block + tile * ints[WIDEST] :]
+        value += head(floats, ints, batch, noise, start, rows, workspace[at:], d)
+        for layer in range(ints[LAYERS] - 1, -1, -1):
+            i, o = ints[WIDTHS + layer], ints[WIDTHS + layer + 1]
             offset, column = offset - (i + 1) * o, column - i
-            a = workspace[tile * column :]
-            multiply(o, i, rows, d, True, a, False, out[offset:], start > 0)
-            add_rows(d, rows, o, out[offset + o * i :], start > 0)
+            at = capacity * column + skipped * i
+            a = workspace[at:]
+            if not keep:
+                multiply(o, i, rows, d, T, a, N, out[offset:], start)
+                add_rows(d, rows, o, out[offset + o * i :], start)
             if layer:
-                multiply(rows, i, o, d, False, x[offset:], False, e, False)
-                multiply_derivative(ints[2], a, e, rows * i)
+                if keep:
+                    e = workspace[2 * block + at :]
+                multiply(rows, i, o, d, N, x[offset:], N, e, I0)
+                if keep:
+                    for k in range(rows * i):
+                        workspace[block + at + k] = e[k]
+                multiply_derivative(ints[ACTIVATION], a, e, rows * i)
                 d, e = e, d
     return value
 
 
-@njit(cache=True, nogil=True)
-def plane_preactivations(floats: Floats, ints: Ints, origin: Floats, directions: Floats) -> Floats:
-    """Return what enters the first activation at the origin and along both directions, (3, n·widths[1]).
-
-    It is linear in the coordinates of the plane, so the first layer is multiplied three times, not once for each point.
-    """
-    n = ints[0]
-    widths, _, _, tile = sizes(ints, n)
-    i, o = widths[0], widths[1]
-    z = np.empty((3, n * o), origin.dtype)
-    for k in range(3):
-        vector = origin if k == 0 else directions[k - 1]
-        broadcast_bias(vector[o * i :], n, o, z[k])
-        for start in range(0, n, tile):
-            rows = min(tile, n - start)
-            multiply(rows, o, i, floats[start * i :], False, vector, True, z[k, start * o :], True)
-    return z
+mlp_gradient = kernel(GRADIENT)(backpropagate)
+_backpropagate = fast(backpropagate)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def plane_losses(
     floats: Floats, ints: Ints, origin: Floats, directions: Floats, preactivations: Floats, points: Floats, out: Floats
 ) -> None:
-    """Add the losses at origin + a·d₁ + b·d₂ to out (points,), for directions (2, dim) and points (points, 2)."""
-    n = ints[0]
-    widths, total, _, tile = sizes(ints, n)
-    i, first, c = widths[0], widths[1], widths[-1]
-    acts, derivative = np.empty(tile * total, origin.dtype), np.empty(tile * c, origin.dtype)
-    x, no_noise, all_samples = np.empty((POINTS, len(origin)), origin.dtype), origin[:0], np.empty(0, np.int64)
+    """Add the losses at origin + a·d₁ + b·d₂ to out (points,), for directions (2, dim) and points (points, 2).
+
+    What enters the first activation is linear in a and b. So `preactivations` (3, n·widths[1]) are those at the origin
+    and along both directions, and the first layer is not multiplied for each point.
+    """
+    n, tile, i, first = ints[SAMPLES], ints[TILE], ints[WIDTHS], ints[WIDTHS + 1]
+    c = ints[WIDTHS + ints[LAYERS]]
+    acts, derivative = np.empty(tile * ints[TOTAL], origin.dtype), np.empty(tile * c, origin.dtype)
+    x, all_samples = np.empty((POINTS, len(origin)), origin.dtype), ints[:0]
     for begin in range(0, len(points), POINTS):
-        group = points[begin : begin + POINTS]
-        for point in range(len(group)):
+        end = begin + POINTS if begin + POINTS < len(points) else len(points)
+        for point in range(begin, end):
+            a, b, moved = points[point, 0], points[point, 1], x[point - begin]
             for k in range(len(origin)):
-                x[point, k] = origin[k] + group[point, 0] * directions[0, k] + group[point, 1] * directions[1, k]
+                moved[k] = origin[k] + a * directions[0, k] + b * directions[1, k]
         for start in range(0, n, tile):
-            rows, j = min(tile, n - start), start * first
+            rows, j = tile if tile < n - start else n - start, start * first
             base, along, across = preactivations[0, j:], preactivations[1, j:], preactivations[2, j:]
-            for point in range(len(group)):
-                a, b = group[point]
-                z = acts[tile * i :]
+            for point in range(begin, end):
+                a, b, z = points[point, 0], points[point, 1], acts[tile * i :]
                 for k in range(rows * first):
                     z[k] = base[k] + a * along[k] + b * across[k]
-                if len(widths) > 2:
-                    activate(ints[2], z, rows * first)
-                    forward(ints, x[point], acts, tile, 0, rows, 1)
-                outputs = acts[tile * (total - c) :]
-                out[begin + point] += head(floats, ints, all_samples, no_noise, start, rows, outputs, derivative)
+                forward(ints, x[point - begin], acts, tile, I0, rows, I1)
+                outputs = acts[tile * (ints[TOTAL] - c) :]
+                out[point] += head(floats, ints, all_samples, origin[:0], start, rows, outputs, derivative)
 
 
 # Hessian-vector products by the R-operator, tile by tile (Pearlmutter, Fast Exact Multiplication by the Hessian, 1994)
 
 
-@njit(cache=True, nogil=True)
-def linearized(floats: Floats, ints: Ints, x: Floats, batches: Ints, acts: Floats, ups: Floats, deltas: Floats) -> None:
-    """Fill the activations and the loss's derivatives by them (`ups`) and by the preactivations (`deltas`).
-
-    Each is (runs, samples times the sum of the widths), for x (runs, dim) and batches (runs, b); b = 0 is all samples.
-    """
-    n = batches.shape[1] if batches.shape[1] else ints[0]
-    widths, total, _, tile = sizes(ints, n)
-    c = widths[-1]
-    for run in range(len(x)):
-        for start in range(0, n, tile):
-            rows, offset, column = min(tile, n - start), x.shape[1], total - c
-            gather(floats, widths[0], batches[run], start, rows, acts[run, start * widths[0] :])
-            forward(ints, x[run], acts[run], n, start, rows, 0)
-            outputs, d = acts[run, n * column + start * c :], deltas[run, n * column + start * c :]
-            head(floats, ints, batches[run], x[run, :0], start, rows, outputs, d)
-            for layer in range(ints[1] - 1, 0, -1):
-                i, o = widths[layer], widths[layer + 1]
-                d = deltas[run, n * column + start * o :]
-                offset, column = offset - (i + 1) * o, column - i
-                up, down = ups[run, n * column + start * i :], deltas[run, n * column + start * i :]
-                multiply(rows, i, o, d, False, x[run, offset:], False, up, False)
-                for k in range(rows * i):
-                    down[k] = up[k]
-                multiply_derivative(ints[2], acts[run, n * column + start * i :], down, rows * i)
-
-
-@njit(cache=True, nogil=True)
-def products(ints: Ints, x: Floats, v: Floats, acts: Floats, ups: Floats, deltas: Floats, n: int, out: Floats) -> None:
-    """Fill out (runs, k, dim) with each run's Hessian times its vectors v, from what `linearized` has filled."""
-    widths, total, widest, tile = sizes(ints, n)
-    work = np.empty(workspace_length(ints, n))
+@njit(cache=True, nogil=True, error_model="numpy")
+def products(ints: Ints, x: Floats, v: Floats, kept: Floats, n: int, out: Floats) -> None:
+    """Fill out (runs, k, dim) with each run's Hessian times its vectors v, from what is kept (runs, …) of n samples."""
+    tile, block, c = ints[TILE] if ints[TILE] < n else n, n * ints[TOTAL], ints[WIDTHS + ints[LAYERS]]
+    work, vectors = np.empty(ints[WORKSPACE]), v.shape[1]
     # the tangents are the derivatives of the activations along v
-    tangents, d, e = work, work[tile * total :], work[tile * (total + widest) :]
-    for run in range(len(x)):
-        for k in range(v.shape[1]):
-            for start in range(0, n, tile):
-                rows, offset, column = min(tile, n - start), 0, 0
-                for layer in range(ints[1]):
-                    i, o = widths[layer], widths[layer + 1]
-                    dz = tangents[tile * (column + i) :]
-                    broadcast_bias(v[run, k, offset + o * i :], rows, o, dz)
-                    a = acts[run, n * column + start * i :]
-                    multiply(rows, o, i, a, False, v[run, k, offset:], True, dz, True)
-                    if layer:
-                        multiply(rows, o, i, tangents[tile * column :], False, x[run, offset:], True, dz, True)
-                    offset, column = offset + (i + 1) * o, column + i
-                    if layer < ints[1] - 1:
-                        multiply_derivative(ints[2], acts[run, n * column + start * o :], dz, rows * o)
-                outputs = acts[run, n * column + start * widths[-1] :]
-                _output_tangent(ints, n, rows, outputs, tangents[tile * column :], d)
-                for layer in range(ints[1] - 1, -1, -1):
-                    i, o = widths[layer], widths[layer + 1]
-                    delta = deltas[run, n * column + start * o :]
-                    offset, column = offset - (i + 1) * o, column - i
-                    a = acts[run, n * column + start * i :]
-                    multiply(o, i, rows, d, True, a, False, out[run, k, offset:], start > 0)
-                    add_rows(d, rows, o, out[run, k, offset + o * i :], start > 0)
-                    if layer:
-                        tangent, up = tangents[tile * column :], ups[run, n * column + start * i :]
-                        multiply(o, i, rows, delta, True, tangent, False, out[run, k, offset:], True)
-                        multiply(rows, i, o, d, False, x[run, offset:], False, e, False)
-                        multiply(rows, i, o, delta, False, v[run, k, offset:], False, e, True)
-                        multiply_derivative(ints[2], a, e, rows * i)
-                        add_second_derivative(ints[2], a, up, tangent, e, rows * i)
-                        d, e = e, d
-
-
-@njit(cache=True)
-def _output_tangent(ints: Ints, count: int, rows: int, outputs: Floats, tangent: Floats, out: Floats) -> None:
-    """Fill the derivative of the loss's gradient by the outputs; cross-entropy's outputs are the probabilities."""
-    c = ints[HEADER + ints[1]]
-    for row in range(rows):
-        p, dz, d = outputs[row * c : row * c + c], tangent[row * c : row * c + c], out[row * c : row * c + c]
-        if ints[3] == CROSS_ENTROPY:
-            mean = 0.0
-            for k in range(c):
-                mean += p[k] * dz[k]
-            for k in range(c):
-                d[k] = p[k] * (dz[k] - mean) / count
-        else:
-            for k in range(c):
-                d[k] = dz[k] / (count * c)
+    tangents, d, e = work, work[tile * ints[TOTAL] :], work[tile * (ints[TOTAL] + ints[WIDEST]) :]
+    for index in range(len(x) * vectors):
+        run, k = index // vectors, index % vectors
+        weights, saved, direction, result = x[run], kept[run], v[run, k], out[run, k]
+        for start in range(0, n, tile):
+            rows, offset, column = tile if tile < n - start else n - start, 0, 0
+            for layer in range(ints[LAYERS]):
+                i, o = ints[WIDTHS + layer], ints[WIDTHS + layer + 1]
+                a, dz = saved[n * column + start * i :], tangents[tile * (column + i) :]
+                broadcast_bias(direction[offset + o * i :], rows, o, dz)
+                multiply(rows, o, i, a, N, direction[offset:], T, dz, I1)
+                if layer:
+                    multiply(rows, o, i, tangents[tile * column :], N, weights[offset:], T, dz, I1)
+                offset, column = offset + (i + 1) * o, column + i
+                if layer < ints[LAYERS] - 1:
+                    multiply_derivative(ints[ACTIVATION], saved[n * column + start * o :], dz, rows * o)
+            for row in range(rows):  # d becomes the derivative of the loss's gradient by the outputs
+                first, shift, mean = tile * column + row * c, (n - tile) * column + start * c, 0.0
+                if ints[LOSS] == CROSS_ENTROPY:  # whose outputs are probabilities
+                    for k in range(first, first + c):
+                        mean += saved[shift + k] * tangents[k]
+                    for k in range(first, first + c):
+                        d[k - tile * column] = saved[shift + k] * (tangents[k] - mean) / n
+                else:
+                    for k in range(first, first + c):
+                        d[k - tile * column] = tangents[k] / (n * c)
+            for layer in range(ints[LAYERS] - 1, -1, -1):
+                i, o = ints[WIDTHS + layer], ints[WIDTHS + layer + 1]
+                delta = saved[2 * block + n * column + start * o :]
+                offset, column = offset - (i + 1) * o, column - i
+                at = n * column + start * i
+                a = saved[at:]
+                multiply(o, i, rows, d, T, a, N, result[offset:], start)
+                add_rows(d, rows, o, result[offset + o * i :], start)
+                if layer:
+                    tangent, up = tangents[tile * column :], saved[block + at :]
+                    multiply(o, i, rows, delta, T, tangent, N, result[offset:], I1)
+                    multiply(rows, i, o, d, N, weights[offset:], N, e, I0)
+                    multiply(rows, i, o, delta, N, direction[offset:], N, e, I1)
+                    multiply_derivative(ints[ACTIVATION], a, e, rows * i)
+                    add_second_derivative(ints[ACTIVATION], a, up, tangent, e, rows * i)
+                    d, e = e, d
 
 
 @kernel(PRODUCT)
 def mlp_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats, out: Floats) -> None:
     """Fill out (dim,) with the Hessian times v (dim,)."""
-    n = len(batch) if len(batch) else ints[0]
-    size = n * sizes(ints, n)[1]
-    acts, ups, deltas = np.empty((1, size)), np.empty((1, size)), np.empty((1, size))
-    where = x.reshape(1, -1)
-    linearized(floats, ints, where, batch.reshape(1, -1), acts, ups, deltas)
-    products(ints, where, v.reshape(1, 1, -1), acts, ups, deltas, n, out.reshape(1, 1, -1))
+    n = len(batch) if len(batch) else ints[SAMPLES]
+    kept = np.empty((1, 3 * n * ints[TOTAL]))
+    _backpropagate(floats, ints, x, batch, x[:0], x[:0], kept[0])
+    products(ints, x.reshape(1, -1), v.reshape(1, 1, -1), kept, n, out.reshape(1, 1, -1))

@@ -42,38 +42,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def fast(function: F) -> F:
-    """Compile a function when it is first called, with fused multiplications and numpy's division by zero."""
-    dispatcher: F = njit(cache=True, **FLAGS)(function)
+    """Compile a function when it is first called, with fused multiplications and numpy's division by zero.
+
+    It is not cached on its own, because the cached code of its callers contains it.
+    """
+    dispatcher: F = njit(**FLAGS)(function)
     return dispatcher
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Kernel]]:
     """Replace a function by one that compiles it to a function pointer when it is first called."""
-    return lambda function: cache(lambda: cfunc(signature, cache=True)(function))
-
-
-@fast
-def _loss_and_gradient(p: StepInput, x: Floats, noise: Floats) -> tuple[float, Floats]:
-    out = np.empty_like(x)
-    return p.gradient(p.floats, p.ints, x, p.batch, noise, out, p.workspace), out
+    return lambda function: cache(lambda: cfunc(signature, cache=True, error_model="numpy")(function))
 
 
 @fast
 def loss_and_gradient(p: StepInput, x: Floats) -> tuple[float, Floats]:
     """Return the loss and the gradient at x of the step's batch."""
-    return _loss_and_gradient(p, x, p.noise[:0])
-
-
-@fast
-def gradient(p: StepInput, x: Floats) -> Floats:
-    """Return the gradient at x of the step's batch."""
-    return _loss_and_gradient(p, x, p.noise[:0])[1]
+    out = np.empty_like(x)
+    return p.gradient(p.floats, p.ints, x, p.batch, p.noise[:0], out, p.workspace), out
 
 
 @fast
 def noisy_gradient(p: StepInput, x: Floats, noise: Floats) -> Floats:
     """Return the gradient at x of the step's batch, with noise added to the targets of a square loss."""
-    return _loss_and_gradient(p, x, noise)[1]
+    out = np.empty_like(x)
+    p.gradient(p.floats, p.ints, x, p.batch, noise, out, p.workspace)
+    return out
+
+
+@fast
+def gradient(p: StepInput, x: Floats) -> Floats:
+    """Return the gradient at x of the step's batch."""
+    return noisy_gradient(p, x, p.noise[:0])
 
 
 @fast
@@ -94,7 +94,7 @@ def hvp(p: StepInput, x: Floats, v: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+@njit(fastmath={"contract", "reassoc"}, error_model="numpy")
 def dot(a: Floats, b: Floats) -> float:
     """Return aᵀb."""
     total = 0.0
@@ -112,8 +112,10 @@ def norm(v: Floats) -> float:
 @fast
 def unit(v: Floats) -> Floats:
     """Return v/‖v‖, or a fixed arbitrary unit vector where v is zero (appendix B)."""
-    length = norm(v)
-    return np.full(len(v), len(v) ** -0.5) if length == 0 else v / length
+    length, out = norm(v), np.empty_like(v)
+    for i in range(len(v)):  # compiled faster than the division of an array
+        out[i] = len(v) ** -0.5 if length == 0 else v[i] / length
+    return out
 
 
 @fast
@@ -159,7 +161,7 @@ def _with_primitives(function: FunctionType) -> FunctionType:
     """Return a function of the same code that calls the primitives above, and so do the functions that it calls."""
     variables = function.__globals__ | PRIMITIVES | {"abs": np.abs}
     for name, called in _called(function).items():
-        variables[name] = njit(**FLAGS)(_with_primitives(called))
+        variables[name] = fast(_with_primitives(called))
     return FunctionType(function.__code__, variables, function.__name__, function.__defaults__, function.__closure__)
 
 
@@ -177,25 +179,28 @@ def no_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats, ou
     """Take the place of a Hessian-vector product for the rules that need none, so that it is not compiled."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def batched_gradient(
     gradient: Kernel,
     floats: Floats,
     ints: Ints,
-    workspace: int,
+    workspaces: Floats,
     x: Floats,
     batches: Ints,
     noise: Floats,
     out: Floats,
     losses: Floats,
 ) -> None:
-    """Fill `losses` (runs,) and `out` (runs, dim) for x (runs, dim), batches (runs, b) and noise (runs, count)."""
-    work = np.empty(workspace)
+    """Fill `losses` (runs,) and `out` (runs, dim) for x (runs, dim), batches (runs, b) and noise (runs, count).
+
+    There is a workspace (length,) for each run, or one for all.
+    """
     for run in range(len(x)):
+        work = workspaces[run % len(workspaces)]
         losses[run] = gradient(floats, ints, x[run], batches[run], noise[run], out[run], work)
 
 
-@njit(cache=True, fastmath={"reassoc"})
+@njit(fastmath={"reassoc"})
 def _is_finite(x: Floats) -> bool:
     """Return whether all of x is finite: zero times it is then zero, and otherwise NaN."""
     total = 0.0
@@ -250,4 +255,6 @@ def advance(
                     path[t % len(path), run, i] = new[i]
             completed[run] += 1
             if t == n - 1:
-                curvature[run] = dot(unit(g), direction - g) / rho[run]
+                for i in range(dim):
+                    new[i] = direction[i] - g[i]
+                curvature[run] = dot(unit(g), new) / rho[run]

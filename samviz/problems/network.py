@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samviz.checks import check_array, check_shape, seeded_generator
-from samviz.kernels import ACTIVATION_KINDS, LOSS_KINDS, Kernels
+from samviz.kernels import Floats, Kernels
 from samviz.problems.data import load
 from samviz.problems.problem import Classes, Curve, Operator, Picture, Problem, Regions, Residuals, filters_of, is_small
 
@@ -291,16 +291,15 @@ class MLP(Network):
         shape = len(x), used * sum(self.widths)
         if arrays is None or math.prod(shape) > MAX_ACTIVATIONS:
             return super()._hvp(x, batch)
-        from samviz.kernels.mlp import linearized, products
+        from samviz.kernels.mlp import products
 
-        point, samples = _array(x), _indices(batch, len(x))
-        acts, ups, deltas = np.empty(shape), np.empty(shape), np.empty(shape)
-        linearized(arrays.floats, arrays.ints, point, samples, acts, ups, deltas)
+        point, kept = _array(x), np.empty((len(x), 3 * shape[1]))
+        _fill(arrays, point, _indices(batch, len(x)), np.zeros((len(x), 0)), np.empty((len(x), 0)), kept)
 
         def product(v: Tensor) -> Tensor:
             vectors = _array(v)
             out = np.empty_like(vectors)
-            products(arrays.ints, point, vectors, acts, ups, deltas, used, out)
+            products(arrays.ints, point, vectors, kept, used, out)
             return torch.from_numpy(out)
 
         return product
@@ -311,11 +310,12 @@ class MLP(Network):
         arrays = self.to("cpu", torch.float64).compiled() if is_small(self) else None
         if arrays is None:
             return super()._slice(origin, directions)
-        from samviz.kernels.mlp import plane_losses, plane_preactivations
+        from samviz.kernels.mlp import plane_losses
 
-        point, plane = _array(origin), _array(directions)
-        floats = arrays.floats.astype(point.dtype)
-        first = plane_preactivations(floats, arrays.ints, point, plane)
+        point, plane, (i, o) = _array(origin), _array(directions), self.layers[0]
+        floats, vectors = arrays.floats.astype(point.dtype), torch.cat((origin[None], directions)).detach()
+        inputs, weights = torch.from_numpy(floats[: self.samples * i]).view(-1, i), vectors[:, : i * o].view(3, o, i)
+        first = (inputs @ weights.mT + vectors[:, None, i * o : i * o + o]).view(3, -1).numpy()
 
         def losses(points: Tensor) -> Tensor:
             out = np.zeros(len(points), dtype=point.dtype)
@@ -326,15 +326,13 @@ class MLP(Network):
 
     def _kernels(self) -> Kernels | None:
         if self.closed and self not in _arrays:
-            from samviz.kernels.mlp import mlp_gradient, mlp_product, workspace_length
+            from samviz.kernels.mlp import WORKSPACE, description, mlp_gradient, mlp_product
 
             square = self.loss_name == "mse"
-            kind = ACTIVATION_KINDS.index(self.activation), LOSS_KINDS.index(self.loss_name)
             labels = [] if square else self.targets.tolist()
-            ints = np.array([self.samples, len(self.layers), *kind, *self.widths, *labels])
+            ints = description(self.samples, self.widths, self.activation, self.loss_name, labels)
             floats = torch.cat((self.inputs.flatten(), self.targets.flatten() if square else self.inputs.new_empty(0)))
-            length = workspace_length(ints, self.samples)
-            _arrays[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, length)
+            _arrays[self] = Kernels(mlp_gradient(), mlp_product, floats.numpy(), ints, int(ints[WORKSPACE]))
         return _arrays.get(self)
 
     def _gradient(self, x: Tensor, batch: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -342,13 +340,10 @@ class MLP(Network):
         if not self.closed:
             return super()._gradient(x, batch, noise)
         if (arrays := self.compiled()) is not None:
-            from samviz.kernels.primitives import batched_gradient
-
             points = _array(x)
             added = np.zeros((len(x), 0)) if noise is None else _array(noise).reshape(len(x), -1)
-            losses, out = np.empty(len(x)), np.empty_like(points)
-            data = arrays.gradient, arrays.floats, arrays.ints, arrays.workspace
-            batched_gradient(*data, points, _indices(batch, len(x)), added, out, losses)
+            out, workspace = np.empty_like(points), np.empty((1, arrays.workspace))
+            losses = _fill(arrays, points, _indices(batch, len(x)), added, out, workspace)
             return torch.from_numpy(losses), torch.from_numpy(out)
         inputs, targets = (self.inputs, self.targets) if batch is None else (self.inputs[batch], self.targets[batch])
         with torch.no_grad():
@@ -377,6 +372,17 @@ class MLP(Network):
 
 
 _arrays: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
+
+
+def _fill(
+    arrays: Kernels, x: Floats, batches: NDArray[np.int64], noise: Floats, out: Floats, workspaces: Floats
+) -> Floats:
+    """Return the losses (runs,), and fill the gradients (runs, dim) or, if they are empty, what products need."""
+    from samviz.kernels.primitives import batched_gradient
+
+    losses = np.empty(len(x))
+    batched_gradient(arrays.gradient, arrays.floats, arrays.ints, workspaces, x, batches, noise, out, losses)
+    return losses
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:
