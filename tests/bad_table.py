@@ -251,6 +251,7 @@ BY_NAME: dict[str, tuple[Any, ...] | Callable[[Any], tuple[Any, ...]]] = {
     **{"n": STEPS, "steps": STEPS, "trail": STEPS, "batch": (3, "all", *INDICES)},
     **{"rho": AT_LEAST_0, "rank_tol": (*ABOVE_0, 1), "kind": (*NAME, "Worst"), "rule": (*NAME, "SAM")},
     "center": (None, 3, "mid", (0.0,), (0.0, 0.0, 0.0), (0.0, NAN), (0.0, "a"), (INF, 0.0), (0.0, 1j)),
+    **{"momentum": (*AT_LEAST_0, 1.0), "weight_decay": AT_LEAST_0},
     "names": (3, ["layer9.*"], "bias9", [], [3]),
     "loss_fn": (None, 3, "mse", nn.MSELoss(reduction="none"), nn.MSELoss(reduction="sum")),
     "measures": (None, 3, "colour", ["eigenvalues", "colour"], [3]),
@@ -313,9 +314,10 @@ INSTEAD: dict[str, tuple[Any, ...]] = {
     "dynamics.Run.rho": (*AT_LEAST_0, [0.1, 0.2], ["a"]),
     "dynamics.Run.seed": (*SEED, [0, 1], ["a"], []),
     "dynamics.Run.rewound.step": STEPS,
+    "dynamics.Run.rewound.before": points(2)[1:],
     "dynamics.Run.why_diverged.r": (1, -2, 1.5, None, "0"),
     "dynamics.Run.load_state_dict.state": (None, 3, "state", {}, {"x": HERE}, Run(SINE, device="cpu").state_dict()),
-    "dynamics.Settings.batch_size": (1.5, NAN, INF, "3", 1j, True, [2]),  # `fit` knows the number of samples
+    **{f"dynamics.Settings.{name}": (1.5, NAN, "3", True, [2]) for name in ("batch_size", "micro_batch")},  # see `fit`
     "dynamics.Settings.fit.runs": (1, 3),
     "dynamics.sweep.rule": ("unknown", "", None, 3, NAN, [], ["sam", "sam"], ["SAM"]),
     "dynamics.sweep.rho": (*AT_LEAST_0, [], [0.1, 0.1]),
@@ -369,7 +371,7 @@ INSTEAD: dict[str, tuple[Any, ...]] = {
     "lab.Panel.draw": (None, 3, "mse_", [1.0]),
     "lab.Panel.controls": (None, 3, {"a": 3}),
     "lab.Panel.drag": (3, [0.0, 0.0]),
-    "lab.Lab.batch_size": (1, 0, -1, 1.5, "2"),
+    **{f"lab.Lab.{name}": (1, 0, -1, 1.5, "2") for name in ("batch_size", "micro_batch")},
     "lab.Lab.look_back.step": STEPS[:-1],
     "lab.Lab.export.path": (None, 3, 1.5, "page.png", "no/such/folder/page.html"),
     "lab.quiz.answers": (None, 3, ["b"], "?" * 100),

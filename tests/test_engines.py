@@ -280,7 +280,7 @@ def test_a_graph_that_fails_is_replaced_by_single_steps(monkeypatch, rule, lr):
     monkeypatch.undo()
     assert graph.engine == "torch"
     agree(graph, single, rtol=0, atol=0)
-    for name in ("_before", "curvature"):
+    for name in ("before", "curvature"):
         torch.testing.assert_close(getattr(graph, name), getattr(single, name), rtol=0, atol=0, equal_nan=True)
 
 

@@ -99,8 +99,8 @@ def test_a_preset_changes_the_settings_of_the_running_run(name: str) -> None:
     lab.set(lr=0.02)
     press(lab, "preset", name)
     assert lab.session.run is run
-    settings = run.settings.row() | {"batch_size": run.settings.batch_size or 20}
-    assert settings == lab.presets[name] | {"rule": "sam"}
+    size = run.settings.batch_size or 20
+    assert run.settings_row() == lab.presets[name] | {"micro_batch": size}
     assert np.isfinite(lab.run(100).history["loss"]).all()
 
 
@@ -319,12 +319,18 @@ def test_the_free_estimate_is_drawn_while_sam_has_one() -> None:
         ({"rule": "normalized_gd"}, "Phase II", "Arora et al."),
         ({"rule": "normalized_gd", "rho": 0.0, "lr": 0.5}, "Phase II", "O(η²)"),
         ({"rule": "normalized_gd", "batch_size": 1}, "Phase II", "full batch"),
+        ({"rho": 0.0, "lr": 0.5, "momentum": 0.9}, "beyond the edge of stability, λ₁ > (2 + 2β)/η", "Raise ρ"),
+        ({"rho": 0.0, "lr": 0.2, "momentum": 0.9}, "Gradient descent", "Raise ρ"),
+        ({"rho": 0.0, "lr": 0.2, "weight_decay": 2.0}, "beyond the edge of stability, λ₁ > 2/η", "Raise ρ"),
+        ({"momentum": 0.5}, "Phase II", "1/(1 − β)"),
+        ({"micro_batch": 1}, "Phase II", "its own perturbation"),
     ],
 )
 def test_the_status_says_which_phase_it_is_and_what_to_watch(change: dict[str, Any], name: str, watch: str) -> None:
     aligned = {"rule": "sam", "rho": 0.01, "lr": 0.05, "batch_size": 20, "eigenvalues": np.array([10.0, 5.0, 1.0])}
     row = aligned | {"trace": 17.0, "cos_v1": 1.0, "rayleigh": 1.0, "closing": False, "falling": False}
-    row |= {"loss": 1e-4, "lowest_loss": 1e-6, "untrained_loss": 0.3} | change
+    row |= {"loss": 1e-4, "lowest_loss": 1e-6, "untrained_loss": 0.3}
+    row |= {"momentum": 0.0, "weight_decay": 0.0, "micro_batch": 20} | change
     assert name in phase(row, 20)
     assert watch in advice(row, 20)
     assert len(phase(row, 20) + advice(row, 20)) < 145  # two lines

@@ -48,11 +48,22 @@ class StepBlock:
         """The rule of the settings."""
         return RULES[self.settings.rule]
 
+    @property
+    def more(self) -> dict[str, Any]:
+        """The settings that change a step but not the rule's direction on a batch."""
+        return {name: getattr(self.settings, name) for name in ("momentum", "weight_decay", "micro_batch")}
+
+    @property
+    def measures_curvature(self) -> bool:
+        """Whether the two gradients of a step measure the curvature along the first one."""
+        return self.rule.measures_curvature and not self.settings.micro_batch
+
     def batches(self) -> NDArray[np.int64]:
-        """Return the sample indices (n, runs, b) of the steps; b = 0 is the full batch."""
+        """Return the sample indices (n, runs, b) of the steps; b = 0 is the full batch, unless it is divided."""
         size = self.settings.batch_size
         if size is None:
-            return np.zeros((self.n, len(self.x), 0), dtype=np.int64)
+            every = np.arange(self.problem.samples if self.settings.micro_batch else 0)
+            return np.tile(every, (self.n, len(self.x), 1))
         return batches(self.seeds, self.first, self.n, size, self.problem.samples)
 
     def noise(self) -> NDArray[np.float64]:
@@ -80,6 +91,7 @@ class StepParts(NamedTuple):
     points: Tensor  # (points, dim), other points where the direction evaluates the gradient; none for some rules
     gradients: Tensor  # (points, dim), of the batch at these points
     direction: Tensor  # (dim,), d in x ← x − ηd
+    after: Tensor  # (dim,), the next iterate, x − ηd unless there is momentum or weight decay
 
 
 class Engine(NamedTuple):
@@ -106,7 +118,8 @@ def engine(problem: Problem, settings: Settings) -> Engine:
 def longest_block(problem: Problem, settings: Settings, runs: int) -> int:
     """Return how many steps a block may have, 1 or more."""
     samples = settings.batch_size or max(problem.samples, 1)
-    drawn = (settings.batch_size or 0) + RULES[settings.rule].noise_count(problem, settings.batch_size)
+    indices = samples if settings.batch_size or settings.micro_batch else 0
+    drawn = indices + RULES[settings.rule].noise_count(problem, settings.batch_size)
     return int(max(1, min(STEPS, WORK / (runs * samples * problem.dim), DRAWN / max(runs * drawn, 1))))
 
 
@@ -124,7 +137,7 @@ def torch_steps(block: StepBlock) -> StepResult:
     path: deque[Tensor] = deque(maxlen=block.path_length)
     for t in range(block.n):
         batch = None if block.settings.batch_size is None else indices[t]
-        step = rule(block.problem, x, batch, lr, rho, normals[t])
+        step = rule(block.problem, x, batch, lr, rho, normals[t], before=before, **block.more)
         if all_running and _within_bounds(step, block.bound):
             before, x = x, step.x
         else:
@@ -152,10 +165,11 @@ def step_parts(block: StepBlock) -> StepParts:
     x, settings = block.x, block.settings
     batch = None if settings.batch_size is None else torch.from_numpy(block.batches()[0]).to(x.device)
     normals = torch.from_numpy(block.noise()[0]).to(x)
-    step = block.rule(watched, x, batch, per_run(settings.lr, x), per_run(settings.rho, x), normals)
+    lr, rho = per_run(settings.lr, x), per_run(settings.rho, x)
+    step = block.rule(watched, x, batch, lr, rho, normals, before=block.before, **block.more)
     points, gradients = evaluations[-1]  # earlier ones belong to a search for the point
     count = len(points) if bool((points != x).any()) else 0
-    return StepParts(x[0], step.gradient[0], points[:count], gradients[:count], step.direction[0])
+    return StepParts(x[0], step.gradient[0], points[:count], gradients[:count], step.direction[0], step.x[0])
 
 
 def _within_bounds(step: Step, bound: Tensor) -> bool:
@@ -189,7 +203,9 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     path, curvature = np.empty((min(block.n, block.path_length), *x.shape)), np.full(runs, np.nan)
     completed, rolled_back = np.zeros(runs, dtype=np.int64), np.zeros(runs, dtype=bool)
     data = kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product())
-    inputs = lr, rho, block.bound.numpy(), block.running, block.batches(), block.noise()
+    settings = block.settings
+    more = settings.momentum, settings.weight_decay, settings.micro_batch or 0
+    inputs = lr, rho, *more, block.bound.numpy(), block.running, block.batches(), block.noise()
     outputs = path, completed, rolled_back, curvature
     arguments: Any = *data, x, before, *inputs, *outputs
     advance(compiled_rule(rule.direction), rule.gd_at_zero_rho, *arguments)
@@ -213,13 +229,13 @@ class GraphState:
     def __init__(self, block: StepBlock) -> None:
         """Allocate tensors for the runs of a block, and for the samples, noise and iterates of a graph's steps."""
         x, runs, size = block.x, len(block.x), block.settings.batch_size
-        self.problem, self.rule = block.problem, block.rule
+        self.problem, self.rule, self.more = block.problem, block.rule, block.more
         self.x, self.before, self.bound = x.clone(), x.clone(), block.bound.clone()
         self.lr, self.rho = x.new_zeros(runs, 1), x.new_zeros(runs, 1)
         self.running = torch.ones(runs, dtype=torch.bool, device=x.device)
         self.rolled_back = torch.zeros(runs, dtype=torch.bool, device=x.device)
         self.completed = torch.zeros(runs, dtype=torch.int64, device=x.device)
-        self.batches = torch.zeros(GRAPH_STEPS, runs, size or 0, dtype=torch.int64, device=x.device)
+        self.batches = torch.zeros(GRAPH_STEPS, *block.batches().shape[1:], dtype=torch.int64, device=x.device)
         self.noise = x.new_zeros(GRAPH_STEPS, runs, block.rule.noise_count(block.problem, size))
         self.path = x.new_zeros(GRAPH_STEPS, *x.shape)
         self.curvature = torch.full_like(block.bound, torch.nan)
@@ -239,7 +255,8 @@ class GraphState:
         """Take some steps in place, without synchronizing with the CPU."""
         for t in range(steps):
             batch = self.batches[t] if self.batches.shape[2] else None
-            step = self.rule(self.problem, self.x, batch, self.lr, self.rho, self.noise[t])
+            inputs = batch, self.lr, self.rho, self.noise[t]
+            step = self.rule(self.problem, self.x, *inputs, before=self.before, **self.more)
             x, running, returning = next_iterates(step, self.x, self.before, self.running, self.bound)
             self.before.copy_(self.x)
             self.x.copy_(x)
@@ -262,7 +279,7 @@ def graph_steps(block: StepBlock) -> StepResult:
     if block.rule not in failed:
         try:
             graphs = _graphs.setdefault(block.problem, {})
-            key = block.rule, block.settings.batch_size, len(block.x)
+            key = block.rule, block.settings.batch_size, len(block.x), *block.more.values()
             if key not in graphs:
                 while len(graphs) >= GRAPHS:
                     del graphs[next(iter(graphs))]

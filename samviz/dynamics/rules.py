@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samviz.checks import check_array, check_int, check_type
+from samviz.checks import check_array, check_float, check_int, check_type
 from samviz.geometry.sharpness import frank_wolfe
 from samviz.problems import Problem
 from samviz.problems.primitives import (
@@ -67,9 +67,20 @@ class Rule:
     compiled: bool = False  # whether numba can compile the function
 
     def __call__(
-        self, problem: Problem, x: Tensor, batch: Batch, lr: Number, rho: Number, noise: Tensor | None = None
+        self,
+        problem: Problem,
+        x: Tensor,
+        batch: Batch,
+        lr: Number,
+        rho: Number,
+        noise: Tensor | None = None,
+        *,
+        before: Tensor | None = None,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        micro_batch: int | None = None,
     ) -> Step:
-        """Take one step of every run.
+        """Take one step of every run, x ← x − η(d + κx) + β(x − x₋) with the previous iterate x₋.
 
         Args:
             problem: the loss that is minimized.
@@ -78,17 +89,32 @@ class Rule:
             lr: learning rate η, a number or (runs, 1).
             rho: perturbation radius ρ, a number or (runs, 1).
             noise: (runs, count), standard normal numbers, for a rule that draws noise; see `noise_count`.
+            before: (runs, dim), x₋, which momentum needs.
+            momentum: β of the heavy ball.
+            weight_decay: κ; the gradient of ½κ‖x‖² is added to the direction.
+            micro_batch: number of samples m; d is the mean of the directions of micro-batches of m samples, each with
+                its own perturbation. None is the batch.
 
         Returns:
             The step.
         """
         loss, g = problem.gradient(x, batch)
         if self.gd_at_zero_rho and isinstance(rho, float | int) and rho == 0:
-            return Step(x - lr * g, loss, g, g)
-        direction = self.direction(StepInput(problem, batch, noise), x, g, rho)
+            direction = g
+        elif micro_batch is None:
+            direction = self.direction(StepInput(problem, batch, noise), x, g, rho)
+        else:
+            rows = torch.arange(problem.samples, device=x.device).expand(len(x), -1) if batch is None else batch
+            direction = torch.zeros_like(x)
+            for part in rows.split(micro_batch, 1):
+                each = self.direction(StepInput(problem, part, noise), x, problem.gradient(x, part)[1], rho)
+                direction = direction + part.shape[1] / rows.shape[1] * each
         if self.gd_at_zero_rho and isinstance(rho, Tensor):
             direction = torch.where(rho > 0, direction, g)
-        return Step(x - lr * direction, loss, g, direction)
+        after = x - lr * direction
+        if weight_decay or momentum:  # otherwise the step is the same bit for bit
+            after = after - lr * weight_decay * x + (momentum * (x - before) if before is not None else 0)
+        return Step(after, loss, g, direction)
 
     def noise_count(self, problem: Problem, batch_size: int | None) -> int:
         """Return how many standard normal numbers a step of one run needs."""
@@ -310,6 +336,9 @@ class Settings:
     lr: float | tuple[float, ...] = 0.1  # η > 0, one or one per run
     rho: float | tuple[float, ...] = 0.05  # perturbation radius ρ ≥ 0, or the label noise's size; one or one per run
     batch_size: int | None = None  # samples per step; None is the full batch
+    momentum: float = 0.0  # β of the heavy ball, 0 ≤ β < 1
+    weight_decay: float = 0.0  # κ ≥ 0: ½κ‖x‖² is added to the loss that is minimized, but not to the one measured
+    micro_batch: int | None = None  # m, samples that share a perturbation (m-sharpness); None is the batch
 
     def __post_init__(self) -> None:
         """Check and normalize every value."""
@@ -321,12 +350,20 @@ class Settings:
             raise ValueError(f"lr is {self.lr}; expected a learning rate above 0")
         if min(_tuple(self.rho)) < 0:
             raise ValueError(f"rho is {self.rho}; expected a perturbation radius of 0 or more (0 is gradient descent)")
-        if self.batch_size is not None:
-            expected = "1 to the number of samples, or None for the full batch"
-            object.__setattr__(self, "batch_size", check_int("batch_size", self.batch_size, expected, 1))
+        for name, expected, fits in (
+            ("momentum", "a number β with 0 ≤ β < 1", lambda value: 0 <= value < 1),
+            ("weight_decay", "a number of 0 or more", lambda value: value >= 0),
+        ):
+            object.__setattr__(self, name, check_float(name, getattr(self, name), expected, fits))
+        for name, of in (("batch_size", "samples, or None for the full batch"), ("micro_batch", "samples, or None")):
+            if (size := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_int(name, size, f"1 to the number of {of}", 1))
 
     def fit(self, runs: int, problem: Problem) -> Settings:
-        """Check the settings against a run, and return them with a batch size of n replaced by None.
+        """Check the settings against a run, and return them with None for a size that changes nothing.
+
+        These are a batch size of n, and a micro-batch of the batch's size or of a rule that draws noise, whose
+        perturbation does not depend on the samples.
 
         Args:
             runs: number of runs.
@@ -345,17 +382,18 @@ class Settings:
                 f"rule is {self.rule!r}, which needs a square loss; {problem.name} has none: "
                 "use mlp(..., loss='mse') or valley()"
             )
-        if self.batch_size is None:
-            return self
         samples = problem.samples
-        if samples == 0:
-            raise ValueError(f"batch_size is {self.batch_size} but this loss is not a mean over samples; expected None")
-        if self.batch_size > samples:
-            raise ValueError(f"batch_size is {self.batch_size}; expected 1 to {samples}, the number of samples")
-        return replace(self, batch_size=None) if self.batch_size == samples else self
+        for name in ("batch_size", "micro_batch"):
+            if (size := getattr(self, name)) is not None and samples == 0:
+                raise ValueError(f"{name} is {size} but this loss is not a mean over samples; expected None")
+            if size is not None and size > samples:
+                raise ValueError(f"{name} is {size}; expected 1 to {samples}, the number of samples")
+        batch = self.batch_size if self.batch_size != samples else None
+        useless = RULES[self.rule].noise or (self.micro_batch or samples) >= (batch or samples)
+        return replace(self, batch_size=batch, micro_batch=None if useless else self.micro_batch)
 
     def row(self) -> dict[str, Any]:
-        """Return the settings as a row of the history contains them."""
+        """Return the settings by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 

@@ -50,6 +50,10 @@ class Run:
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
         trail: int = 0,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        micro_batch: int | None = None,
     ) -> None:
         """Prepare a run at step 0.
 
@@ -66,6 +70,10 @@ class Run:
             device: "auto" is CUDA if it is available, else the CPU; or a torch device.
             dtype: float64 (default) or float32 (default on MPS, which has no float64).
             trail: how many of the latest iterates `trail` keeps.
+            momentum: β of the heavy ball, 0 ≤ β < 1: x ← x − ηd + β(x − x₋) with the previous iterate x₋.
+            weight_decay: κ ≥ 0, in units of the loss over ‖x‖²; the gradient of ½κ‖x‖² is added to d.
+            micro_batch: m, samples that share a perturbation (m-sharpness): the direction is the mean of those of
+                micro-batches of m samples, a part of the full batch in order. None is the batch.
 
         Raises:
             ValueError: if an argument is out of range or does not fit; the message names it and what was expected.
@@ -88,8 +96,9 @@ class Run:
         if several and len(seeds) != len(self.x):
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
         self.seeds = seeds if several else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
-        self._before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
-        self._settings = Settings(rule, lr, rho, batch_size).fit(len(self.x), problem)  # type: ignore[arg-type]
+        self.before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
+        settings = Settings(rule, lr, rho, batch_size, momentum, weight_decay, micro_batch)  # type: ignore[arg-type]
+        self._settings = settings.fit(len(self.x), problem)
         self.steps = 0
         self.history = History()
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
@@ -138,12 +147,13 @@ class Run:
             raise TypeError(f"{min(unknown)} is not a setting; expected some of {', '.join(self._settings.row())}")
         self.settings = replace(self._settings, **changes)
 
-    def rewound(self, step: int, x: Tensor) -> Run:
+    def rewound(self, step: int, x: Tensor, before: Tensor | None = None) -> Run:
         """Return the run as it was at an earlier step, from which its steps repeat bit for bit.
 
         Args:
             step: a step that this run has reached.
             x: (runs, dim), the iterates at that step.
+            before: (runs, dim), the previous iterates, from which momentum continues; None is x.
 
         Returns:
             Another run, with the settings of that step and the history up to it.
@@ -163,7 +173,8 @@ class Run:
         """
         past = copy(self)
         past.steps = check_int("step", step, f"0 to {self.steps}, a step of the run", 0, self.steps)
-        past.x = past._before = self.problem.points(x, "x")
+        past.x = self.problem.points(x, "x")
+        past.before = past.x if before is None else self.problem.points(before, "before")
         if past.x.shape != self.x.shape:
             raise ValueError(f"x has shape {tuple(past.x.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
         past.changes = [change for change in self.changes if change[0] <= step]
@@ -178,7 +189,7 @@ class Run:
     def prepare(self) -> None:
         """Compile the code for steps and measurements, which takes seconds for the first time on a machine."""
         s = self._settings
-        run = Run(self.problem, s.rule, s.lr, s.rho, s.batch_size, self.x, 0, self.x.device, self.x.dtype)
+        run = Run(self.problem, **s.row(), x0=self.x, device=self.x.device, dtype=self.x.dtype)
         with suppress(Diverged):
             run.step()
         self.problem.hvp(self.x)(self.x[:, None])
@@ -209,19 +220,19 @@ class Run:
 
         Returns:
             Tensors: the iterate `x`, the `gradient` there, other `points` at which the rule evaluates the `gradients`,
-            and the `direction` d of the step x ← x − ηd.
+            the `direction` d of the step x ← x − ηd, and the iterate `after` it.
 
         >>> from samviz.problems import quadratic
         >>> run = Run(quadratic([3.0, 1.0]), rho=0.5, x0=[1.0, 0.0], device="cpu")
         >>> [tuple(tensor.flatten().tolist()) for tensor in run.parts()]
-        [(1.0, 0.0), (3.0, 0.0), (1.5, 0.0), (4.5, 0.0), (4.5, 0.0)]
+        [(1.0, 0.0), (3.0, 0.0), (1.5, 0.0), (4.5, 0.0), (4.5, 0.0), (0.55, 0.0)]
         """
         with one_thread(self.problem):
             return step_parts(self._block(1))
 
     def _block(self, n: int) -> StepBlock:
         """Return the next n steps as a block."""
-        starts = self.x, self._before, (self.diverged_at < 0).numpy(), self._bound
+        starts = self.x, self.before, (self.diverged_at < 0).numpy(), self._bound
         length = self.trail.maxlen or 0
         return StepBlock(self.problem, self._settings, *starts, self.seeds, self.steps, n, path_length=length)
 
@@ -231,8 +242,8 @@ class Run:
         block = self._block(n)
         running = block.running
         result = engine(self.problem, self._settings).advance(block)
-        self.x, self._before = result.x, result.before
-        self._curvature = result.curvature if block.rule.measures_curvature else None
+        self.x, self.before = result.x, result.before
+        self._curvature = result.curvature if block.measures_curvature else None
         diverging = running & (result.completed < n)
         self.diverged_at[torch.from_numpy(diverging)] = self.steps + torch.from_numpy(result.completed[diverging])
         self.trail.extend(result.path)
@@ -254,19 +265,22 @@ class Run:
     def why_diverged(self, r: int = 0) -> str:
         """Return one or two sentences on the step at which run r diverged, and on the bound that ηλ₁ exceeded."""
         r = check_int("r", r, f"0 to {len(self.x) - 1}, a run", 0, len(self.x) - 1)
-        lr = float(np.broadcast_to(self._settings.lr, len(self.x))[r])
+        s = self._settings
+        lr, limit, symbol = float(np.broadcast_to(s.lr, len(self.x))[r]), 2 * (1 + s.momentum), "λ₁"
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
             row = self.history.rows[-1]
             top, when = float(np.reshape(row["eigenvalues"], (len(self.x), -1))[r, 0]), row["step"]
         else:
             top, when = float(top_eigenpairs(self.problem, self.x[r : r + 1]).values), self.steps
-        if lr * top > 2 and not RULES[self._settings.rule].unit_length:
+        if s.weight_decay:
+            top, symbol = top + s.weight_decay, "(λ₁ + κ)"
+        if lr * top > limit and not RULES[s.rule].unit_length:
             return (
-                f"{text} ηλ₁ = {lr:g}·{top:.3g} = {lr * top:.3g} > 2, so steps along v₁ grow; "
-                f"η below {2 / top:.3g} is stable."
+                f"{text} η{symbol} = {lr:g}·{top:.3g} = {lr * top:.3g} > {limit:g}, so steps along v₁ grow; "
+                f"η below {limit / top:.3g} is stable."
             )
-        return f"{text} ηλ₁ was {lr * top:.3g} at step {when}."
+        return f"{text} η{symbol} was {lr * top:.3g} at step {when}."
 
     def measure(self, k: int = 3, trace: bool = True) -> dict[str, Any]:
         """Measure the current iterate and add the row to `history`.
@@ -291,9 +305,14 @@ class Run:
         for name, tensor in measured.items():
             array = tensor.cpu().numpy().copy()  # a view would keep all of the tensor's storage alive
             row[name] = array[0] if self.single else array
-        row |= self._settings.row() | {"batch_size": self._settings.batch_size or self.problem.samples}
+        row |= self.settings_row()
         self.history.append(row)
         return row
+
+    def settings_row(self) -> dict[str, Any]:
+        """Return the settings as a row of the history contains them, with numbers of samples instead of None."""
+        batch = self._settings.batch_size or self.problem.samples
+        return self._settings.row() | {"batch_size": batch, "micro_batch": self._settings.micro_batch or batch}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a run needs to continue bit for bit: CPU tensors, numbers, strings, lists and dictionaries.
@@ -302,7 +321,7 @@ class Run:
         """
         return {
             "x": self.x.cpu().clone(),
-            "before": self._before.cpu().clone(),
+            "before": self.before.cpu().clone(),
             "steps": self.steps,
             "seeds": self.seeds,
             "single": self.single,
@@ -343,7 +362,7 @@ class Run:
         loaded.single = check_bool("state['single']", state["single"])
         loaded.changes = [(int(step), Settings(**settings)) for step, settings in state["changes"]]
         loaded.diverged_at = tensor("diverged_at", loaded.diverged_at)
-        loaded._before, loaded._bound = tensor("before", x), tensor("bound", loaded._bound)
+        loaded.before, loaded._bound = tensor("before", x), tensor("bound", loaded._bound)
         loaded._warm = None if state["warm"] is None else torch.as_tensor(state["warm"]).to(x, copy=True)
         loaded._width = int(state["width"])
         loaded.trail = deque((torch.as_tensor(p).to(x, copy=True) for p in state["trail"]), maxlen=self.trail.maxlen)

@@ -27,6 +27,8 @@ LAB_ROWS = draw.split([0.3, 0.42, 0.28], gap=0.1)[::-1]
 LAB_LABELS = 0.125, 0.175  # distances of the labels of the last two rows, for a figure that is 390 pixels high
 PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
+SYMBOLS = {"rule": "rule", "rho": "ρ", "lr": "η", "batch_size": "batch", "momentum": "β", "weight_decay": "κ"}
+SYMBOLS |= {"micro_batch": "m"}
 ESTIMATE = "uᵀHu, estimate"  # from the two gradients of a SAM step, u along the first
 MEASURED = {  # columns of a probe that the user has not logged
     *("step", "loss", "grad_norm", "eigenvalues", "residuals", "converged", "gap", "multiplicity", "closing", "trace"),
@@ -121,7 +123,9 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.power(p) for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
-    rate = Curve("2/η", 2 / np.asarray(h["lr"], float), QUANTITIES["2/η"], 1.5, "dash")
+    beta, kappa, bound = h["momentum"], h["weight_decay"], "2/η" if not h["momentum"][-1] else "2(1 + β)/η"
+    label = bound + " − κ" * bool(kappa[-1])
+    rate = Curve("2/η", 2 * (1 + beta) / np.asarray(h["lr"], float) - kappa, QUANTITIES["2/η"], 1.5, "dash", label)
     style = QUANTITIES["SAM's edge"], 1.5, "longdashdot"
     edge = Curve("SAM's edge", frame.edge, *style, label="SAM’s edge", gaps=True)
     eigenvalues, alignment = _eigenvalues(h["eigenvalues"][:, :3]), _alignment(h)
@@ -198,7 +202,7 @@ def _changes(changes: Sequence[tuple[int, Settings]], close: float, samples: int
         previous = step
     changed = []
     for step, old, new in merged:
-        for name, symbol in (("rule", "rule"), ("rho", "ρ"), ("lr", "η"), ("batch_size", "batch")):
+        for name, symbol in SYMBOLS.items():
             pair = [getattr(settings, name) for settings in (old, new)]
             if pair[0] != pair[1]:
                 a, b = (v if isinstance(v, str) else f"{samples if v is None else v:g}" for v in pair)

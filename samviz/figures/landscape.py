@@ -23,6 +23,7 @@ ARROWS = {  # colour, and how far above its middle the label stands, as a fracti
     "ascent": (PURPLE, 0.07),
     "perturbed gradient": (GREEN, -0.16),
     "step": (VERMILION, 0.16),
+    "momentum": (BLUE, -0.25),
 }
 LABEL_LINE = 0.085  # height of such a label, as a fraction of the axis
 LINES = ((BLUE, "dash"), (VERMILION, "solid"), (GREEN, "dot"))

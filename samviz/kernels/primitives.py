@@ -222,6 +222,9 @@ def advance(
     before: Floats,  # (runs, dim), the previous iterates, changed in place
     lr: Floats,  # (runs,)
     rho: Floats,  # (runs,)
+    momentum: float,
+    weight_decay: float,
+    micro: int,  # samples of the batch that share a perturbation; 0 is all
     bound: Floats,  # (runs,), the loss above which a run counts as diverged
     running: Any,  # bool (runs,), False for a run that takes no steps
     batches: Ints,  # (n, runs, b), samples of each step; b = 0 is the full batch
@@ -233,14 +236,33 @@ def advance(
 ) -> None:
     """Take n steps of every run; a run that diverges stays at its last good iterate."""
     n, dim = len(noise), x.shape[1]
-    g, new, work = np.empty(dim), np.empty(dim), np.empty(workspace)
+    g, new, total, work = np.empty(dim), np.empty(dim), np.empty(dim), np.empty(workspace)
     for run in range(len(x)):
         for t in range(n if running[run] else 0):
             p = StepInput(gradient, product, floats, ints, batches[t, run], noise[t, run], work)
-            loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
-            direction = g if gd_at_zero_rho and rho[run] == 0 else rule(p, x[run], g, rho[run])
+            if gd_at_zero_rho and rho[run] == 0:
+                loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
+                direction = g
+            elif micro == 0:
+                loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
+                direction = rule(p, x[run], g, rho[run])
+            else:
+                loss = 0.0
+                total[:] = 0.0
+                for start in range(0, len(p.batch), micro):
+                    part = p.batch[start : start + micro]
+                    share = len(part) / len(p.batch)
+                    q = StepInput(gradient, product, floats, ints, part, p.noise, work)
+                    loss += share * gradient(floats, ints, x[run], part, p.noise[:0], g, work)
+                    each = rule(q, x[run], g, rho[run])
+                    for i in range(dim):
+                        total[i] += share * each[i]
+                direction = total
             for i in range(dim):
                 new[i] = x[run, i] - lr[run] * direction[i]
+            if momentum != 0 or weight_decay != 0:  # otherwise the step is the same bit for bit
+                for i in range(dim):
+                    new[i] += momentum * (x[run, i] - before[run, i]) - lr[run] * weight_decay * x[run, i]
             if not loss <= bound[run]:
                 rolled_back[run] = True
                 for i in range(dim):

@@ -41,7 +41,7 @@ from samviz.problems import Problem
 from samviz.problems.problem import placed
 
 BUTTONS = "play", "pause", "step", "reset", "recenter"
-SETTINGS = "rule", "rho", "lr", "batch_size"  # the controls that are settings of the run
+SETTINGS = tuple(Settings().row())  # the controls that are settings of the run
 STATIC_STEPS, STATIC_RHO = (100, 900), 0.02  # without a front end, a lab at ρ = 0 takes steps before and after this ρ
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
 SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads faster, and each is another message
@@ -102,6 +102,9 @@ class Lab(Panel):
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
         steps_per_frame: int | None = None,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        micro_batch: int | None = None,
     ) -> None:
         """Find the start, measure it and draw it, without taking a step.
 
@@ -116,6 +119,9 @@ class Lab(Panel):
             device: "auto" is CUDA if available, else the CPU; or a torch device.
             dtype: float64 (default) or float32.
             steps_per_frame: steps between two measurements and pictures; None suits the problem's size.
+            momentum: β of the heavy ball, as in `samviz.Run`.
+            weight_decay: κ, as in `samviz.Run`.
+            micro_batch: m, samples that share a perturbation, as in `samviz.Run`; None is the batch.
 
         Raises:
             ValueError: when an argument is out of range, named with what was expected.
@@ -127,7 +133,8 @@ class Lab(Panel):
         self._original_problem = problem
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
-        settings = Settings(rule, 1.0 if lr is None else lr, rho, batch_size)
+        first = 1.0 if lr is None else lr
+        settings = Settings(rule, first, rho, batch_size, momentum, weight_decay, micro_batch)
         self.session = Session(self.problem, settings, seed, start)
         self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
         if lr is None:
@@ -143,7 +150,7 @@ class Lab(Panel):
 
     def _declare(self, steps_per_frame: int) -> dict[str, Control]:
         """Return the controls, at the settings of the run."""
-        settings, n, seed = self.session.run.settings.row(), self.problem.samples, self.session.run.seed
+        settings, n, seed = self.session.run.settings_row(), self.problem.samples, self.session.run.seed
         square = bool(self.problem.square_targets)
         rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
         rho, lr = settings["rho"], settings["lr"]
@@ -154,8 +161,11 @@ class Lab(Panel):
         }
         if n > 1:  # the sizes are all numbers up to a few samples, or round numbers
             sizes = range(1, n) if n <= 100 else sorted({round(size) for size in decades(0, 7) if round(size) < n})
-            controls["batch_size"] = BatchSlider("batch size", settings["batch_size"] or n, [*sizes, n], integer=True)
+            controls["batch_size"] = BatchSlider("batch size", settings["batch_size"], [*sizes, n], integer=True)
+            controls["micro_batch"] = NumberField("m", settings["micro_batch"], [1, n], integer=True)
         return controls | {
+            "momentum": NumberField("momentum β", settings["momentum"], [0, 0.999]),
+            "weight_decay": NumberField("weight decay κ", settings["weight_decay"], [0, 1]),
             "rule": Choice("rule", settings["rule"], rules),
             "steps_per_frame": NumberList(
                 "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
@@ -464,8 +474,7 @@ class Lab(Panel):
 
     def _put_settings(self, more: dict[str, Any]) -> None:
         """Show the settings of the run, and more values."""
-        settings = self.session.run.settings
-        row = settings.row() | {"batch_size": settings.batch_size or self.problem.samples} | more
+        row = self.session.run.settings_row() | more
         self.view.put({name: value for name, value in row.items() if name in self.controls})
 
     # how the run reaches the screen
@@ -502,7 +511,9 @@ class Lab(Panel):
 def presets(problem: Problem, sharpness: float) -> dict[str, dict[str, Any]]:
     """Return the values of the controls by the name of a preset: ηλ₁ is near 0.75, and near 1.5 at SAM's edge."""
     slow, fast = (nice(rate / max(sharpness, 1e-6)) for rate in (0.75, 1.5))
-    sam = {"rule": "sam", "lr": slow} | ({"batch_size": problem.samples} if problem.samples > 1 else {})
+    plain = {"momentum": 0.0, "weight_decay": 0.0}
+    sizes = dict.fromkeys(("batch_size", "micro_batch"), problem.samples) if problem.samples > 1 else {}
+    sam = {"rule": "sam", "lr": slow} | plain | sizes
     named = {
         "gradient descent": sam | {"rho": 0.0},  # SAM at ρ = 0, so that raising ρ shows what SAM does
         THEOREM: sam | {"rho": 0.005},

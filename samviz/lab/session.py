@@ -55,7 +55,8 @@ class Session:
         start: (dim,), the first iterate of the run.
         x0: (dim,), the start that the user gave; None for a gradient-descent minimum.
         plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
-        keyframes: step and iterate, (dim,), at the start and at measurements; every other one is dropped as needed.
+        keyframes: step, iterate (dim,) and the one before it (dim,), at the start and at measurements; every other one
+            is dropped as needed.
         ghost: the history of the previous run, or None.
         slow: the next or the latest step in slow motion, while it is drawn, or None.
         recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
@@ -74,15 +75,8 @@ class Session:
         self.problem, self.x0 = problem, x0
         start = minimum if x0 is None else x0
         self.start = gradient_descent_minimum(problem, seed=seed) if start is None else start
-        self.run = Run(
-            problem,
-            *(settings.rule, settings.lr, settings.rho, settings.batch_size),
-            x0=self.start,
-            seed=seed,
-            device=problem.device,
-            dtype=problem.dtype,
-            trail=TRAIL_STEPS + 1,
-        )
+        place: dict[str, Any] = {"device": problem.device, "dtype": problem.dtype, "trail": TRAIL_STEPS + 1}
+        self.run = Run(problem, **settings.row(), x0=self.start, seed=seed, **place)
         self.run.measure()
         self.lowest_loss = float(self.run.history.rows[0]["loss"])
         known = isinstance(problem, MLP)  # the parameters of another network may be trained
@@ -93,7 +87,7 @@ class Session:
         self.slow: SlowStep | None = None
         self.estimates = History()
         self.stopped = self.notice = ""
-        self.keyframes: list[tuple[int, Tensor]] = [(0, self.run.x[0])]
+        self.keyframes: list[tuple[int, Tensor, Tensor]] = [(0, self.run.x[0], self.run.x[0])]
         self._keyframe_stride = 1  # every so manieth measurement has one
         self.plane = "hessian"
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
@@ -150,7 +144,8 @@ class Session:
             return full
         before = bisect_right(full.keyframes, max(0, step - TRAIL_STEPS), key=lambda keyframe: keyframe[0])
         past = copy(full)
-        past.run = full.run.rewound(full.keyframes[before - 1][0], full.keyframes[before - 1][1][None])
+        at, x, previous = full.keyframes[before - 1]
+        past.run = full.run.rewound(at, x[None], previous[None])
         past.estimates, past.stopped, past.notice, past.slow = History(), "", "", None
         changes = {at: settings for at, settings in full.run.changes if past.run.steps < at <= step}
         for end in sorted({*changes, step}):
@@ -234,8 +229,8 @@ class Session:
         self._measurement_cost = self._measured_at - began
         _limit_rows(self.run.history)
         if self._measurements % self._keyframe_stride == 0:
-            self.keyframes.append((self.run.steps, self.run.x[0]))
-        if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // self.run.x.nbytes)):
+            self.keyframes.append((self.run.steps, self.run.x[0], self.run.before[0]))
+        if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // (2 * self.run.x.nbytes))):
             self.keyframes, self._keyframe_stride = self.keyframes[::2], 2 * self._keyframe_stride
 
     # the slice of the loss
@@ -244,7 +239,7 @@ class Session:
     def path(self) -> Tensor:
         """The iterates over the entire run, (steps, dim), the present one last."""
         stride = 2 ** max(0, ceil(log2(len(self.keyframes) / MAX_PATH)))  # a growing run keeps the same iterates
-        return torch.stack([*(x for _, x in self.keyframes[::stride]), self.run.x[0]])
+        return torch.stack([*(x for _, x, _ in self.keyframes[::stride]), self.run.x[0]])
 
     def choose_plane(self, kind: str) -> None:
         """Slice another plane from the next look on."""
@@ -378,10 +373,8 @@ class Session:
 
         It also has the lowest loss so far, that of an untrained network, and whether the loss is falling.
         """
-        settings = self.run.settings
         losses = {"lowest_loss": self.lowest_loss, "untrained_loss": self.untrained_loss, "falling": self.falling()}
-        batch_size = settings.batch_size or self.problem.samples
-        return self.run.history.rows[-1] | settings.row() | {"batch_size": batch_size} | losses
+        return self.run.history.rows[-1] | self.run.settings_row() | losses
 
     def falling(self) -> bool:
         """Return whether the loss fell by a fifth over the last measurements, at most twenty."""
@@ -402,7 +395,8 @@ def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]],
     """Return SAM's edge of stability (rows,) where the run is on its 2-cycle, else NaN.
 
     The edge is a function of ‖∇L‖, and means nothing before ‖∇L‖ has the length that belongs to ρ and η: while ρ = 0,
-    before the full gradient points along v₁, and for ln(1/ρ)/(ηλ₁) steps after a change (phase I of Theorem 4.5).
+    before the full gradient points along v₁, and for ln(1/ρ)/(ηλ₁) steps after a change (phase I of Theorem 4.5). It
+    is not known with momentum, weight decay or micro-batches.
     """
     h = history.to_dict()
     edge = edge_of_stability(h["lr"], h["rho"], h["grad_norm"])
@@ -411,7 +405,8 @@ def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]],
     with np.errstate(divide="ignore"):
         settled = since * h["lr"] * h["eigenvalues"][:, 0] > np.log(1 / h["rho"])
     aligned = (h["batch_size"] == samples) & (h["rule"] == "sam") & (h["rayleigh"] > ALIGNED)
-    edge[~(settled & aligned)] = np.nan
+    plain = (h["momentum"] == 0) & (h["weight_decay"] == 0) & (h["micro_batch"] == samples)
+    edge[~(settled & aligned & plain)] = np.nan
     return edge
 
 

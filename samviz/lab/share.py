@@ -36,6 +36,7 @@ MAX_STEPS, MAX_PARAMETERS, MAX_NUMBERS = 10**7, 10**5, 64  # of a run; of a netw
 MAX_TEXT, MAX_JSON = 2**16, 2**20  # characters of a text and of the JSON in it
 ROWS = 100  # approximate number of measurements of a replayed run
 REMEDY = "share a picture by lab.export('run.html'), or code that makes the problem and lab.session.run.state_dict()"
+TITLES = "from step", "rule", "η", "ρ", "batch size", "momentum β", "weight decay κ", "m"  # of the settings
 STRIDES = 1, 2, 3, 4, 5, 6, 8  # the steps of a page are such a number times a power of ten apart
 
 
@@ -93,7 +94,10 @@ def run_page(session: Session, frames: int) -> str:
         labels.append(f"step {step:,}")
     title = f"{RULES[run.settings.rule].label} on {session.problem.name}"
     settings = [
-        (f"{step:,}", RULES[s.rule].label, f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–"))
+        (
+            *(f"{step:,}", RULES[s.rule].label, f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–")),
+            *(f"{s.momentum:g}", f"{s.weight_decay:g}", str(s.micro_batch or "–")),
+        )
         for step, s in run.changes
     ]
     names = "", "loss, full batch", "λ₁", "trace", "cos(∇L, v₁)", "cos(∇L, top eigenspace)"
@@ -112,8 +116,7 @@ def run_page(session: Session, frames: int) -> str:
         labels,
         before=f"<h1>{escape(title)}</h1><p>{run.steps:,} steps from seed {run.seed}: {escape(part)}.</p>"
         f'<p class="fails">{escape(session.stopped)}</p>',
-        after=f"{_table([('from step', 'rule', 'η', 'ρ', 'batch size'), *settings])}{_table(list(ends))}"
-        f"<p><small>{escape(origin)}</small></p>",
+        after=f"{_table([TITLES, *settings])}{_table(list(ends))}<p><small>{escape(origin)}</small></p>",
     )
 
 
@@ -167,7 +170,7 @@ def share_text(session: Session, problem: Problem) -> str:
         str(run.x.dtype).removeprefix("torch."),
         run.seed,
         None if x0 is None else x0.tolist(),
-        [[step, s.rule, s.lr, s.rho, s.batch_size] for step, s in run.changes],
+        [[step, *s.row().values()] for step, s in run.changes],
         int(run.diverged_at[0]) + 1 if run.diverged_at[0] >= 0 else run.steps,
         digest(run.x)[:8],
         f"{run.engine} {run.x.device.type}",  # rounding may depend on them
@@ -276,10 +279,10 @@ def _checked(
     steps = check_int("steps", steps, f"0 to {MAX_STEPS:,} steps", 0, MAX_STEPS + 1)
     seed = check_int("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
     changes = []
-    for step, rule, lr, rho, size in settings:
+    for step, rule, lr, rho, *more in settings:
         if not isinstance(lr, float | int) or not isinstance(rho, float | int):
             raise TypeError(f"lr is {str(lr)[:40]}, rho is {str(rho)[:40]}; expected a number each")
-        changes.append((check_int("step", step, "an integer", 0), Settings(rule, lr, rho, size).fit(1, problem)))
+        changes.append((check_int("step", step, "an integer", 0), Settings(rule, lr, rho, *more).fit(1, problem)))
     order = [step for step, _ in changes]
     if order[0] != 0 or order[-1] > steps or order != sorted(set(order)):
         raise ValueError(f"settings change at steps {str(order)[:60]}; expected 0 first, then later ones up to {steps}")

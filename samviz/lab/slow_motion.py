@@ -81,6 +81,11 @@ def slow_step(run: Run, least_radius: float) -> SlowStep:
     sentence = f"It takes the step −ηd from x, where d is {meaning}. The step has length {_norm(lr * found.direction)}."
     add(sentence, "step", "step −ηd", (x, x - lr * found.direction))
 
+    if settings.momentum or settings.weight_decay:
+        rest = found.after - (x - lr * found.direction)
+        sentence = f"Momentum and weight decay move the iterate farther, by a vector of length {_norm(rest)}."
+        add(sentence, "momentum", "momentum", (x - lr * found.direction, found.after))
+
     ends = np.array([end for part in parts for arrow in part.arrows for end in (arrow.tail, arrow.tip)])
     low, high = (ends.min(0), ends.max(0)) if run.problem.dim > 1 else (ends.min(0)[:1], ends.max(0)[:1])
     return SlowStep(

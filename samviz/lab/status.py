@@ -15,14 +15,15 @@ LOST = 1 / 3  # of the loss of an untrained network: above this the fit is lost
 FIT_LOST, ABOVE_FLOOR, BEYOND_EDGE, PHASE_ONE = (  # phases in which `advice` differs
     "The fit is lost",
     "Above the valley floor",
-    "Beyond the edge of stability, ηλ₁ > 2",
+    "Beyond the edge of stability",
     "Phase I: falling into the valley",
 )
+WITH_MOMENTUM = "The theorems have no momentum or weight decay. Momentum speeds up the drift by 1/(1 − β) or more."
 ALIGNED = 0.9  # Rayleigh ratio above which a full-batch run is in phase II
 
 
 def oscillation_loss(row: dict[str, Any], samples: int) -> float:
-    """Return the loss of the 2-cycle across the floor, λd²/2 at the distance d = ηρλ/(2 − ηλ) (Theorem 4.8).
+    """Return the loss of the 2-cycle across the floor, λd²/2 at the distance d = ηρλ/(2 + 2β − ηλ) (Theorem 4.8).
 
     λ is λ₁, or with fewer than all samples the trace, which is the mean curvature of the loss of one sample. Steps of
     length η oscillate at the distance η/2, and unnormalized SAM does not oscillate.
@@ -30,14 +31,16 @@ def oscillation_loss(row: dict[str, Any], samples: int) -> float:
     if row["rule"] == "usam":
         return 0.0
     curvature = row["trace"] if row["batch_size"] < samples else row["eigenvalues"][0]
-    rate = row["lr"] * curvature
-    distance = row["lr"] / 2 if RULES[row["rule"]].unit_length else row["rho"] * rate / (2 - rate) if rate < 2 else inf
+    rate, rest = row["lr"] * curvature, 2 + 2 * row["momentum"] - row["lr"] * curvature
+    distance = row["lr"] / 2 if RULES[row["rule"]].unit_length else row["rho"] * rate / rest if rest > 0 else inf
     return float(curvature / 2 * distance**2)
 
 
 def phase(row: dict[str, Any], samples: int) -> str:
     """Name the phase of a run from `Session.now` and n (Theorems 4.5 and 5.4)."""
-    rule, edge, loss = RULES[row["rule"]], row["lr"] * row["eigenvalues"][0], row["loss"]
+    rule, loss = RULES[row["rule"]], row["loss"]
+    edge = row["lr"] * (row["eigenvalues"][0] + row["weight_decay"]) / (2 + 2 * row["momentum"])  # 1 at the edge
+    limit = "(2 + 2β)" if row["momentum"] else "2"
     full = row["batch_size"] == samples
     far = loss > FAR * oscillation_loss(row, samples)
     if loss > max(LOST * row["untrained_loss"], FAR * row["lowest_loss"]):
@@ -45,9 +48,10 @@ def phase(row: dict[str, Any], samples: int) -> str:
     if _is_gradient_descent(row):
         if not full:
             return "Stochastic gradient descent"
-        beyond = "beyond the edge of stability, ηλ₁ > 2" if edge > 2.1 else "at the edge of stability, λ₁ ≈ 2/η"
-        return f"Gradient descent {beyond if edge > 1.9 else ''}".strip()
-    if edge > 2.1 and full and not rule.unit_length:
+        where = f"beyond the edge of stability, λ₁ > {limit}/η" if edge > 1.05 else ""
+        where = where or (f"at the edge of stability, λ₁ ≈ {limit}/η" if edge > 0.95 else "")
+        return f"Gradient descent {where}".strip()
+    if edge > 1.05 and full and not rule.unit_length:
         return BEYOND_EDGE
     if far and loss > FAR * row["lowest_loss"] and not row["falling"]:
         return ABOVE_FLOOR
@@ -73,7 +77,7 @@ def advice(row: dict[str, Any], samples: int) -> str:
     if where == ABOVE_FLOOR:
         return "The loss is too large for an oscillation across the floor. Lower ρ."
     if where == BEYOND_EDGE:
-        return "The steps are too long for this valley. Lower η."
+        return "λ₁ is so large that steps along v₁ grow. Lower η."
     if not rule.watch:
         return f"The rule {rule.name!r} was registered by you: the paper makes no statement about it."
     if rule.name == "gd" and row["rho"] > 0:
@@ -89,6 +93,10 @@ def advice(row: dict[str, Any], samples: int) -> str:
         return "For the full batch λ₁ decreases (Arora et al. 2022). Does it decrease here?"
     if partial and not single and rule.follows_gradient:
         return "Between one sample and all, ∇L need not align (Example 5.8). Does λ₁ or the trace decrease?"
+    if row["momentum"] or row["weight_decay"]:
+        return WITH_MOMENTUM
+    if row["micro_batch"] < row["batch_size"] and rule.follows_gradient:
+        return "Each micro-batch has its own perturbation: with m = 1 the trace should fall as in 1-SAM."
     if single and rule.name == "sam":
         if where == PHASE_ONE:
             return "Near the floor each ∇L_k is an eigenvector of its own ∇²L_k."

@@ -1,0 +1,123 @@
+"""Momentum, weight decay and micro-batches: against torch's SGD, closed forms, and SAM of each sample in numpy."""
+
+import numpy as np
+import pytest
+import torch
+import valley_by_hand as by_hand
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import samviz.dynamics.run as run_module
+from samviz import kernels
+from samviz.dynamics import RULES, Run, Settings, engines
+from samviz.dynamics.engines import Engine, torch_steps
+from samviz.lab import Lab
+from samviz.problems import from_module, mlp, quadratic, valley
+
+FEW = settings(max_examples=20, deadline=None, derandomize=True)
+ALL = {"momentum": 0.8, "weight_decay": 0.01, "micro_batch": 3}
+
+
+def uncaptured(block):
+    """Take the steps of a CUDA graph one by one, on any device."""
+    state = engines.GraphState(block)
+    return engines.replay(block, state, state.step)
+
+
+@FEW
+@given(momentum=st.floats(0, 0.95), weight_decay=st.floats(0, 0.1))
+def test_gradient_descent_takes_the_steps_of_torch(momentum, weight_decay):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    problem = from_module(module, data="sine")
+    run = Run(problem, "gd", lr=0.05, momentum=momentum, weight_decay=weight_decay, device="cpu")
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=momentum, weight_decay=weight_decay)
+    for _ in range(30):
+        run.step()
+        optimizer.zero_grad()
+        ((module(problem.inputs) - problem.targets) ** 2).mean().div(2).backward()
+        optimizer.step()
+    expected = torch.cat([p.detach().flatten() for p in module.parameters()])
+    torch.testing.assert_close(run.x[0], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_the_2_cycle_of_sam_with_momentum(momentum):
+    """−A = A − ηλ(A + ρ) + 2βA gives A = ηλρ/(2 + 2β − ηλ) (Theorem 4.8: β = 0); it is stable."""
+    lr, rho, top = 0.1, 0.05, 3.0
+    amplitude = lr * top * rho / (2 + 2 * momentum - lr * top)
+    run = Run(quadratic([top, 1.0]), lr=lr, rho=rho, x0=[1.01 * amplitude, 1e-4], momentum=momentum, device="cpu")
+    run.before = -run.x
+    run.step(3000)
+    np.testing.assert_allclose(run.x[0].abs(), [amplitude, 0], rtol=1e-9, atol=1e-12)
+
+
+def test_a_micro_batch_has_its_own_perturbation():
+    """With m = 1 the direction is the mean of SAM's directions on the samples, and 1-SAM takes one of them."""
+    x, rho = np.array([0.6, 0.9, 0.1, -0.2]), 0.2
+    expected = []
+    for weights in np.array([[2, 0], [0, 2]]):
+        gradient = weights @ np.array(by_hand.slopes(x))
+        expected.append(weights @ np.array(by_hand.slopes(x + rho * gradient / np.linalg.norm(gradient))))
+    for engine in ("torch", "chosen"):
+        run = Run(valley(), lr=0.01, rho=rho, x0=x, micro_batch=1, device="cpu")
+        if engine == "torch":
+            run.x = torch_steps(run._block(1)).x
+        else:
+            run.step()
+        np.testing.assert_allclose((x - run.x[0].numpy()) / 0.01, np.mean(expected, 0), rtol=1e-9)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("engine", ["compiled", "graph"])
+def test_engines_agree(monkeypatch, engine, rule, batch_size):
+    """Two runs, one of them at ρ = 0; the last of three micro-batches is smaller."""
+    if engine == "graph" and not RULES[rule].capturable:
+        pytest.skip("not captured")
+    problem, runs = mlp([1, 6, 6, 1], data="sine"), []
+    lr = 5e-4 if rule in ("ascent", "normalized_gd") else 0.01
+    for steps in (uncaptured if engine == "graph" else None, torch_steps):
+        if steps:
+            monkeypatch.setattr(run_module, "engine", lambda *_, steps=steps: Engine("", steps))
+        x0 = torch.stack([problem.initial(0), problem.initial(1)])
+        runs.append(Run(problem, rule, lr, (0.0, 0.02), batch_size, x0, seed=3, device="cpu", **ALL))
+        runs[-1].step(40)
+    torch.testing.assert_close(runs[0].x, runs[1].x, rtol=0, atol=1e-10)
+
+
+def test_a_size_that_changes_nothing_is_none_and_a_noisy_rule_has_no_micro_batches():
+    problem = mlp([1, 4, 1], data="sine")
+    for size, batch_size, kept in ((20, None, None), (5, None, 5), (5, 4, None), (5, 6, 5)):
+        assert Settings(micro_batch=size, batch_size=batch_size).fit(1, problem).micro_batch == kept
+    assert Settings("average", micro_batch=5).fit(1, problem).micro_batch is None
+    with pytest.raises(ValueError, match="micro_batch is 21; expected 1 to 20"):
+        Settings(micro_batch=21).fit(1, problem)
+    with pytest.raises(ValueError, match="micro_batch is 2 but this loss is not a mean"):
+        Settings(micro_batch=2).fit(1, quadratic([1.0]))
+
+
+def test_a_diverging_run_names_the_limit_with_momentum():
+    run = Run(quadratic([3.0]), "gd", lr=1.3, momentum=0.9, x0=[1.0], device="cpu")
+    with pytest.raises(RuntimeError, match=r"ηλ₁ = 1.3·3 = 3.9 > 3.8.*η below 1.27 is stable"):
+        run.step(10_000)
+    stable = Run(quadratic([3.0]), "gd", lr=1.25, momentum=0.9, x0=[1.0], device="cpu")
+    stable.step(10_000)
+    assert float(stable.x.abs()) < 1e-3
+
+
+def test_a_lab_repeats_its_steps_with_momentum_when_it_looks_back_and_from_a_text():
+    lab = Lab(mlp([1, 8, 8, 1], data="sine"), lr=0.05, rho=0.02, device="cpu", steps_per_frame=7)
+    lab.run(30).set(**ALL, batch_size=10)
+    lab.run(100)
+    x, trail = lab.session.run.x.clone(), list(lab.session.run.trail)
+    lab.look_back(120)
+    assert torch.equal(lab.session.run.x, trail[-11])
+    assert {name: lab.values[name] for name in ALL} == ALL
+    lab.run(10)
+    assert torch.equal(lab.session.run.x, x)
+    again = Lab.from_share(lab.share())
+    assert torch.equal(again.session.run.x, x)
+    assert again.session.run.settings == Settings("sam", 0.05, 0.02, 10, **ALL)
