@@ -92,6 +92,7 @@ class Run:
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)
+        self.start = self.x  # (runs, dim), the first iterates
         self.single = np.ndim(start) == 1
         if several and len(seeds) != len(self.x):
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
@@ -321,6 +322,7 @@ class Run:
         """
         return {
             "x": self.x.cpu().clone(),
+            "start": self.start.cpu().clone(),
             "before": self.before.cpu().clone(),
             "steps": self.steps,
             "seeds": self.seeds,
@@ -362,6 +364,7 @@ class Run:
         loaded.single = check_bool("state['single']", state["single"])
         loaded.changes = [(int(step), Settings(**settings)) for step, settings in state["changes"]]
         loaded.diverged_at = tensor("diverged_at", loaded.diverged_at)
+        loaded.start = tensor("start", x)
         loaded.before, loaded._bound = tensor("before", x), tensor("bound", loaded._bound)
         loaded._warm = None if state["warm"] is None else torch.as_tensor(state["warm"]).to(x, copy=True)
         loaded._width = int(state["width"])

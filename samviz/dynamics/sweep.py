@@ -299,12 +299,12 @@ def measure_runs(arrays: Arrays, run: Run, runs: Tensor, test: tuple[Tensor, Ten
     x, k = run.x[runs], arrays["eigenvalues"].shape[1]
     columns, _, _ = measurement(run.problem, x, k, trace=True, start=None, width=0)
     if test is not None:
-        columns["accuracy"] = _accuracy(run.problem, x, *test)
+        columns["accuracy"] = accuracy(run.problem, x, *test)
     for name in arrays.keys() & columns.keys():
         arrays[name][runs.cpu().numpy()] = columns[name].cpu().numpy()
 
 
-def _accuracy(problem: Problem, x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+def accuracy(problem: Problem, x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the share of the samples that each run classifies correctly, (runs,)."""
     assert isinstance(problem, Network), "only networks have a test set"
     correct = torch.zeros(len(x), dtype=torch.int64, device=x.device)

@@ -25,6 +25,7 @@ FEW = 60  # points up to which a curve of the probe has a dot at each
 CHANGES = 12  # the latest changes of settings are marked
 LAB_ROWS = draw.split([0.3, 0.42, 0.28], gap=0.1)[::-1]
 LAB_LABELS = 0.125, 0.175  # distances of the labels of the last two rows, for a figure that is 390 pixels high
+QUANTITY_LABELS = 0.06  # of the width of the lab's figure, to the right of the quantity that is measured on request
 PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
 SYMBOLS = {"rule": "rule", "rho": "ρ", "lr": "η", "batch_size": "batch", "momentum": "β", "weight_decay": "κ"}
@@ -177,6 +178,32 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         draw.end_labels(ends, layout["yaxis3"], "labels y3", LAB_LABELS[1], values=first) | panel_axes[2],
         *draw.change_marks(changed, layout, panel_axes),
     ]
+
+
+def lab_quantity(layout: Layout, frame: Frame, column: Interval, row: Interval) -> list[Trace]:
+    """Add axes 5 with the quantity that is measured on request, and return its traces."""
+    h, quantity = frame.history.to_dict(), frame.quantity
+    assert quantity is not None
+    step, none = h["step"].astype(float), np.full(len(h["step"]), np.nan)
+    colors = (BLUE, GREY, ORANGE)
+    curves = [
+        Curve(name, h.get(key, none), color, 2.5, label=f" {name}", error=2 * h.get(quantity.errors[key], 0 * none))
+        for (key, name), color in zip(quantity.curves.items(), colors)
+    ]
+    if quantity.edge:
+        curves.append(Curve("λ₁", h["eigenvalues"][:, 0], QUANTITIES["λ₁"], 1.5))
+        curves.append(Curve("2/η", 2 / h["lr"], QUANTITIES["2/η"], 1.5, "dash"))
+    known = [curve for curve in curves if np.isfinite(curve.y).any()]
+    values = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in known] or [np.zeros(1)])
+    low, high = np.quantile(values, [0.02, 0.98])
+    margin = 0.15 * (high - min(low, 0.0)) or 0.1
+    y = {"range": [min(low, 0.0) - margin / 3, high + margin], "nticks": 5}
+    heading = quantity.label, f"± 2 s.e. · {quantity.source}" if quantity.source else ""
+    narrow = column[0], column[1] - QUANTITY_LABELS
+    axes = draw.add_axes(layout, 5, narrow, row, heading, x=_step_axis(5, layout["xaxis3"]["range"][1]), y=y)
+    traces = [trace for curve in known for trace in curve.traces(step, dots=len(step) < FEW)]
+    labels = [curve.end_label(step) for curve in known]
+    return [trace | axes for trace in (*traces, draw.end_labels(labels, y, "labels y5", LAB_LABELS[1]))]
 
 
 def _sharpness_axis(h: dict[str, Array]) -> Layout:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split, stack
-from samviz.figures.history import LAB_ROWS, lab_history
+from samviz.figures.history import LAB_ROWS, lab_history, lab_quantity
 from samviz.figures.landscape import Arrow, lab_landscape
 from samviz.figures.style import BLUE, GREY, INK, ORANGE, VERMILION
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from samviz.dynamics import History, Settings
+    from samviz.dynamics.quantities import Quantity
     from samviz.geometry import Landscape
     from samviz.problems.problem import Picture
 
@@ -45,6 +46,7 @@ class Frame:
     start: Picture | None
     path: Array  # (steps, dim), iterates over the whole run
     looks_back_at: int | None = None  # the step that is shown, if it is not the last one
+    quantity: Quantity | None = None  # what is drawn instead of the picture
     arrows: Sequence[Arrow] = ()  # a step in slow motion, on the landscape
 
 
@@ -64,10 +66,11 @@ def lab_figure(frame: Frame) -> dict[str, Any]:
     left, right = split([0.58, 0.42], gap=0.125)
     history = lab_history(layout, frame, left)
     landscape = lab_landscape(layout, frame, right, (LAB_ROWS[1][0], LAB_ROWS[0][1]))
-    picture = _picture(layout, frame, right, LAB_ROWS[2])
+    draw_below = lab_quantity if frame.quantity else _picture
+    picture = draw_below(layout, frame, right, LAB_ROWS[2])
     layout["meta"] = {"large": _large(left, right)} | stack(layout, 450)
     stacked = layout["meta"]["stacked"]
-    for number in ("", 2, 3):
+    for number in ("", 2, 3, *([5] if frame.quantity else [])):
         stacked[f"xaxis{number}"]["space"] = LABEL_SPACE
     if "scene" in layout:
         stacked["scene"] = {"domain": {"x": [0, 1], "y": stacked["yaxis4"]["domain"]}}

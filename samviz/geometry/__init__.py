@@ -26,16 +26,19 @@ from samviz.geometry.landscape import (
     slices,
 )
 from samviz.geometry.sharpness import (
+    BatchSharpness,
     Regularizer,
     Sharpness,
     ascent_direction_sharpness,
     average_direction_sharpness,
+    batch_sharpness,
     limiting_regularizer,
     worst_direction_sharpness,
 )
 
 __all__ = [
     "Alignment",
+    "BatchSharpness",
     "Eigenpairs",
     "Landscape",
     "NormalSpace",
@@ -48,6 +51,7 @@ __all__ = [
     "alignment",
     "ascent_direction_sharpness",
     "average_direction_sharpness",
+    "batch_sharpness",
     "hessian_plane",
     "hessian_trace",
     "landscape",

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from samviz.checks import check_bool, check_float, check_int, seeded_generator
+from samviz.checks import check_bool, check_float, check_int, check_tensor, seeded_generator
 from samviz.geometry.hessian import DENSE, RANK_TOL, at_point, diagonalize, hessian_trace, normal_space, top_eigenpairs
 from samviz.problems import Problem, Quadratic
 from samviz.problems.primitives import Number, StepInput, any_run, divide, dot, loss_and_gradient, norm, where
@@ -260,6 +260,70 @@ def limiting_regularizer(
         return Regularizer(pairs.values[:, 0] / 2, pairs.residuals[:, 0] / 2, None, None)
     space = normal_space(problem, x, rank_tol=rank_tol)
     return Regularizer(space.smallest / 2, torch.zeros_like(space.smallest), space.rank, space.separation)
+
+
+@dataclass(frozen=True)
+class BatchSharpness:
+    """The curvature of random batches along their gradients, and the noise of these, each with its standard error."""
+
+    value: Tensor  # (runs,), mean over batches B of g_Bᵀ∇²L_B g_B/‖g_B‖²
+    standard_error: Tensor  # (runs,)
+    noise: Tensor  # (runs,), standard deviation of g_B along the given direction; NaN without one
+    noise_error: Tensor  # (runs,)
+
+
+def batch_sharpness(
+    problem: Problem,
+    x: Tensor,
+    batch_size: int,
+    *,
+    batches: int = 32,
+    direction: Tensor | None = None,
+    seed: int = 0,
+) -> BatchSharpness:
+    """Return the batch sharpness, the mean curvature of the loss of a batch along the gradient of the batch.
+
+    It takes a gradient and a Hessian-vector product of each batch.
+
+    Args:
+        problem: whose loss, a mean over samples.
+        x: (dim,) or (runs, dim), where.
+        batch_size: samples in a batch, 1 to n.
+        batches: number of random batches, 2 or more, the same for every run.
+        direction: (runs, dim), unit vectors along which the noise of the gradients is measured, such as v₁.
+        seed: of the batches.
+
+    Raises:
+        ValueError: when an argument is out of range or does not fit, or the loss is no mean over samples.
+
+    Source: Andreyev & Beneventano, Edge of Stochastic Stability (2024): with mini-batches this number, and not λ₁,
+    saturates at 2/η.
+
+    >>> from samviz.problems import valley
+    >>> found = batch_sharpness(valley(), torch.tensor([0.0, 0.0, 0.1, 0.0]), 2)
+    >>> found.value, found.standard_error
+    (tensor([16.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    problem, x = at_point(problem, x)
+    _check_stochastic(problem, problem.samples == 0)
+    expected = f"1 to {problem.samples}, the number of samples"
+    batch_size = check_int("batch_size", batch_size, expected, 1, problem.samples)
+    batches = check_int("batches", batches, "2 or more, for a standard error", 2)
+    if direction is not None:
+        check_tensor("direction", direction, tuple(x.shape))
+    generator = seeded_generator(seed)
+    drawn = [torch.randperm(problem.samples, generator=generator)[:batch_size] for _ in range(batches)]
+    curvatures, components = [], []
+    with one_thread(problem):
+        for batch in torch.stack(drawn).to(x.device):
+            rows = batch.expand(len(x), -1)
+            gradient = problem.gradient(x, rows)[1]
+            unit = gradient / gradient.norm(dim=1, keepdim=True)
+            curvatures.append((unit * problem.hvp(x, rows)(unit[:, None])[:, 0]).sum(1))
+            components.append((gradient * (torch.nan if direction is None else direction.to(x))).sum(1))
+    values, along = torch.stack(curvatures), torch.stack(components)
+    noise, error = along.std(0), values.std(0) / batches**0.5
+    return BatchSharpness(values.mean(0), error, noise, noise / (2 * batches - 2) ** 0.5)
 
 
 # ---- the maximum of the loss in a ball: exactly for a quadratic model, by the method of Frank and Wolfe for any loss

@@ -17,6 +17,7 @@ from torch import Tensor
 from samviz.checks import check_int, check_type
 from samviz.dynamics import RULES, History, Settings
 from samviz.dynamics.history import csv_text
+from samviz.dynamics.quantities import QUANTITIES
 from samviz.figures.export import check_path
 from samviz.files import write
 from samviz.lab.controls import (
@@ -48,6 +49,7 @@ SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads fas
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 PART_S = 0.45  # of a step in slow motion
 WAIT_S = 0.005  # a piece of waiting, as long as a piece of work
+PICTURE = "what the parameters mean"
 THEOREM = "SAM, small ρ (the theorem)"
 
 
@@ -152,6 +154,7 @@ class Lab(Panel):
         """Return the controls, at the settings of the run."""
         settings, n, seed = self.session.run.settings_row(), self.problem.samples, self.session.run.seed
         square = bool(self.problem.square_targets)
+        quantities = {name: each.label for name, each in QUANTITIES.items() if each.fits(self.problem)}
         rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
         rho, lr = settings["rho"], settings["lr"]
         rates = [lr, *(preset["lr"] for preset in self.presets.values())]
@@ -172,6 +175,7 @@ class Lab(Panel):
             ),
             "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
+            "quantity": Choice("lower right plot", "", {"": PICTURE} | quantities),
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
             "look_back": Timeline("timeline"),
@@ -397,6 +401,7 @@ class Lab(Panel):
             self.session.choose_plane(self._applied["plane"])  # the next frame slices it
         elif "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"]):
             self.scheduler.begin(self._look())
+        self.session.choose_quantity(self._applied["quantity"])
         self.scheduler.redraw()
 
     def _next_work(self) -> Iterator[Progress] | None:

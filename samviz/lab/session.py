@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
+from samviz.dynamics.quantities import QUANTITIES
 from samviz.figures import POINTS, Frame, heights, lab_figure
 from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_plane, slices
 from samviz.lab.slow_motion import SlowStep, slow_step
@@ -90,6 +91,7 @@ class Session:
         self.keyframes: list[tuple[int, Tensor, Tensor]] = [(0, self.run.x[0], self.run.x[0])]
         self._keyframe_stride = 1  # every so manieth measurement has one
         self.plane = "hessian"
+        self.quantity = ""  # a name in `QUANTITIES`, measured in addition; empty for none
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
         self._sliced_at, self._slice_cost = -np.inf, 0.0
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
@@ -103,6 +105,7 @@ class Session:
         minimum = (yield from self.minimum(seed)) if self.x0 is None else None
         again = Session(self.problem, settings, seed, self.x0, minimum)
         again.plane = self.plane if self.plane != "pca" else "hessian"  # there is no trajectory yet
+        again.choose_quantity(self.quantity)
         yield from again.follow(self)
         return again
 
@@ -223,6 +226,7 @@ class Session:
         """Add a row to the history; if live and slow, with the trace only every fourth time."""
         began = perf_counter()
         self.run.measure(trace=not live or self._measurement_cost < SLOW_MEASUREMENT_S or self._measurements % 4 == 0)
+        self._measure_quantity()
         self._measurements += 1
         self.lowest_loss = min(self.lowest_loss, float(self.run.history.rows[-1]["loss"]))
         self._measured_at = perf_counter()
@@ -232,6 +236,20 @@ class Session:
             self.keyframes.append((self.run.steps, self.run.x[0], self.run.before[0]))
         if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // (2 * self.run.x.nbytes))):
             self.keyframes, self._keyframe_stride = self.keyframes[::2], 2 * self._keyframe_stride
+
+    def choose_quantity(self, name: str) -> None:
+        """Measure another quantity from now on; an empty name is none."""
+        if name != self.quantity:
+            self.quantity = name
+            if not self.stopped:
+                self._measure_quantity()
+
+    def _measure_quantity(self) -> None:
+        """Add the chosen quantity to the last row of the history if that belongs to the present iterate."""
+        row = self.run.history.rows[-1]
+        if self.quantity and row["step"] == self.run.steps:
+            with one_thread(self.problem):
+                row.update(QUANTITIES[self.quantity].measure(self.run))
 
     # the slice of the loss
 
@@ -362,7 +380,8 @@ class Session:
                     trail=trail,
                     surface=surface,
                     trail_text=f"last {len(trail) - 1} steps" if self.plane == "hessian" else "the run so far",
-                    picture=self.problem.picture(run.x),
+                    picture=None if self.quantity else self.problem.picture(run.x),
+                    quantity=QUANTITIES.get(self.quantity),
                     start=self.start_picture,
                     path=self.path.cpu().double().numpy(),
                 )

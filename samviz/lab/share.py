@@ -83,6 +83,7 @@ def run_page(session: Session, frames: int) -> str:
     past, samples = session.run, session.problem.samples
     again = Session(session.problem, past.changes[0][1], past.seed, session.path[0])
     again.choose_plane(session.plane if session.plane != "pca" else "hessian")  # no trajectory yet
+    again.choose_quantity(session.quantity)
     run, stops = again.run, round_steps(past.steps, frames)
     drawings, labels = [], []
     taken = (step for step in retake(again, past.changes, stops, live=False) if step is not None)
@@ -226,6 +227,7 @@ def replayed(session: Session, shared: Shared) -> Generator[Progress, None, Sess
     minimum = (yield from session.minimum(shared.seed)) if x0 is None else None
     again = Session(problem, shared.changes[0][1], shared.seed, x0, minimum)
     again.choose_plane(session.plane)
+    again.choose_quantity(session.quantity)
     for _ in retake(again, shared.changes, round_steps(shared.steps, ROWS), live=True):
         yield again.run.steps / max(shared.steps, 1), "replaying the shared run"
     if digest(again.run.x)[:8] != shared.end:

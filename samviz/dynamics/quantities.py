@@ -1,0 +1,166 @@
+"""Quantities of a run that are measured only on request: each is a function of the run, registered in `QUANTITIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samviz.dynamics.run import Run
+from samviz.dynamics.sweep import accuracy
+from samviz.dynamics.theory import gradient_flow_limit
+from samviz.geometry import batch_sharpness, normal_space, third_derivative
+from samviz.problems import Network, Problem, Valley, valley
+
+Columns = dict[str, float]  # what a measurement adds to a row of the history
+BATCHES = 32
+RANK_TOL = 0.01
+LARGEST = 1000  # parameters up to which the dense Hessian of a prediction is diagonalized
+SLOPE_ROWS = 4  # rows of the history over which the decrease of λ₁ is measured
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A quantity that is measured on request, with what a figure needs to know about it."""
+
+    label: str  # in menus
+    curves: dict[str, str]  # column of the history: name of its curve
+    errors: dict[str, str]  # column of the history: column with its standard error
+    source: str
+    measure: Callable[[Run], Columns]
+    fits: Callable[[Problem], bool]  # whether the problem has it
+    edge: bool  # whether it is drawn with λ₁ and 2/η
+
+
+QUANTITIES: dict[str, Quantity] = {}
+
+
+def quantity(
+    label: str,
+    curves: dict[str, str],
+    *,
+    source: str = "",
+    fits: Callable[[Problem], bool] = lambda problem: True,
+    edge: bool = False,
+) -> Callable[[Callable[[Run], Columns]], Callable[[Run], Columns]]:
+    """Register a function of a run as a quantity under its name; a column `name_error` is the standard error of `name`.
+
+    Args:
+        label: its name in menus.
+        curves: columns that the function returns, with the names of their curves.
+        source: where the quantity was introduced.
+        fits: whether a problem has the quantity.
+        edge: whether it is compared with λ₁ and 2/η.
+
+    Returns:
+        The decorator.
+    """
+
+    def register(function: Callable[[Run], Columns]) -> Callable[[Run], Columns]:
+        errors = {name: f"{name}_error" for name in curves}
+        QUANTITIES[function.__name__] = Quantity(label, curves, errors, source, function, fits, edge)
+        return function
+
+    return register
+
+
+@quantity(
+    "batch sharpness",
+    {"batch_sharpness": "of batches"},
+    source="Andreyev & Beneventano (2024)",
+    fits=lambda problem: problem.samples > 1,
+    edge=True,
+)
+def stochastic_edge(run: Run) -> Columns:
+    """Measure the mean curvature of 32 batches along their gradients; with mini-batches it saturates at 2/η."""
+    size = run.settings.batch_size or run.problem.samples
+    batches = BATCHES if size < run.problem.samples else 2  # the full batch is always the same
+    found = batch_sharpness(run.problem, run.x, size, batches=batches, seed=run.steps)
+    return {"batch_sharpness": float(found.value), "batch_sharpness_error": float(found.standard_error)}
+
+
+@quantity(
+    "gradient noise along v₁",
+    {"gradient_noise": "std of v₁ᵀg"},
+    fits=lambda problem: problem.samples > 1,
+)
+def noise_along_top(run: Run) -> Columns:
+    """Measure the standard deviation of the gradients of 32 batches along the top eigenvector."""
+    size, vectors = run.settings.batch_size or run.problem.samples, run.eigenvectors
+    top = None if vectors is None else vectors[:, 0]
+    found = batch_sharpness(run.problem, run.x, size, direction=top, seed=run.steps)
+    return {"gradient_noise": float(found.noise), "gradient_noise_error": float(found.noise_error)}
+
+
+@quantity(
+    "decrease of λ₁ per step",
+    {"decrease": "measured", "predicted_decrease": "Eq. 7", "faster_decrease": "2-cycle"},
+    source="Theorem 4.5, Eq. 7",
+    fits=lambda problem: 1 < problem.dim <= LARGEST,
+)
+def drift(run: Run) -> Columns:
+    """Measure the decrease of λ₁ over the last rows, and the rate ½ηρ²‖∂Φ∇λ₁‖² of Eq. 7 at the iterate.
+
+    Eigenvalues below 1 % of λ₁ count as zero: along their eigenvectors a run hardly returns to Γ before λ₁ has changed.
+    On the 2-cycle the drift is (2/(2 − ηλ₁))² times as fast (our result).
+    """
+    problem, rows = run.problem, run.history.rows[-SLOPE_ROWS:]
+    lr, rho = float(run.settings.lr), float(run.settings.rho)  # type: ignore[arg-type]
+    space = normal_space(problem, run.x, rank_tol=RANK_TOL)
+    slope = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1])).norm()
+    predicted, rest = lr * rho**2 / 2 * float(slope) ** 2, 2 - lr * float(space.values[0, 0])
+    columns = {"predicted_decrease": predicted, "decrease": np.nan, "decrease_error": 0.0}
+    columns["faster_decrease"] = predicted * (2 / rest) ** 2 if rest > 0 else np.nan
+    if len(rows) == SLOPE_ROWS:
+        steps, tops = np.array([(row["step"], row["eigenvalues"][0]) for row in rows]).T
+        (slope_, _), covariance = np.polyfit(steps, tops, 1, cov=True)
+        columns |= {"decrease": -slope_, "decrease_error": float(np.sqrt(covariance[0, 0]))}
+    return columns
+
+
+@quantity("norm of the weights", {"norm": "‖x‖"})
+def norm(run: Run) -> Columns:
+    """Measure the Euclidean norm of the parameters."""
+    return {"norm": float(run.x.norm())}
+
+
+@quantity(
+    "accuracy",
+    {"accuracy": "training"},
+    fits=lambda problem: isinstance(problem, Network) and problem.labels is not None,
+)
+def training_accuracy(run: Run) -> Columns:
+    """Measure the share of the training samples that are classified correctly."""
+    problem = run.problem
+    assert isinstance(problem, Network)
+    assert problem.labels is not None
+    return {"accuracy": float(accuracy(problem, run.x, problem.inputs, problem.labels))}
+
+
+@quantity(
+    "distance from the limiting flow",
+    {"tracking": "‖Φ(x) − X(τ)‖"},
+    source="Theorem 4.5, phase II",
+    fits=lambda problem: isinstance(problem, Valley),
+)
+def tracking(run: Run) -> Columns:
+    """Measure how far Φ(x(t)) is from the flow of Eq. 7 at τ = Σηρ², from Φ of the first iterate on."""
+    assert isinstance(run.problem, Valley)
+    ends = [*run.changes, (run.steps, run.settings)]
+    tau = 0.0
+    for (begin, s), (end, _) in pairwise(ends):
+        tau += (end - begin) * float(s.lr) * float(s.rho) ** 2  # type: ignore[arg-type]
+    flow = run.problem.limiting_flow(_limit_point(tuple(run.start[0].tolist())), torch.tensor([tau]))
+    limit = gradient_flow_limit(run.problem, run.x).x[0, :2]
+    return {"tracking": float((flow.to(limit) - limit).norm())}
+
+
+@lru_cache(8)
+def _limit_point(start: tuple[float, ...]) -> Tensor:
+    """Return Φ of a point of the valley, (4,)."""
+    return gradient_flow_limit(valley(), torch.tensor(start)).x[0]
