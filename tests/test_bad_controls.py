@@ -26,6 +26,7 @@ SETTINGS = {
     "seed": NO_COUNT,
     "steps_per_frame": (*NO_COUNT, 0),
     "plane": (*JUNK, True, 3, "", "unknown"),
+    **dict.fromkeys(("side", "quantity"), (*JUNK, True, 3, "unknown")),
     **dict.fromkeys(("compare", "surface", "slow_motion"), (*JUNK, 0, 1, 0.0, "yes")),
     "look_back": (*JUNK[1:], bad.INF, "3", True, 1.5, -1, 10**400),  # None is the end of the run
 }

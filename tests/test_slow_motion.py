@@ -46,8 +46,10 @@ def test_the_parts_of_a_sam_step_have_their_closed_form() -> None:
     x = torch.tensor([0.3, -0.4], dtype=torch.float64)
     gradient = matrix @ x
     point = x + 0.1 * gradient / gradient.norm()
-    found = Run(quadratic([3.0, 1.0]), lr=0.2, rho=0.1, x0=x, device="cpu").parts()
-    for mine, expected in zip(found, (x, gradient, point[None], (matrix @ point)[None], matrix @ point), strict=True):
+    found, end = Run(quadratic([3.0, 1.0]), lr=0.2, rho=0.1, x0=x, device="cpu").parts(), x - 0.2 * matrix @ point
+    for mine, expected in zip(
+        found, (x, gradient, point[None], (matrix @ point)[None], matrix @ point, end), strict=True
+    ):
         torch.testing.assert_close(mine, expected)
 
 

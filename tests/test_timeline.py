@@ -124,7 +124,7 @@ def test_a_run_that_has_diverged_continues_from_an_earlier_step() -> None:
 
 def test_keyframes_need_at_most_64_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.KEYFRAME_BYTES == 64 * 2**20
-    monkeypatch.setattr(session, "KEYFRAME_BYTES", 8 * 16 + 1)  # eight iterates of two numbers
+    monkeypatch.setattr(session, "KEYFRAME_BYTES", 8 * 32 + 1)  # eight pairs of iterates
     lab = Lab(BOWL, rho=0.05, steps_per_frame=10, device="cpu").run(1000)
     steps = [step for step, _ in lab.session.keyframes]
     assert steps == [0, 160, 320, 480, 640, 800, 960]

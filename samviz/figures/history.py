@@ -119,13 +119,15 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     step, estimates, first = h["step"].astype(float), frame.estimates, len(h["step"]) == 1  # a dot with its value
     last = float(max(step[-1], 1.0, *estimates[-1:, 0]))
     end = draw.round_up(max(1.17 * max([last, *before["step"][-1:]]), 100.0))  # leaves space for the labels
-    low, high = _log_range(np.concatenate((h["loss"], before["loss"])))
+    ends_of_b: list[draw.Label] = []  # of loss, sharpness and alignment
+    losses = [h["loss"], before["loss"], *([frame.rival["loss"]] if frame.rival else [])]
+    low, high = _log_range(np.concatenate(losses))
     powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 2.5))).astype(int)
     ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.power(p) for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
-    beta, kappa, bound = h["momentum"], h["weight_decay"], "2/η" if not h["momentum"][-1] else "2(1 + β)/η"
-    label = bound + " − κ" * bool(kappa[-1])
+    beta, kappa = (h.get(name, 0 * h["lr"]) for name in ("momentum", "weight_decay"))
+    label = ("2(1 + β)/η" if beta[-1] else "2/η") + " − κ" * bool(kappa[-1])
     rate = Curve("2/η", 2 * (1 + beta) / np.asarray(h["lr"], float) - kappa, QUANTITIES["2/η"], 1.5, "dash", label)
     style = QUANTITIES["SAM's edge"], 1.5, "longdashdot"
     edge = Curve("SAM's edge", frame.edge, *style, label="SAM’s edge", gaps=True)
@@ -144,6 +146,10 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         drawn = [draw.line(before["step"].astype(float), values, f"last run: {name}", GHOST, 3)]
         for curve in curves:
             drawn += curve.traces(step, dots=first)
+        if frame.rival:
+            other = frame.rival[name] if frame.rival[name].ndim == 1 else frame.rival[name][:, 0]
+            drawn.append(draw.line(frame.rival["step"].astype(float), other, f"B: {heading[0]}", INK, 1.8, "dash"))
+            ends_of_b.append((last, float(other[-1]), "B", INK))
         traces += [trace | axes for trace in drawn]
         panel_axes.append(axes)
     labels = {
@@ -164,7 +170,10 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     ends = [(last, float(np.nan_to_num(curve.y[-1])), curve.label, curve.color) for curve in alignment]
     changed = _changes(frame.changes, 0.03 * end, frame.samples)
     _mark_gap(layout, h, end)
-    loss = [(last, float(h["loss"][0]), "loss", INK)] if first else []
+    loss = [(last, float(h["loss"][0]), "loss", INK)] if first else ends_of_b[:1]
+    ends += ends_of_b[2:]
+    if ends_of_b:
+        labels["B"] = ends_of_b[1]
     at = [float(frame.looks_back_at)] * 2 if frame.looks_back_at is not None else []
     for axes in panel_axes:
         yaxis = layout[axes["yaxis"].replace("y", "yaxis")]
@@ -172,7 +181,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         traces.append(draw.line(at, limits, "this step", VERMILION, 1.2, hoverinfo="skip") | axes)
     return [
         *traces,
-        draw.end_labels(loss, layout["yaxis"], "labels y", values=True) | panel_axes[0],
+        draw.end_labels(loss, layout["yaxis"], "labels y", values=first) | panel_axes[0],
         draw.marks(estimates[:, 0], estimates[:, 1], ESTIMATE, curvature, 4, "circle-open") | panel_axes[1],
         draw.end_labels([*labels.values()], layout["yaxis2"], "labels y2", LAB_LABELS[0], values=first) | panel_axes[1],
         draw.end_labels(ends, layout["yaxis3"], "labels y3", LAB_LABELS[1], values=first) | panel_axes[2],

@@ -47,6 +47,8 @@ class Frame:
     path: Array  # (steps, dim), iterates over the whole run
     looks_back_at: int | None = None  # the step that is shown, if it is not the last one
     quantity: Quantity | None = None  # what is drawn instead of the picture
+    rival: History | None = None  # of the second run, B
+    rival_at: Array | None = None  # (1, 2), its iterate on the plane
     arrows: Sequence[Arrow] = ()  # a step in slow motion, on the landscape
 
 

@@ -79,6 +79,10 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     corner: Layout = {"xref": "x4 domain", "yref": "y4 domain", "bgcolor": "rgba(255,255,255,0.6)"}
     right = draw.note(f"{labels[0]} →", 1, 0, xanchor="right", yanchor="bottom", **corner)
     layout["annotations"] += [right, draw.note(f"{above} ↑", 0, 1, yanchor="top", **corner)]
+    if frame.rival_at is not None and len(b) > 1:
+        x_of_b, y_of_b = frame.rival_at.T
+        traces.append(draw.marks(x_of_b, y_of_b, "iterate of B", "white", 13, edge=(INK, 2)))
+        traces.append(draw.text(x_of_b, y_of_b, ["  <b>B</b>"], "B"))
     traces.append(_draw_arrows(layout, frame.arrows))
     return [trace | axes for trace in traces]
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_int, check_type
-from samviz.dynamics import RULES, History, Settings
+from samviz.dynamics import RULES, History, Run, Settings
 from samviz.dynamics.history import csv_text
 from samviz.dynamics.quantities import QUANTITIES
 from samviz.figures.export import check_path
@@ -49,6 +49,7 @@ SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads fas
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 PART_S = 0.45  # of a step in slow motion
 WAIT_S = 0.005  # a piece of waiting, as long as a piece of work
+SIDES = {"": "one run", "A": "two runs, controls set A", "B": "two runs, controls set B"}
 PICTURE = "what the parameters mean"
 THEOREM = "SAM, small ρ (the theorem)"
 
@@ -175,6 +176,7 @@ class Lab(Panel):
             ),
             "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
+            "side": Choice("A | B", "", SIDES),
             "quantity": Choice("lower right plot", "", {"": PICTURE} | quantities),
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
@@ -257,7 +259,7 @@ class Lab(Panel):
     def reset(self) -> None:
         """Start again from the start with the settings of the controls; the present run becomes the ghost."""
         self.view.playing, self.view.alert = False, ""
-        self.scheduler.begin(self._restart(self._settings(), self.values["seed"]), required=True)
+        self.scheduler.begin(self._restart(self.values["seed"]), required=True)
 
     def look_back(self, step: int | None) -> Lab:
         """Show an earlier step of the run, with the settings that it had; what is played from there is a new branch.
@@ -388,8 +390,10 @@ class Lab(Panel):
         changed = {name for name, value in self._applied.items() if value != before[name]}
         if not changed:
             return
-        if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings that it stopped with
-            self.session.run.settings, self.view.alert = self._settings(), ""
+        if "side" in changed:
+            self._choose_side(before["side"])
+        elif changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
+            self._steered().settings, self.view.alert = self._settings(), ""
         if "look_back" in changed and self._applied["look_back"] != self.session.looks_back_at:
             self.view.playing = False
             if not self.scheduler.work or self.session.slow:  # otherwise a drag would replace work again and again
@@ -403,6 +407,19 @@ class Lab(Panel):
             self.scheduler.begin(self._look())
         self.session.choose_quantity(self._applied["quantity"])
         self.scheduler.redraw()
+
+    def _steered(self) -> Run:
+        """Return the run whose settings the controls set."""
+        session = self.session
+        return session.rival if self.values["side"] == "B" and session.rival else session.run
+
+    def _choose_side(self, before: str) -> None:
+        """Show the settings of the chosen run; start both runs again if there was one, and leave A if one is wanted."""
+        if not self.values["side"]:
+            self.session.rival = self.session.at_end.rival = None
+        elif not before:
+            self.reset()
+        self._put_settings({})
 
     def _next_work(self) -> Iterator[Progress] | None:
         if self.values["look_back"] != self.session.looks_back_at:
@@ -464,10 +481,14 @@ class Lab(Panel):
             n -= steps
         yield from self.session.look(now=np.inf)
 
-    def _restart(self, settings: Settings, seed: int) -> Iterator[Progress]:
+    def _restart(self, seed: int) -> Iterator[Progress]:
         """Build the new session while the present one is drawn, and replace it."""
-        again = yield from self.session.restarted(settings, seed)
-        again.run.settings = self._settings()  # a control may have moved since Reset was pressed
+        session = self.session
+        again = yield from session.restarted(session.run.settings, seed)
+        if self.values["side"]:
+            again.add_rival((session.rival or session.run).settings)
+        again.run.settings, steered = session.run.settings, self.values["side"] == "B"
+        (again.rival if again.rival and steered else again.run).settings = self._settings()  # it may have changed since
         plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}  # there is no trajectory yet
         self.view.put({"look_back": None} | plane)
         self.session = again
@@ -479,7 +500,7 @@ class Lab(Panel):
 
     def _put_settings(self, more: dict[str, Any]) -> None:
         """Show the settings of the run, and more values."""
-        row = self.session.run.settings_row() | more
+        row = self._steered().settings_row() | more
         self.view.put({name: value for name, value in row.items() if name in self.controls})
 
     # how the run reaches the screen

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from math import ceil, inf, isfinite, log2
 from time import perf_counter
@@ -28,6 +29,7 @@ from samviz.problems import MLP, Problem
 from samviz.problems.problem import one_thread
 
 Progress = tuple[float, str] | None
+Keyframe = tuple[int, list[tuple[Tensor, Tensor]]]
 
 STEP_PIECE_S = 0.005  # compute at most about this long before control events are handled
 SLOW_MEASUREMENT_S = 0.03  # above this, measure the trace only every fourth time
@@ -56,8 +58,9 @@ class Session:
         start: (dim,), the first iterate of the run.
         x0: (dim,), the start that the user gave; None for a gradient-descent minimum.
         plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
-        keyframes: step, iterate (dim,) and the one before it (dim,), at the start and at measurements; every other one
-            is dropped as needed.
+        keyframes: steps of the start and of measurements, each with the iterates then and those before, (1, dim), of
+            the run and of its rival; every other one is dropped as needed.
+        rival: a second run, B, with its own settings and the start and the seed of the run, which is then A; or None.
         ghost: the history of the previous run, or None.
         slow: the next or the latest step in slow motion, while it is drawn, or None.
         recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
@@ -76,9 +79,8 @@ class Session:
         self.problem, self.x0 = problem, x0
         start = minimum if x0 is None else x0
         self.start = gradient_descent_minimum(problem, seed=seed) if start is None else start
-        place: dict[str, Any] = {"device": problem.device, "dtype": problem.dtype, "trail": TRAIL_STEPS + 1}
-        self.run = Run(problem, **settings.row(), x0=self.start, seed=seed, **place)
-        self.run.measure()
+        self.run = self._new_run(settings, seed)
+        self.rival: Run | None = None
         self.lowest_loss = float(self.run.history.rows[0]["loss"])
         known = isinstance(problem, MLP)  # the parameters of another network may be trained
         self.untrained_loss = float(problem.loss(problem.initial(seed)[None])) if known else inf
@@ -88,7 +90,7 @@ class Session:
         self.slow: SlowStep | None = None
         self.estimates = History()
         self.stopped = self.notice = ""
-        self.keyframes: list[tuple[int, Tensor, Tensor]] = [(0, self.run.x[0], self.run.x[0])]
+        self.keyframes: list[Keyframe] = [(0, [(self.run.x, self.run.x)] * 2)]
         self._keyframe_stride = 1  # every so manieth measurement has one
         self.plane = "hessian"
         self.quantity = ""  # a name in `QUANTITIES`, measured in addition; empty for none
@@ -97,6 +99,22 @@ class Session:
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
         self._measured_at = self._speed_at = perf_counter()
         self.speed, self._speed_steps = 0.0, 0
+
+    def _new_run(self, settings: Settings, seed: int) -> Run:
+        """Return a measured run at the start."""
+        place: dict[str, Any] = {"device": self.problem.device, "dtype": self.problem.dtype, "trail": TRAIL_STEPS + 1}
+        run = Run(self.problem, **settings.row(), x0=self.start, seed=seed, **place)
+        run.measure()
+        return run
+
+    @property
+    def runs(self) -> list[Run]:
+        """The run, and its rival if there is one."""
+        return [self.run, self.rival] if self.rival else [self.run]
+
+    def add_rival(self, settings: Settings) -> None:
+        """Add a second run at the start, before the first step."""
+        self.rival = self._new_run(settings, self.run.seed)
 
     # sessions that replace this one
 
@@ -147,14 +165,17 @@ class Session:
             return full
         before = bisect_right(full.keyframes, max(0, step - TRAIL_STEPS), key=lambda keyframe: keyframe[0])
         past = copy(full)
-        at, x, previous = full.keyframes[before - 1]
-        past.run = full.run.rewound(at, x[None], previous[None])
+        at, iterates = full.keyframes[before - 1]
+        past.run, *rival = (run.rewound(min(at, run.steps), *pair) for run, pair in zip(full.runs, iterates))
+        past.rival = next(iter(rival), None)
         past.estimates, past.stopped, past.notice, past.slow = History(), "", "", None
-        changes = {at: settings for at, settings in full.run.changes if past.run.steps < at <= step}
-        for end in sorted({*changes, step}):
+        changes = [{at: settings for at, settings in run.changes if past.run.steps < at <= step} for run in full.runs]
+        for end in sorted({*(at for each in changes for at in each), step}):
             yield from past.advance(end - past.run.steps)
-            past.run.settings = changes.get(end, past.run.settings)
-        past.run.history.rows = [row for row in full.run.history.rows if row["step"] <= step]
+            for run, each in zip(past.runs, changes):
+                run.settings = each.get(end, run.settings)
+        for run, whole in zip(past.runs, full.runs):
+            run.history.rows = [row for row in whole.history.rows if row["step"] <= step]
         past.estimates.rows = [row for row in full.estimates.rows if row["step"] <= step]
         past.keyframes = [keyframe for keyframe in full.keyframes if keyframe[0] < step]
         past.lowest_loss = min((float(row["loss"]) for row in past.run.history.rows), default=inf)
@@ -201,6 +222,9 @@ class Session:
             n = int(np.clip(STEP_PIECE_S / self._step_cost, 1, steps)) if live else steps
             began = perf_counter()
             try:
+                if self.rival:
+                    with suppress(Diverged):  # the status says so
+                        self.rival.step(n)
                 self.run.step(n)
             except Diverged:
                 self.stopped = self.run.why_diverged()
@@ -225,16 +249,18 @@ class Session:
     def measure(self, *, live: bool = False) -> None:
         """Add a row to the history; if live and slow, with the trace only every fourth time."""
         began = perf_counter()
-        self.run.measure(trace=not live or self._measurement_cost < SLOW_MEASUREMENT_S or self._measurements % 4 == 0)
+        trace = not live or self._measurement_cost < SLOW_MEASUREMENT_S or self._measurements % 4 == 0
+        for run in self.runs:
+            run.measure(trace=trace)
+            _limit_rows(run.history)
         self._measure_quantity()
         self._measurements += 1
         self.lowest_loss = min(self.lowest_loss, float(self.run.history.rows[-1]["loss"]))
         self._measured_at = perf_counter()
         self._measurement_cost = self._measured_at - began
-        _limit_rows(self.run.history)
         if self._measurements % self._keyframe_stride == 0:
-            self.keyframes.append((self.run.steps, self.run.x[0], self.run.before[0]))
-        if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // (2 * self.run.x.nbytes))):
+            self.keyframes.append((self.run.steps, [(run.x, run.before) for run in self.runs]))
+        if len(self.keyframes) > min(MAX_ROWS, max(2, KEYFRAME_BYTES // (2 * len(self.runs) * self.run.x.nbytes))):
             self.keyframes, self._keyframe_stride = self.keyframes[::2], 2 * self._keyframe_stride
 
     def choose_quantity(self, name: str) -> None:
@@ -257,7 +283,7 @@ class Session:
     def path(self) -> Tensor:
         """The iterates over the entire run, (steps, dim), the present one last."""
         stride = 2 ** max(0, ceil(log2(len(self.keyframes) / MAX_PATH)))  # a growing run keeps the same iterates
-        return torch.stack([*(x for _, x, _ in self.keyframes[::stride]), self.run.x[0]])
+        return torch.cat([*(iterates[0][0] for _, iterates in self.keyframes[::stride]), self.run.x])
 
     def choose_plane(self, kind: str) -> None:
         """Slice another plane from the next look on."""
@@ -364,6 +390,9 @@ class Session:
             trail, _ = self.landscape.plane.project(iterates)
             if self.problem.dim == 1:  # drawn on the curve of the loss
                 trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
+            rival, at = None, None
+            if end.rival and self.rival:
+                rival, (at, _) = end.rival.history.thinned(POINTS), self.landscape.plane.project(self.rival.x)
             estimates = end.estimates.thinned(DRAWN_ESTIMATES).rows
             return lab_figure(
                 Frame(
@@ -374,6 +403,8 @@ class Session:
                     looks_back_at=self.looks_back_at,
                     arrows=self.slow.arrows if self.slow else (),
                     ghost=self.ghost.thinned(POINTS) if self.ghost is not None and compare else None,
+                    rival=rival,
+                    rival_at=at,
                     samples=self.problem.samples,
                     landscape=self.landscape,
                     height=self.height,

@@ -171,7 +171,7 @@ def share_text(session: Session, problem: Problem) -> str:
         str(run.x.dtype).removeprefix("torch."),
         run.seed,
         None if x0 is None else x0.tolist(),
-        [[step, *s.row().values()] for step, s in run.changes],
+        [[step, *_short(settings)] for step, settings in run.changes],
         int(run.diverged_at[0]) + 1 if run.diverged_at[0] >= 0 else run.steps,
         digest(run.x)[:8],
         f"{run.engine} {run.x.device.type}",  # rounding may depend on them
@@ -180,6 +180,12 @@ def share_text(session: Session, problem: Problem) -> str:
     text = f"{FORMAT}:{__version__}:{b64encode(packed).decode().rstrip('=')}"
     read(text)  # raise now if it could not be loaded
     return text
+
+
+def _short(settings: Settings) -> list[Any]:
+    """Return the settings as values, without those of momentum, weight decay and micro-batches if there are none."""
+    values = [*settings.row().values()]
+    return values if any(values[4:]) else values[:4]
 
 
 def read(text: str) -> Shared:

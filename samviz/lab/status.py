@@ -124,5 +124,10 @@ def status_text(session: Session, playing: bool) -> str:
     if session.recorded:
         rate = f"looking back from step {session.recorded.run.steps:,}"
     where = phase(row, problem.samples) if run.steps else "At the start"
+    if session.rival:
+        other = session.rival.history.rows[-1]
+        where = f"A: {where[0].lower()}{where[1:]}" if where[:2] != "At" else where
+        place += f" · B: λ₁ {other['eigenvalues'][0]:.3g}, loss {other['loss']:.1e}"
+        place += " (diverged)" * bool(session.rival.diverged_at[0] >= 0)
     text = session.slow.text if session.slow else f"{where}.\n{advice(row, problem.samples)}"
     return f"{text}\nstep {run.steps:,} · {rate} · {place}"
