@@ -45,6 +45,7 @@ def draw(run: Run, **fields: Any) -> tuple[dict[str, dict[str, Any]], dict[str, 
         **{"history": h, "edge": edge, "changes": run.changes, "ghost": None, "estimates": np.zeros((0, 2))} | fields,
         samples=20,
         looks_back_at=None,
+        rival=None,
     )
     layout = new_layout(600)
     traces = {trace["name"]: trace for trace in lab_history(layout, frame, (0, 0.5))}
