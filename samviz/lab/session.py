@@ -174,8 +174,8 @@ class Session:
             yield from past.advance(end - past.run.steps)
             for run, each in zip(past.runs, changes):
                 run.settings = each.get(end, run.settings)
-        for run, whole in zip(past.runs, full.runs):
-            run.history.rows = [row for row in whole.history.rows if row["step"] <= step]
+        for run, entire in zip(past.runs, full.runs):
+            run.history.rows = [row for row in entire.history.rows if row["step"] <= step]
         past.estimates.rows = [row for row in full.estimates.rows if row["step"] <= step]
         past.keyframes = [keyframe for keyframe in full.keyframes if keyframe[0] < step]
         past.lowest_loss = min((float(row["loss"]) for row in past.run.history.rows), default=inf)
