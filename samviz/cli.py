@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("verify", help="run the paper's statements: predict, measure, and compare")
     command.add_argument("names", nargs="*", metavar="NAME", help="claims to run (default: all of them)")
     command.add_argument("--quick", action="store_true", help="fewer and coarser scales: seconds instead of minutes")
+    command.add_argument("--beyond", action="store_true", help="what came after the paper, instead of the paper")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--report", type=Path, metavar="FILE", help="write one page with a figure per claim")
     command = commands.add_parser("app", help="serve the lab alone, as a web page without code (Voila)")
@@ -60,7 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.command == "verify":
         from samviz.verify import run_claims
 
-        return run_claims(options.names, quick=options.quick, as_json=options.json, report=options.report)
+        modes = {"quick": options.quick, "beyond": options.beyond, "as_json": options.json}
+        return run_claims(options.names, **modes, report=options.report)
     return lab(options.folder, browser=not options.no_browser, copy_only=options.copy_only)
 
 

@@ -8,27 +8,37 @@ import sys
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import metadata
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from string import Template
 
 from tqdm import tqdm
 
 from samviz import __version__
-from samviz.claims import CLAIMS, Check, Verdict, verify
+from samviz.claims import BEYOND, CLAIMS, Check, Verdict, verify
 from samviz.files import write
 
 
 def run_claims(
-    names: Sequence[str] = (), *, quick: bool = False, as_json: bool = False, report: Path | None = None
+    names: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    beyond: bool = False,
+    as_json: bool = False,
+    report: Path | None = None,
 ) -> int:
-    """Run claims, print the verdicts, and return 1 if a claim fails, 2 if a name or the report's folder is unknown."""
+    """Run claims, print the verdicts, and return 1 if a claim fails, 2 if a name or the report's folder is unknown.
+
+    A claim beyond the paper fails only if it raises an exception.
+    """
     if report is not None and (report.is_dir() or not report.parent.is_dir()):  # before anything runs
         print(f"samviz: --report is {report}; expected a file in a folder that exists", file=sys.stderr)
         return 2
     verdicts: list[Verdict] = []
-    results = verify(names, quick=quick)
-    with tqdm(list(names) or list(CLAIMS), leave=False, disable=None) as progress:  # only in a terminal
+    results = verify(names, quick=quick, beyond=beyond)
+    with tqdm(
+        list(names) or list(BEYOND if beyond else CLAIMS), leave=False, disable=None
+    ) as progress:  # only in a terminal
         for name in progress:
             progress.set_description(name)
             try:
@@ -45,7 +55,7 @@ def run_claims(
     if report is not None:
         write(report, page(verdicts, quick=quick).encode())
         print(f"The report is in {report}", file=sys.stderr)
-    return int(not all(verdict.holds for verdict in verdicts))
+    return int(any(verdict.word == "fails" for verdict in verdicts))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -55,7 +65,8 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
 def _lines(verdict: Verdict) -> str:
     """Return the lines of the table for a claim."""
     claim = verdict.claim
-    lines = [f"{'holds' if verdict.holds else 'FAILS':7}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"]
+    word = "FAILS" if verdict.word == "fails" else verdict.word
+    lines = [f"{word:{20 if claim.beyond else 7}}{claim.name:34}{claim.source:34}{verdict.seconds:6.1f} s"]
     if verdict.finding is None:
         return f"{lines[0]}\n       {verdict.problem}"
     for check in verdict.finding.checks:
@@ -72,10 +83,13 @@ def _cells(check: Check) -> tuple[str, str, str, str]:
         interval = f"within {tolerance:.2g}"
     elif isfinite(tolerance):
         interval = f"from {low:.4g} to {high:.4g}"
-    else:
+    elif isfinite(low) or isfinite(high):
         interval = f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
+    else:
+        interval = "nothing"
     error = f" ± {check.error:.1g}" if check.error else ""
-    return check.quantity, f"{check.predicted:.4g}", f"{check.measured:.4g}{error}", interval
+    predicted = "nothing" if isnan(check.predicted) else f"{check.predicted:.4g}"
+    return check.quantity, predicted, f"{check.measured:.4g}{error}", interval
 
 
 def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
@@ -98,11 +112,11 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[Check | Verdict, Sequence[str]]]) -> str:
-    """Return an HTML table; each row has the class "holds" or "fails", and a claim's name is a link to its section."""
+    """Return an HTML table; each row has its verdict as a class, and a claim's name is a link to its section."""
     lines = [f"<tr><th>{'</th><th>'.join(head)}</th></tr>"]
     for result, texts in rows:
-        cells = (f"<a href='#{text}'>{text}</a>" if text in CLAIMS else escape(text) for text in texts)
-        lines.append(f"<tr class={_word(result)}><td>{'</td><td>'.join(cells)}</td></tr>")
+        cells = (f"<a href='#{text}'>{text}</a>" if text in CLAIMS | BEYOND else escape(text) for text in texts)
+        lines.append(f"<tr class='{_word(result)}'><td>{'</td><td>'.join(cells)}</td></tr>")
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -124,10 +138,10 @@ def _section(verdict: Verdict, *, library: bool) -> str:
             f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
         )
     return (
-        f"<section id='{claim.name}'><h2>{claim.name} <small class={_word(verdict)}>{_word(verdict)}</small></h2>"
+        f"<section id='{claim.name}'><h2>{claim.name} <small class='{_word(verdict)}'>{_word(verdict)}</small></h2>"
         f"<p><b>{escape(claim.source)}.</b> {escape(claim.statement)}</p>{body}</section>"
     )
 
 
 def _word(result: Check | Verdict) -> str:
-    return "holds" if result.holds else "fails"
+    return result.word if isinstance(result, Verdict) else "holds" if result.holds else "fails"

@@ -15,7 +15,7 @@ import valley_by_hand
 from scipy.stats import linregress
 
 from samviz import cli
-from samviz.claims import CLAIMS, Check, Claim, Curve, Plot, Verdict, ablation, subjects, verify
+from samviz.claims import BEYOND, CLAIMS, Check, Claim, Curve, Plot, Verdict, ablation, subjects, verify
 from samviz.claims.claim import at_most, decreasing, exponent, line, near, symbols_table
 from samviz.claims.full_batch import FLOOR, phase_two_iterates
 from samviz.dynamics import Run
@@ -25,8 +25,10 @@ from samviz.verify import page
 
 PAGE = Path(__file__).parents[1] / "notebooks/pages/symbols.md"
 FIELDS = {"name", "statement", "source", "prediction", "measurement", "tolerance", "verdict", "seconds", "settings"}
-CASES = [pytest.param(c, changes, id=f"{c.name}-{changes}") for c in CLAIMS.values() for changes in c.fails_with]
-of_each = pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
+EVERY = (CLAIMS | BEYOND).values()
+CASES = [pytest.param(c, changes, id=f"{c.name}-{changes}") for c in EVERY for changes in c.fails_with]
+of_each = pytest.mark.parametrize("claim", EVERY, ids=lambda claim: claim.name)
+VERDICTS = {"micro_batches": "open", "alignment_in_practice": "does not hold here"}  # all others hold
 
 
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
@@ -34,7 +36,7 @@ of_each = pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: cl
 def test_each_claim_holds(claim, quick):
     """Slow: in full, a claim takes all of its scales."""
     (verdict,) = verify([claim.name], quick=quick)
-    assert verdict.holds, verdict.row()
+    assert verdict.word == VERDICTS.get(claim.name, "holds"), verdict.row()
     row = json.loads(json.dumps(verdict.row(), allow_nan=False))
     assert set(row) >= FIELDS
     assert row["prediction"].keys() == row["measurement"].keys() == row["tolerance"].keys() != set()

@@ -6,9 +6,9 @@ Every module of this folder is imported, and registers its claims.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from samviz.claims.claim import CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, claim, verify
+from samviz.claims.claim import BEYOND, CLAIMS, Check, Claim, Curve, Finding, Plot, Verdict, claim, verify
 
-__all__ = ["CLAIMS", "Check", "Claim", "Curve", "Finding", "Plot", "Verdict", "claim", "verify"]
+__all__ = ["BEYOND", "CLAIMS", "Check", "Claim", "Curve", "Finding", "Plot", "Verdict", "claim", "verify"]
 
 for _module in iter_modules(__path__):
     if _module.name != "__main__":

@@ -88,6 +88,7 @@ class Claim:
     order: float = math.inf
     symbols: str = ""
     fails_with: Sequence[Mapping[str, Any]] = ()
+    beyond: bool = False  # whether it goes beyond the paper
 
     def measure(self, quick: bool, **changes: Any) -> Finding:
         """Run the claim and record its settings.
@@ -126,6 +127,15 @@ class Verdict:
         """Whether every check holds."""
         return self.finding is not None and all(check.holds for check in self.finding.checks)
 
+    @property
+    def word(self) -> str:
+        """The verdict: holds, fails, or beyond the paper also "does not hold here" and "open", without a prediction."""
+        if not self.claim.beyond or self.finding is None:
+            return "holds" if self.holds else "fails"
+        if all(math.isinf(check.low) and math.isinf(check.high) for check in self.finding.checks):
+            return "open"
+        return "holds" if self.holds else "does not hold here"
+
     def row(self) -> dict[str, Any]:
         """Return the verdict for JSON: numbers by quantity, tolerances as [low, high], null for no limit."""
         checks = self.finding.checks if self.finding else ()
@@ -137,7 +147,7 @@ class Verdict:
             "measurement": {c.quantity: _finite(c.measured) for c in checks},
             "error": {c.quantity: _finite(c.error) for c in checks},
             "tolerance": {c.quantity: [_finite(c.low), _finite(c.high)] for c in checks},
-            "verdict": "holds" if self.holds else "fails",
+            "verdict": self.word,
             "seconds": round(self.seconds, 3),
             "settings": self.finding.settings if self.finding else {},
             "remark": self.finding.remark if self.finding else self.problem,
@@ -145,11 +155,12 @@ class Verdict:
 
 
 CLAIMS: dict[str, Claim] = {}
+BEYOND: dict[str, Claim] = {}
 _calls: list[list[tuple[str, dict[str, Any], Any]]] = []  # of a running claim: function, arguments, result of each call
 
 
 def claim(
-    source: str, *, order: float, symbols: str, fails_with: Sequence[Mapping[str, Any]]
+    source: str, *, order: float, symbols: str, fails_with: Sequence[Mapping[str, Any]], beyond: bool = False
 ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
     """Register a function as a claim: its name is the claim's, the first paragraph of its docstring the statement.
 
@@ -158,6 +169,7 @@ def claim(
         order: sort key: the number of the theorem or section, with further digits.
         symbols: first cells, separated by "; ", of the rows of `notebooks/pages/symbols.md` that the claim checks.
         fails_with: keyword arguments of the function with which the claim must not hold, such as a different rule.
+        beyond: whether it goes beyond the paper: it is then in `BEYOND` instead of `CLAIMS`.
 
     Returns:
         A decorator for generators that take `quick` (fewer and coarser scales, seconds instead of minutes) and yield
@@ -171,20 +183,22 @@ def claim(
     def register(find: Callable[..., Evidence]) -> Callable[..., Evidence]:
         name = find.__name__
         statement = " ".join((find.__doc__ or "").split("\n\n")[0].split())
-        CLAIMS[name] = Claim(name, statement, source, find, order, symbols, fails_with)
-        for each in sorted(CLAIMS.values(), key=lambda claim: claim.order):
-            CLAIMS[each.name] = CLAIMS.pop(each.name)
+        registry = BEYOND if beyond else CLAIMS
+        registry[name] = Claim(name, statement, source, find, order, symbols, fails_with, beyond)
+        for each in sorted(registry.values(), key=lambda claim: claim.order):
+            registry[each.name] = registry.pop(each.name)
         return find
 
     return register
 
 
-def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdict]:
+def verify(names: Iterable[str] = (), *, quick: bool = False, beyond: bool = False) -> Iterator[Verdict]:
     """Run claims one after the other.
 
     Args:
-        names: the claims to run; none means all, in the paper's order.
+        names: the claims to run; none means all of the paper, in its order, or all beyond it.
         quick: whether to use fewer and coarser scales.
+        beyond: whether no names mean the claims that go beyond the paper.
 
     Yields:
         The verdict of each claim as soon as it is known; a claim that raises an exception fails with its message.
@@ -198,17 +212,18 @@ def verify(names: Iterable[str] = (), *, quick: bool = False) -> Iterator[Verdic
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"names is {names!r}; expected several names of claims, as in [{next(iter(CLAIMS))!r}]")
     check_bool("quick", quick)
-    chosen = list(names) or list(CLAIMS)
-    if unknown := [str(name) for name in chosen if name not in CLAIMS]:
-        raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")
+    known = CLAIMS | BEYOND
+    chosen = list(names) or list(BEYOND if check_bool("beyond", beyond) else CLAIMS)
+    if unknown := [str(name) for name in chosen if name not in known]:
+        raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(known)}")
     for name in chosen:
         start = perf_counter()
         finding, problem = None, ""
         try:
-            finding = CLAIMS[name].measure(quick)
+            finding = known[name].measure(quick)
         except Exception as error:  # one broken claim must not hide the others
             problem = f"{type(error).__name__}: {error}"
-        yield Verdict(CLAIMS[name], finding, perf_counter() - start, problem)
+        yield Verdict(known[name], finding, perf_counter() - start, problem)
 
 
 def symbols_table() -> str:
