@@ -158,13 +158,11 @@ def ascent_loss_gradient(x: Array, rho: float) -> Array:
 def ascent_cycle(lr: float, rho: float, floor: Array | None = None) -> Array:
     """Return the 2-cycle x₃ → −x₃ of gradient descent on L_Asc, (4,): a stationary point of L_Asc − x₃²/η.
 
-    (x₁, x₂) is fixed at `floor`, or part of the solution if that is None. The first guess is that of small η: x₄ where
-    the curvature 2ρ²(F₁ − F₂)F₁²/(F₂x₄)² along x₃ is 2/η, and the x₃ that keeps x₄ constant.
+    (x₁, x₂) is fixed at `floor`, or part of the solution if that is None. The first guess is the cycle of a quadratic.
     """
     here = np.array([0.9, 0.3]) if floor is None else floor
     f1, f2 = curvatures(here)
-    x4 = lr**0.5 * f1 * (f1 - f2) ** 0.5 / f2
-    guess = [(f2**3 * x4**3 * (1 + x4) / (f1 - f2)) ** 0.5 / f1, x4, *here]
+    guess = [*ascent_cycle_near_low(lr, 1.0, 2 * f1, 2 * f2), *here]
 
     def stationary(y: Array) -> Array:
         x = np.array([*(y[2:] if floor is None else floor), rho * y[0], rho * y[1]])
@@ -263,8 +261,8 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
     yield Curve("stationary point of L_Asc − x₃²/η", lr[same], predicted_distance[same], predicted=True)
     yield (
         "The curvature of L_Asc along x₃ is proportional to 1/x₄², so near Γ any step size is beyond its edge of "
-        "stability. The oscillation raises x₄ to about ρ√η·F₁√(F₁ − F₂)/F₂, where that curvature is 2/η and F₁ still "
-        "has an effect. The runs end at "
+        "stability. The oscillation raises ‖∇L‖ to about ρλ₁√(ηΔλ_M/(2λ_M + ηλ₁Δ)), Δ = λ₁ − λ_M, where F₁ has an "
+        "effect. The runs end at "
         + "; ".join(f"({x[0]:.3f}, {x[1]:.3f}) for η = {e:g}, ρ = {r:g}" for x, (e, r) in zip(center, settings))
         + f". By the same equation at ρ = 0.1 the distance is {at_small_lr[0]:.2f} at η = 1e-3, "
         f"{at_small_lr[1]:.2f} at 1e-4 and {at_small_lr[-1]:.3f} at 1e-7. Below η = 1e-5 it is ∝ η^{power:.2f}; in the "

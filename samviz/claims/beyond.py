@@ -74,10 +74,10 @@ def label_noise_drift(quick: bool, rule: str = "label_noise") -> Evidence:
             after = run.x[:, :2].numpy()
             middle = ((before + after) / 2).mean(0)
             gradient = 2 * sum(slopes(middle))
-            moved = (after - before) @ direction / steps
+            drift = (after - before) @ direction / steps
             predicted = -(lr**2) * size**2 / (4 * (batch or 2)) * float(gradient @ direction)
-            ratios.append(moved.mean() / predicted)
-            errors.append(moved.std() / runs**0.5 / abs(predicted))
+            ratios.append(drift.mean() / predicted)
+            errors.append(drift.std() / runs**0.5 / abs(predicted))
         name = f"b = {batch or 2}"
         yield near(
             f"drift divided by the prediction, {name}, η = {rates[-1]:g}",
@@ -167,9 +167,9 @@ def stochastic_edge(quick: bool, largest: int | None = 16) -> Evidence:
     yield decreasing("λ₁η/2 from the full batch to 16 and 4", tops[::-1])
     yield Check("batch sharpness·η/2 with batch size 16", 1.0, batches[1], error=errors[1])
     yield Plot("batch size", "times η/2")
-    numbers = np.array([size or problem.samples for size in sizes], float)
-    yield Curve("λ₁", numbers, np.array(tops))
-    yield Curve("batch sharpness", numbers, np.array(batches), error=np.array(errors))
+    batch_sizes = np.array([size or problem.samples for size in sizes], float)
+    yield Curve("λ₁", batch_sizes, np.array(tops))
+    yield Curve("batch sharpness", batch_sizes, np.array(batches), error=np.array(errors))
     yield f"After {steps:,} steps batch sharpness is still rising with batch sizes 4 and 16."
 
 
