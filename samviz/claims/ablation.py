@@ -162,7 +162,7 @@ def ascent_cycle(lr: float, rho: float, floor: Array | None = None) -> Array:
     """
     here = np.array([0.9, 0.3]) if floor is None else floor
     f1, f2 = curvatures(here)
-    guess = [*ascent_cycle_near_low(lr, 1.0, 2 * f1, 2 * f2), *here]
+    guess = [*ascent_cycle_near_low(lr, 1.0, 2 * float(f1), 2 * float(f2)), *here]
 
     def stationary(y: Array) -> Array:
         x = np.array([*(y[2:] if floor is None else floor), rho * y[0], rho * y[1]])
