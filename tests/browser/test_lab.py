@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Notebook
-from .panels import AT_REST, SINE, curve, lab_in, open_more, press, typed
+from .panels import AT_REST, SINE, curve, lab_in, open_more, press, typed, without_errors
 
 
 def test_the_first_notebook_shows_the_alignment(open_notebook: Callable[..., Notebook]) -> None:
@@ -96,3 +96,32 @@ def test_the_progress_of_a_slow_landscape_is_shown(open_notebook: Callable[..., 
     press(lab, "Pause")
     notebook.screenshot("digits")
     assert not notebook.errors
+
+
+def test_a_second_run_and_a_quantity_are_chosen_behind_more(open_notebook: Callable[..., Notebook]) -> None:
+    """The controls show the settings of the chosen run, and both runs continue."""
+    notebook = open_notebook("two_runs.ipynb", SINE)
+    notebook.run_all()
+    with without_errors(notebook):
+        lab = lab_in(notebook)
+        open_more(lab)
+        lab.get_by_label("A | B").select_option("B")
+        notebook.until("lab.session.rival is not None")
+        lab.get_by_label("rule", exact=True).select_option("usam")
+        typed(notebook, "ρ radius", "0.02")
+        lab.get_by_label("momentum β").fill("0,5")
+        lab.get_by_label("momentum β").press("Enter")
+        notebook.until("(lab.session.rival.settings.rho, lab.session.rival.settings.momentum) == (0.02, 0.5)")
+        lab.get_by_label("A | B").select_option("A")
+        notebook.page.wait_for_function("() => document.querySelector('[data-control=momentum] input').value === '0'")
+        lab.get_by_label("lower right plot").select_option("drift")
+        press(lab, "Play")
+        notebook.until("min(run.steps for run in lab.session.runs) > 300")
+        typed(notebook, "ρ radius", "0.03")
+        notebook.until("bool('decrease' in lab.history.columns and lab.history['decrease'][-1] > 0)")
+        press(lab, "Pause")
+        notebook.until(AT_REST)
+        assert notebook.kernel("[run.settings.rho for run in lab.session.runs]") == [0.03, 0.02]
+        for width in (1280, 900):
+            notebook.page.set_viewport_size({"width": width, "height": 900})
+            notebook.screenshot(f"two_runs_{width}")
