@@ -34,6 +34,12 @@ STEPS = [
     Row("step, T2, against pytorch_optimizer", at_least(9), partial(built_in, subject=t2, batch=None)),
     Row("step, T2, batch 1, against pytorch_optimizer", at_least(80), partial(built_in, subject=t2, batch=1)),
     Row("step, T3, against pytorch_optimizer", at_least(2), partial(built_in, subject=t3, batch=None)),
+    *(
+        Row(
+            f"step, T2, {name}, against a plain SAM step", at_most(1.3), partial(steps.setting_against_plain, **setting)
+        )
+        for name, setting in (("momentum 0.9", {"momentum": 0.9}), ("m = 25", {"micro_batch": 25}))
+    ),
     Row("step, valley", at_most(400, "ns"), valley.step),
     Row("step of one of 64 runs, T2, against one torch run", at_least(7), partial(many, batch=None)),
     Row("step of one of 64 runs, T2, batch 1, against one torch run", at_least(60), partial(many, batch=1)),

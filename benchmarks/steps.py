@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from itertools import cycle, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_optimizer import SAM
@@ -65,6 +65,24 @@ def network_against_pytorch_optimizer(seconds: float, subject: Callable[[], Subj
     network = subject()
     ours = samviz(network.problem, network.start(), batch)
     return compared(ours, pytorch_optimizer(network, batch), network, batch, seconds)
+
+
+def setting_against_plain(seconds: float, **setting: Any) -> Measured:
+    """A step with a setting such as momentum against a plain SAM step; torch takes the same steps as a reference."""
+    subject = t2()
+    more, plain, reference = (
+        Run(problem, "sam", LR, RHO, x0=subject.start(), device="cpu", **settings)
+        for problem, settings in (
+            (subject.problem, setting),
+            (subject.problem, {}),
+            (through_torch(subject.problem), setting),
+        )
+    )
+    more.step(CHECKED)
+    reference.step(CHECKED)
+    correct = bool((more.x - reference.x).norm() <= TOLERANCE * (reference.x - reference.start).norm())
+    mine, peer = alternate(more.step, plain.step, seconds=seconds)
+    return Measured(mine.seconds, peer.seconds, correct, True, gradients(subject.problem, count=2))
 
 
 def many_runs_against_one(seconds: float, runs: int, batch: int | None) -> Measured:
