@@ -37,7 +37,7 @@ drawn: list[dict[str, Any]] = []
 
 
 def picture(n: int) -> dict[str, Any]:
-    return {"data": [{"y": [0, n]}], "layout": {"height": 100}}
+    return {"data": [{"y": [0, n]}], "layout": {"height": 100, "meta": {"stacked": {}, "stacked height": 110}}}
 
 
 def draw(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -38,6 +38,9 @@ def test_reset_keeps_both_settings_and_one_run_is_left_on_request():
     lab.view.act("reset", None)
     assert [run.settings.rho for run in lab.session.runs] == [0.02, 0.1]
     assert [run.steps for run in lab.session.runs] == [0, 0]
+    lab.set(side="A")
+    lab.view.act("reset", None)
+    assert [run.settings.rho for run in lab.session.runs] == [0.02, 0.1]
     lab.run(20).set(side="")
     assert (lab.session.rival, lab.values["rho"], lab.session.run.steps) == (None, 0.02, 20)
     assert lab.run(10).session.run.steps == 30

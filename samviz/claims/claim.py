@@ -179,6 +179,7 @@ def claim(
     order = check_float("order", order, "a number, as in the paper", lambda number: number > 0)
     check_type("symbols", symbols, str, "symbols of the symbols page, separated by '; '")
     check_type("fails_with", fails_with, list, "a list of keyword arguments")
+    check_bool("beyond", beyond)
 
     def register(find: Callable[..., Evidence]) -> Callable[..., Evidence]:
         name = find.__name__
@@ -212,8 +213,9 @@ def verify(names: Iterable[str] = (), *, quick: bool = False, beyond: bool = Fal
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"names is {names!r}; expected several names of claims, as in [{next(iter(CLAIMS))!r}]")
     check_bool("quick", quick)
+    registry = BEYOND if check_bool("beyond", beyond) else CLAIMS
     known = CLAIMS | BEYOND
-    chosen = list(names) or list(BEYOND if check_bool("beyond", beyond) else CLAIMS)
+    chosen = list(names) or list(registry)
     if unknown := [str(name) for name in chosen if name not in known]:
         raise ValueError(f"names: no claim is called {', '.join(unknown)}; expected some of {', '.join(known)}")
     for name in chosen:

@@ -328,8 +328,8 @@ class Settings:
         ValueError: if a value is out of its range; the message states the range.
         TypeError: if a value is not a number.
 
-    >>> Settings("sam", lr=0.1, rho=0.05)
-    Settings(rule='sam', lr=0.1, rho=0.05, batch_size=None)
+    >>> Settings("sam", lr=0.1, rho=0.05).batch_size is None
+    True
     """
 
     rule: str = "sam"  # a name in `RULES`

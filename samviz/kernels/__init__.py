@@ -54,8 +54,8 @@ def drop_stale(function: Any, *called: FunctionType) -> None:
     sources = [*Path(__file__).parent.glob("*.py"), *(Path(f.__code__.co_filename) for f in called)]
     newest = max(source.stat().st_mtime for source in sources)
     for index in _cache_folder(function).glob("*.nbi"):
-        if index.stat().st_mtime < newest:
-            with suppress(OSError):  # in a read-only folder, whose stale code numba does not read either
+        with suppress(OSError):  # another process was faster, or the folder is read-only: numba reads no stale code
+            if index.stat().st_mtime < newest:
                 index.unlink()
 
 

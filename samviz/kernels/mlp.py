@@ -330,9 +330,9 @@ def plane_losses(
     for begin in range(0, len(points), POINTS):
         end = begin + POINTS if begin + POINTS < len(points) else len(points)
         for point in range(begin, end):
-            a, b, moved = points[point, 0], points[point, 1], x[point - begin]
+            a, b, at = points[point, 0], points[point, 1], x[point - begin]
             for k in range(len(origin)):
-                moved[k] = origin[k] + a * directions[0, k] + b * directions[1, k]
+                at[k] = origin[k] + a * directions[0, k] + b * directions[1, k]
         for start in range(0, n, tile):
             rows, j = tile if tile < n - start else n - start, start * first
             base, along, across = preactivations[0, j:], preactivations[1, j:], preactivations[2, j:]
