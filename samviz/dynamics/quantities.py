@@ -107,15 +107,16 @@ def drift(run: Run) -> Columns:
     """Measure the decrease of λ₁ over the last rows, and the rate ½ηρ²‖∂Φ∇λ₁‖² of Eq. 7 at the iterate.
 
     Eigenvalues below 1 % of λ₁ count as zero: along their eigenvectors a run hardly returns to Γ before λ₁ has changed.
-    On the 2-cycle the drift is (2/(2 − ηλ₁))² times as fast (our result).
+    On the 2-cycle the drift is (2(1+β)/(2(1+β) − ηλ₁))²/(1 − β) times as fast with momentum β (our result).
     """
     problem, rows = run.problem, run.history.rows[-SLOPE_ROWS:]
     lr, rho = float(run.settings.lr), float(run.settings.rho)  # type: ignore[arg-type]
     space = normal_space(problem, run.x, rank_tol=RANK_TOL)
     slope = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1])).norm()
-    predicted, rest = lr * rho**2 / 2 * float(slope) ** 2, 2 - lr * float(space.values[0, 0])
+    predicted, beta = lr * rho**2 / 2 * float(slope) ** 2, run.settings.momentum
+    limit, rest = 2 + 2 * beta, 2 + 2 * beta - lr * float(space.values[0, 0])
     columns = {"predicted_decrease": predicted, "decrease": np.nan, "decrease_error": 0.0}
-    columns["faster_decrease"] = predicted * (2 / rest) ** 2 if rest > 0 else np.nan
+    columns["faster_decrease"] = predicted * (limit / rest) ** 2 / (1 - beta) if rest > 0 else np.nan
     if len(rows) == SLOPE_ROWS:
         steps, tops = np.array([(row["step"], row["eigenvalues"][0]) for row in rows]).T
         (slope_, _), covariance = np.polyfit(steps, tops, 1, cov=True)

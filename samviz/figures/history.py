@@ -201,7 +201,8 @@ def lab_quantity(layout: Layout, frame: Frame, column: Interval, row: Interval) 
     ]
     if quantity.edge:
         curves.append(Curve("λ₁", h["eigenvalues"][:, 0], QUANTITIES["λ₁"], 1.5))
-        curves.append(Curve("2/η", 2 / h["lr"], QUANTITIES["2/η"], 1.5, "dash"))
+        limit = "2(1 + β)/η" if h["momentum"][-1] else "2/η"
+        curves.append(Curve(limit, 2 * (1 + h["momentum"]) / h["lr"], QUANTITIES["2/η"], 1.5, "dash"))
     known = [curve for curve in curves if np.isfinite(curve.y).any()]
     values = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in known] or [np.zeros(1)])
     low, high = np.quantile(values, [0.02, 0.98])

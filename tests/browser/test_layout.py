@@ -93,6 +93,7 @@ def frame_of(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, A
     return message, [b64encode(bytes(each)).decode() for each in buffers]
 
 
+@pytest.mark.timeout(900)  # on a busy machine, since it computes all panels
 def test_no_text_of_a_panel_covers_another_or_is_cut_off_at_any_width(
     browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
