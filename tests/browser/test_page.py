@@ -168,9 +168,11 @@ def operate(found: Any, spec: dict[str, Any], value: Any) -> Any:
         return not value
     if kind == "button":
         control.click()
-    else:
-        enter(control, str(value + 1))
-    return value + 1
+        return value + 1
+    after = min(value + 1, spec["high"])
+    after = after if after != value else value - 1
+    enter(control, str(after))
+    return after
 
 
 @pytest.mark.parametrize("name", PANELS)
@@ -257,12 +259,12 @@ def test_the_controls_of_the_lab_reach_the_run_and_are_confirmed(page: Notebook,
         page.page.wait_for_function("([name, value]) => window.confirmed[name] === value", arg=[name, expected])
         assert page.kernel(f"lab.values[{name!r}]") == expected
     values = page.kernel("lab.values")
-    reached = "{**lab.session.run.settings.row(), 'plane': lab.session.landscape.plane.kind}"
+    reached = "{**lab.session.run.settings_row(), 'plane': lab.session.landscape.plane.kind}"
     page.until(reached, lambda now: now.items() <= values.items())
 
     lab.get_by_role("combobox", name="preset", exact=True).select_option("1-SAM")
-    row = page.until("lab.session.run.settings.row()", lambda row: row["rule"] == "sam" and row["batch_size"] == 1)
-    assert row == page.kernel("lab.presets['1-SAM']")
+    row = page.until("lab.session.run.settings_row()", lambda row: row["rule"] == "sam" and row["batch_size"] == 1)
+    assert row == page.kernel("lab.presets['1-SAM'] | {'micro_batch': 1}")
     for label, shown in (("ρ radius, typed", "0.1"), ("batch size, typed", "1"), ("rule", "sam")):
         expect(lab.get_by_label(label, exact=True)).to_have_value(shown)
     press(lab, "Play")
