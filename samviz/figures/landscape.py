@@ -82,7 +82,7 @@ def lab_landscape(layout: Layout, frame: Frame, column: Interval, row: Interval)
     if frame.rival_at is not None and len(b) > 1:
         x_of_b, y_of_b = frame.rival_at.T
         traces.append(draw.marks(x_of_b, y_of_b, "iterate of B", "white", 13, edge=(INK, 2)))
-        traces.append(draw.text(x_of_b, y_of_b, ["  <b>B</b>"], "B"))
+        traces.append(draw.text(x_of_b, y_of_b, ["  <b>B</b>"], "B", shadow=HALO))
     traces.append(_draw_arrows(layout, frame.arrows))
     return [trace | axes for trace in traces]
 
