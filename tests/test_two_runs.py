@@ -41,9 +41,13 @@ def test_reset_keeps_both_settings_and_one_run_is_left_on_request():
     lab.set(side="A")
     lab.view.act("reset", None)
     assert [run.settings.rho for run in lab.session.runs] == [0.02, 0.1]
-    lab.run(20).set(side="")
+    lab.run(20).set(side="B")
+    lab.set(side="")
     assert (lab.session.rival, lab.values["rho"], lab.session.run.steps) == (None, 0.02, 20)
     assert lab.run(10).session.run.steps == 30
+    lab.set(side="A")
+    lab.set(side="", rho=0.07)  # a setting that is chosen at the same time stays
+    assert (lab.values["rho"], lab.session.run.settings.rho) == (0.07, 0.07)
 
 
 def test_looking_back_repeats_both_runs_bit_for_bit_with_their_changes():

@@ -392,7 +392,8 @@ class Lab(Panel):
             return
         if "side" in changed:
             self._choose_side(before["side"])
-        elif changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
+            self._put_settings({name: self._applied[name] for name in changed & {*SETTINGS}})
+        if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
             self._steered().settings, self.view.alert = self._settings(), ""
         if "look_back" in changed and self._applied["look_back"] != self.session.looks_back_at:
             self.view.playing = False
@@ -414,12 +415,11 @@ class Lab(Panel):
         return session.rival if self.values["side"] == "B" and session.rival else session.run
 
     def _choose_side(self, before: str) -> None:
-        """Show the settings of the chosen run; start both runs again if there was one, and leave A if one is wanted."""
+        """Start both runs again if there was one, or leave run A alone if one is wanted."""
         if not self.values["side"]:
             self.session.rival = self.session.at_end.rival = None
         elif not before:
             self.reset()
-        self._put_settings({})
 
     def _next_work(self) -> Iterator[Progress] | None:
         if self.values["look_back"] != self.session.looks_back_at:
