@@ -132,12 +132,12 @@ def torch_steps(block: StepBlock) -> StepResult:
     lr, rho = per_run(block.settings.lr, x), per_run(block.settings.rho, x)
     indices, normals = torch.from_numpy(block.batches()).to(x.device), torch.from_numpy(block.noise()).to(x)
     running = torch.from_numpy(block.running).to(x.device)
-    all_running = bool(block.running.all())
+    all_running, more = bool(block.running.all()), block.more
     completed, rolled_back = np.where(block.running, block.n, 0), np.zeros(len(x), dtype=bool)
     path: deque[Tensor] = deque(maxlen=block.path_length)
     for t in range(block.n):
         batch = None if block.settings.batch_size is None else indices[t]
-        step = rule(block.problem, x, batch, lr, rho, normals[t], before=before, **block.more)
+        step = rule(block.problem, x, batch, lr, rho, normals[t], before=before, **more)
         if all_running and _within_bounds(step, block.bound):
             before, x = x, step.x
         else:
