@@ -265,7 +265,7 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
         "effect. The runs end at "
         + "; ".join(f"({x[0]:.3f}, {x[1]:.3f}) for η = {e:g}, ρ = {r:g}" for x, (e, r) in zip(center, settings))
         + f". By the same equation at ρ = 0.1 the distance is {at_small_lr[0]:.2f} at η = 1e-3, "
-        f"{at_small_lr[1]:.2f} at 1e-4 and {at_small_lr[-1]:.3f} at 1e-7. Below η = 1e-5 it is ∝ η^{power:.2f}; in the "
+        f"{at_small_lr[1]:.2f} at 1e-4 and {at_small_lr[-1]:.3f} at 1e-7. It is ∝ η^{power:.2f} below η = 1e-5; in the "
         "limit x₄/ρ and the distance are ∝ √η."
     )
 

@@ -229,13 +229,14 @@ class GraphState:
     def __init__(self, block: StepBlock) -> None:
         """Allocate tensors for the runs of a block, and for the samples, noise and iterates of a graph's steps."""
         x, runs, size = block.x, len(block.x), block.settings.batch_size
+        indices = size or (block.problem.samples if block.settings.micro_batch else 0)
         self.problem, self.rule, self.more = block.problem, block.rule, block.more
         self.x, self.before, self.bound = x.clone(), x.clone(), block.bound.clone()
         self.lr, self.rho = x.new_zeros(runs, 1), x.new_zeros(runs, 1)
         self.running = torch.ones(runs, dtype=torch.bool, device=x.device)
         self.rolled_back = torch.zeros(runs, dtype=torch.bool, device=x.device)
         self.completed = torch.zeros(runs, dtype=torch.int64, device=x.device)
-        self.batches = torch.zeros(GRAPH_STEPS, *block.batches().shape[1:], dtype=torch.int64, device=x.device)
+        self.batches = torch.zeros(GRAPH_STEPS, runs, indices, dtype=torch.int64, device=x.device)
         self.noise = x.new_zeros(GRAPH_STEPS, runs, block.rule.noise_count(block.problem, size))
         self.path = x.new_zeros(GRAPH_STEPS, *x.shape)
         self.curvature = torch.full_like(block.bound, torch.nan)

@@ -112,15 +112,15 @@ def drift(run: Run) -> Columns:
     problem, rows = run.problem, run.history.rows[-SLOPE_ROWS:]
     lr, rho = float(run.settings.lr), float(run.settings.rho)  # type: ignore[arg-type]
     space = normal_space(problem, run.x, rank_tol=RANK_TOL)
-    slope = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1])).norm()
-    predicted, beta = lr * rho**2 / 2 * float(slope) ** 2, run.settings.momentum
+    gradient = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1]))  # ∂Φ∇λ₁
+    predicted, beta = lr * rho**2 / 2 * float(gradient.norm()) ** 2, run.settings.momentum
     limit, rest = 2 + 2 * beta, 2 + 2 * beta - lr * float(space.values[0, 0])
     columns = {"predicted_decrease": predicted, "decrease": np.nan, "decrease_error": 0.0}
     columns["faster_decrease"] = predicted * (limit / rest) ** 2 / (1 - beta) if rest > 0 else np.nan
     if len(rows) == SLOPE_ROWS:
         steps, tops = np.array([(row["step"], row["eigenvalues"][0]) for row in rows]).T
-        (slope_, _), covariance = np.polyfit(steps, tops, 1, cov=True)
-        columns |= {"decrease": -slope_, "decrease_error": float(np.sqrt(covariance[0, 0]))}
+        (slope, _), covariance = np.polyfit(steps, tops, 1, cov=True)
+        columns |= {"decrease": -slope, "decrease_error": float(np.sqrt(covariance[0, 0]))}
     return columns
 
 
