@@ -25,7 +25,7 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         drag(page, (x - 9, y), (x - 0.6 * box["width"], y), steps=30)  # from the thumb's centre
         step = int(timeline.input_value())
         notebook.until(f"lab.session.looks_back_at == {step} and {AT_REST}")
-        last = notebook.kernel("lab.session.at_end.run.steps")
+        last, measured = notebook.kernel("((end := lab.session.at_end.run).steps, int(end.history.rows[-1]['step']))")
         assert 0.3 * last < step < 0.5 * last
         expect(timeline).to_have_attribute("aria-valuetext", f"step {step:,} of {last:,}")
         assert curve(notebook, "this step", "x") == [step, step]
@@ -35,7 +35,7 @@ def test_a_learner_drags_back_while_it_plays_and_continues_from_there(open_noteb
         press(lab, "Step")
         notebook.until(f"lab.session.run.steps == {step} and lab.session.recorded is None and {AT_REST}")
         expect(timeline).to_have_attribute("aria-valuetext", f"step {step:,} of {step:,}")
-        assert curve(notebook, "last run: loss", "x")[-1] == last
+        assert curve(notebook, "last run: loss", "x")[-1] == measured  # a slow page leaves out measurements
         timeline.press("Home")
         notebook.until(f"lab.session.looks_back_at == 0 and {AT_REST}")
         timeline.press("End")
