@@ -35,7 +35,7 @@ PROBLEMS = {
 }
 GRAPHED = [PROBLEMS[name] for name in ("mean of the valley", "quadratics", "tanh", "softplus")]  # one of each kind
 # Near a minimum the directions of these rules are discontinuous and rounding errors grow: take small steps.
-SMALL = {"ascent": 5e-4, "normalized_gd": 5e-4}
+SMALL = {"ascent": 5e-4, "eigen_sam": 5e-4, "normalized_gd": 5e-4}
 COMPILED = pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
 
 

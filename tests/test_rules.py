@@ -70,7 +70,7 @@ def definite(seed, dim):
 
 
 def test_every_rule_has_a_formula_here():
-    assert set(RULES) == {*BY_HAND, *RANDOM, "worst"}
+    assert set(RULES) == {*BY_HAND, *RANDOM, "worst", "eigen_sam"}
 
 
 @pytest.mark.parametrize("rule", BY_HAND)
@@ -88,6 +88,22 @@ def test_all_gradients_of_a_step_are_those_of_the_batch(rule, x, rho):
         expected = x - 0.02 * BY_HAND[rule](*functions, x, rho)
         np.testing.assert_allclose(step.x[r], expected, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(step.gradient[r], functions[1](x), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("batch", [None, [0], [1]])
+@pytest.mark.parametrize("seed", range(3))
+def test_eigen_sam_turns_the_perturbation_toward_the_top_eigenvector_of_the_batch(batch, seed):
+    """Against dense eigenvectors in numpy; λ₂ < λ₁/15, so five power iterations find v₁ up to 15⁻⁵."""
+    rng, rho = np.random.default_rng(seed), 0.3
+    tops = 4 * rng.normal(size=4) + 0.2 * rng.normal(size=(2, 4))
+    matrices = tops[:, :, None] * tops[:, None] + definite(seed, 4) / 100
+    g, h = rng.normal(size=4), matrices[[0, 1] if batch is None else batch].mean(0)
+    values, vectors = np.linalg.eigh(h)
+    assert values[-2] < values[-1] / 15
+    x, v, u = np.linalg.solve(h, g), vectors[:, -1], g / np.linalg.norm(g)
+    turned = u + 0.2 * np.sign(u @ v) * (v - (u @ v) * u)
+    expected = h @ (x + rho * turned / np.linalg.norm(turned))
+    np.testing.assert_allclose(direction(quadratic(matrices), "eigen_sam", x, rho, batch), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rule", PERTURBING)
@@ -117,7 +133,8 @@ def test_a_zero_gradient_gives_no_nan(rule):
     step = RULES[rule](problem, points, None, 0.1, 0.5, noise_of(0, problem, rule, 2))
     assert bool(step.x.isfinite().all())
     expected = {"sam": AT_ZERO, "ascent": AT_ZERO, "worst": np.array([2.0, 0.0])}  # the maximizer is v₁
-    tolerance = 1e-2 if rule == "worst" else 1e-15
+    expected["eigen_sam"] = np.array([2.0, 1.0]) * (np.array([0.8071, 0.6071]) / 1.01)  # u is turned toward v₁
+    tolerance = 1e-2 if rule in ("worst", "eigen_sam") else 1e-15
     np.testing.assert_allclose(step.x[0], -0.1 * 0.5 * expected.get(rule, np.zeros(2)), atol=tolerance)
 
 

@@ -80,7 +80,7 @@ def divide(a: Number, b: Tensor) -> Tensor:
 
 def fixed_direction(x: Tensor) -> Tensor:
     """Return a fixed arbitrary unit vector (1, dim) that no symmetry of a network leaves unchanged."""
-    return unit(torch.arange(1.0, x.shape[1] + 1).sin().to(x)[None])
+    return unit(torch.arange(1.0, x.shape[1] + 1, dtype=x.dtype, device=x.device).sin()[None])
 
 
 def where(condition: Tensor, a: Number, b: Number) -> Tensor:
