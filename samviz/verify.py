@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import metadata
-from math import isfinite, isnan
 from pathlib import Path
 from string import Template
 
@@ -70,26 +69,10 @@ def _lines(verdict: Verdict) -> str:
     if verdict.finding is None:
         return f"{lines[0]}\n       {verdict.problem}"
     for check in verdict.finding.checks:
-        quantity, predicted, measured, interval = _cells(check)
+        quantity, predicted, measured, interval = check.cells
         mark = " " if check.holds else "!"
         lines.append(f"     {mark} {quantity}: measured {measured}, predicted {predicted}, claimed {interval}")
     return "\n".join(lines)
-
-
-def _cells(check: Check) -> tuple[str, str, str, str]:
-    """Return quantity, prediction, measurement and the interval in which a check holds, as texts."""
-    low, high, tolerance = check.low, check.high, (check.high - check.low) / 2
-    if isfinite(tolerance) and abs(low + tolerance - check.predicted) <= 1e-6 * tolerance:
-        interval = f"within {tolerance:.2g}"
-    elif isfinite(tolerance):
-        interval = f"from {low:.4g} to {high:.4g}"
-    elif isfinite(low) or isfinite(high):
-        interval = f"at least {low:.4g}" if isfinite(low) else f"at most {high:.4g}"
-    else:
-        interval = "nothing"
-    error = f" ± {check.error:.1g}" if check.error else ""
-    predicted = "nothing" if isnan(check.predicted) else f"{check.predicted:.4g}"
-    return check.quantity, predicted, f"{check.measured:.4g}{error}", interval
 
 
 def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
@@ -131,7 +114,7 @@ def _section(verdict: Verdict, *, library: bool) -> str:
     if finding is not None:
         modes = {"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]}
         options = {"full_html": False, "include_plotlyjs": library, "default_height": "360px", "config": modes}
-        checks = ((check, _cells(check)) for check in finding.checks)
+        checks = ((check, check.cells) for check in finding.checks)
         body = (
             f"{_table(('quantity', 'predicted', 'measured', 'claim'), checks)}<p>{escape(finding.remark)}</p>"
             f"{to_html(figure(claim_figure(finding.plot)), **options)}<details><summary>Settings</summary>"

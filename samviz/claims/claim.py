@@ -41,6 +41,22 @@ class Check:
         """Whether the measured number lies in the interval; never for NaN."""
         return self.low <= self.measured <= self.high
 
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Quantity, prediction, measurement and the interval in which it holds, as texts."""
+        low, high, tolerance = self.low, self.high, (self.high - self.low) / 2
+        if math.isfinite(tolerance) and abs(low + tolerance - self.predicted) <= 1e-6 * tolerance:
+            interval = f"within {tolerance:.2g}"
+        elif math.isfinite(tolerance):
+            interval = f"from {low:.4g} to {high:.4g}"
+        elif math.isfinite(low) or math.isfinite(high):
+            interval = f"at least {low:.4g}" if math.isfinite(low) else f"at most {high:.4g}"
+        else:
+            interval = "nothing"
+        error = f" ± {self.error:.1g}" if self.error else ""
+        predicted = "nothing" if math.isnan(self.predicted) else f"{self.predicted:.4g}"
+        return self.quantity, predicted, f"{self.measured:.4g}{error}", interval
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -62,6 +78,7 @@ class Plot:
     curves: Sequence[Curve] = ()
     log_x: bool = True
     log_y: bool = True
+    x_names: Sequence[str] = ()  # of x = 1, 2, …, if x counts cases
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,8 @@ class Finding:
     settings: Mapping[str, Any]  # arguments of the recorded calls
 
 
-Evidence = Iterator[Check | Curve | Plot | str]  # a claim yields checks, curves, the axes of its figure, and remarks
+Part = Check | Curve | Plot | str | None
+Evidence = Iterator[Part]  # checks, curves, the axes of the figure, and remarks; None is a pause during long work
 
 
 @dataclass(frozen=True)
@@ -102,15 +120,20 @@ class Claim:
         """
         _calls.append([])
         try:
-            evidence = list(self.find(quick, **changes))
+            found = finding(self.find(quick, **changes))
         finally:
             calls = _calls.pop()
-        curves = [part for part in evidence if isinstance(part, Curve)]
-        (plot,) = (replace(part, curves=curves) for part in evidence if isinstance(part, Plot))
-        checks = [part for part in evidence if isinstance(part, Check)]
-        remark = " ".join(part for part in evidence if isinstance(part, str))
-        scales = np.unique(np.concatenate([curve.x for curve in curves]))
-        return Finding(checks, plot, remark, _settings(calls) | {plot.x_label: _plain(scales)})
+        scales = np.unique(np.concatenate([curve.x for curve in found.plot.curves]))
+        return replace(found, settings=_settings(calls) | {found.plot.x_label: _plain(scales)})
+
+
+def finding(evidence: Iterable[Part]) -> Finding:
+    """Sort what a claim has yielded so far; a curve replaces an earlier one with its name."""
+    parts = list(evidence)
+    curves = {part.name: part for part in parts if isinstance(part, Curve)}
+    (plot,) = (replace(part, curves=[*curves.values()]) for part in parts if isinstance(part, Plot))
+    remark = " ".join(part for part in parts if isinstance(part, str))
+    return Finding([part for part in parts if isinstance(part, Check)], plot, remark, {})
 
 
 @dataclass(frozen=True)

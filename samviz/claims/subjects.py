@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ from samviz.claims.claim import Array, recorded
 from samviz.dynamics import Run
 from samviz.problems import MLP, Problem, mlp
 
+PIECE_S = 0.05  # seconds of steps between two pauses of a claim
 VALLEY_START = (0.6, 0.9, 0.1, 0.1)  # where runs start next to the valley's floor
 
 gradient_flow_limit = recorded(dynamics.gradient_flow_limit)
@@ -67,6 +70,16 @@ def new_run(problem: Problem, rule: str, lr: ArrayLike, rho: ArrayLike = 0.05, *
     if runs > 1 and np.ndim(options.get("x0", ())) == 1:
         options["x0"] = np.tile(options["x0"], (runs, 1))
     return Run(problem, rule, lr, rho, device="cpu", **options)
+
+
+def taken(run: Run, steps: int) -> Iterator[None]:
+    """Take steps, with a pause after each piece of about `PIECE_S`; the pieces do not change the run."""
+    last, piece = run.steps + steps, 1
+    while run.steps < last:
+        start = perf_counter()
+        run.step(min(piece, last - run.steps))
+        piece = max(1, round(piece * min(4.0, PIECE_S / (perf_counter() - start))))
+        yield
 
 
 def iterates(run: Run, steps: Array) -> Tensor:

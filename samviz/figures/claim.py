@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 WIDTH = 0.74  # of the axes; the labels stand to the right of them
+TICKS = 7  # values of x up to which each has a tick
 FEW = 20  # points up to which a measured curve is drawn as points
 
 
@@ -51,7 +52,8 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
         heights = _positions(curve.y[order], plot.log_y)
         if len(heights) and not (curve.predicted and number >= 0 and curve.name.startswith("predicted")):
             labels.append((float(heights[-1]), curve.name, color))
-    all_heights = np.concatenate([np.empty(0), *(_positions(curve.y, plot.log_y) for curve in plot.curves)])
+    ends = [curve.y + sign * (0 if curve.error is None else curve.error) for curve in plot.curves for sign in (-1, 1)]
+    all_heights = np.concatenate([np.empty(0), *(_positions(end, plot.log_y) for end in ends)])
     low, high = (float(all_heights.min()), float(all_heights.max())) if len(all_heights) else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - margin, high + margin
@@ -61,6 +63,16 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
         {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7} for log in (plot.log_x, plot.log_y)
     ]
     x = scales[0] | {"label": plot.x_label + dashed}
+    if plot.log_y and high - low < 2.5:
+        scales[1]["dtick"] = "D2"  # 1, 2 and 5 of each decade
+    ticks = np.unique(np.concatenate([np.empty(0), *(curve.x for curve in plot.curves if not curve.predicted)]))
+    if plot.x_names:
+        x |= {"tickvals": [*range(1, len(plot.x_names) + 1)], "ticktext": [*plot.x_names]}
+        x |= {"range": [0.5, len(plot.x_names) + 0.5]}
+    elif 0 < len(ticks) <= TICKS:
+        x |= {"tickvals": ticks.tolist(), "ticktext": [f"{value:g}" for value in ticks]}
+    elif not len(ticks):  # no numbers where there are no curves yet
+        x["showticklabels"] = scales[1]["showticklabels"] = False
     add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=scales[1] | {"range": [low, high]})
     for height, (_, name, color) in zip(spread([at for at, *_ in labels], 0.07 * (high - low), low), labels):
         layout["annotations"].append(note(name, WIDTH + 0.01, height, "paper", "y", color, yanchor="middle"))

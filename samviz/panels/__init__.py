@@ -7,6 +7,12 @@ one import line below.
 from samviz.panels.batch_sizes import alignment_panel as alignment_panel
 from samviz.panels.batch_sizes import batch_panel as batch_panel
 from samviz.panels.batch_sizes import one_sample_panel as one_sample_panel
+from samviz.panels.beyond import batch_sharpness_panel as batch_sharpness_panel
+from samviz.panels.beyond import generalization_panel as generalization_panel
+from samviz.panels.beyond import momentum_panel as momentum_panel
+from samviz.panels.beyond import normalization_panel as normalization_panel
+from samviz.panels.beyond import practice_panel as practice_panel
+from samviz.panels.beyond import scale_panel as scale_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
 from samviz.panels.landscape_planes import slice_panel as slice_panel
 from samviz.panels.sine_network import closing_gap_panel as closing_gap_panel
