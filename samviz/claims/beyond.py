@@ -282,7 +282,7 @@ def reparametrization(quick: bool, alpha: float = 4.0, activation: str = "relu")
     yield Check("largest λ₁ divided by the smallest", math.nan, max(tops) / min(tops), 1.5)
     yield Curve("measured", alphas, np.array(tops))
     yield (
-        "Sharpness therefore cannot explain generalization by itself. Wen, Li & Ma (2023) find three cases of two-layer "
-        "ReLU networks: the flattest ones generalize; they need not, and neither do methods that minimize sharpness; "
-        "or they need not, but these methods still generalize."
+        "Sharpness therefore cannot explain generalization by itself. Wen, Li & Ma (2023) find three cases of "
+        "two-layer ReLU networks: the flattest ones generalize; they need not, and neither do methods that minimize "
+        "sharpness; or they need not, but these methods still generalize."
     )
