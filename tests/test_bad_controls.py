@@ -22,7 +22,7 @@ SETTINGS = {
     "rho": NO_NUMBER,
     "lr": (*NO_NUMBER, 0, 0.0),
     **dict.fromkeys(("batch_size", "micro_batch"), (*NO_COUNT, 0, 21)),
-    **{"momentum": (*NO_NUMBER, 1), "weight_decay": (*NO_NUMBER, 1.1)},
+    **{"momentum": (*NO_NUMBER, 1), "weight_decay": (*NO_NUMBER, 1.1), "lr_decay": (*NO_NUMBER, 1.1)},
     "seed": NO_COUNT,
     "steps_per_frame": (*NO_COUNT, 0),
     "plane": (*JUNK, True, 3, "", "unknown"),

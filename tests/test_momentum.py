@@ -1,4 +1,4 @@
-"""Momentum, weight decay and micro-batches: against torch's SGD, closed forms, and SAM of each sample in numpy."""
+"""Momentum, weight decay, micro-batches, decay of η: against torch's SGD, closed forms, and SAM of samples in numpy."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from samviz.lab import Lab
 from samviz.problems import from_module, mlp, quadratic, valley
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
-ALL = {"momentum": 0.8, "weight_decay": 0.01, "micro_batch": 3}
+ALL = {"momentum": 0.8, "weight_decay": 0.01, "micro_batch": 3, "lr_decay": 0.02}
 
 
 def uncaptured(block):
@@ -86,6 +86,38 @@ def test_engines_agree(monkeypatch, engine, rule, batch_size):
         runs.append(Run(problem, rule, lr, (0.0, 0.02), batch_size, x0, seed=3, device="cpu", **ALL))
         runs[-1].step(40)
     torch.testing.assert_close(runs[0].x, runs[1].x, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("steps", [None, torch_steps, uncaptured])
+def test_gradient_descent_with_a_decaying_rate_has_a_closed_form(monkeypatch, steps):
+    """On a quadratic x is multiplied by Π(1 − η_tλ), η_t = η/(1 + δt), however the steps are grouped."""
+    if steps:
+        monkeypatch.setattr(run_module, "engine", lambda *_: Engine("", steps))
+    lrs, decay, top = (0.6, 0.3), 0.01, np.array([3.0, 1.0])
+    run = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")
+    whole = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")
+    for n in (1, 7, 64):
+        run.step(n)
+    whole.step(72)
+    assert torch.equal(run.x, whole.x)
+    for r, lr in enumerate(lrs):
+        factors = np.array([1 - lr / (1 + decay * t) * top for t in range(72)])
+        np.testing.assert_allclose(run.x[r], factors.prod(0), rtol=1e-11)
+    np.testing.assert_allclose(run.measure()["lr"], np.array(lrs) / 1.72, rtol=1e-15)
+
+
+def test_a_change_of_the_decay_counts_from_the_first_step_and_the_control_keeps_the_initial_rate():
+    lab = Lab(quadratic([3.0, 1.0]), rule="gd", lr=0.1, x0=[1.0, 1.0], device="cpu", steps_per_frame=5).run(10)
+    lab.set(lr_decay=0.1)
+    lab.run(10)
+    factors = [1 - 0.1 / (1 + 0.1 * t * (t >= 10)) * np.array([3, 1]) for t in range(20)]
+    np.testing.assert_allclose(lab.session.run.x[0], np.prod(factors, 0), rtol=1e-12)
+    np.testing.assert_allclose(lab.history["lr"], [0.1, 0.1, 0.1, 0.1 / 2.5, 0.1 / 3], rtol=1e-12)
+    lab.look_back(12)
+    assert (lab.values["lr"], lab.values["lr_decay"]) == (0.1, 0.1)
+    np.testing.assert_allclose(lab.session.run.parts().after, np.prod(factors[:13], 0), rtol=1e-12)
+    edges = [trace for trace in lab.figure["data"] if trace.get("name") == "2/η"]
+    assert max(max(edge["y"]) for edge in edges) == pytest.approx(2 / 0.1 * 3)
 
 
 def test_a_size_that_changes_nothing_is_none_and_a_noisy_rule_has_no_micro_batches():

@@ -58,6 +58,10 @@ class StepBlock:
         """Whether the two gradients of a step measure the curvature along the first one."""
         return self.rule.measures_curvature and not self.settings.micro_batch
 
+    def divisors(self) -> NDArray[np.float64]:
+        """Return the numbers (n,) by which η is divided in each step: 1, or more if the learning rate decays."""
+        return 1 + self.settings.lr_decay * np.arange(self.first, self.first + self.n, dtype=float)
+
     def batches(self) -> NDArray[np.int64]:
         """Return the sample indices (n, runs, b) of the steps; b = 0 is the full batch, unless it is divided."""
         size = self.settings.batch_size
@@ -132,12 +136,12 @@ def torch_steps(block: StepBlock) -> StepResult:
     lr, rho = per_run(block.settings.lr, x), per_run(block.settings.rho, x)
     indices, normals = torch.from_numpy(block.batches()).to(x.device), torch.from_numpy(block.noise()).to(x)
     running = torch.from_numpy(block.running).to(x.device)
-    all_running, more = bool(block.running.all()), block.more
+    all_running, more, divisors = bool(block.running.all()), block.more, block.divisors().tolist()
     completed, rolled_back = np.where(block.running, block.n, 0), np.zeros(len(x), dtype=bool)
     path: deque[Tensor] = deque(maxlen=block.path_length)
     for t in range(block.n):
         batch = None if block.settings.batch_size is None else indices[t]
-        step = rule(block.problem, x, batch, lr, rho, normals[t], before=before, **more)
+        step = rule(block.problem, x, batch, lr / divisors[t], rho, normals[t], before=before, **more)
         if all_running and _within_bounds(step, block.bound):
             before, x = x, step.x
         else:
@@ -165,7 +169,7 @@ def step_parts(block: StepBlock) -> StepParts:
     x, settings = block.x, block.settings
     batch = None if settings.batch_size is None else torch.from_numpy(block.batches()[0]).to(x.device)
     normals = torch.from_numpy(block.noise()[0]).to(x)
-    lr, rho = per_run(settings.lr, x), per_run(settings.rho, x)
+    lr, rho = per_run(settings.rate(block.first), x), per_run(settings.rho, x)
     step = block.rule(watched, x, batch, lr, rho, normals, before=block.before, **block.more)
     points, gradients = evaluations[-1]  # earlier ones belong to a search for the point
     count = len(points) if bool((points != x).any()) else 0
@@ -205,7 +209,8 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     data = kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product())
     settings = block.settings
     more = settings.momentum, settings.weight_decay, settings.micro_batch or 0
-    inputs = lr, rho, *more, block.bound.numpy(), block.running, block.batches(), block.noise()
+    rates, drawn = (lr, settings.lr_decay, block.first), (block.batches(), block.noise())
+    inputs = *rates, rho, *more, block.bound.numpy(), block.running, *drawn
     outputs = path, completed, rolled_back, curvature
     arguments: Any = *data, x, before, *inputs, *outputs
     advance(compiled_rule(rule.direction), rule.gd_at_zero_rho, *arguments)
@@ -233,6 +238,7 @@ class GraphState:
         self.problem, self.rule, self.more = block.problem, block.rule, block.more
         self.x, self.before, self.bound = x.clone(), x.clone(), block.bound.clone()
         self.lr, self.rho = x.new_zeros(runs, 1), x.new_zeros(runs, 1)
+        self.rates = x.new_zeros(GRAPH_STEPS, runs, 1)  # the learning rate of each step
         self.running = torch.ones(runs, dtype=torch.bool, device=x.device)
         self.rolled_back = torch.zeros(runs, dtype=torch.bool, device=x.device)
         self.completed = torch.zeros(runs, dtype=torch.int64, device=x.device)
@@ -256,7 +262,7 @@ class GraphState:
         """Take some steps in place, without synchronizing with the CPU."""
         for t in range(steps):
             batch = self.batches[t] if self.batches.shape[2] else None
-            inputs = batch, self.lr, self.rho, self.noise[t]
+            inputs = batch, self.rates[t], self.rho, self.noise[t]
             step = self.rule(self.problem, self.x, *inputs, before=self.before, **self.more)
             x, running, returning = next_iterates(step, self.x, self.before, self.running, self.bound)
             self.before.copy_(self.x)
@@ -323,12 +329,14 @@ def replay(block: StepBlock, state: GraphState, play: Replay) -> StepResult:
     """Take the steps of a block: many at a time by `play`, and the rest one by one."""
     state.load(block)
     indices, normals = torch.from_numpy(block.batches()), torch.from_numpy(block.noise())
+    divisors = torch.from_numpy(block.divisors()).to(state.lr)[:, None, None]
     path: deque[Tensor] = deque(maxlen=block.path_length)
     done = 0
     while done < block.n:
         steps = GRAPH_STEPS if block.n - done >= GRAPH_STEPS else 1
         state.batches[:steps].copy_(indices[done : done + steps])
         state.noise[:steps].copy_(normals[done : done + steps])
+        state.rates[:steps].copy_(state.lr / divisors[done : done + steps])
         play(steps)
         done += steps
         if block.path_length:

@@ -110,7 +110,7 @@ def drift(run: Run) -> Columns:
     On the 2-cycle the drift is (2(1+β)/(2(1+β) − ηλ₁))²/(1 − β) times as fast with momentum β (our result).
     """
     problem, rows = run.problem, run.history.rows[-SLOPE_ROWS:]
-    lr, rho = float(run.settings.lr), float(run.settings.rho)  # type: ignore[arg-type]
+    lr, rho = float(run.settings.rate(run.steps)), float(run.settings.rho)  # type: ignore[arg-type]
     space = normal_space(problem, run.x, rank_tol=RANK_TOL)
     gradient = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1]))  # ∂Φ∇λ₁
     predicted, beta = lr * rho**2 / 2 * float(gradient.norm()) ** 2, run.settings.momentum
@@ -155,7 +155,7 @@ def tracking(run: Run) -> Columns:
     ends = [*run.changes, (run.steps, run.settings)]
     tau = 0.0
     for (begin, s), (end, _) in pairwise(ends):
-        tau += (end - begin) * float(s.lr) * float(s.rho) ** 2  # type: ignore[arg-type]
+        tau += float((s.lr / (1 + s.lr_decay * np.arange(begin, end))).sum()) * float(s.rho) ** 2  # type: ignore[arg-type]
     flow = run.problem.limiting_flow(_limit_point(tuple(run.start[0].tolist())), torch.tensor([tau]))
     limit = gradient_flow_limit(run.problem, run.x).x[0, :2]
     return {"tracking": float((flow.to(limit) - limit).norm())}

@@ -365,6 +365,7 @@ class Settings:
     momentum: float = 0.0  # β of the heavy ball, 0 ≤ β < 1
     weight_decay: float = 0.0  # κ ≥ 0: ½κ‖x‖² is added to the loss that is minimized, but not to the one measured
     micro_batch: int | None = None  # m, samples that share a perturbation (m-sharpness); None is the batch
+    lr_decay: float = 0.0  # δ ≥ 0: step t has the learning rate η/(1 + δt)
 
     def __post_init__(self) -> None:
         """Check and normalize every value."""
@@ -379,6 +380,7 @@ class Settings:
         for name, expected, fits in (
             ("momentum", "a number β with 0 ≤ β < 1", lambda value: 0 <= value < 1),
             ("weight_decay", "a number of 0 or more", lambda value: value >= 0),
+            ("lr_decay", "a number of 0 or more", lambda value: value >= 0),
         ):
             object.__setattr__(self, name, check_float(name, getattr(self, name), expected, fits))
         for name, of in (("batch_size", "samples, or None for the full batch"), ("micro_batch", "samples, or None")):
@@ -417,6 +419,15 @@ class Settings:
         batch = self.batch_size if self.batch_size != samples else None
         useless = RULES[self.rule].noise or (self.micro_batch or samples) >= (batch or samples)
         return replace(self, batch_size=batch, micro_batch=None if useless else self.micro_batch)
+
+    def rate(self, step: int) -> float | tuple[float, ...]:
+        """Return the learning rate of a step of the run, η/(1 + δ·step), one or one per run.
+
+        >>> Settings(lr=0.1, lr_decay=0.01).rate(100)
+        0.05
+        """
+        divisor = 1 + self.lr_decay * check_int("step", step, "0 or more", 0)
+        return tuple(lr / divisor for lr in self.lr) if isinstance(self.lr, tuple) else self.lr / divisor
 
     def row(self) -> dict[str, Any]:
         """Return the settings by name."""

@@ -54,6 +54,7 @@ class Run:
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         micro_batch: int | None = None,
+        lr_decay: float = 0.0,
     ) -> None:
         """Prepare a run at step 0.
 
@@ -74,6 +75,7 @@ class Run:
             weight_decay: κ ≥ 0, in units of the loss over ‖x‖²; the gradient of ½κ‖x‖² is added to d.
             micro_batch: m, samples that share a perturbation (m-sharpness): the direction is the mean of those of
                 micro-batches of m samples, a part of the full batch in order. None is the batch.
+            lr_decay: δ ≥ 0, per step: step t of the run has the learning rate η/(1 + δt), so 2/η rises linearly.
 
         Raises:
             ValueError: if an argument is out of range or does not fit; the message names it and what was expected.
@@ -98,7 +100,7 @@ class Run:
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
         self.seeds = seeds if several else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
         self.before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
-        settings = Settings(rule, lr, rho, batch_size, momentum, weight_decay, micro_batch)  # type: ignore[arg-type]
+        settings = Settings(rule, lr, rho, batch_size, momentum, weight_decay, micro_batch, lr_decay)  # type: ignore[arg-type]
         self._settings = settings.fit(len(self.x), problem)
         self.steps = 0
         self.history = History()
@@ -267,7 +269,7 @@ class Run:
         """Return one or two sentences on the step at which run r diverged, and on the bound that ηλ₁ exceeded."""
         r = check_int("r", r, f"0 to {len(self.x) - 1}, a run", 0, len(self.x) - 1)
         s = self._settings
-        lr, limit, symbol = float(np.broadcast_to(s.lr, len(self.x))[r]), 2 * (1 + s.momentum), "λ₁"
+        lr, limit, symbol = float(np.broadcast_to(s.rate(self.steps), len(self.x))[r]), 2 * (1 + s.momentum), "λ₁"
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
             row = self.history.rows[-1]
@@ -311,9 +313,9 @@ class Run:
         return row
 
     def settings_row(self) -> dict[str, Any]:
-        """Return the settings as a row of the history contains them, with numbers of samples instead of None."""
-        batch = self._settings.batch_size or self.problem.samples
-        return self._settings.row() | {"batch_size": batch, "micro_batch": self._settings.micro_batch or batch}
+        """Return the settings as a row of the history contains them: the present η, and numbers instead of None."""
+        s, batch = self._settings, self._settings.batch_size or self.problem.samples
+        return s.row() | {"lr": s.rate(self.steps), "batch_size": batch, "micro_batch": s.micro_batch or batch}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a run needs to continue bit for bit: CPU tensors, numbers, strings, lists and dictionaries.

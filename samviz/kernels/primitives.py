@@ -221,6 +221,8 @@ def advance(
     x: Floats,  # (runs, dim), the iterates, changed in place
     before: Floats,  # (runs, dim), the previous iterates, changed in place
     lr: Floats,  # (runs,)
+    lr_decay: float,
+    first: int,  # index of the first step
     rho: Floats,  # (runs,)
     momentum: float,
     weight_decay: float,
@@ -258,11 +260,12 @@ def advance(
                     for i in range(dim):
                         total[i] += share * each[i]
                 direction = total
+            rate = lr[run] / (1.0 + lr_decay * (first + t))
             for i in range(dim):
-                new[i] = x[run, i] - lr[run] * direction[i]
+                new[i] = x[run, i] - rate * direction[i]
             if momentum != 0 or weight_decay != 0:  # otherwise the step is the same bit for bit
                 for i in range(dim):
-                    new[i] += momentum * (x[run, i] - before[run, i]) - lr[run] * weight_decay * x[run, i]
+                    new[i] += momentum * (x[run, i] - before[run, i]) - rate * weight_decay * x[run, i]
             if not loss <= bound[run]:
                 rolled_back[run] = True
                 for i in range(dim):

@@ -108,6 +108,7 @@ class Lab(Panel):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         micro_batch: int | None = None,
+        lr_decay: float = 0.0,
     ) -> None:
         """Find the start, measure it and draw it, without taking a step.
 
@@ -125,6 +126,7 @@ class Lab(Panel):
             momentum: β of the heavy ball, as in `samviz.Run`.
             weight_decay: κ, as in `samviz.Run`.
             micro_batch: m, samples that share a perturbation, as in `samviz.Run`; None is the batch.
+            lr_decay: δ, as in `samviz.Run`: step t has the learning rate η/(1 + δt).
 
         Raises:
             ValueError: when an argument is out of range, named with what was expected.
@@ -137,7 +139,7 @@ class Lab(Panel):
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
         first = 1.0 if lr is None else lr
-        settings = Settings(rule, first, rho, batch_size, momentum, weight_decay, micro_batch)
+        settings = Settings(rule, first, rho, batch_size, momentum, weight_decay, micro_batch, lr_decay)
         self.session = Session(self.problem, settings, seed, start)
         self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
         if lr is None:
@@ -170,6 +172,7 @@ class Lab(Panel):
         return controls | {
             "momentum": NumberField("momentum β", settings["momentum"], [0, 0.999]),
             "weight_decay": NumberField("weight decay κ", settings["weight_decay"], [0, 1]),
+            "lr_decay": NumberField("decay of η, δ", settings["lr_decay"], [0, 1]),
             "rule": Choice("rule", settings["rule"], rules),
             "steps_per_frame": NumberList(
                 "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
@@ -500,7 +503,8 @@ class Lab(Panel):
 
     def _put_settings(self, more: dict[str, Any]) -> None:
         """Show the settings of the run, and more values."""
-        row = self._steered().settings_row() | more
+        run = self._steered()
+        row = run.settings_row() | {"lr": run.settings.lr} | more  # the control has η of the first step
         self.view.put({name: value for name, value in row.items() if name in self.controls})
 
     # how the run reaches the screen
@@ -537,7 +541,7 @@ class Lab(Panel):
 def presets(problem: Problem, sharpness: float) -> dict[str, dict[str, Any]]:
     """Return the values of the controls by the name of a preset: ηλ₁ is near 0.75, and near 1.5 at SAM's edge."""
     slow, fast = (nice(rate / max(sharpness, 1e-6)) for rate in (0.75, 1.5))
-    plain = {"momentum": 0.0, "weight_decay": 0.0}
+    plain = {"momentum": 0.0, "weight_decay": 0.0, "lr_decay": 0.0}
     sizes = dict.fromkeys(("batch_size", "micro_batch"), problem.samples) if problem.samples > 1 else {}
     sam = {"rule": "sam", "lr": slow} | plain | sizes
     named = {

@@ -48,7 +48,7 @@ class SlowStep:
 def slow_step(run: Run, least_radius: float) -> SlowStep:
     """Return the next step of a run in parts; every length is true on the plane, where a gradient is drawn times η."""
     found, settings, rule = run.parts(), run.settings, RULES[run.settings.rule]
-    x, points, lr = found.x, found.points, float(run.settings.lr)  # type: ignore[arg-type]
+    x, points, lr = found.x, found.points, float(run.settings.rate(run.steps))  # type: ignore[arg-type]
     plane = _plane(run, [*(points[:1] - x if len(points) == 1 else ()), found.direction, found.gradient])
     parts: list[Part] = []
 
