@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samviz.claims.claim import Array, Check, Curve, Evidence, Plot, at_most, claim, decreasing, near
-from samviz.claims.subjects import VALLEY_START, curvatures, new_run, overshoot, slopes, taken
-from samviz.dynamics import RULES, gradient_descent_minimum
+from samviz.claims.claim import Array, Check, Curve, Evidence, Plot, at_most, claim, decreasing, exponent, near
+from samviz.claims.subjects import VALLEY_START, curvatures, cycle_size, digits, new_run, overshoot, slopes, taken
+from samviz.dynamics import RULES, edge_of_stability, gradient_descent_minimum
+from samviz.dynamics.sweep import accuracy
 from samviz.geometry import alignment, batch_sharpness, top_eigenpairs
 from samviz.problems import Module, from_module, load, mlp, valley
 
@@ -86,6 +87,49 @@ def label_noise_drift(quick: bool, rule: str = "label_noise") -> Evidence:
     yield "The drift is of second order in η, and SAM's is of first order: ½ηρ²∇λ₁, or ½ηρ²∇Tr with one sample."
 
 
+@claim(
+    "this paper; Damian, Ma & Lee 2021; Arora, Li & Panigrahi 2022",
+    order=9.25,
+    symbols="y + ρξ",
+    fails_with=[{"other": "sam"}],
+    beyond=True,
+)
+def drift_rates(quick: bool, other: str = "normalized_gd", rho: float = 0.05, noise: float = 0.2) -> Evidence:
+    """SAM drifts along Γ at order η a step, and label noise and normalized gradient descent drift at order η².
+
+    SAM: ½ηρ²∇λ₁; with one sample: ½ηρ²∇Tr; label noise of size σ: ¼η²σ²∇Tr/b with b = 2 samples; normalized gradient
+    descent: ¼η²∇log λ₁.
+    """
+    yield Plot("η", "drift per step")
+    rates, floor = np.geomspace(0.008, 0.001, 4), np.array([0.2, 0.2])
+    top, first, both = 2 * curvatures(floor)[0], slopes(floor)[0], sum(slopes(floor))
+    for name, rule, batch, order, gradient, scale in (
+        ("SAM", "sam", None, 1, first, rates * rho**2),
+        ("SAM, b = 1", "sam", 1, 1, both, rates * rho**2),
+        ("label noise", "label_noise", None, 2, both, rates**2 * noise**2 / 4),
+        ("normalized", other, None, 2, first, rates**2 / (2 * top)),
+    ):
+        random, size = batch or rule == "label_noise", noise if rule == "label_noise" else rho
+        runs = (128 if quick else 1024) if random else 1
+        drifts, errors = [], []
+        for lr in rates:
+            cycle = float(cycle_size(lr, rho, top)) if rule == "sam" else lr / 2
+            run = new_run(
+                valley(), rule, np.full(runs, lr), size, batch_size=batch, x0=np.tile((*floor, cycle, 0.0), (runs, 1))
+            )
+            steps = 2 * round(0.25 / lr)  # even, to end on the side of the 2-cycle where the run began
+            yield from taken(run, steps)
+            before = run.x[:, :2].numpy().copy()
+            yield from taken(run, steps)
+            drift = (before - run.x[:, :2].numpy()) @ (gradient / np.linalg.norm(gradient)) / steps
+            drifts.append(float(drift.mean()))
+            errors.append(float(drift.std() / runs**0.5))
+        yield exponent(f"exponent of η, {name}", rates, drifts, order)
+        yield Curve(name, rates, np.array(drifts), error=np.array(errors) if random else None)
+        yield Curve(f"predicted, {name}", rates, scale * np.linalg.norm(gradient), predicted=True)
+    yield "SAM's ρ is a setting, and the perturbation of the others shrinks with η. Therefore they have one order more."
+
+
 @claim("ours; heavy ball", order=9.3, symbols="β, κ, m", fails_with=[{"rule": "normalized_gd"}], beyond=True)
 def momentum_drift(quick: bool, rule: str = "sam", lr: float = 0.01, rho: float = 0.05) -> Evidence:
     """On its 2-cycle SAM with momentum β drifts (2(1+β)/(2(1+β) − ηλ₁))²/(1 − β) times as fast as by Eq. 7.
@@ -138,6 +182,24 @@ def weight_decay_drift(quick: bool, rule: str = "sam", lr: float = 0.01, rho: fl
     yield "Weight decay acts at once and SAM through ρ²: κ = 2ρ² moves x₁ as much as SAM does."
 
 
+@claim("Long & Bartlett 2024", order=9.45, symbols="2/η", fails_with=[{"rule": "usam"}], beyond=True)
+def edge_in_training(quick: bool, rule: str = "sam", lr: float = 0.1, rho: float = 0.05) -> Evidence:
+    """From random weights SAM raises λ₁ to its own edge of stability, which depends on ‖∇L‖ and lies below 2/η."""
+    yield Plot("step", "λ₁ and edges of stability", log_x=False)
+    run = new_run(mlp([2, 24, 24, 1], data="spirals"), rule, lr, rho)
+    for _ in range(20):
+        yield from taken(run, 300 if quick else 750)
+        run.measure(k=1, trace=False)
+        steps, top = run.history["step"].astype(float), run.history["eigenvalues"][:, 0]
+        edge = edge_of_stability(lr, rho, run.history["grad_norm"])
+        yield Curve("2/η", steps, np.full_like(steps, 2 / lr), predicted=True)
+        yield Curve("λ₁", steps, top)
+        yield Curve("SAM's edge", steps, edge, predicted=True)
+    yield near("λ₁ divided by SAM's edge in the second half", 1, top[10:] / edge[10:], absolute=0.15)
+    yield at_most("λ₁η/2", top * lr / 2, 0.9)
+    yield "Gradient descent raises λ₁ to 2/η. On SAM's 2-cycle the edge is equal to λ₁, and so predicts nothing there."
+
+
 @claim("Andreyev & Beneventano 2024", order=9.5, symbols="2/η", fails_with=[{"largest": None}], beyond=True)
 def stochastic_edge(quick: bool, largest: int | None = 16, lr: float = 0.2, steps: int | None = None) -> Evidence:
     """With mini-batches λ₁ stays below 2/η, and the smaller the batch, the farther; the full batch reaches 2/η.
@@ -162,7 +224,7 @@ def stochastic_edge(quick: bool, largest: int | None = 16, lr: float = 0.2, step
     batch_sizes = np.array([size or problem.samples for size in sizes], float)
     yield Curve("2/η", batch_sizes, np.ones(3), predicted=True)
     yield Curve("λ₁", batch_sizes, np.array(tops))
-    yield Curve("batch sharpness", batch_sizes, np.array(batches), error=np.array(errors))
+    yield Curve("of batches", batch_sizes, np.array(batches), error=np.array(errors))
     yield (
         f"After {steps:,} steps batch sharpness is still rising with batch sizes 4 and 16. Their η is {lr / 2:g}, half "
         "that of the full batch, because they diverge at the larger one."
@@ -197,6 +259,30 @@ def micro_batches(quick: bool, rho: float = 0.02, steps: int | None = None) -> E
     yield "b is the batch size, n all samples, and m the size of the micro-batches of the full batch."
 
 
+@claim("Cohen et al. 2021; Lyu & Li 2020", order=9.68, symbols="λ₁", fails_with=[{"loss": "mse"}], beyond=True)
+def cross_entropy(quick: bool, activation: str = "tanh", lr: float = 0.5, loss: str = "cross_entropy") -> Evidence:
+    """On separable data λ₁ falls under gradient descent, without SAM, because the loss has no minimizer.
+
+    The weights grow without bound, and the loss and its curvature vanish together.
+    """
+    yield Plot("step", "λ₁ and ‖x‖")
+    features, labels = load("digits")
+    problem = mlp([64, 16, 10], activation=activation, data=(features[:200], labels[:200]), loss=loss)
+    for prefix, rule in (("", "gd"), ("SAM’s ", "sam")):
+        run, norms = new_run(problem, rule, lr), []
+        for step in np.rint(np.geomspace(30, 3000 if quick else 10_000, 10)).astype(int):
+            yield from taken(run, step - run.steps)
+            run.measure(k=1, trace=False)
+            norms.append(float(run.x.norm()))
+            steps, tops = run.history["step"].astype(float), run.history["eigenvalues"][:, 0]
+            yield Curve(f"{prefix}λ₁", steps, tops)
+            yield Curve(f"{prefix}‖x‖", steps, np.array(norms))
+        span = f"after {steps[-1]:,.0f} steps divided by that after {steps[0]:.0f}"
+        yield at_most(f"{prefix}λ₁ {span}", tops[-1] / tops[0], 0.5)
+        yield Check(f"{prefix}‖x‖ {span}", math.nan, norms[-1] / norms[0], 1.1)
+    yield "A smaller λ₁ is no sign of SAM here."
+
+
 class Normalized(nn.Module):
     """A network that does not depend on the length of its trainable weights."""
 
@@ -217,6 +303,32 @@ def normalized_network() -> Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return from_module(Normalized().double(), data="spirals")
+
+
+@claim("Andriushchenko & Flammarion 2022; Foret et al. 2021", order=9.65, symbols="β, κ, m", fails_with=[], beyond=True)
+def accuracy_against_m(quick: bool, rho: float = 0.05, steps: int = 2000) -> Evidence:
+    """With a tenth of the labels wrong the test accuracy depends on the size m of the micro-batches.
+
+    A network learns even from odd on 40 digits from random weights. The means are over eight seeds.
+    """
+    cases = [1, 4, 16, None]
+    names = [*(f"m = {micro or 'n'}" for micro in cases), "ρ = 0"]
+    yield Plot("micro-batch", "accuracy", log_x=False, log_y=False, x_names=names)
+    problem, test = digits(True)
+    x0 = torch.stack([problem.initial(seed) for seed in range(SEEDS)]).numpy()
+    tests, errors, trainings = [], [], []
+    for name, micro in zip(names, [*cases, None]):
+        run = new_run(problem, "sam" if name != "ρ = 0" else "gd", np.full(SEEDS, 0.1), rho, micro_batch=micro, x0=x0)
+        yield from taken(run, steps)
+        mean, error = mean_and_error(accuracy(problem, run.x, *test).numpy())
+        yield Check(f"test accuracy, {name}", math.nan, mean, error=error)
+        tests.append(mean)
+        errors.append(error)
+        trainings.append(float(accuracy(problem, run.x, problem.inputs, problem.targets[:, 0] > 0).mean()))
+        number = np.arange(1.0, len(tests) + 1)
+        yield Curve("test", number, np.array(tests), error=np.array(errors))
+        yield Curve("training", number, np.array(trainings))
+    yield "A training accuracy above 0.9 means that the network reproduces wrong labels."
 
 
 @claim("Arora, Li & Lyu 2019; Kwon et al. 2021", order=9.7, symbols="ρ", fails_with=[{"power": 0}], beyond=True)

@@ -17,9 +17,11 @@ from torch.nn.functional import normalize
 from samviz import dynamics, geometry
 from samviz.claims.claim import Array, recorded
 from samviz.dynamics import Run
-from samviz.problems import MLP, Problem, mlp
+from samviz.problems import MLP, Problem, load, mlp
 
 PIECE_S = 0.05  # seconds of steps between two pauses of a claim
+TRAIN, TEST, WRONG = 40, 800, 4  # digits
+COMPONENTS, HIDDEN = 6, 12  # inputs and neurons of the network that classifies them
 VALLEY_START = (0.6, 0.9, 0.1, 0.1)  # where runs start next to the valley's floor
 
 gradient_flow_limit = recorded(dynamics.gradient_flow_limit)
@@ -35,6 +37,21 @@ def interpolating() -> tuple[MLP, Tensor]:
     inputs = np.linspace(-1, 1, 5)[:, None]
     problem = mlp([1, 6, 1], activation="tanh", data=(inputs, np.sin(3 * inputs)), loss="mse")
     return problem, dynamics.gradient_flow_limit(problem, problem.initial(0)).x[0]
+
+
+@cache
+def digits(wrong: bool) -> tuple[MLP, tuple[Tensor, Tensor]]:
+    """Return a network that tells even from odd on a few digits, and the digits on which it is tested."""
+    inputs, labels = load("digits")
+    centred = inputs - inputs.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS]
+    components = centred @ (axes * np.sign(axes.sum(1, keepdims=True))).T  # principal components of a definite sign
+    components /= components.std()
+    odd = labels % 2
+    targets = odd[:TRAIN].copy()
+    targets[:WRONG] ^= wrong
+    problem = mlp([COMPONENTS, HIDDEN, 1], activation="tanh", data=(components[:TRAIN], targets), loss="mse")
+    return problem, (torch.from_numpy(components[-TEST:]), torch.from_numpy(odd[-TEST:]))
 
 
 def floor_points(count: int) -> Tensor:

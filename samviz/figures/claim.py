@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, spread
+from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, spread, typeset
 from samviz.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
@@ -63,20 +64,29 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
         {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7} for log in (plot.log_x, plot.log_y)
     ]
     x = scales[0] | {"label": plot.x_label + dashed}
-    if plot.log_y and high - low < 2.5:
-        scales[1]["dtick"] = "D2"  # 1, 2 and 5 of each decade
+    scales[1] |= _ticks(low, high) if plot.log_y else {}
     ticks = np.unique(np.concatenate([np.empty(0), *(curve.x for curve in plot.curves if not curve.predicted)]))
     if plot.x_names:
         x |= {"tickvals": [*range(1, len(plot.x_names) + 1)], "ticktext": [*plot.x_names]}
         x |= {"range": [0.5, len(plot.x_names) + 0.5]}
     elif 0 < len(ticks) <= TICKS:
-        x |= {"tickvals": ticks.tolist(), "ticktext": [f"{value:g}" for value in ticks]}
+        x |= {"tickvals": ticks.tolist(), "ticktext": [typeset(f"{value:g}") for value in ticks]}
+    elif len(ticks) and plot.log_x:
+        x |= _ticks(*np.log10(ticks[[0, -1]]))
     elif not len(ticks):  # no numbers where there are no curves yet
         x["showticklabels"] = scales[1]["showticklabels"] = False
     add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=scales[1] | {"range": [low, high]})
     for height, (_, name, color) in zip(spread([at for at, *_ in labels], 0.07 * (high - low), low), labels):
         layout["annotations"].append(note(name, WIDTH + 0.01, height, "paper", "y", color, yanchor="middle"))
     return {"data": traces, "layout": layout}
+
+
+def _ticks(low: float, high: float) -> Layout:
+    """Return ticks at 1, 2 and 5 of each decade of a logarithmic axis, where plotly would write single digits."""
+    if not 0.7 < high - low < 3:
+        return {"dtick": 1} if 3 <= high - low < 7 else {}
+    values = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high)) for digit in (1, 2, 5)]
+    return {"tickvals": values, "ticktext": [typeset(f"{value:g}") for value in values]}
 
 
 def _positions(values: Any, log: bool) -> Any:

@@ -8,10 +8,14 @@ from samviz.panels.batch_sizes import alignment_panel as alignment_panel
 from samviz.panels.batch_sizes import batch_panel as batch_panel
 from samviz.panels.batch_sizes import one_sample_panel as one_sample_panel
 from samviz.panels.beyond import batch_sharpness_panel as batch_sharpness_panel
+from samviz.panels.beyond import cross_entropy_panel as cross_entropy_panel
+from samviz.panels.beyond import edge_panel as edge_panel
 from samviz.panels.beyond import generalization_panel as generalization_panel
+from samviz.panels.beyond import micro_batch_panel as micro_batch_panel
 from samviz.panels.beyond import momentum_panel as momentum_panel
 from samviz.panels.beyond import normalization_panel as normalization_panel
 from samviz.panels.beyond import practice_panel as practice_panel
+from samviz.panels.beyond import rates_panel as rates_panel
 from samviz.panels.beyond import scale_panel as scale_panel
 from samviz.panels.landscape_planes import landscapes_panel as landscapes_panel
 from samviz.panels.landscape_planes import slice_panel as slice_panel

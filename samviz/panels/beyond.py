@@ -1,24 +1,27 @@
 """What came after the paper: each panel asks a question, and then runs a claim with the learner's settings.
 
-The functions return a `Panel`; leave it as the last line of a cell.
+The questions are in `beyond.json`, by the name of the claim. Leave a panel as the last line of a cell.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from samviz.claims import BEYOND, Check, Claim, Curve, Finding, Plot, Verdict
 from samviz.claims.claim import finding
-from samviz.dynamics import Diverged
+from samviz.dynamics import RULES, Diverged
 from samviz.figures import claim_figure
 from samviz.lab.controls import GUESS, Choice, Control, Slider, Switch, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.lab.predictions import PredictChoice
 
+QUESTIONS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 VERDICTS = {
-    "holds": "The statement holds here.",
-    "does not hold here": "The statement does not hold here.",
+    "holds": "This holds here.",
+    "does not hold here": "This does not hold here.",
     "open": "The question is open: there is no prediction.",
 }
 FOUND: dict[tuple[Any, ...], Finding] = {}  # by the name of the claim and its settings
@@ -36,21 +39,45 @@ def normalization_panel() -> Panel:
     """
     return _experiment(
         "normalization",
-        "Distance moved along the floor against ρ",
-        "Unnormalized SAM perturbs by ρ∇L instead of ρ∇L/‖∇L‖. Both methods start next to the valley's floor. How far "
-        "does unnormalized SAM move along the floor in steps 3,000 to 6,000?",
-        same=(
-            "As far as SAM, with another ρ.",
-            "You assumed that the division by ‖∇L‖ only changes the units of ρ. But the perturbation ρ∇L vanishes with "
-            "the gradient, and the drift with it.",
-        ),
-        slower=(
-            "Less far than SAM, and farther with a larger ρ.",
-            "You expected a slow drift. But unnormalized SAM converges to a minimum, where ∇L = 0.",
-        ),
-        never=("Not at all.", "It has converged to a minimum, where ∇L = 0 and nothing perturbs it."),
         rho=Slider("largest ρ", 0.1, decades(-2, 0)[:33], high=0.25, book=[0.05, 0.1, 0.2]),
         lr=Slider("η learning rate", 0.02, [0.005, 0.01, 0.015, 0.02, 0.03, 0.04], book=[0.01, 0.02]),
+    )
+
+
+def rates_panel() -> Panel:
+    """Show the drift per step of four methods on the valley against η.
+
+    Source: this paper; Damian, Ma & Lee, Label noise SGD provably prefers flat global minimizers (2021, 2106.06530);
+    Arora, Li & Panigrahi, Understanding gradient descent on edge of stability in deep learning (2022, 2205.09745).
+
+    >>> panel = rates_panel()
+    >>> panel.set(guess="quarter")
+    >>> "exponent of η, normalized: 1.999" in panel.sentence
+    True
+    """
+    return _experiment(
+        "drift_rates",
+        rho=Slider("ρ radius", 0.05, decades(-2, 0)[:33], book=[0.02, 0.05, 0.1]),
+        noise=Slider(
+            "σ of the labels", 0.2, [0.05, 0.1, 0.2, 0.5], book=[0.1, 0.2, 0.5], help="The size of the noise."
+        ),
+    )
+
+
+def edge_panel() -> Panel:
+    """Show λ₁ during a training with SAM from random weights, SAM's edge of stability and 2/η.
+
+    Source: Long & Bartlett, Sharpness-aware minimization and the edge of stability (2024, 2309.12488).
+
+    >>> panel = edge_panel()
+    >>> panel.set(guess="far")
+    >>> "λ₁ divided by SAM's edge in the second half (farthest of 10 from the prediction): 1.0" in panel.sentence
+    True
+    """
+    return _experiment(
+        "edge_in_training",
+        lr=Slider("η learning rate", 0.1, [0.05, 0.07, 0.1, 0.15, 0.2, 0.3], book=[0.05, 0.1, 0.2]),
+        rho=Slider("ρ radius", 0.05, [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2], book=[0.02, 0.05, 0.1]),
     )
 
 
@@ -66,18 +93,27 @@ def batch_sharpness_panel() -> Panel:
     """
     return _experiment(
         "stochastic_edge",
-        "λ₁ and batch sharpness, in units of 2/η, against the batch size",
-        "Gradient descent with the full batch raises λ₁ until it reaches 2/η. Where is λ₁ after as many steps with "
-        "batches of 4 samples?",
-        edge=(
-            "At 2/η, too.",
-            "You assumed that the edge of stability is the same for every batch size. What the paper expects at 2/η is "
-            "batch sharpness, the mean curvature of a batch along its own gradient.",
-        ),
-        above=("Above 2/η.", "You expected that noise lets λ₁ grow. But it makes the steps unstable at a smaller λ₁."),
-        below=("Below 2/η.", "What the paper expects at 2/η is the mean curvature of a batch along its own gradient."),
         steps=Slider("steps", 10_000, [300, 1000, 3000, 10_000, 20_000], integer=True, book=[1000, 3000, 10_000]),
         lr=Slider("η of the full batch", 0.2, [0.05, 0.1, 0.15, 0.2, 0.25, 0.3], book=[0.1, 0.2]),
+    )
+
+
+def micro_batch_panel() -> Panel:
+    """Show test accuracy, or the trace of the Hessian, for several sizes of micro-batches.
+
+    Source: Foret et al. (2021, 2010.01412); Andriushchenko & Flammarion, Towards understanding sharpness-aware
+    minimization (2022, 2206.06232).
+
+    >>> panel = micro_batch_panel()
+    >>> panel.set(guess="one")
+    >>> "The question is open" in panel.sentence
+    True
+    """
+    claims = {"accuracy_against_m": "test accuracy on digits", "micro_batches": "trace on the sine data"}
+    return _experiment(
+        "accuracy_against_m",
+        claim=Choice("measure", "accuracy_against_m", claims, book=list(claims), help="What is measured, and where."),
+        rho=Slider("ρ radius", 0.05, [0.02, 0.03, 0.05, 0.07, 0.1], book=[0.02, 0.05, 0.1]),
     )
 
 
@@ -88,26 +124,33 @@ def momentum_panel() -> Panel:
 
     >>> panel = momentum_panel()
     >>> panel.set(guess="ten")
-    >>> panel.sentence
-    'The statement holds here. Measured: drift divided by the prediction, all β ...
+    >>> "This holds here." in panel.sentence
+    True
     """
     claims = {"momentum_drift": "momentum β", "weight_decay_drift": "weight decay κ"}
     return _experiment(
         "momentum_drift",
-        "Drift along the floor against momentum or weight decay",
-        "SAM with heavy-ball momentum β = 0.9 oscillates across the valley's floor. How fast does it drift along the "
-        "floor, compared with SAM without momentum?",
-        same=(
-            "As fast: the displacements of the 2-cycle cancel each other.",
-            "You considered the oscillation only. The drift has the same sign in each step, and momentum sums it.",
-        ),
-        ten=("About 10 times as fast.", "The drift has the same sign in each step, and momentum sums 1/(1 − β) steps."),
-        hundred=(
-            "About 100 times as fast.",
-            "You expected that the amplitude of the oscillation grows, too. But its displacements change sign.",
-        ),
         claim=Choice("vary", "momentum_drift", claims, book=list(claims), help="The setting that is varied."),
         lr=Slider("η learning rate", 0.01, [0.001, 0.002, 0.005, 0.01, 0.02, 0.03], book=[0.005, 0.01, 0.02]),
+    )
+
+
+def cross_entropy_panel() -> Panel:
+    """Show λ₁ and ‖x‖ while a classifier is trained with cross-entropy, with and without SAM.
+
+    Source: Cohen et al. (2021, 2103.00065); Lyu & Li, Gradient descent maximizes the margin of homogeneous neural
+    networks (2020, 1906.05890).
+
+    >>> panel = cross_entropy_panel()
+    >>> panel.set(guess="falls")
+    >>> "This holds here." in panel.sentence
+    True
+    """
+    activations = {"tanh": "tanh", "relu": "ReLU"}
+    return _experiment(
+        "cross_entropy",
+        activation=Choice("activation", "tanh", activations, book=list(activations), help="That of the neurons."),
+        lr=Slider("η learning rate", 0.5, [0.1, 0.2, 0.5, 1], book=[0.2, 0.5]),
     )
 
 
@@ -118,22 +161,11 @@ def scale_panel() -> Panel:
 
     >>> panel = scale_panel()
     >>> panel.set(guess="quarter")
-    >>> panel.sentence
-    'The statement holds here. ...
+    >>> "This holds here." in panel.sentence
+    True
     """
     return _experiment(
         "scale_invariance",
-        "λ₁ against the scale of the weights",
-        "A normalization layer makes the loss independent of the length of the weights w. All weights are doubled. "
-        "What happens to λ₁?",
-        same=(
-            "It does not change.",
-            "You assumed that the function determines the curvature. But a step of the same length now changes the "
-            "function half as much: λ₁ is a quarter.",
-        ),
-        half=("It halves.", "You described the gradient. A second derivative is divided by 2²."),
-        quarter=("It is a quarter.", "L(2w) = L(w) implies that ∇L is halved and ∇²L divided by 2²."),
-        four=("It is four times as large.", "You multiplied by the scale. L(2w) = L(w) implies ∇²L(2w) = ∇²L(w)/2²."),
         power=Switch("ρ grows with ‖w‖", True, book=[True, False], help="Whether longer weights have a larger ρ."),
         rho=Slider("ρ radius", 0.05, decades(-2, 0), book=[0.02, 0.05, 0.1]),
     )
@@ -146,21 +178,12 @@ def practice_panel() -> Panel:
 
     >>> panel = practice_panel()
     >>> panel.set(guess="small")
-    >>> panel.sentence
-    'The statement does not hold here. ...
+    >>> "This does not hold here." in panel.sentence
+    True
     """
-    rules = {"sam": "SAM", "usam": "unnormalized SAM"}
+    rules = {name: RULES[name].label for name in ("sam", "usam", "eigen_sam")}
     return _experiment(
         "alignment_in_practice",
-        "Alignment of the gradient with v₁ against the step",
-        "A network learns digits from random weights, with SAM, cross-entropy and batches of 32 samples. What is "
-        "|cos(∇L, v₁)| after 800 steps? (Two random directions in this space have 0.02.)",
-        small=("Less than 0.5.", "The theorems are about a neighbourhood of Γ, and this training is far from it."),
-        medium=("Between 0.5 and 0.9.", "It is smaller: this training is far from Γ, where the theorems apply."),
-        large=(
-            "More than 0.9.",
-            "You applied Theorem 4.5. But it is about full-batch SAM in a neighbourhood of Γ, which is far away here.",
-        ),
         rule=Choice("rule", "sam", rules, book=list(rules)),
         rho=Slider("ρ radius", 0.05, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5], book=[0.02, 0.05, 0.2]),
     )
@@ -174,31 +197,19 @@ def generalization_panel() -> Panel:
 
     >>> panel = generalization_panel()
     >>> panel.set(guess="any")
-    >>> panel.sentence
-    'The statement holds here. ...
+    >>> "This holds here." in panel.sentence
+    True
     """
     activations = {"relu": "ReLU", "tanh": "tanh"}
     return _experiment(
         "reparametrization",
-        "λ₁ against the factor of a layer",
-        "Two ReLU networks with the same layers compute the same function, and so they generalize equally well. By "
-        "what factor can their λ₁ differ?",
-        none=("They are equal.", "You assumed that the function determines the curvature. The weights determine it."),
-        little=("By a few per cent.", "You assumed that the function nearly determines the curvature. It does not."),
-        any=(
-            "By any factor.",
-            "Multiply one layer by α and divide the next by α: the function is the same, and λ₁ is not.",
-        ),
         alpha=Slider("largest α", 4, [1, 2, 4, 8, 16], book=[2, 4, 16], help="Multiplies one layer, divides the next."),
         activation=Choice("activation", "relu", activations, book=list(activations), help="That of the neurons."),
     )
 
 
-def _experiment(name: str, description: str, question: str, **answers_and_controls: tuple[str, str] | Control) -> Panel:
-    """Return a panel that runs a claim: answers with their replies, and controls of keyword arguments of the claim."""
-    answers = {key: each for key, each in answers_and_controls.items() if isinstance(each, tuple)}
-    controls = {key: each for key, each in answers_and_controls.items() if not isinstance(each, tuple)}
-    options, replies = ({key: each[i] for key, each in answers.items()} for i in (0, 1))
+def _experiment(name: str, **controls: Control) -> Panel:
+    """Return a panel that runs a claim; the controls have the names of keyword arguments of its function."""
 
     def draw(values: dict[str, Any]) -> Iterator[Drawing]:
         """Yield the figure and a sentence while the claim runs, first without curves, and at last with the verdict."""
@@ -219,13 +230,16 @@ def _experiment(name: str, description: str, question: str, **answers_and_contro
             FOUND[key] = finding(parts)
         yield claim_figure(FOUND[key].plot), describe(claim, FOUND[key])
 
-    return Panel(draw, controls, predict=PredictChoice(question, options, replies), description=description)
+    plot = next(BEYOND[name].find(True))
+    assert isinstance(plot, Plot)
+    description = f"{plot.y_label} against {plot.x_label}"
+    return Panel(draw, controls, predict=PredictChoice(**QUESTIONS[name]), description=description)
 
 
 def describe(claim: Claim, found: Finding) -> str:
-    """Return the verdict, the measured numbers with their predictions, and the remark."""
+    """Return the statement, the verdict, the measured numbers with their predictions, and the remark."""
     measured = "; ".join(map(_measurement, found.checks))
-    return f"{VERDICTS[Verdict(claim, found, 0.0).word]} Measured: {measured}. {found.remark}"
+    return f"{claim.statement} {VERDICTS[Verdict(claim, found, 0.0).word]} Measured: {measured}. {found.remark}"
 
 
 def _measurement(check: Check) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import chain, product
 from typing import Any, NamedTuple
 
@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samviz.claims.subjects import TRAIN, WRONG, digits
 from samviz.dynamics import Diverged, Run, Sweep, descent
 from samviz.dynamics.sweep import Arrays, active_runs, empty_arrays, measure_runs
 from samviz.figures.heatmap import heatmap_figure
 from samviz.lab.controls import Button, Choice, Slider, Switch
 from samviz.lab.panel import Drawing, Panel
 from samviz.lab.predictions import PredictChoice
-from samviz.problems import MLP, load, mlp
 
-TRAIN, TEST, WRONG = 40, 800, 4  # samples
-COMPONENTS, HIDDEN, START_SEED = 6, 12, 3  # inputs and neurons of the network, seed of its initial weights
+START_SEED = 3  # of the initial weights
 LEARNING_RATES = tuple(0.0025 * 2.0**k for k in range(7))
 RADII = (0.0, *(0.025 * 2.0**k for k in range(6)))
 STOPS = (10, 30, 100, 300, 1000, 3000)  # steps at which all runs are measured
@@ -54,21 +53,6 @@ class Case(NamedTuple):
     size: str  # a key of `SIZES`
     wrong: bool  # whether some labels are wrong
     again: int  # which samples are drawn
-
-
-@cache
-def digits(wrong: bool) -> tuple[MLP, tuple[Tensor, Tensor]]:
-    """Return a network that tells even from odd on a few digits, and the digits on which it is tested."""
-    inputs, labels = load("digits")
-    centred = inputs - inputs.mean(0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS]
-    components = centred @ (axes * np.sign(axes.sum(1, keepdims=True))).T  # principal components of a definite sign
-    components /= components.std()
-    odd = labels % 2
-    targets = odd[:TRAIN].copy()
-    targets[:WRONG] ^= wrong
-    problem = mlp([COMPONENTS, HIDDEN, 1], activation="tanh", data=(components[:TRAIN], targets), loss="mse")
-    return problem, (torch.from_numpy(components[-TEST:]), torch.from_numpy(odd[-TEST:]))
 
 
 def axes(batch_size: int, seeds: Sequence[int]) -> dict[str, tuple[Any, ...]]:
