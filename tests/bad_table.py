@@ -142,6 +142,7 @@ def good(name: str) -> dict[str, Any]:
         **{"module": nn.Linear(1, 1), "state": net().state_dict(), "params": net().parameters(), "name": "alignment"},
         **{"plane": PLANE, "positions": EYE, "origin": EYE[0] * 0, "first": EYE[0], "second": EYE[1]},
         **{"base_optimizer": torch.optim.SGD, "flow": FLOW, "limit": 2, "row": {"step": 0}, "named": {"a": LANDSCAPE}},
+        "loss_name": "",
         **{"draw": draw, "controls": {"a": Slider(**SLIDER)}, "description": "a line", **SLIDER, **drawn},
     }
     sine, fast = {"problem": SINE, "x": torch.ones(13).double() / 9}, {"device": "cpu"}
@@ -253,7 +254,12 @@ BY_NAME: dict[str, tuple[Any, ...] | Callable[[Any], tuple[Any, ...]]] = {
     **{"n": STEPS, "steps": STEPS, "trail": STEPS, "batch": (3, "all", *INDICES)},
     **{"rho": AT_LEAST_0, "rank_tol": (*ABOVE_0, 1), "kind": (*NAME, "Worst"), "rule": (*NAME, "SAM")},
     "center": (None, 3, "mid", (0.0,), (0.0, 0.0, 0.0), (0.0, NAN), (0.0, "a"), (INF, 0.0), (0.0, 1j)),
-    **{"momentum": (*AT_LEAST_0, 1.0), "weight_decay": AT_LEAST_0, "lr_decay": AT_LEAST_0},
+    **{
+        "momentum": (*AT_LEAST_0, 1.0),
+        "weight_decay": AT_LEAST_0,
+        "lr_decay": AT_LEAST_0,
+        "loss_name": ("unknown", None, 3, ["mse"], NAN),
+    },
     "names": (3, ["layer9.*"], "bias9", [], [3]),
     "loss_fn": (None, 3, "mse", nn.MSELoss(reduction="none"), nn.MSELoss(reduction="sum")),
     "measures": (None, 3, "colour", ["eigenvalues", "colour"], [3]),

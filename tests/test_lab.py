@@ -100,7 +100,7 @@ def test_a_preset_changes_the_settings_of_the_running_run(name: str) -> None:
     press(lab, "preset", name)
     assert lab.session.run is run
     size = run.settings.batch_size or 20
-    assert run.settings_row() == lab.presets[name] | {"micro_batch": size}
+    assert run.settings_row() == lab.presets[name] | {"micro_batch": size, "loss_name": ""}
     assert np.isfinite(lab.run(100).history["loss"]).all()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from samviz.checks import check_array, check_float, check_int, check_type
 from samviz.geometry.sharpness import frank_wolfe
 from samviz.problems import Problem
+from samviz.problems.network import LOSSES
 from samviz.problems.primitives import (
     Number,
     StepInput,
@@ -366,11 +367,14 @@ class Settings:
     weight_decay: float = 0.0  # κ ≥ 0: ½κ‖x‖² is added to the loss that is minimized, but not to the one measured
     micro_batch: int | None = None  # m, samples that share a perturbation (m-sharpness); None is the batch
     lr_decay: float = 0.0  # δ ≥ 0: step t has the learning rate η/(1 + δt)
+    loss_name: str = ""  # "mse" or "cross_entropy", if the problem has both; "" is the problem's own
 
     def __post_init__(self) -> None:
         """Check and normalize every value."""
         if not isinstance(self.rule, str) or self.rule not in RULES:
             raise ValueError(f"rule is {self.rule!r}; expected one of {', '.join(RULES)}")
+        if self.loss_name not in ("", *LOSSES):
+            raise ValueError(f"loss_name is {self.loss_name!r}; expected one of {', '.join(LOSSES)}, or ''")
         object.__setattr__(self, "lr", _float_or_tuple("lr", self.lr))
         object.__setattr__(self, "rho", _float_or_tuple("rho", self.rho))
         if min(_tuple(self.lr)) <= 0:
@@ -391,7 +395,7 @@ class Settings:
         """Check the settings against a run, and return them with None for a size that changes nothing.
 
         These are a batch size of n, and a micro-batch of the batch's size or of a rule that draws noise, whose
-        perturbation does not depend on the samples.
+        perturbation does not depend on the samples. The loss is returned by its name if there is a choice.
 
         Args:
             runs: number of runs.
@@ -405,7 +409,8 @@ class Settings:
             count = len(_tuple(getattr(self, name)))
             if count not in (1, runs):
                 raise ValueError(f"{name} has {count} values for {runs} runs; expected one, or one per run")
-        if RULES[self.rule].square_loss and not problem.square_targets:
+        loss = problem.with_loss(self.loss_name)
+        if RULES[self.rule].square_loss and not loss.square_targets:
             raise ValueError(
                 f"rule is {self.rule!r}, which needs a square loss; {problem.name} has none: "
                 "use mlp(..., loss='mse') or valley()"
@@ -418,7 +423,8 @@ class Settings:
                 raise ValueError(f"{name} is {size}; expected 1 to {samples}, the number of samples")
         batch = self.batch_size if self.batch_size != samples else None
         useless = RULES[self.rule].noise or (self.micro_batch or samples) >= (batch or samples)
-        return replace(self, batch_size=batch, micro_batch=None if useless else self.micro_batch)
+        micro_batch, name = None if useless else self.micro_batch, loss.loss_name if problem.losses else ""
+        return replace(self, batch_size=batch, micro_batch=micro_batch, loss_name=name)
 
     def rate(self, step: int) -> float | tuple[float, ...]:
         """Return the learning rate of a step of the run, η/(1 + δ·step), one or one per run.

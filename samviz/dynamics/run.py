@@ -55,6 +55,7 @@ class Run:
         weight_decay: float = 0.0,
         micro_batch: int | None = None,
         lr_decay: float = 0.0,
+        loss_name: str = "",
     ) -> None:
         """Prepare a run at step 0.
 
@@ -76,6 +77,7 @@ class Run:
             micro_batch: m, samples that share a perturbation (m-sharpness): the direction is the mean of those of
                 micro-batches of m samples, a part of the full batch in order. None is the batch.
             lr_decay: δ ≥ 0, per step: step t of the run has the learning rate η/(1 + δt), so 2/η rises linearly.
+            loss_name: "mse" or "cross_entropy", if the problem offers both (`problem.losses`); "" is its own.
 
         Raises:
             ValueError: if an argument is out of range or does not fit; the message names it and what was expected.
@@ -88,7 +90,7 @@ class Run:
         0.0088
         """
         check_type("problem", problem, Problem, "one from samviz.problems")
-        self.problem = problem.to(*placed(device, dtype))
+        self._original = self.problem = problem.to(*placed(device, dtype))  # `problem` has the loss of the settings
         several = isinstance(seed, tuple | list)
         seeds = tuple(check_int("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in (seed if several else [seed]))  # type: ignore[union-attr]
         self.seed = seeds[0] if seeds else 0
@@ -100,8 +102,9 @@ class Run:
             raise ValueError(f"seed has {len(seeds)} values for {len(self.x)} runs; expected one, or one per run")
         self.seeds = seeds if several else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
         self.before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
-        settings = Settings(rule, lr, rho, batch_size, momentum, weight_decay, micro_batch, lr_decay)  # type: ignore[arg-type]
-        self._settings = settings.fit(len(self.x), problem)
+        more = momentum, weight_decay, micro_batch, lr_decay, loss_name
+        self._settings = Settings(rule, lr, rho, batch_size, *more).fit(len(self.x), problem)  # type: ignore[arg-type]
+        self.problem = self._original.with_loss(self._settings.loss_name)
         self.steps = 0
         self.history = History()
         self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
@@ -120,10 +123,10 @@ class Run:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         check_type("settings", settings, Settings, "Settings, or use set(lr=..., rho=...)")
-        settings = settings.fit(len(self.x), self.problem)
+        settings = settings.fit(len(self.x), self._original)
         if settings == self._settings:
             return
-        self._settings = settings
+        self._settings, self.problem = settings, self._original.with_loss(settings.loss_name)
         if self.changes[-1][0] == self.steps:
             self.changes.pop()
         if not self.changes or self.changes[-1][1] != settings:
@@ -182,6 +185,7 @@ class Run:
             raise ValueError(f"x has shape {tuple(past.x.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
         past.changes = [change for change in self.changes if change[0] <= step]
         past._settings = past.changes[-1][1]
+        past.problem = self._original.with_loss(past._settings.loss_name)
         past.history = History()
         past.history.rows = [row for row in self.history.rows if row["step"] <= step]
         past.diverged_at = torch.where(self.diverged_at < step, self.diverged_at, -1)
@@ -354,7 +358,9 @@ class Run:
             lacks = f"lacks {', '.join(sorted(lost))}" if isinstance(state, Mapping) else f"is {state!r:.200}"
             raise TypeError(f"state {lacks}; expected the state_dict() of a run on the same problem")
         x = self.problem.points(state["x"], "state['x']")
-        loaded = Run(self.problem, **state["settings"], x0=x, seed=list(state["seeds"]), device=x.device, dtype=x.dtype)
+        loaded = Run(
+            self._original, **state["settings"], x0=x, seed=list(state["seeds"]), device=x.device, dtype=x.dtype
+        )
 
         def tensor(name: str, like: Tensor) -> Tensor:
             value = torch.as_tensor(state[name]).to(like, copy=True)

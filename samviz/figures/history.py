@@ -29,7 +29,7 @@ QUANTITY_LABELS = 0.06  # of the width of the lab's figure, to the right of the 
 PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
 SYMBOLS = {"rule": "rule", "rho": "ρ", "lr": "η", "batch_size": "batch", "momentum": "β", "weight_decay": "κ"}
-SYMBOLS |= {"micro_batch": "m", "lr_decay": "δ"}
+SYMBOLS |= {"micro_batch": "m", "lr_decay": "δ", "loss_name": "loss"}
 ESTIMATE = "uᵀHu, estimate"  # from the two gradients of a SAM step, u along the first
 MEASURED = {  # columns of a probe that the user has not logged
     *("step", "loss", "grad_norm", "eigenvalues", "residuals", "converged", "gap", "multiplicity", "closing", "trace"),

@@ -20,6 +20,7 @@ HELP = {  # the explanations of the lab's and the panels' controls by name, unle
     "rule": "How a step follows from the gradients.",
     "momentum": "How much of the last displacement is added to each step (heavy ball).",
     "lr_decay": "Step t of the run has the learning rate η/(1 + δt).",
+    "loss_name": "The loss that is minimized and measured.",
     "weight_decay": "Pulls the parameters to 0: ½κ‖x‖² is added to the loss that is minimized.",
     "micro_batch": "How many samples of a batch share a perturbation (m-sharpness).",
     "seed": "Determines the start and the samples of each step, from the next Reset on.",

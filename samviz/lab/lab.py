@@ -51,6 +51,7 @@ PART_S = 0.45  # of a step in slow motion
 WAIT_S = 0.005  # a piece of waiting, as long as a piece of work
 SIDES = {"": "one run", "A": "two runs, controls set A", "B": "two runs, controls set B"}
 PICTURE = "what the parameters mean"
+LOSS_LABELS = {"mse": "squared error", "cross_entropy": "cross-entropy"}
 THEOREM = "SAM, small ρ (the theorem)"
 
 
@@ -109,6 +110,7 @@ class Lab(Panel):
         weight_decay: float = 0.0,
         micro_batch: int | None = None,
         lr_decay: float = 0.0,
+        loss_name: str = "",
     ) -> None:
         """Find the start, measure it and draw it, without taking a step.
 
@@ -127,6 +129,7 @@ class Lab(Panel):
             weight_decay: κ, as in `samviz.Run`.
             micro_batch: m, samples that share a perturbation, as in `samviz.Run`; None is the batch.
             lr_decay: δ, as in `samviz.Run`: step t has the learning rate η/(1 + δt).
+            loss_name: as in `samviz.Run`. The start of the lab is a minimum of the problem's own loss.
 
         Raises:
             ValueError: when an argument is out of range, named with what was expected.
@@ -139,7 +142,8 @@ class Lab(Panel):
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
         first = 1.0 if lr is None else lr
-        settings = Settings(rule, first, rho, batch_size, momentum, weight_decay, micro_batch, lr_decay)
+        more = momentum, weight_decay, micro_batch, lr_decay, loss_name
+        settings = Settings(rule, first, rho, batch_size, *more)
         self.session = Session(self.problem, settings, seed, start)
         self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
         if lr is None:
@@ -159,6 +163,7 @@ class Lab(Panel):
         square = bool(self.problem.square_targets)
         quantities = {name: each.label for name, each in QUANTITIES.items() if each.fits(self.problem)}
         rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
+        losses = {name: LOSS_LABELS[name] for name in self.problem.losses}
         rho, lr = settings["rho"], settings["lr"]
         rates = [lr, *(preset["lr"] for preset in self.presets.values())]
         controls: dict[str, Control] = {
@@ -173,6 +178,7 @@ class Lab(Panel):
             "momentum": NumberField("momentum β", settings["momentum"], [0, 0.999]),
             "weight_decay": NumberField("weight decay κ", settings["weight_decay"], [0, 1]),
             "lr_decay": NumberField("decay of η, δ", settings["lr_decay"], [0, 1]),
+            **({"loss_name": Choice("loss", settings["loss_name"], losses)} if losses else {}),
             "rule": Choice("rule", settings["rule"], rules),
             "steps_per_frame": NumberList(
                 "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
@@ -397,7 +403,15 @@ class Lab(Panel):
             self._choose_side(before["side"])
             self._put_settings({name: self._applied[name] for name in changed & {*SETTINGS}})
         if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
-            self._steered().settings, self.view.alert = self._settings(), ""
+            run = self._steered()
+            present = run.settings
+            try:
+                run.settings = self._settings()
+            except ValueError as error:  # label noise needs a square loss
+                self.view.alert = f"{error}."
+                self._put_settings({})
+            if run.settings is not present:
+                self.view.alert = ""
         if "look_back" in changed and self._applied["look_back"] != self.session.looks_back_at:
             self.view.playing = False
             if not self.scheduler.work or self.session.slow:  # otherwise a drag would replace work again and again
@@ -405,9 +419,10 @@ class Lab(Panel):
         if self.session.slow and changed & {*SETTINGS, "slow_motion"}:  # its parts are those of other settings
             self.session.end_slow_motion()
             self.scheduler.begin(self._look())
+        other_plane = "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"])
         if self.view.playing and not self.scheduler.required:
             self.session.choose_plane(self._applied["plane"])  # the next frame slices it
-        elif "plane" in changed and (self.scheduler.required or self.session.plane != self._applied["plane"]):
+        elif other_plane or "loss_name" in changed:
             self.scheduler.begin(self._look())
         self.session.choose_quantity(self._applied["quantity"])
         self.scheduler.redraw()

@@ -81,9 +81,8 @@ class Session:
         self.start = gradient_descent_minimum(problem, seed=seed) if start is None else start
         self.run = self._new_run(settings, seed)
         self.rival: Run | None = None
-        self.lowest_loss = float(self.run.history.rows[0]["loss"])
-        known = isinstance(problem, MLP)  # the parameters of another network may be trained
-        self.untrained_loss = float(problem.loss(problem.initial(seed)[None])) if known else inf
+        self.lowest_loss, self._loss_name = float(self.run.history.rows[0]["loss"]), self.run.settings.loss_name
+        self.untrained_loss = self._untrained_loss()
         self.start_picture = problem.picture(self.start[None])
         self.ghost: History | None = None
         self.recorded: Session | None = None
@@ -106,6 +105,11 @@ class Session:
         run = Run(self.problem, **settings.row(), x0=self.start, seed=seed, **place)
         run.measure()
         return run
+
+    def _untrained_loss(self) -> float:
+        """Return the loss at the initial parameters; for another network than an MLP, they may be trained."""
+        problem = self.run.problem
+        return float(problem.loss(problem.initial(self.run.seed)[None])) if isinstance(problem, MLP) else inf
 
     @property
     def runs(self) -> list[Run]:
@@ -178,7 +182,8 @@ class Session:
             run.history.rows = [row for row in entire.history.rows if row["step"] <= step]
         past.estimates.rows = [row for row in full.estimates.rows if row["step"] <= step]
         past.keyframes = [keyframe for keyframe in full.keyframes if keyframe[0] < step]
-        past.lowest_loss = min((float(row["loss"]) for row in past.run.history.rows), default=inf)
+        rows = (row for row in past.run.history.rows if row["loss_name"] == past.run.settings.loss_name)
+        past.lowest_loss = min((float(row["loss"]) for row in rows), default=inf)
         past.measure(live=True)
         yield None
         past.plane, past.landscape, past.height = self.plane, self.landscape, self.height
@@ -241,7 +246,9 @@ class Session:
     def look(self, now: float | None = None, *, live: bool = False) -> Iterator[Progress]:
         """Measure the present iterate if that has not been done, and slice the loss if the slice is out of date."""
         rested = not live or perf_counter() - self._measured_at >= self._measurement_cost
-        if rested and self.run.history.rows[-1]["step"] != self.run.steps and not self.stopped:
+        row = self.run.history.rows[-1]
+        measured = row["step"] == self.run.steps and row["loss_name"] == self.run.settings.loss_name
+        if rested and not measured and not self.stopped:
             self.measure(live=live)
             yield None
         yield from self.slice(now)
@@ -255,6 +262,9 @@ class Session:
             _limit_rows(run.history)
         self._measure_quantity()
         self._measurements += 1
+        if self._loss_name != self.run.settings.loss_name:  # no loss is comparable with those before
+            self._loss_name, self.lowest_loss = self.run.settings.loss_name, inf
+            self.untrained_loss = self._untrained_loss()
         self.lowest_loss = min(self.lowest_loss, float(self.run.history.rows[-1]["loss"]))
         self._measured_at = perf_counter()
         self._measurement_cost = self._measured_at - began
@@ -317,11 +327,11 @@ class Session:
     def _slice(self, plane: Plane, radius: float, center: tuple[float, ...]) -> Iterator[Progress]:
         """Slice the loss on a square of a plane."""
         began = perf_counter()
-        for fraction, landscape in slices(self.problem, plane, radius=radius, resolution=RESOLUTION, center=center):
+        for fraction, landscape in slices(self.run.problem, plane, radius=radius, resolution=RESOLUTION, center=center):
             if landscape is not None:
                 self.landscape, self.height = landscape, heights(landscape)
             yield (fraction, "slicing the landscape") if perf_counter() - began > PROGRESS_DELAY_S else None
-        self._sliced_at = perf_counter()
+        self._sliced_at, self._sliced = perf_counter(), self.run.problem
         self._slice_cost = self._sliced_at - began
 
     def _drawn_iterates(self) -> Tensor:
@@ -335,7 +345,7 @@ class Session:
 
         Slicing takes at most a fifth of the time, or half of it while the trail is out of view.
         """
-        if self._slices_done < self._slices_wanted:
+        if self._slices_done < self._slices_wanted or self._sliced is not self.run.problem:
             return True
         rested = now - self._sliced_at
         if self.plane != "hessian" or rested < max(2.0, self._slice_cost):
@@ -377,7 +387,7 @@ class Session:
         if hasattr(self, "landscape") and self.landscape.plane.kind == "hessian":  # do not mirror the picture
             products = (vectors * self.landscape.plane.directions).sum(1, keepdim=True)
             vectors = torch.where(products < 0, -vectors, vectors)
-        plane = hessian_plane(self.problem, middle, vectors=vectors)
+        plane = hessian_plane(run.problem, middle, vectors=vectors)
         return plane, max(1.4 * float(np.abs(plane.project(latest)[0]).max()), self._least_radius()), (0.0, 0.0)
 
     # what is shown
@@ -428,7 +438,7 @@ class Session:
 
     def falling(self) -> bool:
         """Return whether the loss fell by a fifth over the last measurements, at most twenty."""
-        losses = [row["loss"] for row in self.run.history.rows[-20:]]
+        losses = [row["loss"] for row in self.run.history.rows[-20:] if row["loss_name"] == self._loss_name]
         half = len(losses) // 2
         return half > 1 and float(np.mean(losses[half:])) < 0.8 * float(np.mean(losses[:half]))
 

@@ -36,7 +36,18 @@ MAX_STEPS, MAX_PARAMETERS, MAX_NUMBERS = 10**7, 10**5, 64  # of a run; of a netw
 MAX_TEXT, MAX_JSON = 2**16, 2**20  # characters of a text and of the JSON in it
 ROWS = 100  # approximate number of measurements of a replayed run
 REMEDY = "share a picture by lab.export('run.html'), or code that makes the problem and lab.session.run.state_dict()"
-TITLES = "from step", "rule", "η", "ρ", "batch size", "momentum β", "weight decay κ", "m", "decay δ"  # of the settings
+TITLES = (
+    "from step",
+    "rule",
+    "η",
+    "ρ",
+    "batch size",
+    "momentum β",
+    "weight decay κ",
+    "m",
+    "decay δ",
+    "loss",
+)  # of the settings
 STRIDES = 1, 2, 3, 4, 5, 6, 8  # the steps of a page are such a number times a power of ten apart
 
 
@@ -97,7 +108,13 @@ def run_page(session: Session, frames: int) -> str:
     settings = [
         (
             *(f"{step:,}", RULES[s.rule].label, f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–")),
-            *(f"{s.momentum:g}", f"{s.weight_decay:g}", str(s.micro_batch or "–"), f"{s.lr_decay:g}"),
+            *(
+                f"{s.momentum:g}",
+                f"{s.weight_decay:g}",
+                str(s.micro_batch or "–"),
+                f"{s.lr_decay:g}",
+                s.loss_name or "–",
+            ),
         )
         for step, s in run.changes
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import partial
 from numbers import Integral
 from weakref import WeakKeyDictionary
@@ -97,9 +98,9 @@ class Network(Problem):
             elif low < 0:
                 raise ValueError(f"labels run from {low} to {high}; expected 0 and up, or -1 and 1")
             elif width == 1 and high <= 1:
-                self.targets = (2 * labels - 1)[:, None].double()
+                self.targets = (2 * labels - 1)[:, None].to(self.dtype)
             elif width > high:
-                self.targets = F.one_hot(labels, width).double()
+                self.targets = F.one_hot(labels, width).to(self.dtype)
             else:
                 raise ValueError(
                     f"the network has {width} outputs for {high + 1} classes; expected {remedy} {high + 1}"
@@ -264,6 +265,8 @@ class MLP(Network):
         self.filters = filters_of([shape for i, o in self.layers for shape in ((o, i), (o,))])
         self.name = f"{'-'.join(map(str, self.widths))} {activation} MLP on {self.data_name}"
         self.closed = activation in SLOPES and self.loss_name in LOSSES
+        if self.labels is not None and self.loss_name in LOSSES and self.widths[-1] > max(1, int(self.labels.max())):
+            self.losses = tuple(LOSSES)
         self._check_loss()
 
     def _outputs(self, x: Tensor, inputs: Tensor, batch: Tensor | None) -> Tensor:
@@ -361,6 +364,20 @@ class MLP(Network):
                     delta = (delta @ weights[depth]).mul_(SLOPES[self.activation](layers[depth]))
         return loss, gradient
 
+    def with_loss(self, loss_name: str) -> Problem:
+        """Return the network with another loss: "mse" or "cross_entropy", if there is an output for each class."""
+        super().with_loss(loss_name)
+        if loss_name in ("", self.loss_name):
+            return self
+        others = _with_other_loss.setdefault(self, {})
+        if loss_name not in others:
+            others[loss_name] = other = copy(self)
+            assert self.labels is not None
+            other.loss_name, other.sample_loss = loss_name, LOSSES[loss_name]
+            other.targets, other.square_targets = self.labels, 0
+            other._fit_targets(self.widths[-1], "widths that end in")
+        return others[loss_name]
+
     def initial(self, seed: int = 0) -> Tensor:
         """Draw weights and biases uniformly from ±1/√fan_in, torch's default for linear layers."""
         generator = seeded_generator(seed)
@@ -372,6 +389,7 @@ class MLP(Network):
 
 
 _arrays: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
+_with_other_loss: WeakKeyDictionary[MLP, dict[str, MLP]] = WeakKeyDictionary()
 
 
 def _fill(

@@ -85,6 +85,8 @@ class Problem(ABC):
         filters: int64 (dim,), the filter (a neuron's incoming weights) that each parameter belongs to;
             -1 where filter normalization leaves the parameter unchanged (biases).
         square_targets: c, number of targets of each sample that a square loss fits; 0 if the loss is not square.
+        loss_name: name of a network's loss; empty for other problems.
+        losses: names of the losses that `with_loss` offers; none if there is no choice.
         closed: whether loss and gradient are in closed form and never wait for a number on the CPU.
         device: where the problem's tensors are.
         dtype: their floating-point type.
@@ -95,6 +97,8 @@ class Problem(ABC):
     samples: int = 0
     filters: Tensor
     square_targets: int = 0
+    loss_name: str = ""
+    losses: tuple[str, ...] = ()
     closed: bool = False
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float64
@@ -227,6 +231,19 @@ class Problem(ABC):
 
     def _slice(self, origin: Tensor, directions: Tensor) -> Callable[[Tensor], Tensor]:
         return torch.no_grad()(lambda points: self.loss(origin + points @ directions))
+
+    def with_loss(self, loss_name: str) -> Problem:
+        """Return the problem with another loss of the same parameters and samples, the same object each time.
+
+        Args:
+            loss_name: one of `losses`; an empty name is the loss of this problem.
+
+        Raises:
+            ValueError: if the problem has no such loss.
+        """
+        if loss_name not in ("", *self.losses):
+            raise ValueError(f"loss_name is {loss_name!r}; expected one of {self.losses or ('',)} for {self.name}")
+        return self
 
     @abstractmethod
     def initial(self, seed: int = 0) -> Tensor:
