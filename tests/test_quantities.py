@@ -10,7 +10,7 @@ from samviz.dynamics.quantities import QUANTITIES
 from samviz.figures import figure
 from samviz.geometry import batch_sharpness
 from samviz.lab import Lab
-from samviz.problems import mlp, quadratic, valley
+from samviz.problems import load, mlp, quadratic, valley
 
 ON_FLOOR = np.array([0.6, 0.9, 0.0, 0.0])
 
@@ -80,6 +80,24 @@ def test_norm_accuracy_and_noise():
     right = (problem.outputs(run.x, problem.inputs)[0, :, 0] > 0).numpy() == problem.labels.numpy()
     assert measured(run, "training_accuracy")["accuracy"] == pytest.approx(right.mean())
     assert measured(run, "noise_along_top")["gradient_noise"] > 0
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_the_accuracy_on_other_samples_has_a_standard_error(loss):
+    inputs, labels = load("spirals")
+    train, test = np.arange(100) % 4 > 0, np.arange(100) % 4 == 0
+    problem = mlp([2, 6, 2], data=(inputs[train], labels[train]), loss=loss)
+    run = Run(problem.with_test(inputs[test], labels[test]), device="cpu")
+    assert run.problem.with_loss("mse").test is run.problem.test
+    run.step(50)
+    outputs = problem.outputs(run.x, torch.from_numpy(inputs))[0].numpy()
+    right = outputs.argmax(1) == labels
+    found = measured(run, "training_accuracy")
+    assert found["accuracy"] == pytest.approx(right[train].mean())
+    assert found["test_accuracy"] == pytest.approx(right[test].mean())
+    assert found["test_accuracy_error"] == pytest.approx(right[test].std() / 25**0.5)
+    with pytest.raises(ValueError, match="no classifier"):
+        mlp([1, 4, 1], data="sine").with_test([[0.0]], [0])
 
 
 @pytest.mark.parametrize("problem", [mlp([2, 5, 1], data="spirals"), valley(), quadratic([3.0, 1.0])])

@@ -132,15 +132,23 @@ def norm(run: Run) -> Columns:
 
 @quantity(
     "accuracy",
-    {"accuracy": "training"},
+    {"accuracy": "training", "test_accuracy": "test"},
     fits=lambda problem: isinstance(problem, Network) and problem.labels is not None,
 )
 def training_accuracy(run: Run) -> Columns:
-    """Measure the share of the training samples that are classified correctly."""
+    """Measure the share of the training samples, and of those in `with_test`, that are classified correctly.
+
+    The standard error √(p(1 − p)/m) is that of m independent test samples.
+    """
     problem = run.problem
     assert isinstance(problem, Network)
     assert problem.labels is not None
-    return {"accuracy": float(accuracy(problem, run.x, problem.inputs, problem.labels))}
+    training = float(accuracy(problem, run.x, problem.inputs, problem.labels))
+    if problem.test is None:
+        return {"accuracy": training, "test_accuracy": np.nan}
+    share = float(accuracy(problem, run.x, *problem.test))
+    error = float(np.sqrt(share * (1 - share) / len(problem.test[1])))
+    return {"accuracy": training, "test_accuracy": share, "test_accuracy_error": error}
 
 
 @quantity(

@@ -32,6 +32,7 @@ from samviz.dynamics.rules import Settings
 from samviz.dynamics.run import Diverged, Run
 from samviz.files import remove_abandoned, write
 from samviz.problems import Network, Problem
+from samviz.problems.network import labelled_samples
 from samviz.problems.problem import one_thread, placed
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def sweep(
     start = None if x0 is None else problem.points(x0, "x0")
     if start is not None and len(start) > 1:
         raise ValueError(f"x0 has shape {tuple(start.shape)}; expected ({problem.dim},), the start of every run")
-    test_set = None if test is None else _test_set(problem, test)
+    test_set = None if test is None else labelled_samples(problem, test)
     axes = {"rule": _values(rule), "batch_size": _values(batch_size), "lr": _values(lr), "rho": _values(rho)}
     counted = seeds if isinstance(seeds, Iterable) else range(check_int("seeds", seeds, "1 or more, or the seeds", 1))
     axes["seed"] = tuple(check_int("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
@@ -314,22 +315,6 @@ def accuracy(problem: Problem, x: Tensor, inputs: Tensor, labels: Tensor) -> Ten
             predicted = outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).long()
             correct += (predicted == truth).sum(1)
     return correct / len(labels)
-
-
-def _test_set(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
-    """Return the test set as tensors: inputs (m, ...) as the network takes them, and int64 labels (m,)."""
-    if not isinstance(problem, Network) or problem.labels is None:
-        raise ValueError(f"test is given but {problem.name} is no classifier; expected a network on integer labels")
-    inputs, labels = (np.asarray(part) for part in test)
-    shape = tuple(problem.inputs.shape[1:])
-    if len(inputs) == 0 or labels.shape != inputs.shape[:1] or inputs[0].size != int(np.prod(shape)):
-        expected = f"inputs (m, {', '.join(map(str, shape))}) and labels (m,)"
-        raise ValueError(f"test holds {inputs.shape} and {labels.shape}; expected {expected}")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"test labels are {labels.dtype}; expected integers, classes counted from 0")
-    if set(np.unique(labels)) <= {-1, 1}:
-        labels = (labels + 1) // 2  # as for the training samples
-    return torch.from_numpy(inputs.astype(np.float64)).reshape(-1, *shape), torch.from_numpy(labels.astype(np.int64))
 
 
 def _values(value: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
 from numbers import Integral
+from typing import Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -51,6 +52,8 @@ def check_repeats(first: Tensor, second: Tensor, precision: torch.dtype) -> None
 class Network(Problem):
     """The mean loss of a network over samples; a subclass computes the outputs from parameters and inputs."""
 
+    test: tuple[Tensor, Tensor] | None = None  # inputs (m, ...) and labels int64 (m,), on the CPU
+
     def __init__(self, data: Data, loss: str | SampleLoss) -> None:
         """Load the data and choose the loss; arguments as in `samviz.problems.mlp`."""
         if isinstance(data, str):
@@ -82,6 +85,25 @@ class Network(Problem):
         if integer and targets.ndim == 1 and set(np.unique(targets)) <= {-1, 1}:
             self.targets = (self.targets + 1) // 2  # −1 and 1 are two classes as well
         self.labels = self.targets if integer and targets.ndim == 1 else None  # int64 (n,), for pictures
+
+    def with_test(self, inputs: ArrayLike, labels: ArrayLike) -> Self:
+        """Return the classifier with samples on which its accuracy is measured, but on which it is not trained.
+
+        Args:
+            inputs: (m, ...), as those of the training samples.
+            labels: integers (m,).
+
+        Raises:
+            ValueError, TypeError: if they do not fit, or the targets are no labels.
+
+        >>> inputs, labels = load("digits")
+        >>> problem = mlp([64, 10], data=(inputs[:300], labels[:300])).with_test(inputs[300:], labels[300:])
+        >>> problem.samples, len(problem.test[1])
+        (300, 1497)
+        """
+        result = copy(self)
+        result.test = labelled_samples(self, (inputs, labels))
+        return result
 
     def _fit_targets(self, width: int, remedy: str) -> None:
         """Convert the targets for the loss of `width` outputs; errors end in the remedy and the width it needs."""
@@ -214,6 +236,22 @@ class Network(Problem):
             right = (guess == labels).double()
             return Classes(np.array([right[labels == c].mean().item() for c in labels.unique()]))
         return Residuals(_on_host(outputs.flatten()), _on_host(self.targets.flatten()))
+
+
+def labelled_samples(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
+    """Return the test set as tensors: inputs (m, ...) as the network takes them, and int64 labels (m,)."""
+    if not isinstance(problem, Network) or problem.labels is None:
+        raise ValueError(f"test is given but {problem.name} is no classifier; expected a network on integer labels")
+    inputs, labels = (np.asarray(part) for part in test)
+    shape = tuple(problem.inputs.shape[1:])
+    if len(inputs) == 0 or labels.shape != inputs.shape[:1] or inputs[0].size != int(np.prod(shape)):
+        expected = f"inputs (m, {', '.join(map(str, shape))}) and labels (m,)"
+        raise ValueError(f"test holds {inputs.shape} and {labels.shape}; expected {expected}")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"test labels are {labels.dtype}; expected integers, classes counted from 0")
+    if set(np.unique(labels)) <= {-1, 1}:
+        labels = (labels + 1) // 2  # as for the training samples
+    return torch.from_numpy(inputs.astype(np.float64)).reshape(-1, *shape), torch.from_numpy(labels.astype(np.int64))
 
 
 def _on_host(tensor: Tensor) -> NDArray[np.float64]:
