@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, spread, typeset
+from samviz.figures.drawing import Interval, Label, Layout, Trace, add_axes, end_labels, line, new_layout, typeset
 from samviz.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
     from samviz.claims import Plot
+    from samviz.claims.claim import Array
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
@@ -37,7 +39,10 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
 
     check_type("plot", plot, Plot, "a Plot of samviz.claims")
     traces: list[Trace] = []
-    labels: list[tuple[float, str, str]] = []  # height of the last point on the axis, text and colour
+    labels: list[Label] = []
+    left, right = _interval([curve.x for curve in plot.curves], plot.log_x, 0.04)
+    if plot.x_names:
+        left, right = 0.5, len(plot.x_names) + 0.5
     number = -1
     for curve in plot.curves:
         number += not curve.predicted
@@ -50,35 +55,29 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
         if curve.error is not None:
             trace["error_y"] = {"type": "data", "array": curve.error[order], "color": color, "thickness": 1.2}
         traces.append(trace)
-        heights = _positions(curve.y[order], plot.log_y)
+        heights = curve.y[order][np.isfinite(curve.y[order])]
         if len(heights) and not (curve.predicted and number >= 0 and curve.name.startswith("predicted")):
-            labels.append((float(heights[-1]), curve.name, color))
+            labels.append((10**right if plot.log_x else right, float(heights[-1]), curve.name, color))
     ends = [curve.y + sign * (0 if curve.error is None else curve.error) for curve in plot.curves for sign in (-1, 1)]
-    all_heights = np.concatenate([np.empty(0), *(_positions(end, plot.log_y) for end in ends)])
-    low, high = (float(all_heights.min()), float(all_heights.max())) if len(all_heights) else (0.0, 1.0)
-    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = low - margin, high + margin
+    low, high = _interval(ends, plot.log_y, 0.08)
     layout = new_layout(360, left=60, top=34, bottom=48)
     dashed = " (dashed: predicted)" if any(curve.predicted for curve in plot.curves) else ""
     scales: list[Layout] = [
         {"type": "log" if log else "linear", "exponentformat": "power", "nticks": 7} for log in (plot.log_x, plot.log_y)
     ]
-    x = scales[0] | {"label": plot.x_label + dashed}
-    scales[1] |= _ticks(low, high) if plot.log_y else {}
+    x = scales[0] | {"label": plot.x_label + dashed, "range": [left, right]}
+    y = scales[1] | {"range": [low, high]} | (_ticks(low, high) if plot.log_y else {})
     ticks = np.unique(np.concatenate([np.empty(0), *(curve.x for curve in plot.curves if not curve.predicted)]))
     if plot.x_names:
         x |= {"tickvals": [*range(1, len(plot.x_names) + 1)], "ticktext": [*plot.x_names]}
-        x |= {"range": [0.5, len(plot.x_names) + 0.5]}
     elif 0 < len(ticks) <= TICKS:
         x |= {"tickvals": ticks.tolist(), "ticktext": [typeset(f"{value:g}") for value in ticks]}
     elif len(ticks) and plot.log_x:
-        x |= _ticks(*np.log10(ticks[[0, -1]]))
+        x |= _ticks(left, right)
     elif not len(ticks):  # no numbers where there are no curves yet
-        x["showticklabels"] = scales[1]["showticklabels"] = False
-    add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=scales[1] | {"range": [low, high]})
-    for height, (_, name, color) in zip(spread([at for at, *_ in labels], 0.07 * (high - low), low), labels):
-        layout["annotations"].append(note(name, WIDTH + 0.01, height, "paper", "y", color, yanchor="middle"))
-    return {"data": traces, "layout": layout}
+        x["showticklabels"] = y["showticklabels"] = False
+    add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=y)
+    return {"data": [*traces, end_labels(labels, y, "names", 0.07)], "layout": layout}
 
 
 def _ticks(low: float, high: float) -> Layout:
@@ -89,7 +88,11 @@ def _ticks(low: float, high: float) -> Layout:
     return {"tickvals": values, "ticktext": [typeset(f"{value:g}") for value in values]}
 
 
-def _positions(values: Any, log: bool) -> Any:
-    """Return the positions of the finite values on an axis: powers of ten on a logarithmic one."""
-    values = values[np.isfinite(values) & ((values > 0) | (not log))]
-    return np.log10(values) if log else values
+def _interval(values: Sequence[Array], log: bool, margin: float) -> Interval:
+    """Return an interval of an axis, powers of ten on a logarithmic one, with the finite values and a margin."""
+    numbers = np.concatenate([np.empty(0), *values])
+    numbers = numbers[np.isfinite(numbers) & ((numbers > 0) | (not log))]
+    at = np.log10(numbers) if log else numbers
+    low, high = (float(at.min()), float(at.max())) if len(at) else (0.0, 1.0)
+    space = margin * (high - low) or 0.1 * abs(high) or 1.0
+    return low - space, high + space
