@@ -19,7 +19,7 @@ from samviz.claims.claim import Array, recorded
 from samviz.dynamics import Run
 from samviz.problems import MLP, Problem, load, mlp
 
-PIECE_S = 0.05  # seconds of steps between two pauses of a claim
+PIECE_S = 0.03  # seconds of steps between two pauses of a claim
 TRAIN, TEST, WRONG = 40, 800, 4  # digits
 COMPONENTS, HIDDEN = 6, 12  # inputs and neurons of the network that classifies them
 VALLEY_START = (0.6, 0.9, 0.1, 0.1)  # where runs start next to the valley's floor
@@ -95,7 +95,7 @@ def taken(run: Run, steps: int) -> Iterator[None]:
     while run.steps < last:
         start = perf_counter()
         run.step(min(piece, last - run.steps))
-        piece = max(1, round(piece * min(4.0, PIECE_S / (perf_counter() - start))))
+        piece = max(1, round(piece * min(2.0, PIECE_S / (perf_counter() - start))))
         yield
 
 

@@ -90,9 +90,9 @@ def _ticks(low: float, high: float) -> Layout:
 
 def _interval(values: Sequence[Array], log: bool, margin: float) -> Interval:
     """Return an interval of an axis, powers of ten on a logarithmic one, with the finite values and a margin."""
-    numbers = np.concatenate([np.empty(0), *values])
-    numbers = numbers[np.isfinite(numbers) & ((numbers > 0) | (not log))]
-    at = np.log10(numbers) if log else numbers
+    finite = np.concatenate([np.empty(0), *values])
+    finite = finite[np.isfinite(finite) & ((finite > 0) | (not log))]
+    at = np.log10(finite) if log else finite
     low, high = (float(at.min()), float(at.max())) if len(at) else (0.0, 1.0)
     space = margin * (high - low) or 0.1 * abs(high) or 1.0
     return low - space, high + space
