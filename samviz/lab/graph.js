@@ -73,6 +73,8 @@ function createStore(model) {
       }
       [arrays, last] = [used, message];
       graphs.forEach((graph) => graph.reserve(message.figure.layout));
+    } else if (message.beat && !last) { // the kernel lives (alive.js), but the greeting or its answer was lost
+      sayHello();
     }
     pump();
   }
