@@ -7,6 +7,7 @@ from samviz.figures.heatmap import heatmap_figure
 from samviz.figures.history import POINTS, probe_figure
 from samviz.figures.lab import Frame, figure, lab_figure
 from samviz.figures.landscape import heights, slice_figure
+from samviz.figures.literature import literature_figure
 from samviz.figures.seeds import seeds_figure
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "heatmap_figure",
     "heights",
     "lab_figure",
+    "literature_figure",
     "probe_figure",
     "save",
     "seeds_figure",
