@@ -88,7 +88,7 @@ panel2
 #
 # **Conclusion.** SAM's mechanism, alignment and the drift that follows from it, is robust: it survives the meeting of λ₁ and λ₂, if alignment is measured by the Rayleigh ratio. It needs a ratio ρ/η that is not too large, and a loss that is near a manifold of minimizers. For cross-entropy, and far from a minimum, other effects determine λ₁.
 #
-# Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures of landscapes themselves and how they mislead, or [08_your_own_model](08_your_own_model.ipynb).
+# Next: [07_loss_landscapes](07_loss_landscapes.ipynb), on the pictures of landscapes themselves and how they mislead, or [08_your_own_model](08_your_own_model.ipynb). [09_beyond_the_paper](09_beyond_the_paper.ipynb) says for each of these ends what is known, what has been measured, and what is open.
 #
 # ## Exercises
 #

@@ -354,7 +354,7 @@ probe.lab(train, optimizer)
 #
 # Compare methods over several seeds and with error bars: λ₁ and the accuracy can change together although neither causes the other. State the loss, because under cross-entropy λ₁ decreases as the network becomes certain. And state for which batch the gradient and the Hessian are computed.
 #
-# Next: [your_training_loop](pages/your_training_loop.md) has recipes for your own loop, with gradient accumulation, mixed precision, Lightning, Hugging Face and several processes; [numerics](pages/numerics.md) says which numbers are reliable under which conditions.
+# Next: [09_beyond_the_paper](09_beyond_the_paper.ipynb) says what is known about SAM under such conditions, and what is open. [your_training_loop](pages/your_training_loop.md) has recipes for your own loop, with gradient accumulation, mixed precision, Lightning, Hugging Face and several processes; [numerics](pages/numerics.md) says which numbers are reliable under which conditions.
 #
 # ## 7. Exercises
 #

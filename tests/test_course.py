@@ -62,7 +62,7 @@ def test_a_question_has_the_fields_of_the_schema_and_one_right_option(name, ques
 @of_each_question
 def test_a_question_names_a_section_of_its_notebook_and_cites_what_supports_the_right_answer(name, question):
     headings = re.findall(r"^#+ (.+)$", "\n".join(cells(FILES[name]["notebook"], "markdown")), re.M)
-    section = re.fullmatch(r"section (\d)", question["section"])
+    section = re.fullmatch(r"section (\d+)", question["section"])
     start = f"{section[1]}. " if section else question["section"].strip("“”")
     assert sum(heading.startswith(start) for heading in headings) == 1
     (right,) = [option["feedback"] for option in question["options"] if "right" in option]

@@ -19,6 +19,7 @@ SYMBOLS = {
     "second": "λ₂",
     "tau": "τ",
     "alpha": "α",
+    "beta": "β",
     "gradient": "∇L",
     "hessian": "∇²L",
 }

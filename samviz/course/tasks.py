@@ -248,3 +248,24 @@ def product_sharpness(a: float) -> float:
 )
 def certain_weight(fraction: float) -> Any:
     return 2 * np.arctanh(np.sqrt(1 - fraction))
+
+
+@_exercise(
+    [(0.1, 0.05, 3.0, 0.9), (0.2, 0.3, 2.0, 0.5)],
+    without_momentum=lambda lr, rho, top, beta: lr * rho * top / (2 - lr * top),
+    one_displacement=lambda lr, rho, top, beta: lr * rho * top / (2 + beta - lr * top),
+    same_direction=lambda lr, rho, top, beta: lr * rho * top / (2 - 2 * beta - lr * top),
+)
+def momentum_cycle(lr: float, rho: float, top: float, beta: float) -> float:
+    return lr * rho * top / (2 + 2 * beta - lr * top)
+
+
+@_exercise(
+    [(2.0, 0.1, 0.05), (5.0, 0.01, 0.2)],
+    rho_unchanged=lambda scale, lr, rho: (scale**2 * lr, rho),
+    linear_rate=lambda scale, lr, rho: (scale * lr, scale * rho),
+    rate_unchanged=lambda scale, lr, rho: (lr, scale * rho),
+    inverse=lambda scale, lr, rho: (lr / scale**2, rho / scale),
+)
+def rescaled_settings(scale: float, lr: float, rho: float) -> Any:
+    return scale**2 * lr, scale * rho

@@ -1,0 +1,499 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Beyond the paper
+#
+# **45 minutes**, optional. The theorems of Wen, Ma and Li end where practice begins: batches between one sample and all, momentum, weight decay, cross-entropy, normalization layers, and training far from a minimum. Goal: say for each of these what is proved and by whom, what has been measured, and what is unknown.
+#
+# Each section asks a question in its panel. *Proved* gives the statement of a source. We quote most of them from the abstract, so read the paper before you build on it. *Measured here* are **our own results**, on small networks, and ± is one standard error. The name in code type is the claim that computes the numbers: `samviz verify NAME`.
+#
+# The symbols are those of notebooks 00 to 06: the learning rate η, the radius ρ, and the manifold of minimizers Γ. λ₁ is the largest eigenvalue of the Hessian $\nabla^2L$, $v_1$ its eigenvector, Tr the trace, and $\tau=\eta\rho^2t$ the time after $t$ steps. There are $n$ training samples, $b$ of them in a batch, and $m$ of them share a perturbation.
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:  # only Colab lacks the course
+    # %pip install --quiet git+https://github.com/samviz/samviz
+    print("samviz is installed; go on with the next cell.")
+
+# %% [markdown]
+# ## 1. Why does SAM divide by the length of the gradient?
+#
+# SAM computes its gradient at $x+\rho\nabla L/\lVert\nabla L\rVert$. *Unnormalized SAM* uses $x+\rho\nabla L$, which is easier to analyse. **How far does it move along the floor of the valley?**
+
+# %%
+from samviz.panels import normalization_panel
+
+panel = normalization_panel()
+panel
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# Unnormalized SAM does not move at all, for any ρ and η. It has reached a minimum, where the gradient vanishes, and its perturbation vanishes with it. SAM's perturbation keeps the length ρ, and so SAM drifts on to the flattest point.
+#
+# </details>
+#
+# **Proved.** [Dai, Ahn & Sra 2023](https://arxiv.org/abs/2305.15287) show, for convex and non-convex functions, that the division stabilizes SAM and lets it drift along a manifold of minima.
+#
+# **Measured here** (`normalization`). Between steps 10,000 and 20,000 unnormalized SAM moves by 0, to the last bit, for ρ = 0.01, 0.05 and 0.1. With ρ = 0.01, SAM moves by 0.19 in the same time.
+#
+# **Unknown.** The gradient of a *batch* does not vanish at a minimum that does not fit every sample. There unnormalized SAM keeps a perturbation. We know of no theorem that compares the two methods in this case.
+#
+# ## 2. Which other methods lower which quantity?
+#
+# Other methods also move along Γ to flatter points, through noise or oscillation. **Which of them lower λ₁, which lower the trace, and how fast?**
+
+# %%
+from samviz.panels import rates_panel
+
+panel2 = rates_panel()
+panel2
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# SAM's effect in a step is proportional to η. That of the other methods is proportional to η², so at a small learning rate SAM is the fastest.
+#
+# </details>
+#
+# **Proved.** SAM lowers λ₁ with the full batch and the trace with one sample per step ([Wen, Ma & Li 2023](https://arxiv.org/abs/2211.05729)). [Bartlett, Long & Bousquet 2022](https://arxiv.org/abs/2210.01513) prove independently that SAM's oscillation acts as gradient descent on the spectral norm of the Hessian. Label noise penalizes the squared gradients of the model, for the squared loss the trace up to a factor ([Blanc et al. 2020](https://arxiv.org/abs/1904.09080)). It ends at a stationary point of a loss with a penalty on sharpness ([Damian, Ma & Lee 2021](https://arxiv.org/abs/2106.06530)). Normalized gradient descent follows a flow on Γ that minimizes λ₁ ([Arora, Li & Panigrahi 2022](https://arxiv.org/abs/2205.09745)).
+#
+# **Measured here.** On a network the decrease of λ₁ per step grows like $\eta^{1.033\pm0.007}$ for SAM and like $\eta^{1.997\pm0.001}$ for normalized gradient descent (`sharpness_per_step`). With label noise of size σ the drift is $-\eta^2\sigma^2\nabla\mathrm{Tr}/(4b)$ times 1.027 ± 0.001 at η = 0.0025 and $b=1$ (`label_noise_drift`).
+#
+# **Unknown.** These results describe one mechanism at a time. In practice, noise and perturbation act together.
+#
+# ## 3. Where does λ₁ stop when training starts from random weights?
+#
+# Gradient descent raises λ₁ until its steps along $v_1$ become unstable, at 2/η ([Cohen et al. 2021](https://arxiv.org/abs/2103.00065)). **Where does λ₁ stop under SAM?**
+
+# %%
+from samviz.panels import edge_panel
+
+panel3 = edge_panel()
+panel3
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# Under gradient descent λ₁ rises to about 2/η. Under SAM it stops far below and then follows its own edge, which moves with the length of the gradient.
+#
+# </details>
+#
+# **Derived.** From a local quadratic approximation [Long & Bartlett 2024](https://arxiv.org/abs/2309.12488) derive that SAM is stable along $v_1$ as long as λ₁ is below
+#
+# $$\frac{\lVert g\rVert}{2\rho}\left(\sqrt{1+\frac{8\rho}{\eta\lVert g\rVert}}-1\right),\qquad g=\nabla L(x).$$
+#
+# [Agarwala & Dauphin 2023](https://arxiv.org/abs/2302.08692) earlier derived a stabilization of λ₁ by η and ρ in a simplified model.
+#
+# **Measured here** (`edge_of_sam`). From step 1,000 on, λ₁ is within 0.9 % of the edge for η = 0.1 and 0.2, and at most 0.52 times that of gradient descent.
+#
+# **Reproduction.** Long and Bartlett train networks on MNIST, on 1,000 images of CIFAR-10 and on text, and report that SAM operates at this edge. Ours does so, too, with 673 weights, the squared loss and the full batch. We could read their abstract but not the values in their figures, so we compare the statement and not the curves.
+#
+# **Unknown.** Why λ₁ rises at all: no theorem predicts this for a network. On SAM's 2-cycle the formula is an identity and predicts nothing (notebook 06).
+#
+# ## 4. What stops at 2/η if each step uses a batch?
+#
+# With mini-batches λ₁ does not reach 2/η. The *batch sharpness* is the mean curvature of a batch along its own gradient, $\mathbb E_B\big[g_B^\top\nabla^2L_B\,g_B/\lVert g_B\rVert^2\big]$. **Where is λ₁ with batches of four samples?**
+
+# %%
+from samviz.panels import batch_sharpness_panel
+
+panel4 = batch_sharpness_panel()
+panel4
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# The smaller the batch, the farther λ₁ stays below 2/η. Batch sharpness lies above λ₁, and it is still rising at the end.
+#
+# </details>
+#
+# **Proved.** [Andreyev & Beneventano 2024](https://arxiv.org/abs/2412.20553) find in experiments that batch sharpness stabilizes at 2/η and that λ₁ is therefore suppressed. They call this the *edge of stochastic stability*. [Liao et al. 2026](https://arxiv.org/abs/2604.21016), a preprint, derive the gap below 2/η. It is proportional to η and to the variance of the gradient noise along $v_1$.
+#
+# **Measured here** (`stochastic_edge`, one seed). After 40,000 steps $\lambda_1\eta/2$ is 1.000 with the full batch, 0.75 with 16 samples and 0.37 with 4. Batch sharpness times η/2 is 0.82 ± 0.03 with 16 samples.
+#
+# **Reproduction.** The order of λ₁ over the batch sizes agrees with the source. Batch sharpness does not: it has not reached 2/η, and it is still rising. Our data are 100 points in the plane instead of images, and λ₁ rises slowly there. A longer run may close the gap, but we have not shown this.
+#
+# **Unknown.** Whether SAM with mini-batches has such an edge (problem 9 below).
+#
+# ## 5. What does SAM lower between one sample and all?
+#
+# Practitioners perturb each group of $m$ samples separately (*m-sharpness*). Theorems exist for both ends only. **At equal τ, which choice gives the smallest trace?**
+
+# %%
+from samviz.panels import micro_batch_panel
+
+panel5 = micro_batch_panel()
+panel5
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# One sample per step gives the smallest trace by far. Smaller micro-batches of the full batch also lower the trace, but not in the order of their size.
+#
+# </details>
+#
+# **Proved.** Theorem 4.5 covers $b=m=n$, and Theorem 5.4 covers $b=1$. For diagonal linear networks and a class of problems, SAM's solution generalizes better than that of gradient descent, and m-sharpness amplifies the effect ([Andriushchenko & Flammarion 2022](https://arxiv.org/abs/2206.06232)). In a stochastic differential equation a small $m$ acts as a stronger regularizer, through the variance of the perturbation ([Luo et al. 2025](https://arxiv.org/abs/2509.18001)).
+#
+# **Measured here** (`micro_batches`, eight seeds, τ = 0.2). The trace is 15.49 with the full batch, 15.48 ± 0.01, 14.93 ± 0.03 and 12.07 ± 0.07 with batches of 10, 4 and 1. With the full batch, $m=5$ gives 13.64 and $m=1$ gives 13.98.
+#
+# **Reproduction.** [Foret et al. 2021](https://arxiv.org/abs/2010.01412) introduced m-sharpness, and Luo et al. report that the accuracy increases steadily as $m$ decreases. In notebook 08 it does so from $m=32$ to 8, from 88.3 ± 0.4 % to 89.6 ± 0.4 %. The trace above is not monotone in $m$. It is another quantity, measured with the full batch, so this is no contradiction.
+#
+# **Unknown.** What SAM minimizes for $1<m<n$ (problem 1 below).
+#
+# ## 6. What do momentum and weight decay change?
+#
+# Heavy-ball momentum β adds $\beta$ times the last displacement to each step. **How much faster does SAM drift with β = 0.9?**
+
+# %%
+from samviz.panels import momentum_panel
+
+panel6 = momentum_panel()
+panel6
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# The drift is about ten times as fast, although the oscillation becomes smaller. With weight decay the drift has a second part, which does not depend on ρ.
+#
+# </details>
+#
+# **Derived, ours.** The oscillation has the size $A=\eta\rho\lambda_1/(2+2\beta-\eta\lambda_1)$. The drift has the same sign in every step, so momentum adds up $1/(1-\beta)$ of them. The drift is that of Eq. 7 times $\frac1{1-\beta}\left(\frac{2+2\beta}{2+2\beta-\eta\lambda_1}\right)^2$. With weight decay κ the flow descends $\tfrac12\lambda_1+\kappa\lVert x\rVert^2/(2\rho^2)$. [The page on finite η](pages/finite_learning_rate.md#momentum) has the derivations.
+#
+# **Measured here.** Both formulas hold on the valley: within 1.5 % for β up to 0.9 (`momentum_drift`), and within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
+#
+# **Known for SGD.** [Andreyev et al. 2026](https://arxiv.org/abs/2604.14108) find that with momentum batch sharpness stabilizes at $2(1-\beta)/\eta$ for small batches and at $2(1+\beta)/\eta$ for large ones.
+#
+# **Unknown.** Which cycle a run reaches from afar (problem 6 below), and the bias of SAM with Adam.
+#
+# ## 7. What happens with cross-entropy, and with ReLU units?
+#
+# Both break a hypothesis of Theorem 4.5. Cross-entropy has no minimizer at a finite distance, and a ReLU network is not differentiable everywhere. **What happens to λ₁ under gradient descent, without SAM?**
+
+# %%
+from samviz.panels import cross_entropy_panel
+
+panel7 = cross_entropy_panel()
+panel7
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# With cross-entropy λ₁ falls without SAM, because the weights grow and the network becomes certain. With the squared loss it does not.
+#
+# </details>
+#
+# **Proved.** For a linear model and separable data, gradient descent on the logistic loss diverges in the direction of the largest margin ([Soudry et al. 2018](https://arxiv.org/abs/1710.10345)). It approaches this direction only logarithmically. Then the curvature tends to zero, too.
+#
+# **Measured here** (eight seeds, problem 4 below). After 1,000 steps λ₁ is 0.19 ± 0.01 with gradient descent and with SAM, and the ratio of λ₁ and loss is 35 ± 1 for both. The Rayleigh ratio $g^\top\nabla^2L\,g/(\lambda_1\lVert g\rVert^2)$ is 0.01 instead of 1: nothing is aligned. A ReLU network with the squared loss aligns, and λ₁ decreases a little ([06](06_where_the_theory_ends.ipynb#A-network-with-kinks)).
+#
+# **Unknown.** A limiting flow of the *direction* $x/\lVert x\rVert$ under SAM. And which quantity takes the place of λ₁: for cross-entropy a small λ₁ mostly means that the network is certain.
+#
+# ## 8. What does sharpness mean in a network with normalization layers?
+#
+# Batch and layer normalization make the loss independent of the length of the weights before them: $L(cw)=L(w)$. **All these weights are doubled. What happens to λ₁?**
+
+# %%
+from samviz.panels import scale_panel
+
+panel8 = scale_panel()
+panel8
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# λ₁ is a quarter, although the network computes the same function. SAM takes the same path with longer weights only if ρ grows in proportion to them.
+#
+# </details>
+#
+# **Proved.** Differentiate $L(cw)=L(w)$ twice: $\nabla^2L(cw)=\nabla^2L(w)/c^2$. So SAM depends on the ratios $\rho/\lVert w\rVert$ and $\eta/\lVert w\rVert^2$ only. With a fixed η, gradient descent on scale-invariant weights still approaches a stationary point ([Arora, Li & Lyu 2019](https://arxiv.org/abs/1812.03981)). With weight decay it enters an edge of stability and reduces a sharpness that is defined independently of scale ([Lyu, Li & Arora 2022](https://arxiv.org/abs/2206.07085)). ASAM replaces λ₁ by an adaptive sharpness that no such rescaling changes ([Kwon et al. 2021](https://arxiv.org/abs/2102.11600)).
+#
+# **Measured here** (`scale_invariance`). $\lambda_1\lVert w\rVert^2$ is constant to all printed digits over a factor of eight. Two runs of SAM with equal ratios agree to rounding.
+#
+# **Unknown.** The bias of SAM on such a network while $\lVert w\rVert$ changes: a fixed ρ then means a changing $\rho/\lVert w\rVert$.
+#
+# ## 9. Is the gradient aligned in practice?
+#
+# The mechanism of the paper needs a gradient along $v_1$. **How large is $|\cos(\nabla L,v_1)|$ after a training with batches of 32?**
+
+# %%
+from samviz.panels import practice_panel
+
+panel9 = practice_panel()
+panel9
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# The cosine is far below 1, and it differs a lot between seeds.
+#
+# </details>
+#
+# **Proved.** [Luo et al. 2024](https://arxiv.org/abs/2501.12666) describe SAM by a stochastic differential equation of third order. In it the alignment of the perturbation with $v_1$ determines how well SAM lowers λ₁. They report that this alignment is often poor in practice, and that *Eigen-SAM*, which turns the perturbation toward $v_1$, improves the results.
+#
+# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine is 0.35 ± 0.11 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. For the CNN of notebook 08 it is below that, too, but with the full batch its gradient aligns ([08, section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
+#
+# **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout. At the end the hypotheses of the theory are closest to satisfied.
+#
+# ## 10. Does flatness explain generalization?
+#
+# **Two networks compute the same function. By what factor can their λ₁ differ?**
+
+# %%
+from samviz.panels import generalization_panel
+
+panel10 = generalization_panel()
+panel10
+
+# %% [markdown]
+# <details><summary>What you see</summary>
+#
+# By any factor. One layer is multiplied by α and the next one divided by α. The outputs are equal up to rounding, and λ₁ is not.
+#
+# </details>
+#
+# **Proved.** ReLU networks with equal outputs can be arbitrarily sharp ([Dinh et al. 2017](https://arxiv.org/abs/1703.04933)). The later answer of the authors of our paper, [Wen, Li & Ma 2023](https://arxiv.org/abs/2307.11007), has three cases for two-layer ReLU networks. In the first, flatness provably implies generalization. In the second, some flattest models do not generalize, and algorithms that minimize sharpness fail. In the third, such models exist, and the algorithms generalize nevertheless. In stochastic convex optimization SAM can even converge to a sharp minimum with a large population risk ([Schliserman et al. 2025](https://arxiv.org/abs/2511.03548)).
+#
+# **Measured by others.** In modern settings sharpness does not correlate well with generalization, but with training parameters such as η ([Andriushchenko et al. 2023](https://arxiv.org/abs/2302.07011)).
+#
+# **Measured here** (`reparametrization`). With α = 4 the λ₁ of one function differ by a factor of 4.7. In problem 8 below, SAM is flatter and better than gradient descent, but over the eight seeds of one method we see no correlation (below 0.1, with an error of 0.4).
+#
+# **Unknown.** For which data and architectures flatness helps, and what else SAM does. Proposals: a changed Jacobian under label noise ([Baek et al. 2024](https://arxiv.org/abs/2405.03676)), balanced features ([Springer et al. 2024](https://arxiv.org/abs/2405.20439)), and noise that depends on the Hessian ([Compagnoni et al. 2023](https://arxiv.org/abs/2301.08203)).
+#
+# **Conclusion.** The theorems explain what SAM does near a manifold of minimizers, with all samples or with one. Much of the mechanism survives elsewhere, but it has been measured there and not proved. Whether the flatter point is the better one is another question, and λ₁ alone does not answer it.
+#
+# ## Open problems
+#
+# Each problem has an experiment that you can change. First the networks, and a function for eight runs from eight random starts.
+
+# %%
+import torch
+
+from samviz import Lab, Run, mlp
+from samviz.dynamics import gradient_descent_minimum, gradient_flow_limit
+from samviz.geometry import batch_sharpness
+from samviz.problems import load, valley
+
+# %%
+sine = mlp([1, 24, 24, 1], activation="tanh", data="sine", loss="mse")
+spirals = mlp([2, 24, 24, 1], activation="tanh", data="spirals", loss="mse")
+inputs, labels = load("digits")
+digits = mlp([64, 16, 10], activation="tanh", data=(inputs[:200], labels[:200]), loss="cross_entropy")
+start = gradient_descent_minimum(sine)
+before = Run(sine, "gd", lr=0.05, x0=start, device="cpu").measure()
+
+
+# %%
+def eight_runs(problem, rule, lr, rho=0.0, x0=None, **options):
+    starts = torch.stack([problem.initial(seed) for seed in range(8)]) if x0 is None else x0.expand(8, -1)
+    return Run(problem, rule, [lr] * 8, rho, x0=starts, device="cpu", **options)
+
+
+def mean_and_error(values, digits=2):
+    values = torch.as_tensor(values, dtype=torch.float64)
+    return f"{values.mean():.{digits}f} ± {values.std() / len(values) ** 0.5:.{digits}f}"
+
+
+# %% [markdown]
+# **Problem 1: the bias for $1<b<n$.** With the full batch SAM minimizes λ₁, and with one sample the trace. The ratio of the two decreases changes steadily with $b$: does SAM minimize a mixture of both, and which one?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for size in (None, 10, 4, 1):
+    run = eight_runs(sine, "sam", 0.05, 0.02, start, batch_size=size)
+    run.step(2500)
+    row = run.measure()
+    ratio = (before["trace"] - row["trace"]) / (before["eigenvalues"][0] - row["eigenvalues"][:, 0])
+    print(f"b = {size or 'n'}: the trace fell {mean_and_error(ratio, 3)} times as much as λ₁")
+
+# %% [markdown]
+# **Problem 2: λ₁ = λ₂.** After they meet, both decrease together, and Theorem 4.5 does not apply. Is there a flow for this phase, for example the steepest descent of $\max(\lambda_1,\lambda_2)$, whose direction is the shortest mean of both gradients?
+
+# %%
+run = Run(sine, "sam", lr=0.1, rho=0.02, x0=start, device="cpu")
+run.step(2000)  # here they have met
+lab = Lab(sine, lr=0.1, rho=0.02, x0=run.x[0])
+lab
+
+# %% [markdown]
+# **Problem 3: no interpolation.** This network has 19 weights and fits 40 noisy samples with a loss that stays positive, so Γ is no manifold of zero loss. SAM lowers λ₁ nevertheless: which theorem replaces Theorem 4.5 (and, for one sample, Lemma 5.5)?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+x, noise = torch.linspace(-1, 1, 40)[:, None], torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+run = eight_runs(mlp([1, 6, 1], "tanh", (x, torch.sin(3 * x) + 0.3 * noise), "mse"), "gd", 0.2)
+for rule, steps in (("gd", 20_000), ("sam", 5000)):
+    run.set(rule=rule, rho=0.02)
+    row = run.step(steps) or run.measure(trace=False)
+top = run.history["eigenvalues"][..., 0]
+print(f"SAM multiplies λ₁ by {mean_and_error(top[1] / top[0])} at the loss {mean_and_error(row['loss'], 3)}")
+
+# %% [markdown]
+# **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, or near a loss that training reaches late, does SAM select another *direction* of the weights?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for rule in ("gd", "sam"):
+    run = eight_runs(digits, rule, 0.5, 0.05)
+    row = run.step(1000) or run.measure(trace=False)
+    top = row["eigenvalues"][:, 0]
+    texts = f"λ₁ = {mean_and_error(top)}, λ₁ / loss = {mean_and_error(top / row['loss'], 0)}"
+    print(f"{rule}: {texts}, Rayleigh ratio {mean_and_error(row['rayleigh'])}")
+
+# %% [markdown]
+# **Problem 5: a large ρ/η.** The theorem needs a small ρ/η, and practice often has a ratio near 1 that grows as η decays. Notebook 06 has a formula of ours for the loss of alignment at small η: which quantity does SAM lower when the gradient is no longer aligned?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for lr, steps in ((0.05, 10), (0.005, 100), (0.0005, 1000)):  # τ = 0.02
+    run = Run(sine, "sam", lr, 0.2, x0=start, device="cpu")
+    run.step(steps)
+    rayleigh = [run.step(7) or run.measure(trace=False)["rayleigh"] for _ in range(8)]
+    print(f"ρ/η = {0.2 / lr:.0f}: Rayleigh ratio {mean_and_error(rayleigh, 3)}")
+
+# %% [markdown]
+# **Problem 6: momentum and other cycles.** With β = 0.9 a run that does not start on the 2-cycle may reach a cycle of another period, and it drifts faster than our factor predicts. Which cycle does a run reach, and what is its factor?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for far in (0.003, 0.3):
+    run = Run(valley(), "sam", 0.01, 0.05, x0=[0.5, 0.3, far, 0.0], momentum=0.9, device="cpu")
+    x = torch.stack([run.step(steps) or run.x[0, :2].clone() for steps in (400, 120, 120, 120)])
+    middle = (x[1:] + x[:-1]) / 2
+    factor = (3.8 / (3.8 - 0.02 * (middle[:, 0] ** 2 + 6 * middle[:, 1] ** 2 + 8))) ** 2 / (1 - 0.9)
+    drift = -x[:, 0].diff() / 120 / (0.01 * 0.05**2 * 2 * middle[:, 0])  # divided by that of Eq. 7
+    print(f"x₃ = {far}: drift divided by the prediction: {mean_and_error(drift / factor)}")
+
+# %% [markdown]
+# **Problem 7: a theory for finite η.** The factor $(2/(2-\eta\lambda_1))^2$ is accurate until ηλ₁ is close to 2. [Cohen et al. 2025](https://arxiv.org/abs/2410.24206) describe the time average of other oscillating optimizers by *central flows*: what is the central flow of SAM?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for product in (1.6, 1.9, 1.96):  # ηλ₁ at the start
+    lr, x0 = product / 17.58, [0.5, 0.3, 0.001 * product / (2 - product), 0.0]
+    run = Run(valley(), "sam", lr, 0.001, x0=x0, device="cpu")
+    x = torch.stack([run.step(100) or gradient_flow_limit(valley(), run.x).x[0, :2] for _ in range(6)])
+    middle = (x[1:] + x[:-1]) / 2
+    factor = (2 / (2 - 2 * lr * (middle[:, 0] ** 2 + 6 * middle[:, 1] ** 2 + 8))) ** 2
+    ratio = -x[:, 0].diff() / 100 / (lr * 0.001**2 * 2 * middle[:, 0] * factor)
+    print(f"ηλ₁ = {product}: drift divided by the prediction: {mean_and_error(ratio, 3)}")
+
+# %% [markdown]
+# **Problem 8: flatness and generalization.** Sixty digits, six of them with a wrong label, are sorted into even and odd. SAM finds flatter networks with a better accuracy, but among the eight runs of one method the trace does not predict the accuracy: how do the methods differ, apart from the trace?
+
+# %%
+odd, test = torch.from_numpy(labels % 2), torch.from_numpy(inputs[-800:])
+targets = torch.cat([1 - odd[:6], odd[6:60]])
+parity = mlp([64, 12, 1], activation="tanh", data=(inputs[:60], targets), loss="mse")
+fitted = eight_runs(parity, "gd", 0.1)
+fitted.step(5000)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for rule, size in (("gd", None), ("sam", None), ("sam", 1)):
+    run = eight_runs(parity, rule, 0.05, 0.1, fitted.x, batch_size=size)
+    row = run.step(3000) or run.measure()
+    right = 100 * ((parity.outputs(run.x, test)[..., 0] > 0.5) == odd[-800:]).double().mean(1)
+    r = abs(torch.corrcoef(torch.stack([torch.as_tensor(row["trace"]), right]))[0, 1])
+    trace, share = mean_and_error(row["trace"], 1), mean_and_error(right, 1)
+    print(f"{rule}, b = {size or 'n'}: trace {trace}, {share} % right, correlation of size {r:.1f}")
+
+# %% [markdown]
+# **Problem 9: SAM's edge of stochastic stability.** With batches of 16, SAM keeps both batch sharpness and λ₁ far below 2/η. Is there an edge for the batch, with the gradient of a batch in the formula of Long and Bartlett?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for rule, rho in (("gd", 0.0), ("sam", 0.02), ("sam", 0.05)):
+    run = Run(spirals, rule, lr=0.1, rho=rho, batch_size=16, device="cpu")
+    run.step(10_000)
+    found = batch_sharpness(spirals, run.x, 16, batches=64)
+    value, error = float(found.value) * 0.05, float(found.standard_error) * 0.05  # times η/2
+    print(f"{rule}, ρ = {rho}: batch sharpness divided by 2/η is {value:.3f} ± {error:.3f}")
+
+# %% [markdown]
+# ## A map of the literature
+#
+# The columns are questions and the rows are years. The authors link to arXiv. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
+
+# %%
+from samviz.figures import literature_figure
+from samviz.lab import Panel
+
+sentence = "Papers by question and year, with the panel or the claim that shows their subject."
+Panel(lambda values: (literature_figure(), sentence), {}, description="A map of the literature")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** SAM with heavy-ball momentum β steps to $x-\eta\nabla L(x+\rho u)+\beta(x-x_-)$, where $x_-$ is the previous iterate and $u=\nabla L/\lVert\nabla L\rVert$. How large is its 2-cycle along $v_1$ on a quadratic? (On the cycle the iterate alternates between $A$ and $-A$.)
+
+# %%
+from samviz.course import check
+
+
+def momentum_cycle(lr, rho, top, beta):
+    return ...  # your formula
+
+
+check("momentum_cycle", momentum_cycle)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def momentum_cycle(lr, rho, top, beta):
+#     return lr * rho * top / (2 + 2 * beta - lr * top)
+# ```
+#
+# With $x=A$ and $x_-=-A$ the next iterate is $-A=A-\eta\lambda_1(A+\rho)+2\beta A$. Momentum makes the oscillation *smaller*, because successive displacements have opposite signs.
+#
+# </details>
+#
+# **2.** A normalization layer makes the loss independent of the length of the weights. Multiply the weights by a factor. Which η and ρ give the same run of SAM, up to this factor?
+
+
+# %%
+def rescaled_settings(scale, lr, rho):
+    return ...  # the new η and the new ρ
+
+
+check("rescaled_settings", rescaled_settings)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def rescaled_settings(scale, lr, rho):
+#     return scale**2 * lr, scale * rho
+# ```
+#
+# The perturbation must grow with the weights. The gradient is divided by the scale and the step must be multiplied by it, so η is multiplied by its square.
+#
+# </details>
+#
+# **3.** Answer in one or two sentences between the quotation marks: A colleague trains with SAM, cross-entropy, batches of 128 and momentum, finds a smaller λ₁ and a better accuracy than with SGD, and explains the accuracy by Theorem 4.5. What do you answer?
+
+# %%
+check("beyond_sentence", "...")
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Each answer gets feedback as soon as you choose it. Nothing leaves your machine.
+
+# %%
+from samviz.lab import quiz
+
+quiz("beyond")
