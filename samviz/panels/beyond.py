@@ -94,7 +94,7 @@ def batch_sharpness_panel() -> Panel:
     return _experiment(
         "stochastic_edge",
         steps=Slider("steps", 10_000, [300, 1000, 3000, 10_000, 20_000], integer=True, book=[1000, 3000, 10_000]),
-        lr=Slider("η of the full batch", 0.2, [0.05, 0.1, 0.15, 0.2, 0.25, 0.3], book=[0.1, 0.2]),
+        lr=Slider("η learning rate", 0.2, [0.05, 0.1, 0.15, 0.2, 0.25, 0.3], book=[0.1, 0.2]),
     )
 
 
