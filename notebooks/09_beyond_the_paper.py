@@ -124,7 +124,7 @@ panel4
 #
 # **Measured here** (problem 9 below, eight seeds, 20,000 steps). λ₁ is 96 ± 3 % of 2/η with the full batch, 82 ± 4 % with batches of 32, 65 ± 3 % with 16 and 51 ± 6 % with 8. Batch sharpness is 59 ± 5 %, 53 ± 5 % and 48 ± 6 % of it.
 #
-# **Reproduction.** The order of λ₁ over the batch sizes agrees with the source. Batch sharpness does not: it stays at about half of 2/η, and does not rise in longer runs. One possible reason: our network nearly interpolates its 100 points, and then nothing drives λ₁ up. The source trains on images. We have not shown that this is the reason.
+# **Reproduction.** The order of λ₁ over the batch sizes agrees with the source. Batch sharpness does not: it stays at about half of 2/η, and does not rise in longer runs. The source trains on images. [Its code](https://github.com/arseniqum/edge-of-stochastic-stability) warns of this case: if η is small for the problem, training converges before λ₁ has risen far enough. Our 100 points are such a problem.
 #
 # **Unknown.** For which data batch sharpness reaches 2/η, and whether SAM with mini-batches has such an edge.
 #
