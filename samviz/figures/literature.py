@@ -19,7 +19,7 @@ TOP, LEFT = 34, 46  # pixels of the headings and of the years
 def literature_figure() -> dict[str, Any]:
     """Draw the papers that the notebooks cite as plain plotly JSON: a column for each question, a row for each year.
 
-    The authors link to arXiv. Below is the name of the panel or claim of samviz that shows the subject.
+    The authors link to arXiv. The name under them is that of the panel or claim of samviz that shows the subject.
 
     Returns:
         {"data": traces, "layout": layout}.
