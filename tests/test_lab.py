@@ -591,3 +591,18 @@ def test_a_slow_measurement_takes_at_most_half_of_the_time(
     assert len(measured) >= 10
     assert set(np.diff(measured)) == {10 * frames_between}
     assert session.estimates.rows[-1]["step"] == run.steps  # drawn in between
+
+
+def test_another_device_is_chosen_where_there_is_one_and_resets_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The devices cpu and cpu:0, which are the same, stand in for a CPU and a GPU."""
+    assert ("device" in bowl_lab().controls) == torch.cuda.is_available()
+    monkeypatch.setattr("samviz.lab.lab.devices", lambda: ("cpu", "cpu:0"))
+    lab = bowl_lab(x0=[1.0, 1.0], lr=0.1).run(100)
+    x = lab.session.run.x.clone()
+    assert list(lab.controls["device"].options) == ["cpu", "cpu:0"]
+    lab.set(device="cpu:0")
+    assert lab.session.run.steps == 0
+    assert lab.session.ghost is not None
+    assert str(lab.problem.device) == str(lab.session.run.problem.device) == "cpu:0"
+    assert torch.equal(lab.run(100).session.run.x, x)
+    assert str(Lab.from_share(lab.share()).problem.device) == "cpu"

@@ -27,6 +27,7 @@ HELP = {  # the explanations of the lab's and the panels' controls by name, unle
     "steps_per_frame": "How many steps lie between two pictures.",
     "side": "A second run, B, with the same start and seed, has settings of its own. Starting it resets the lab.",
     "quantity": "What the plot at the lower right shows. A quantity is measured only while it is shown.",
+    "device": "Where the run is computed. A change resets the lab.",
     "plane": "The plane on which the landscape shows the loss.",
     "compare": "Show the previous run in grey.",
     "surface": "Show the loss over the plane as a surface, which you can turn.",

@@ -163,6 +163,7 @@ class Lab(Panel):
         square = bool(self.problem.square_targets)
         quantities = {name: each.label for name, each in QUANTITIES.items() if each.fits(self.problem)}
         rules = {name: rule.label for name, rule in RULES.items() if square or not rule.square_loss}
+        places = list(dict.fromkeys((str(self.problem.device), *devices())))
         losses = {name: LOSS_LABELS[name] for name in self.problem.losses}
         rho, lr = settings["rho"], settings["lr"]
         rates = [lr, *(preset["lr"] for preset in self.presets.values())]
@@ -187,6 +188,7 @@ class Lab(Panel):
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
             "side": Choice("A | B", "", SIDES),
             "quantity": Choice("lower right plot", "", {"": PICTURE} | quantities),
+            **({"device": Choice("device", places[0], dict(zip(places, places)))} if len(places) > 1 else {}),
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
             "look_back": Timeline("timeline"),
@@ -399,6 +401,8 @@ class Lab(Panel):
         changed = {name for name, value in self._applied.items() if value != before[name]}
         if not changed:
             return
+        if "device" in changed:
+            self.reset()
         if "side" in changed:
             self._choose_side(before["side"])
             self._put_settings({name: self._applied[name] for name in changed & {*SETTINGS}})
@@ -502,14 +506,14 @@ class Lab(Panel):
     def _restart(self, seed: int) -> Iterator[Progress]:
         """Build the new session while the present one is drawn, and replace it."""
         session = self.session
-        again = yield from session.restarted(session.run.settings, seed)
+        again = yield from session.restarted(session.run.settings, seed, self.values.get("device", ""))
         if self.values["side"]:
             again.add_rival((session.rival or session.run).settings)
         again.run.settings, steered = session.run.settings, self.values["side"] == "B"
         (again.rival if again.rival and steered else again.run).settings = self._settings()  # it may have changed since
         plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}  # there is no trajectory yet
         self.view.put({"look_back": None} | plane)
-        self.session = again
+        self.session, self.problem = again, again.problem
 
     def _replay(self, shared: Shared) -> Iterator[Progress]:
         """Take the steps of a shared run while the present session is drawn, and replace it."""
@@ -565,6 +569,11 @@ def presets(problem: Problem, sharpness: float) -> dict[str, dict[str, Any]]:
         "SAM, large ρ (its edge)": sam | {"rho": 0.02, "lr": fast},
     }
     return named | ({"1-SAM": sam | {"rho": 0.1, "batch_size": 1}} if problem.samples > 1 else {})
+
+
+def devices() -> tuple[str, ...]:
+    """Return the devices that every lab offers: the CPU, and CUDA if it is available."""
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def suitable_steps_per_frame(problem: Problem) -> int:

@@ -78,7 +78,8 @@ class Session:
         """Start at x0, (dim,), or else at a gradient-descent minimum, which may be known; measure, but do not slice."""
         self.problem, self.x0 = problem, x0
         start = minimum if x0 is None else x0
-        self.start = gradient_descent_minimum(problem, seed=seed) if start is None else start
+        start = gradient_descent_minimum(problem, seed=seed) if start is None else start
+        self.start = start.to(problem.device)
         self.run = self._new_run(settings, seed)
         self.rival: Run | None = None
         self.lowest_loss, self._loss_name = float(self.run.history.rows[0]["loss"]), self.run.settings.loss_name
@@ -122,10 +123,14 @@ class Session:
 
     # sessions that replace this one
 
-    def restarted(self, settings: Settings, seed: int) -> Generator[Progress, None, Session]:
-        """Start again in another session, measured and sliced, so that this one can be drawn meanwhile."""
+    def restarted(self, settings: Settings, seed: int, device: str = "") -> Generator[Progress, None, Session]:
+        """Start again in another session, measured and sliced, so that this one can be drawn meanwhile.
+
+        The other session may compute on another device.
+        """
         minimum = (yield from self.minimum(seed)) if self.x0 is None else None
-        again = Session(self.problem, settings, seed, self.x0, minimum)
+        problem = self.problem.to(device or self.problem.device, self.problem.dtype)
+        again = Session(problem, settings, seed, self.x0, minimum)
         again.plane = self.plane if self.plane != "pca" else "hessian"  # there is no trajectory yet
         again.choose_quantity(self.quantity)
         yield from again.follow(self)
