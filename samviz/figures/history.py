@@ -87,6 +87,13 @@ def _eigenvalues(values: Array, residuals: Array | None = None) -> list[Curve]:
     ][::-1]
 
 
+def _stability_limit(h: dict[str, Array]) -> Curve:
+    """Return the largest λ₁ at which gradient descent is stable: 2/η, with momentum and weight decay 2(1 + β)/η − κ."""
+    beta, kappa = (h.get(name, 0 * h["lr"]) for name in ("momentum", "weight_decay"))
+    label = ("2(1 + β)/η" if beta[-1] else "2/η") + " − κ" * bool(kappa[-1])
+    return Curve("2/η", 2 * (1 + beta) / np.asarray(h["lr"], float) - kappa, QUANTITIES["2/η"], 1.5, "dash", label)
+
+
 def _alignment(h: dict[str, Array]) -> list[Curve]:
     """Return the curves of the three measures of alignment."""
     return [
@@ -126,13 +133,10 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.power(p) for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
-    beta, kappa = (h.get(name, 0 * h["lr"]) for name in ("momentum", "weight_decay"))
-    label = ("2(1 + β)/η" if beta[-1] else "2/η") + " − κ" * bool(kappa[-1])
-    rate = Curve("2/η", 2 * (1 + beta) / np.asarray(h["lr"], float) - kappa, QUANTITIES["2/η"], 1.5, "dash", label)
     style = QUANTITIES["SAM's edge"], 1.5, "longdashdot"
     edge = Curve("SAM's edge", frame.edge, *style, label="SAM’s edge", gaps=True)
-    eigenvalues, alignment = _eigenvalues(h["eigenvalues"][:, :3]), _alignment(h)
-    sharpness, cosine = [trace, *eigenvalues, rate, edge], {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
+    eigenvalues, alignment, limit = _eigenvalues(h["eigenvalues"][:, :3]), _alignment(h), _stability_limit(h)
+    sharpness, cosine = [trace, *eigenvalues, limit, edge], {"range": [-0.06, 1.08], "tickvals": [0, 0.5, 1]}
     panels = [
         (("loss", "full batch"), "loss", [Curve("loss", h["loss"], INK)], decades),
         (("sharpness", "Hessian eigenvalues and trace"), "eigenvalues", sharpness, _sharpness_axis(h)),
@@ -154,7 +158,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
         panel_axes.append(axes)
     labels = {
         curve.name: (last, *curve.end_label(step)[1:])
-        for curve in (*eigenvalues[::-1], edge, trace, rate)
+        for curve in (*eigenvalues[::-1], edge, trace, limit)
         if np.isfinite(curve.y).any()
     }
     largest = labels["λ₁"]
@@ -200,9 +204,7 @@ def lab_quantity(layout: Layout, frame: Frame, column: Interval, row: Interval) 
         for (key, name), color in zip(quantity.curves.items(), colors)
     ]
     if quantity.edge:
-        curves.append(Curve("λ₁", h["eigenvalues"][:, 0], QUANTITIES["λ₁"], 1.5))
-        limit = "2(1 + β)/η" if h["momentum"][-1] else "2/η"
-        curves.append(Curve(limit, 2 * (1 + h["momentum"]) / h["lr"], QUANTITIES["2/η"], 1.5, "dash"))
+        curves += [Curve("λ₁", h["eigenvalues"][:, 0], QUANTITIES["λ₁"], 1.5), _stability_limit(h)]
     known = [curve for curve in curves if np.isfinite(curve.y).any()]
     values = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in known] or [np.zeros(1)])
     low, high = np.quantile(values, [0.02, 0.98])
