@@ -370,7 +370,7 @@ top = run.history["eigenvalues"][..., 0]
 print(f"SAM multiplies λ₁ by {mean_and_error(top[1] / top[0])} at the loss {mean_and_error(row['loss'], 3)}")
 
 # %% [markdown]
-# **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, or near a loss that training reaches late, does SAM select another *direction* of the weights?
+# **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, does SAM select another *direction* of the weights?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -438,7 +438,7 @@ for rule, size in (("gd", None), ("sam", None), ("sam", 1)):
     print(f"{rule}, b = {size or 'n'}: trace {trace}, {share} % right, correlation of size {r:.1f}")
 
 # %% [markdown]
-# **Problem 9: the edge of stochastic stability.** On these data batch sharpness stays at half of 2/η or less, with gradient descent and with SAM. Which property of the data brings it to 2/η, and is there such an edge for SAM, with the gradient of a batch in the formula of Long and Bartlett?
+# **Problem 9: the edge of stochastic stability.** On these data batch sharpness stays near half of 2/η or below, with gradient descent and with SAM. Which property of the data brings it to 2/η, and is there such an edge for SAM, with the gradient of a batch in the formula of Long and Bartlett?
 
 # %%
 for rule, size in (("gd", 32), ("gd", 16), ("gd", 8), ("sam", 16)):
