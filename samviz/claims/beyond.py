@@ -28,6 +28,12 @@ def mean_and_error(values: Array) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
+def _by_case(name: str, other: str, rows: list[tuple[float, float, float]]) -> tuple[Curve, Curve]:
+    """Return two curves against the number of the case, of rows with a mean, its error and another mean."""
+    number, values = np.arange(1.0, len(rows) + 1), np.array(rows).T
+    return Curve(name, number, values[0], error=values[1]), Curve(other, number, values[2])
+
+
 @claim("Dai, Ahn & Sra 2023", order=9.1, symbols="x + ρ∇L", fails_with=[{"rule": "sam"}], beyond=True)
 def normalization(quick: bool, rule: str = "usam", rho: float = 0.1, lr: float = 0.02) -> Evidence:
     """Without the division by ‖∇L‖ SAM's perturbation vanishes with the gradient, and the drift along Γ stops."""
@@ -228,7 +234,7 @@ def stochastic_edge(quick: bool, largest: int | None = 16, lr: float = 0.2, step
 
 
 @claim("Foret et al. 2021; Andriushchenko & Flammarion 2022", order=9.6, symbols="β, κ, m", fails_with=[], beyond=True)
-def micro_batches(quick: bool, rho: float = 0.02, steps: int | None = None) -> Evidence:
+def micro_batches(quick: bool, rho: float = 0.02) -> Evidence:
     """At equal τ = ηρ²t the trace of the sine network depends on m and on the batch size b.
 
     No theorem covers 1 < m < n. The means are over eight seeds.
@@ -236,22 +242,17 @@ def micro_batches(quick: bool, rho: float = 0.02, steps: int | None = None) -> E
     cases: list[tuple[int | None, int | None]] = [(None, None), (None, 5), (None, 1), (10, None), (4, None), (1, None)]
     names = [f"m = {micro}" if micro else f"b = {size or 'n'}" for size, micro in cases]
     yield Plot("micro-batches or batches", "λ₁ and trace", log_x=False, log_y=False, x_names=names)
-    problem, steps = mlp([1, 24, 24, 1], data="sine"), steps or (2500 if quick else 10_000)
+    problem, rows = mlp([1, 24, 24, 1], data="sine"), []
     x0 = gradient_descent_minimum(problem)
-    tops, traces, errors = [], [], []
     for name, (size, micro) in zip(names, cases):
         runs = SEEDS if size else 1
         run = new_run(problem, "sam", np.full(runs, 0.05), rho, batch_size=size, micro_batch=micro, x0=x0.numpy())
-        yield from taken(run, steps)
+        yield from taken(run, 2500 if quick else 10_000)
         trace = problem.hessian(run.x).diagonal(dim1=1, dim2=2).sum(1).numpy()
         mean, error = mean_and_error(trace) if size else (float(trace[0]), 0.0)
         yield Check(f"trace, {name}", math.nan, mean, error=error)
-        tops.append(float(top_eigenpairs(problem, run.x).values.mean()))
-        traces.append(mean)
-        errors.append(error)
-        number = np.arange(1.0, len(tops) + 1)
-        yield Curve("trace", number, np.array(traces), error=np.array(errors))
-        yield Curve("λ₁", number, np.array(tops))
+        rows.append((mean, error, float(top_eigenpairs(problem, run.x).values.mean())))
+        yield from _by_case("trace", "λ₁", rows)
     yield "b is the batch size, n all samples, and m the size of the micro-batches of the full batch."
 
 
@@ -302,28 +303,23 @@ def normalized_network() -> Module:
 
 
 @claim("Andriushchenko & Flammarion 2022; Foret et al. 2021", order=9.65, symbols="β, κ, m", fails_with=[], beyond=True)
-def accuracy_against_m(quick: bool, rho: float = 0.05, steps: int = 2000) -> Evidence:
+def accuracy_against_m(quick: bool, rho: float = 0.05) -> Evidence:
     """With a tenth of the labels wrong the test accuracy depends on the size m of the micro-batches.
 
     A network learns even from odd on 40 digits from random weights. The means are over eight seeds.
     """
-    cases = [1, 4, 16, None]
-    names = [*(f"m = {micro or 'n'}" for micro in cases), "ρ = 0"]
-    yield Plot("micro-batch", "accuracy", log_x=False, log_y=False, x_names=names)
-    problem, test = digits(True)
+    cases = {"m = 1": (1, rho), "m = 4": (4, rho), "m = 16": (16, rho), "m = n": (None, rho), "ρ = 0": (None, 0.0)}
+    yield Plot("micro-batch", "accuracy", log_x=False, log_y=False, x_names=[*cases])
+    (problem, test), rows = digits(True), []
     x0 = torch.stack([problem.initial(seed) for seed in range(SEEDS)]).numpy()
-    tests, errors, trainings = [], [], []
-    for name, micro in zip(names, [*cases, None]):
-        run = new_run(problem, "sam" if name != "ρ = 0" else "gd", np.full(SEEDS, 0.1), rho, micro_batch=micro, x0=x0)
-        yield from taken(run, steps)
+    for name, (micro, radius) in cases.items():
+        run = new_run(problem, "sam", np.full(SEEDS, 0.1), radius, micro_batch=micro, x0=x0)
+        yield from taken(run, 2000)
         mean, error = mean_and_error(accuracy(problem, run.x, *test).numpy())
         yield Check(f"test accuracy, {name}", math.nan, mean, error=error)
-        tests.append(mean)
-        errors.append(error)
-        trainings.append(float(accuracy(problem, run.x, problem.inputs, problem.targets[:, 0] > 0).mean()))
-        number = np.arange(1.0, len(tests) + 1)
-        yield Curve("test", number, np.array(tests), error=np.array(errors))
-        yield Curve("training", number, np.array(trainings))
+        training = accuracy(problem, run.x, problem.inputs, problem.targets[:, 0] > 0).mean()
+        rows.append((mean, error, float(training)))
+        yield from _by_case("test", "training", rows)
     yield "A training accuracy above 0.9 means that the network reproduces wrong labels."
 
 
@@ -390,7 +386,7 @@ def reparametrization(quick: bool, alpha: float = 4.0, activation: str = "relu")
     yield Check("largest λ₁ divided by the smallest", math.nan, max(tops) / min(tops), 1.5)
     yield Curve("measured", alphas, np.array(tops))
     yield (
-        "Sharpness therefore cannot explain generalization by itself. Wen, Li & Ma (2023) find three cases of "
-        "two-layer ReLU networks: the flattest ones generalize; they need not, and neither do methods that minimize "
-        "sharpness; or they need not, but these methods still generalize."
+        "Sharpness therefore cannot explain generalization by itself. In two-layer ReLU networks the flattest ones may "
+        "generalize or not, depending on data and architecture, and if they do not, methods that minimize sharpness "
+        "may still generalize (Wen, Li & Ma 2023)."
     )

@@ -196,7 +196,7 @@ def claim(
 
     Returns:
         A decorator for generators that take `quick` (fewer and coarser scales, seconds instead of minutes) and yield
-        checks, curves, the plot that shows the curves, and remarks.
+        checks, curves, the plot that shows the curves, remarks, and None as a pause. A panel needs the plot first.
     """
     check_type("source", source, str, "the theorem, equation or figure")
     order = check_float("order", order, "a number, as in the paper", lambda number: number > 0)

@@ -50,10 +50,8 @@ def rates_panel() -> Panel:
     Source: this paper; Damian, Ma & Lee, Label noise SGD provably prefers flat global minimizers (2021, 2106.06530);
     Arora, Li & Panigrahi, Understanding gradient descent on edge of stability in deep learning (2022, 2205.09745).
 
-    >>> panel = rates_panel()
-    >>> panel.set(guess="quarter")
-    >>> "exponent of η, normalized: 1.999" in panel.sentence
-    True
+    >>> rates_panel().question
+    "SAM's drift along the valley's floor is proportional to η: ...
     """
     return _experiment(
         "drift_rates",
@@ -69,10 +67,8 @@ def edge_panel() -> Panel:
 
     Source: Long & Bartlett, Sharpness-aware minimization and the edge of stability (2024, 2309.12488).
 
-    >>> panel = edge_panel()
-    >>> panel.set(guess="far")
-    >>> "λ₁ divided by SAM's edge in the second half (farthest of 10 from the prediction): 1.0" in panel.sentence
-    True
+    >>> edge_panel().question
+    'SAM trains a network from random weights, with η = 0.1 and ...
     """
     return _experiment(
         "edge_in_training",
@@ -86,10 +82,8 @@ def batch_sharpness_panel() -> Panel:
 
     Source: Andreyev & Beneventano, Edge of stochastic stability (2024, 2412.20553).
 
-    >>> panel = batch_sharpness_panel()
-    >>> panel.set(guess="below", steps=300)
-    >>> "Measured: λ₁η/2 with batch sizes 4 and 16" in panel.sentence
-    True
+    >>> batch_sharpness_panel().question
+    'Gradient descent with the full batch raises λ₁ until it ...
     """
     return _experiment(
         "stochastic_edge",
@@ -104,10 +98,8 @@ def micro_batch_panel() -> Panel:
     Source: Foret et al. (2021, 2010.01412); Andriushchenko & Flammarion, Towards understanding sharpness-aware
     minimization (2022, 2206.06232).
 
-    >>> panel = micro_batch_panel()
-    >>> panel.set(guess="one")
-    >>> "The question is open" in panel.sentence
-    True
+    >>> micro_batch_panel().question
+    'A network learns 40 digits, of which 4 have a wrong label. ...
     """
     claims = {"accuracy_against_m": "test accuracy on digits", "micro_batches": "trace on the sine data"}
     return _experiment(
@@ -122,10 +114,8 @@ def momentum_panel() -> Panel:
 
     Source: our results, for the heavy ball and for weight decay on the 2-cycle of Theorem 4.8.
 
-    >>> panel = momentum_panel()
-    >>> panel.set(guess="ten")
-    >>> "This holds here." in panel.sentence
-    True
+    >>> momentum_panel().question
+    "SAM with heavy-ball momentum β = 0.9 oscillates across the ...
     """
     claims = {"momentum_drift": "momentum β", "weight_decay_drift": "weight decay κ"}
     return _experiment(
@@ -141,10 +131,8 @@ def cross_entropy_panel() -> Panel:
     Source: Cohen et al. (2021, 2103.00065); Lyu & Li, Gradient descent maximizes the margin of homogeneous neural
     networks (2020, 1906.05890).
 
-    >>> panel = cross_entropy_panel()
-    >>> panel.set(guess="falls")
-    >>> "This holds here." in panel.sentence
-    True
+    >>> cross_entropy_panel().question
+    'Gradient descent, without SAM, trains a classifier with ...
     """
     activations = {"tanh": "tanh", "relu": "ReLU"}
     return _experiment(
@@ -159,10 +147,8 @@ def scale_panel() -> Panel:
 
     Source: Arora, Li & Lyu (2019, 1812.03981); Kwon et al., ASAM (2021, 2102.11600).
 
-    >>> panel = scale_panel()
-    >>> panel.set(guess="quarter")
-    >>> "This holds here." in panel.sentence
-    True
+    >>> scale_panel().question
+    'A normalization layer makes the loss independent of the ...
     """
     return _experiment(
         "scale_invariance",
@@ -176,10 +162,8 @@ def practice_panel() -> Panel:
 
     Source: Luo et al., Explicit eigenvalue regularization improves sharpness-aware minimization (2024, 2501.12666).
 
-    >>> panel = practice_panel()
-    >>> panel.set(guess="small")
-    >>> "This does not hold here." in panel.sentence
-    True
+    >>> practice_panel().question
+    'A network learns digits from random weights, with SAM, ...
     """
     rules = {name: RULES[name].label for name in ("sam", "usam", "eigen_sam")}
     return _experiment(
@@ -195,10 +179,8 @@ def generalization_panel() -> Panel:
     Source: Dinh, Pascanu, Bengio & Bengio, Sharp minima can generalize for deep nets (2017, 1703.04933); Wen, Li & Ma,
     Sharpness minimization algorithms do not only minimize sharpness (2023, 2307.11007).
 
-    >>> panel = generalization_panel()
-    >>> panel.set(guess="any")
-    >>> "This holds here." in panel.sentence
-    True
+    >>> generalization_panel().question
+    'Two ReLU networks with the same layers compute the same ...
     """
     activations = {"relu": "ReLU", "tanh": "tanh"}
     return _experiment(
