@@ -164,10 +164,11 @@ def test_the_page_of_a_run_that_diverged_reports_it(tmp_path):
 
 
 def test_the_files_of_the_package_contact_no_host():
-    """Scripts are imported from a blob only; the hosts that are named are where data and licences come from."""
+    """Scripts are imported from a blob only; the hosts that are named are sources of data, licences and papers."""
+    sources = {"data.py": {"doi.org", "creativecommons.org"}, "literature.py": {"arxiv.org"}}
     for path in (path for suffix in ("py", "js", "css", "json", "ipynb") for path in PACKAGE.rglob(f"*.{suffix}")):
         text = path.read_text(encoding="utf-8")
         hosts = set(re.findall(r"(?:https?|wss?):\\?/\\?/([\w.-]+)", text)) - {"127.0.0.1", "localhost"}
-        assert hosts <= ({"doi.org", "creativecommons.org"} if path.name == "data.py" else set()), path
+        assert hosts <= sources.get(path.name, set()), path
         requests = re.search(r"\bfetch\(|XMLHttpRequest|sendBeacon|new WebSocket|EventSource|@import|url\(.?http", text)
         assert path.suffix not in (".js", ".css") or not requests, path
