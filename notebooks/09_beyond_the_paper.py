@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Beyond the paper
 #
-# **45 minutes**, optional. The theorems of Wen, Ma and Li end where practice begins: batches between one sample and all, momentum, weight decay, cross-entropy, normalization layers, and training far from a minimum. Goal: say for each of these what is proved and by whom, what has been measured, and what is unknown.
+# Optional; **45 minutes** for the sections, and as long as you like for the open problems. The theorems of Wen, Ma and Li end where practice begins: batches between one sample and all, momentum, weight decay, cross-entropy, normalization layers, and training far from a minimum. Goal: say for each of these what is proved and by whom, what has been measured, and what is unknown.
 #
-# Each section asks a question in its panel. *Proved* gives the statement of a source. We quote most of them from the abstract, so read the paper before you build on it. *Measured here* are **our own results**, on small networks, and ± is one standard error. The name in code type is the claim that computes the numbers: `samviz verify NAME`.
+# Each section asks a question in its panel. *Proved* summarizes theorems, *Derived* calculations in a model, and *Measured by others* experiments. We know most of them from the abstract only, so read the paper before you build on it. *Measured here* marks **our own results**, on small networks. ± is one standard error, over seeds unless we say otherwise. The name in code type is the claim that computes the numbers: `samviz verify NAME`. The panels run a shorter version of the claim, so their numbers differ a little.
 #
 # The symbols are those of notebooks 00 to 06: the learning rate η, the radius ρ, and the manifold of minimizers Γ. λ₁ is the largest eigenvalue of the Hessian $\nabla^2L$, $v_1$ its eigenvector, Tr the trace, and $\tau=\eta\rho^2t$ the time after $t$ steps. There are $n$ training samples, $b$ of them in a batch, and $m$ of them share a perturbation.
 
@@ -41,15 +41,15 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Unnormalized SAM does not move at all, for any ρ and η. It has reached a minimum, where the gradient vanishes, and its perturbation vanishes with it. SAM's perturbation keeps the length ρ, and so SAM drifts on to the flattest point.
+# Once unnormalized SAM has reached a minimum, it does not move at all: the gradient vanishes there, and the perturbation with it. SAM's perturbation keeps the length ρ, and so SAM drifts on to the flattest point. Raise ρ: if $\eta\lambda_1(1+\rho\lambda_1)>2$, unnormalized SAM diverges, and SAM does not. So the division also stabilizes.
 #
 # </details>
 #
-# **Proved.** [Dai, Ahn & Sra 2023](https://arxiv.org/abs/2305.15287) show, for convex and non-convex functions, that the division stabilizes SAM and lets it drift along a manifold of minima.
+# **Proved, and measured by others.** [Dai, Ahn & Sra 2023](https://arxiv.org/abs/2305.15287) study convex and non-convex functions, in theory and in experiments. They find that the division stabilizes SAM and lets it drift along a manifold of minima.
 #
-# **Measured here** (`normalization`). Between steps 10,000 and 20,000 unnormalized SAM moves by 0, to the last bit, for ρ = 0.01, 0.05 and 0.1. With ρ = 0.01, SAM moves by 0.19 in the same time.
+# **Measured here** (`normalization`). Between steps 10,000 and 20,000 unnormalized SAM moves by exactly 0 for ρ = 0.01, 0.05 and 0.1. With ρ = 0.01, SAM moves by 0.19 in the same time.
 #
-# **Unknown.** The gradient of a *batch* does not vanish at a minimum that does not fit every sample. There unnormalized SAM keeps a perturbation. We know of no theorem that compares the two methods in this case.
+# **Unknown.** The gradient of a *batch* does not vanish at a minimum that does not fit every sample. There unnormalized SAM keeps a perturbation. [Compagnoni et al. 2023](https://arxiv.org/abs/2301.08203) derive stochastic differential equations for SAM and two variants with mini-batches. We know of no theorem that compares their drifts along Γ.
 #
 # ## 2. Which other methods lower which quantity?
 #
@@ -76,24 +76,33 @@ import torch
 from samviz import Run
 from samviz.problems import valley
 
+
+# %%
+def drift_per_step(run, steps=200):
+    run.step(steps)
+    before = run.x[:, :2].mean(0)
+    run.step(steps)
+    return (run.x[:, :2].mean(0) - before) / steps
+
+
+# %%
 x0 = torch.tensor([0.5, 0.3, 0.003, 0.003], dtype=torch.float64).expand(256, -1)
 slopes = torch.tensor([[2.0, 7.2], [-6.0, 4.4]], dtype=torch.float64)  # ∇λ₁ and ∇Tr at (0.5, 0.3)
+# for each method the rule, the batch size and ρ, or σ for label noise
 methods = (("sam", None, 0.05), ("sam", 1, 0.05), ("label_noise", None, 0.2), ("normalized_gd", None, 0))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("method         b   drift    −∇λ₁   −∇Tr")
 for rule, size, rho in methods:
     run = Run(valley(), rule, [0.005] * 256, rho, batch_size=size, x0=x0, device="cpu")
-    before = run.step(200) or run.x[:, :2].clone()
-    drift = run.step(200) or (run.x[:, :2] - before).mean(0) / 200
-    cosines = -(slopes @ drift) / slopes.norm(dim=1) / drift.norm()
-    print(f"{rule:13}  {size or 'n'}  {drift.norm():.1e}   {cosines[0]:.2f}   {cosines[1]:.2f}")
+    drift = drift_per_step(run)
+    a, b = -(slopes @ drift) / slopes.norm(dim=1) / drift.norm()
+    print(f"{rule:13} b = {size or 'n'}: drift {drift.norm():.1e}, cosine {a:.2f} with −∇λ₁, {b:.2f} with −∇Tr")
 
 # %% [markdown]
 # **Proved.** SAM lowers λ₁ with the full batch and the trace with one sample per step ([Wen, Ma & Li 2023](https://arxiv.org/abs/2211.05729)). [Bartlett, Long & Bousquet 2022](https://arxiv.org/abs/2210.01513) prove independently that SAM's oscillation acts as gradient descent on the spectral norm of the Hessian. Label noise penalizes the squared gradients of the model, for the squared loss the trace up to a factor ([Blanc et al. 2020](https://arxiv.org/abs/1904.09080)). It ends at a stationary point of a loss with a penalty on sharpness ([Damian, Ma & Lee 2021](https://arxiv.org/abs/2106.06530)). Normalized gradient descent follows a flow on Γ that minimizes λ₁ ([Arora, Li & Panigrahi 2022](https://arxiv.org/abs/2205.09745)).
 #
-# **Measured here.** In the table SAM and normalized gradient descent follow −∇λ₁, and SAM with one sample and label noise follow −∇Tr. The drift per step grows like η to the power 1.06 ± 0.01 for SAM, 2.005 ± 0.004 for label noise and 1.9992 ± 0.0002 for normalized gradient descent (`drift_rates`). With label noise of size σ the drift is $-\eta^2\sigma^2\nabla\mathrm{Tr}/(4b)$ times 1.027 ± 0.001 at η = 0.0025 and $b=1$ (`label_noise_drift`).
+# **Measured here.** In the table SAM and normalized gradient descent follow −∇λ₁, and SAM with one sample and label noise follow −∇Tr. The drift per step grows like η to the power 1.06 ± 0.01 for SAM, 2.005 ± 0.004 for label noise and 1.9992 ± 0.0002 for normalized gradient descent (`drift_rates`). The excess over 1 is the effect of a finite η ([02, section 4](02_why_sharpness_decreases.ipynb)), and decreases with η. With label noise of size σ the drift is $-\eta^2\sigma^2\nabla\mathrm{Tr}/(4b)$ times 1.027 ± 0.001 at η = 0.0025 and $b=1$ (`label_noise_drift`).
 #
 # **Unknown.** These results describe one mechanism at a time. In practice, noise and perturbation act together.
 #
@@ -110,7 +119,7 @@ panel3
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Under gradient descent λ₁ rises to 2/η. Under SAM it stops below 0.4 times this value and then follows its own edge, which moves with the length of the gradient.
+# The dashed line at the top is 2/η, where λ₁ would stop under gradient descent. Under SAM λ₁ stops below 0.4 times this value and follows SAM's own edge, which moves with the length of the gradient.
 #
 # </details>
 #
@@ -120,11 +129,11 @@ panel3
 #
 # [Agarwala & Dauphin 2023](https://arxiv.org/abs/2302.08692) earlier derived a stabilization of λ₁ by η and ρ in a simplified model.
 #
-# **Measured here** (`edge_in_training`, one seed). In the second half of the training λ₁ is within 1.6 % of SAM's edge and at most 0.37 times 2/η. A smaller network, which learns a sine, is within 0.9 % (`edge_of_sam`).
+# **Measured here** (`edge_in_training`, one seed). In the second half of the training λ₁ is within 1.6 % of SAM's edge and at most 0.37 times 2/η. A smaller network, which learns a sine, is within 0.9 % (`edge_of_sam`). Wherever a run is on the 2-cycle, this agreement is automatic (notebook 06). So the evidence is the low λ₁, and the agreement while the loss still falls.
 #
 # **Reproduction.** Long and Bartlett train networks on MNIST, on 1,000 images of CIFAR-10 and on text, and report that SAM operates at this edge. Ours does so, too, with 697 weights, two spirals, the squared loss and the full batch. We could read their abstract but not the values in their figures, so we compare the statement and not the curves.
 #
-# **Unknown.** Why λ₁ rises at all: no theorem predicts this for a network. On SAM's 2-cycle the formula is an identity and predicts nothing (notebook 06).
+# **Unknown.** Why λ₁ rises at all: no theorem predicts this for a network.
 #
 # ## 4. What stops at 2/η if each step uses a batch?
 #
@@ -139,21 +148,21 @@ panel4
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The full batch reaches 2/η. The smaller the batch, the farther both λ₁ and batch sharpness stay below it.
+# The full batch reaches 2/η. The smaller the batch, the farther λ₁ stays below it. Batch sharpness stays below it, too.
 #
 # </details>
 #
-# **Proved.** [Andreyev & Beneventano 2024](https://arxiv.org/abs/2412.20553) find in experiments that batch sharpness stabilizes at 2/η and that λ₁ is therefore suppressed. They call this the *edge of stochastic stability*. [Liao et al. 2026](https://arxiv.org/abs/2604.21016), a preprint, derive the gap below 2/η. It is proportional to η and to the variance of the gradient noise along $v_1$.
+# **Measured by others.** [Andreyev & Beneventano 2024](https://arxiv.org/abs/2412.20553) find that batch sharpness stabilizes at 2/η, and that λ₁ is therefore suppressed. They call this the *edge of stochastic stability*. **Derived.** [Liao et al. 2026](https://arxiv.org/abs/2604.21016), a preprint, derive the gap of λ₁ below 2/η. It is proportional to η and to the variance of the gradient noise along $v_1$, and inversely proportional to the rate at which λ₁ would rise.
 #
 # **Measured here.** With the full batch λ₁ reaches 2/η within 0.1 % (`stochastic_edge`). After 20,000 steps with batches of 32, 16 and 8 it is 82 ± 4 %, 65 ± 3 % and 51 ± 6 % of 2/η, and batch sharpness is 59 ± 5 %, 53 ± 5 % and 48 ± 6 % (problem 9 below, eight seeds).
 #
-# **Reproduction.** The order of λ₁ over the batch sizes agrees with the source. Batch sharpness does not: it stays at about half of 2/η, and does not rise in longer runs. The source trains on images. [Its code](https://github.com/arseniqum/edge-of-stochastic-stability) warns of this case: if η is small for the problem, training converges before λ₁ has risen far enough. Our 100 points are such a problem.
+# **Reproduction.** λ₁ grows with the batch size, as in the source. Batch sharpness differs from it: it stays at about half of 2/η, and does not rise in longer runs. The source trains on images. [Its code](https://github.com/arseniqum/edge-of-stochastic-stability) warns of this case: if η is small for the problem, training converges before λ₁ has risen far enough. This may be the reason here, although the full batch does reach 2/η. We have not tested it.
 #
 # **Unknown.** For which data batch sharpness reaches 2/η, and whether SAM with mini-batches has such an edge.
 #
-# ## 5. What does SAM lower between one sample and all?
+# ## 5. Does it help to perturb small groups of samples separately?
 #
-# Practitioners perturb each group of $m$ samples separately (*m-sharpness*). Theorems exist for both ends only. **For which $m$ is the test accuracy highest?**
+# Practitioners perturb each group of $m$ samples separately (*m-sharpness*). Theorems exist for one sample and for all samples only. **For which $m$ is the test accuracy highest?**
 
 # %%
 from samviz.panels import micro_batch_panel
@@ -164,15 +173,15 @@ panel5
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The smaller the micro-batches, the higher the accuracy: 75.4 ± 0.7 % with one perturbation for all samples, and 79.1 ± 0.7 % with one for each sample. Gradient descent has 74.9 ± 0.9 %.
+# One perturbation for each sample gives the best accuracy, 79.1 ± 0.7 %. One for all samples gives 75.4 ± 0.7 %, and gradient descent 74.9 ± 0.9 %.
 #
 # </details>
 #
 # **Proved.** Theorem 4.5 covers $b=m=n$, and Theorem 5.4 covers $b=1$. For diagonal linear networks and a class of problems, SAM's solution generalizes better than that of gradient descent, and m-sharpness amplifies the effect ([Andriushchenko & Flammarion 2022](https://arxiv.org/abs/2206.06232)). In a stochastic differential equation a small $m$ acts as a stronger regularizer, through the variance of the perturbation ([Luo et al. 2025](https://arxiv.org/abs/2509.18001)).
 #
-# **Measured here** (`micro_batches`, eight seeds, τ = 0.2). On the sine network the trace is 15.49 with the full batch, 15.48 ± 0.01, 14.93 ± 0.03 and 12.07 ± 0.07 with batches of 10, 4 and 1. With the full batch, $m=5$ gives 13.64 and $m=1$ gives 13.98.
+# **Measured here** (`micro_batches`, τ = 0.2). On the sine network the trace is 15.49 with the full batch, and 15.48 ± 0.01, 14.93 ± 0.03 and 12.07 ± 0.07 with batches of 10, 4 and 1 (eight seeds). With the full batch, $m=5$ gives 13.64 and $m=1$ gives 13.98. So the trace is not lowest at $m=1$.
 #
-# **Reproduction.** [Foret et al. 2021](https://arxiv.org/abs/2010.01412) introduced m-sharpness, and Luo et al. report that SAM improves monotonically as $m$ decreases. Ours does so, too (`accuracy_against_m`): 75.4 ± 0.7, 75.8 ± 1.1, 76.7 ± 0.7 and 79.1 ± 0.7 % for $m=n$, 16, 4 and 1. Only the last step is larger than its error. We use 40 digits, four of them with a wrong label, instead of natural images.
+# **Reproduction.** [Foret et al. 2021](https://arxiv.org/abs/2010.01412) introduced m-sharpness, and Luo et al. report that SAM improves monotonically as $m$ decreases. In ours (`accuracy_against_m`) only $m=1$ is clearly better. With $m=16$ and 4 the accuracies are 75.8 ± 1.1 and 76.7 ± 0.7 %, which differ from that of $m=n$ by less than two errors. We use 40 digits, four of them with a wrong label, instead of natural images.
 #
 # **Unknown.** What SAM minimizes for $1<m<n$ (problem 1 below).
 #
@@ -189,21 +198,21 @@ panel6
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The drift is about ten times as fast, although the oscillation becomes smaller. With weight decay the drift has a second part, which does not depend on ρ.
+# The drift is about ten times as fast. Now vary the weight decay: the drift gets a second part, $-\eta\kappa x$ per step.
 #
 # </details>
 #
-# **Derived, ours.** The oscillation has the size $A=\eta\rho\lambda_1/(2+2\beta-\eta\lambda_1)$. The drift has the same sign in every step, so momentum adds up $1/(1-\beta)$ of them. The drift is that of Eq. 7 times $\frac1{1-\beta}\left(\frac{2+2\beta}{2+2\beta-\eta\lambda_1}\right)^2$. With weight decay κ the flow descends $\tfrac12\lambda_1+\kappa\lVert x\rVert^2/(2\rho^2)$. [The page on finite η](pages/finite_learning_rate.md#momentum) has the derivations.
+# **Derived, ours.** On the 2-cycle of notebook 01 the iterate alternates between two points across the floor, and momentum makes their distance *smaller*. The drift has the same sign in every step, and momentum sums it: $1+\beta+\beta^2+\dots=1/(1-\beta)$. The drift is that of Eq. 7, $-\tfrac12\eta\rho^2\,\partial\Phi\nabla\lambda_1$ per step, times $\frac1{1-\beta}\left(\frac{2+2\beta}{2+2\beta-\eta\lambda_1}\right)^2$. With weight decay κ the flow descends $\tfrac12\lambda_1+\kappa\lVert x\rVert^2/(2\rho^2)$. [The page on finite η](pages/finite_learning_rate.md#momentum) has the derivations.
 #
 # **Measured here.** Both formulas hold on the valley: within 2 % for β up to 0.9 (`momentum_drift`), and within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
 #
-# **Known for SGD.** [Andreyev et al. 2026](https://arxiv.org/abs/2604.14108) find that with momentum batch sharpness stabilizes at $2(1-\beta)/\eta$ for small batches and at $2(1+\beta)/\eta$ for large ones.
+# **Measured by others, for SGD.** [Andreyev et al. 2026](https://arxiv.org/abs/2604.14108) find that with momentum batch sharpness stabilizes at $2(1-\beta)/\eta$ for small batches and at $2(1+\beta)/\eta$ for large ones.
 #
 # **Unknown.** Which cycle a run reaches from afar (problem 6 below), and the bias of SAM with Adam.
 #
-# ## 7. What happens with cross-entropy, and with ReLU units?
+# ## 7. What happens with cross-entropy?
 #
-# Both break a hypothesis of Theorem 4.5. Cross-entropy has no minimizer at a finite distance, and a ReLU network is not differentiable everywhere. **What happens to λ₁ under gradient descent, without SAM?**
+# It breaks a hypothesis of Theorem 4.5: if a network can classify all samples correctly, it has no minimizer at a finite distance. (ReLU units break another one, since they are not differentiable everywhere.) **What happens to λ₁ under gradient descent, without SAM?**
 
 # %%
 from samviz.panels import cross_entropy_panel
@@ -218,7 +227,7 @@ panel7
 #
 # </details>
 #
-# **Proved.** For a linear model and separable data, gradient descent on the logistic loss diverges in the direction of the largest margin ([Soudry et al. 2018](https://arxiv.org/abs/1710.10345)). It approaches this direction only logarithmically. Then the curvature tends to zero, too.
+# **Proved.** For a linear model and separable data, gradient descent on the logistic loss diverges in the direction of the largest margin ([Soudry et al. 2018](https://arxiv.org/abs/1710.10345)). It approaches this direction only logarithmically. For homogeneous networks, gradient descent increases a normalized margin ([Lyu & Li 2020](https://arxiv.org/abs/1906.05890)). A tanh network is not homogeneous.
 #
 # **Measured here.** From step 30 to 10,000 λ₁ falls to 0.7 % of its value, with and without SAM (`cross_entropy`). In problem 4 below, after 1,000 steps, λ₁ is 0.19 ± 0.01 with gradient descent and with SAM, and the ratio of λ₁ and loss is 35 ± 1 for both. The Rayleigh ratio $g^\top\nabla^2L\,g/(\lambda_1\lVert g\rVert^2)$ is 0.01 instead of 1: nothing is aligned. A ReLU network with the squared loss aligns, and λ₁ decreases a little ([06](06_where_the_theory_ends.ipynb#A-network-with-kinks)).
 #
@@ -237,19 +246,19 @@ panel8
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# λ₁ is a quarter, although the network computes the same function. SAM takes the same path with longer weights only if ρ grows in proportion to them.
+# λ₁ falls to a quarter, although the network computes the same function. SAM takes the same path with longer weights only if ρ grows in proportion to them and η in proportion to their square. The panel always does the latter.
 #
 # </details>
 #
-# **Proved.** Differentiate $L(cw)=L(w)$ twice: $\nabla^2L(cw)=\nabla^2L(w)/c^2$. So SAM depends on the ratios $\rho/\lVert w\rVert$ and $\eta/\lVert w\rVert^2$ only. With a fixed η, gradient descent on scale-invariant weights still approaches a stationary point ([Arora, Li & Lyu 2019](https://arxiv.org/abs/1812.03981)). With weight decay it enters an edge of stability and reduces a sharpness that is defined independently of scale ([Lyu, Li & Arora 2022](https://arxiv.org/abs/2206.07085)). ASAM replaces λ₁ by an adaptive sharpness that no such rescaling changes ([Kwon et al. 2021](https://arxiv.org/abs/2102.11600)).
+# **Proved.** Differentiate $L(cw)=L(w)$ twice: $\nabla^2L(cw)=\nabla^2L(w)/c^2$. If all weights that are trained are of this kind, it follows how η and ρ must change with $\lVert w\rVert$ (exercise 2). With a fixed η, gradient descent on scale-invariant weights still approaches a stationary point ([Arora, Li & Lyu 2019](https://arxiv.org/abs/1812.03981)). With weight decay it enters an edge of stability and reduces a sharpness that is defined independently of scale ([Lyu, Li & Arora 2022](https://arxiv.org/abs/2206.07085)). ASAM measures the perturbation in units of the weights, so that no such rescaling changes its sharpness ([Kwon et al. 2021](https://arxiv.org/abs/2102.11600)).
 #
-# **Measured here** (`scale_invariance`). $\lambda_1\lVert w\rVert^2$ is constant to all printed digits over a factor of eight. Two runs of SAM with equal ratios agree to rounding.
+# **Measured here** (`scale_invariance`). $\lambda_1\lVert w\rVert^2$ is constant to a relative $10^{-6}$ over a factor of eight. Two runs of SAM that are scaled in this way agree to rounding.
 #
 # **Unknown.** The bias of SAM on such a network while $\lVert w\rVert$ changes: a fixed ρ then means a changing $\rho/\lVert w\rVert$.
 #
 # ## 9. Is the gradient aligned in practice?
 #
-# The mechanism of the paper needs a gradient along $v_1$. **How large is $|\cos(\nabla L,v_1)|$ after a training with batches of 32?**
+# The mechanism of the paper needs a gradient along $v_1$. **How large is $|\cos(\nabla L,v_1)|$ after training with batches of 32?**
 
 # %%
 from samviz.panels import practice_panel
@@ -260,15 +269,15 @@ panel9
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The cosine is far below 1, and it differs a lot between seeds.
+# The cosine is far below 1, and it differs a lot between the seeds: the error bars are long.
 #
 # </details>
 #
-# **Proved.** [Luo et al. 2024](https://arxiv.org/abs/2501.12666) describe SAM by a stochastic differential equation of third order. In it the alignment of the perturbation with $v_1$ determines how well SAM lowers λ₁. They report that this alignment is often poor in practice, and that *Eigen-SAM*, which turns the perturbation toward $v_1$, improves the results.
+# **Derived.** [Luo et al. 2024](https://arxiv.org/abs/2501.12666) describe SAM by a stochastic differential equation of third order, in which the alignment of the perturbation with $v_1$ is crucial for lowering λ₁. **Measured by others.** They report that this alignment is often poor in practice, and that *Eigen-SAM*, which turns the perturbation toward $v_1$, improves the results.
 #
-# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine is 0.35 ± 0.11 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. Eigen-SAM with the same ρ and seeds gives 0.35 ± 0.11 as well, with λ₁ 0.675 ± 0.016 instead of 0.679 ± 0.016: no difference that we can measure. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
+# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine of the gradient of all samples is 0.35 ± 0.11 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. Ten eigenvalues are nearly equal on these data, so the Rayleigh ratio says more ([06](06_where_the_theory_ends.ipynb#Real-images)): it is 0.68 ± 0.05. Eigen-SAM with the same ρ and seeds has a cosine of 0.35 ± 0.11 as well. It lowers λ₁ from 0.679 by 0.0045 ± 0.0003 (paired), which is less than 1 %. Our variant turns the perturbation by the authors' α = 0.2, but estimates $v_1$ anew in every step, from the batch. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
 #
-# **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout. At the end the hypotheses of the theory are closest to satisfied.
+# **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout.
 #
 # ## 10. Does flatness explain generalization?
 #
@@ -287,15 +296,15 @@ panel10
 #
 # </details>
 #
-# **Proved.** ReLU networks with equal outputs can be arbitrarily sharp ([Dinh et al. 2017](https://arxiv.org/abs/1703.04933)). The later answer of the authors of our paper, [Wen, Li & Ma 2023](https://arxiv.org/abs/2307.11007), has three cases for two-layer ReLU networks. In the first, flatness provably implies generalization. In the second, some flattest models do not generalize, and algorithms that minimize sharpness fail. In the third, such models exist, and the algorithms generalize nevertheless. In stochastic convex optimization SAM can even converge to a sharp minimum with a large population risk ([Schliserman et al. 2025](https://arxiv.org/abs/2511.03548)).
+# **Proved.** ReLU networks with equal outputs can be arbitrarily sharp ([Dinh et al. 2017](https://arxiv.org/abs/1703.04933)). Two authors of Theorem 4.5 gave an answer later ([Wen, Li & Ma 2023](https://arxiv.org/abs/2307.11007)): for two-layer ReLU networks there are three cases, by theory and by experiments. In the first, flatness provably implies generalization. In the second, some flattest models do not generalize, and algorithms that minimize sharpness fail. In the third, such models exist, and the algorithms generalize nevertheless. In stochastic convex optimization SAM can even converge to a sharp minimum with a large population risk ([Schliserman et al. 2025](https://arxiv.org/abs/2511.03548)).
 #
 # **Measured by others.** In modern settings sharpness does not correlate well with generalization, but with training parameters such as η ([Andriushchenko et al. 2023](https://arxiv.org/abs/2302.07011)).
 #
-# **Measured here** (`reparametrization`). With α = 4 the λ₁ of one function differ by a factor of 4.7. In problem 8 below, SAM is flatter and better than gradient descent, but over the eight seeds of one method we see no correlation (below 0.1, with an error of 0.4).
+# **Measured here** (`reparametrization`). With α = 4 the λ₁ of one function differ by a factor of 4.7. In problem 8 below, SAM's networks are flatter and more accurate than those of gradient descent. Eight seeds are too few to see a correlation within one method (below 0.1, with an error of 0.4).
 #
-# **Unknown.** For which data and architectures flatness helps, and what else SAM does. Proposals: a changed Jacobian under label noise ([Baek et al. 2024](https://arxiv.org/abs/2405.03676)), balanced features ([Springer et al. 2024](https://arxiv.org/abs/2405.20439)), and noise that depends on the Hessian ([Compagnoni et al. 2023](https://arxiv.org/abs/2301.08203)).
+# **Unknown.** For which data and architectures flatness helps, and what else SAM does. Proposals: under label noise SAM changes the Jacobian of the network ([Baek et al. 2024](https://arxiv.org/abs/2405.03676)), and it balances how well features are learned ([Springer et al. 2024](https://arxiv.org/abs/2405.20439)).
 #
-# **Conclusion.** The theorems explain what SAM does near a manifold of minimizers, with all samples or with one. Much of the mechanism survives elsewhere, but it has been measured there and not proved. Whether the flatter point is the better one is another question, and λ₁ alone does not answer it.
+# **Conclusion.** The theorems explain what SAM does near a manifold of minimizers, with all samples or with one. Some of the mechanism survives elsewhere, as with momentum, weight decay and ReLU units. With cross-entropy and with mini-batches we found no alignment. Whether the flatter point is the better one is another question, and λ₁ alone does not answer it.
 #
 # ## Open problems
 #
@@ -336,7 +345,7 @@ def drift_on_floor(x, lr, rho, steps):
 
 
 # %% [markdown]
-# **Problem 1: the bias for $1<b<n$.** With the full batch SAM minimizes λ₁, and with one sample the trace. The ratio of the two decreases changes steadily with $b$: does SAM minimize a mixture of both, and which one?
+# **Problem 1: the bias for $1<b<n$.** With the full batch SAM minimizes λ₁, and with one sample the trace. The fall of the trace, divided by the fall of λ₁, grows steadily as $b$ decreases: does SAM minimize a mixture of both, and which one?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -348,7 +357,7 @@ for size in (None, 10, 4, 1):
     print(f"b = {size or 'n'}: the trace fell {mean_and_error(ratio, 3)} times as much as λ₁")
 
 # %% [markdown]
-# **Problem 2: λ₁ = λ₂.** After they meet, both decrease together, and Theorem 4.5 does not apply. Is there a flow for this phase, for example the steepest descent of $\max(\lambda_1,\lambda_2)$, whose direction is the shortest mean of both gradients?
+# **Problem 2: λ₁ = λ₂.** After they meet, both decrease together, and Theorem 4.5 does not apply. Is there a flow for this phase, for example the steepest descent of $\max(\lambda_1,\lambda_2)$, along minus the shortest of all $s\nabla\lambda_1+(1-s)\nabla\lambda_2$? (Press Play: do λ₁ and λ₂ stay together?)
 
 # %%
 run = Run(sine, "sam", lr=0.1, rho=0.02, x0=start, device="cpu")
@@ -357,17 +366,20 @@ lab = Lab(sine, lr=0.1, rho=0.02, x0=run.x[0])
 lab
 
 # %% [markdown]
-# **Problem 3: no interpolation.** This network has 19 weights and fits 40 noisy samples with a loss that stays positive, so Γ is no manifold of zero loss. SAM lowers λ₁ nevertheless: which theorem replaces Theorem 4.5 (and, for one sample, Lemma 5.5)?
+# **Problem 3: no interpolation.** This network has 19 weights and fits 40 noisy samples with a loss that stays positive. Its minimizers are presumably isolated points, so there is no Γ to drift along. SAM lowers λ₁ nevertheless, and leaves the minimum: which theorem replaces Theorem 4.5 (and, for one sample, Lemma 5.5)?
+
+# %%
+x, noise = torch.linspace(-1, 1, 40)[:, None], torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-x, noise = torch.linspace(-1, 1, 40)[:, None], torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
 run = eight_runs(mlp([1, 6, 1], "tanh", (x, torch.sin(3 * x) + 0.3 * noise), "mse"), "gd", 0.2)
 for rule, steps in (("gd", 20_000), ("sam", 5000)):
     run.set(rule=rule, rho=0.02)
-    row = run.step(steps) or run.measure(trace=False)
-top = run.history["eigenvalues"][..., 0]
-print(f"SAM multiplies λ₁ by {mean_and_error(top[1] / top[0])} at the loss {mean_and_error(row['loss'], 3)}")
+    run.step(steps)
+    run.measure(trace=False)
+for name, values in (("λ₁", run.history["eigenvalues"][..., 0]), ("the loss", run.history["loss"])):
+    print(f"SAM multiplies {name} by {mean_and_error(values[1] / values[0])}")
 
 # %% [markdown]
 # **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, does SAM select another *direction* of the weights?
@@ -382,7 +394,7 @@ for rule in ("gd", "sam"):
     print(f"{rule}: {texts}, Rayleigh ratio {mean_and_error(row['rayleigh'])}")
 
 # %% [markdown]
-# **Problem 5: a large ρ/η.** The theorem needs a small ρ/η, and practice often has a ratio near 1 that grows as η decays. Notebook 06 has a formula of ours for the loss of alignment at small η: which quantity does SAM lower when the gradient is no longer aligned?
+# **Problem 5: a large ρ/η.** The theorem needs a small ρ/η, and practice often has a ratio near 1 that grows as η decays. Notebook 06 has a formula of ours for the loss of alignment at small η: which quantity does SAM lower when the gradient is no longer aligned? (± is over eight times of one run.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -393,7 +405,7 @@ for lr, steps in ((0.05, 10), (0.005, 100), (0.0005, 1000)):  # τ = 0.02
     print(f"ρ/η = {0.2 / lr:.0f}: Rayleigh ratio {mean_and_error(rayleigh, 3)}")
 
 # %% [markdown]
-# **Problem 6: momentum and other cycles.** With β = 0.9 a run that does not start on the 2-cycle may reach a cycle of another period, and it drifts faster than our factor predicts. Which cycle does a run reach, and what is its factor?
+# **Problem 6: momentum and other cycles.** With β = 0.9 a run that does not start on the 2-cycle may reach a cycle of another period, and it drifts faster than our factor predicts. Which cycle does a run reach, and what is its factor? (In problems 6 and 7, ± is over parts of one run.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -418,7 +430,7 @@ for product in (1.6, 1.9, 1.96):  # ηλ₁ at the start
     print(f"ηλ₁ = {product}: drift divided by the prediction: {ratio}")
 
 # %% [markdown]
-# **Problem 8: flatness and generalization.** Sixty digits, six of them with a wrong label, are sorted into even and odd. SAM finds flatter networks with a better accuracy, but among the eight runs of one method the trace does not predict the accuracy: how do the methods differ, apart from the trace?
+# **Problem 8: flatness and generalization.** Sixty digits, six of them with a wrong label, are sorted into even and odd. The networks of SAM are flatter and more accurate, and here it makes no difference whether a step sees one sample or all, unlike in section 5: how do the methods differ, apart from the trace?
 
 # %%
 odd, test = torch.from_numpy(labels % 2), torch.from_numpy(inputs[-800:])
@@ -451,7 +463,7 @@ for rule, size in (("gd", 32), ("gd", 16), ("gd", 8), ("sam", 16)):
 # %% [markdown]
 # ## A map of the literature
 #
-# The columns are questions and the rows are years. The authors link to arXiv, as they do in the sections above. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
+# The columns are questions and the rows are years. The authors link to arXiv, as they do in the sections above, which cite a few more. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
 
 # %%
 from samviz.figures import literature_figure

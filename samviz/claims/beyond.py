@@ -237,7 +237,7 @@ def stochastic_edge(quick: bool, largest: int | None = 16, lr: float = 0.2, step
 def micro_batches(quick: bool, rho: float = 0.02) -> Evidence:
     """At equal τ = ηρ²t the trace of the sine network depends on m and on the batch size b.
 
-    No theorem covers 1 < m < n. The means are over eight seeds.
+    No theorem covers 1 < m < n. With batches the means are over eight seeds.
     """
     cases: list[tuple[int | None, int | None]] = [(None, None), (None, 5), (None, 1), (10, None), (4, None), (1, None)]
     names = [f"m = {micro}" if micro else f"b = {size or 'n'}" for size, micro in cases]
@@ -344,9 +344,9 @@ def scale_invariance(quick: bool, power: int = 1, rho: float = 0.05, lr: float =
     yield "So λ₁ alone says nothing about such a network, and a fixed ρ acts less and less while ‖w‖ grows."
 
 
-@claim("Luo et al. 2024", order=9.8, symbols="∠(∇L, v₁)", fails_with=[], beyond=True)
+@claim("Theorem 4.5 elsewhere; Luo et al. 2024", order=9.8, symbols="∠(∇L, v₁)", fails_with=[], beyond=True)
 def alignment_in_practice(quick: bool, rule: str = "sam", rho: float = 0.05) -> Evidence:
-    """In a training from random weights with mini-batches, too, SAM aligns the gradient with v₁ (cosine above 0.9)."""
+    """In a training from random weights with batches SAM aligns ∇L with v₁ as in Theorem 4.5 (cosine above 0.9)."""
     yield Plot("step", "|cos(∇L, v₁)|", log_x=False, log_y=False)
     features, labels = load("digits")
     problem = mlp([64, 32, 10], data=(features[:600], labels[:600]), loss="cross_entropy")

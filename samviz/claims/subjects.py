@@ -90,12 +90,17 @@ def new_run(problem: Problem, rule: str, lr: ArrayLike, rho: ArrayLike = 0.05, *
 
 
 def taken(run: Run, steps: int) -> Iterator[None]:
-    """Take steps, with a pause after each piece of about `PIECE_S`; the pieces do not change the run."""
+    """Take steps, with a pause after each piece of about `PIECE_S`; the pieces do not change the run.
+
+    Unlike `Run.step` it refuses a batch of which only some runs have diverged.
+    """
     last, piece = run.steps + steps, 1
     while run.steps < last:
         start = perf_counter()
         run.step(min(piece, last - run.steps))
         piece = max(1, round(piece * min(2.0, PIECE_S / (perf_counter() - start))))
+        if bool((run.diverged_at >= 0).any()):
+            raise dynamics.Diverged("some of the runs diverged; take a smaller learning rate")
         yield
 
 

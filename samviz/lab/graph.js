@@ -215,7 +215,7 @@ function createParts({ model }, changed = () => {}) {
       });
       return field(label, range, typed(cell(name), { ...limits, ariaLabel: `${label}, typed` }));
     },
-    batchslider: (spec) => makers.slider({ ...spec, show: (value) => (value === spec.high ? `${value} (full)` : String(value)) }),
+    batchslider: (spec) => makers.slider({ ...spec, style: "width: 6.6em", show: (value) => (value === spec.high ? `${value} (full)` : String(value)) }),
     numberfield: ({ name, label, low, high, integer }) => field(label, typed(cell(name), { low, high, integer })),
     numberlist: ({ name, label, stops }) => makers.choice({ name, label, options: stops.map((stop) => [stop, stop]) }),
     choice({ name, label, options }) { // options: [[value, label], ...]

@@ -17,7 +17,7 @@ from samviz.geometry import landscape
 from samviz.problems import quadratic
 """
 ARGUMENTS = {"slice_panel": "landscape(quadratic([2.0, 1.0]), torch.ones(2), resolution=9)"}
-ACTIONS = 25  # at least so many on each panel
+ACTIONS = 21  # at least so many on each panel
 RUN = """async (index) => {
     window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
     await window.jupyterapp.commands.execute('notebook:run-cell');
