@@ -210,7 +210,7 @@ def edge_in_training(quick: bool, rule: str = "sam", lr: float = 0.1, rho: float
 def stochastic_edge(quick: bool, largest: int | None = 16, lr: float = 0.2, steps: int | None = None) -> Evidence:
     """With mini-batches λ₁ stays below 2/η, and the smaller the batch, the farther; the full batch reaches 2/η.
 
-    Batch sharpness, the mean curvature of a batch along its own gradient, is what the paper expects at 2/η.
+    Batch sharpness, the mean curvature of a batch along its own gradient, is what the authors expect at 2/η.
     """
     yield Plot("batch size", "λ₁ and batch sharpness, times η/2")
     problem, steps = mlp([2, 24, 24, 1], data="spirals"), steps or (10_000 if quick else 40_000)

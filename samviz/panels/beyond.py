@@ -163,7 +163,7 @@ def practice_panel() -> Panel:
     Source: Luo et al., Explicit eigenvalue regularization improves sharpness-aware minimization (2024, 2501.12666).
 
     >>> practice_panel().question
-    'A network learns digits from random weights, with SAM, ...
+    'A network learns digits from random weights, with SAM ...
     """
     rules = {name: RULES[name].label for name in ("sam", "usam", "eigen_sam")}
     return _experiment(
