@@ -39,7 +39,7 @@ def normalization_panel() -> Panel:
     """
     return _experiment(
         "normalization",
-        rho=Slider("largest ρ", 0.1, decades(-2, 0)[:33], high=0.25, book=[0.05, 0.1, 0.2]),
+        rho=Slider("largest ρ", 0.1, decades(-2, 0)[:33], high=0.25, book=[0.02, 0.05, 0.1]),
         lr=Slider("η learning rate", 0.02, [0.005, 0.01, 0.015, 0.02, 0.03, 0.04], book=[0.01, 0.02]),
     )
 
