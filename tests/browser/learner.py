@@ -28,7 +28,7 @@ JUPYTERS_OWN = re.compile(  # errors of the page that are not samviz's
     r"favicon|ResizeObserver loop|reading 'schema'|'filebrowser:open-path' not registered|"
     r"cdn\.jsdelivr\.net/npm/@fortawesome|voila/labextensions|voila/api/shutdown"
 )
-DIVERGED = r"The run diverged .*|.*The history is kept; lower η and press Reset\."
+DIVERGED = r"The runs? diverged.*|.*The history is kept; lower η and press Reset\."
 ANSWERS = {  # the alert that an action may cause, by a pattern of its name
     "this run as text": r"text (is|contains) .*",
     "Show the answer|^number": r"(Choose one of the answers|Enter a number.*) first, or skip the question\.",
