@@ -463,7 +463,7 @@ for rule, size in (("gd", 32), ("gd", 16), ("gd", 8), ("sam", 16)):
 # %% [markdown]
 # ## A map of the literature
 #
-# The columns are questions and the rows are years. The authors link to arXiv, as they do in the sections above, which cite a few more. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
+# Each paper stands in the group of its question, at its year. The authors link to arXiv, as they do in the sections above, which cite a few more. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
 
 # %%
 from samviz.figures import literature_figure

@@ -13,7 +13,7 @@ from samviz.panels import __all__ as PANELS
 
 COLUMNS = json.loads((ROOT / "samviz/course/literature.json").read_text(encoding="utf-8"))
 PAPERS = [paper for papers in COLUMNS.values() for paper in papers]
-WIDTH, LETTER = 840, 6.0  # pixels of a narrow page, and of a letter of 11 pixels in most fonts
+WIDTH, LETTER = 340, 6.0  # pixels of the plot on a phone, and of a letter of 11 pixels in most fonts
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper["id"])
@@ -31,18 +31,19 @@ def test_the_notebook_links_every_paper_of_the_map():
     assert [paper["id"] for paper in PAPERS if f"](https://arxiv.org/abs/{paper['id']})" not in notebook] == []
 
 
-def test_each_paper_has_a_place_of_its_own_that_its_text_does_not_leave():
+def test_each_paper_has_a_row_of_its_own_and_its_text_fits_a_narrow_page():
     plain = literature_figure()
     figure(plain)  # plotly accepts it
-    layout, places = plain["layout"], []
-    for paper in PAPERS:
-        for note in layout["annotations"]:
-            if paper["id"] in note["text"] and paper["shown_by"] in note["text"]:
-                places.append((note["x"], round(note["y"], 3)))
-                lines = (re.sub("<.*?>", "", line) for line in note["text"].split("<br>"))
-                assert max(map(len, lines)) * LETTER < WIDTH / len(COLUMNS)
-    assert len(places) == len({*places}) == len(PAPERS)
+    layout, rows = plain["layout"], []
+    first, last = layout["xaxis"]["range"]
+    notes = [note for note in layout["annotations"] if "arxiv" in note["text"]]
+    for paper, note in zip(PAPERS, notes, strict=True):
+        assert (paper["id"] in note["text"], note["x"]) == (True, paper["year"])
+        assert paper["shown_by"] in note["text"]
+        length = max(len(re.sub("<.*?>", "", line)) for line in note["text"].split("<br>")) * LETTER + 8
+        at = (note["x"] - first) / (last - first) * WIDTH
+        assert (at - length > 0) if note["xanchor"] == "right" else (at + length < WIDTH), paper
+        rows.append(note["y"])
     height = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
-    for column in {x for x, _ in places}:
-        rows = sorted(y for x, y in places if x == column)
-        assert all((above - below) * height > 30 for below, above in pairwise(rows))  # two lines of 15 pixels
+    assert height == layout["yaxis"]["range"][0]
+    assert all(below - above > 30 for above, below in pairwise(rows))  # two lines of 15 pixels

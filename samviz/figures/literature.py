@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from samviz.figures.drawing import new_layout, note
-from samviz.figures.style import BLUE, GREY, GRID, INK
+from samviz.figures.drawing import add_axes, marks, new_layout, note
+from samviz.figures.style import BLUE, GREY, INK
 
 PAPERS = Path(__file__).parents[1] / "course/literature.json"
-LINE = 34  # pixels of a paper
-TOP, LEFT = 34, 46  # pixels of the headings and of the years
+PAPER, QUESTION = 32, 30  # pixels of a paper, with two lines of text, and of the heading above the papers of a question
+YEARS = 2016.6, 2026.4  # at the left and the right end
+TURN = 2021.5  # texts stand to the left of papers from later years
 
 
 def literature_figure() -> dict[str, Any]:
-    """Draw the papers that the notebooks cite as plain plotly JSON: a column for each question, a row for each year.
+    """Draw the papers that the notebooks cite as plain plotly JSON: a row for each, by question, at its year.
 
     The authors link to arXiv. The name under them is that of the panel or claim of samviz that shows the subject.
 
@@ -27,29 +26,25 @@ def literature_figure() -> dict[str, Any]:
     >>> sorted(literature_figure())
     ['data', 'layout']
     """
-    columns = json.loads(PAPERS.read_text(encoding="utf-8"))
-    counts = [Counter(paper["year"] for paper in papers) for papers in columns.values()]
-    years = sorted(set().union(*counts))
-    heights = [max(count[year] for count in counts) for year in years]
-    starts = dict(zip(years, accumulate(heights, initial=0)))
-    total = sum(heights)
-    layout = new_layout(total * LINE + TOP + 10, left=LEFT, right=10, top=TOP, bottom=10)
-
-    def write(text: str, column: float, line: float, color: str, **more: Any) -> None:
-        place = {"xref": "paper", "yref": "paper", "yanchor": "top", "align": "left"}
-        layout["annotations"].append(note(text, column / len(columns), 1 - line / total, color=color, **place | more))
-
-    for year, line in starts.items():
-        write(f"<b>{year}</b>", 0, line, GREY, xanchor="right", xshift=-4)
-    for column, (question, papers) in enumerate(columns.items()):
-        write(f"<b>{question}</b>", column, 0, INK, yanchor="bottom", yshift=6)
-        rows = dict(starts)
-        for paper in papers:
+    questions = json.loads(PAPERS.read_text(encoding="utf-8"))
+    papers = [paper for each in questions.values() for paper in each]
+    total = PAPER * len(papers) + QUESTION * len(questions)
+    layout = new_layout(total + 50, left=10, right=10, top=40, bottom=10)
+    ticks = {"range": YEARS, "side": "top", "tickvals": sorted({paper["year"] for paper in papers})}
+    axes = add_axes(layout, 1, (0, 1), (0, 1), ("", ""), x=ticks, y={"range": [total, 0], "visible": False})
+    layout["meta"] = {}  # it is the same in a narrow page
+    heights, at = [], 0.0
+    for question, each in questions.items():
+        at += QUESTION
+        layout["annotations"].append(note(f"<b>{question}</b>", 0, at - 8, "x domain", "y", INK))
+        for paper in each:
             link = f'<a href="https://arxiv.org/abs/{paper["id"]}">{paper["authors"]}</a>'
             name = f'<span style="color: {GREY}">{paper["shown_by"]}</span>'
-            write(f'<span style="font-size: 11px">{link}<br>{name}</span>', column, rows[paper["year"]], BLUE)
-            rows[paper["year"]] += 1
-    border = {"type": "line", "xref": "paper", "yref": "paper", "x0": -0.05, "x1": 1, "line": {"color": GRID}}
-    layout["shapes"] = [border | {"y0": 1 - line / total, "y1": 1 - line / total} for line in starts.values()]
-    layout["xaxis"] = layout["yaxis"] = {"visible": False}
-    return {"data": [], "layout": layout}
+            side, shift = ("right", -8) if paper["year"] > TURN else ("left", 8)
+            place = {"xanchor": side, "align": side, "xshift": shift}
+            text = f'<span style="font-size: 11px">{link}<br>{name}</span>'
+            layout["annotations"].append(note(text, paper["year"], at + PAPER / 2, "x", "y", BLUE, **place))
+            heights.append(at + PAPER / 2)
+            at += PAPER
+    points = marks([paper["year"] for paper in papers], heights, "paper", BLUE, hoverinfo="skip")
+    return {"data": [points | axes], "layout": layout}
