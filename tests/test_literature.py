@@ -11,8 +11,8 @@ from samviz.claims import BEYOND, CLAIMS
 from samviz.figures import figure, literature_figure
 from samviz.panels import __all__ as PANELS
 
-COLUMNS = json.loads((ROOT / "samviz/course/literature.json").read_text(encoding="utf-8"))
-PAPERS = [paper for papers in COLUMNS.values() for paper in papers]
+QUESTIONS = json.loads((ROOT / "samviz/course/literature.json").read_text(encoding="utf-8"))
+PAPERS = [paper for papers in QUESTIONS.values() for paper in papers]
 WIDTH, LETTER = 340, 6.0  # pixels of the plot on a phone, and of a letter of 11 pixels in most fonts
 
 

@@ -36,18 +36,6 @@ MAX_STEPS, MAX_PARAMETERS, MAX_NUMBERS = 10**7, 10**5, 64  # of a run; of a netw
 MAX_TEXT, MAX_JSON = 2**16, 2**20  # characters of a text and of the JSON in it
 ROWS = 100  # approximate number of measurements of a replayed run
 REMEDY = "share a picture by lab.export('run.html'), or code that makes the problem and lab.session.run.state_dict()"
-TITLES = (
-    "from step",
-    "rule",
-    "η",
-    "ρ",
-    "batch size",
-    "momentum β",
-    "weight decay κ",
-    "m",
-    "decay δ",
-    "loss",
-)  # of the settings
 STRIDES = 1, 2, 3, 4, 5, 6, 8  # the steps of a page are such a number times a power of ten apart
 
 
@@ -105,19 +93,8 @@ def run_page(session: Session, frames: int) -> str:
         drawings.append((again.figure(compare=False), f"Step {step:,}. {part}."))
         labels.append(f"step {step:,}")
     title = f"{RULES[run.settings.rule].label} on {session.problem.name}"
-    settings = [
-        (
-            *(f"{step:,}", RULES[s.rule].label, f"{s.lr:g}", f"{s.rho:g}", str(s.batch_size or samples or "–")),
-            *(
-                f"{s.momentum:g}",
-                f"{s.weight_decay:g}",
-                str(s.micro_batch or "–"),
-                f"{s.lr_decay:g}",
-                s.loss_name or "–",
-            ),
-        )
-        for step, s in run.changes
-    ]
+    changes = [_titled(step, settings, samples) for step, settings in run.changes]
+    settings = [tuple(changes[0]), *(tuple(each.values()) for each in changes)]
     names = "", "loss, full batch", "λ₁", "trace", "cos(∇L, v₁)", "cos(∇L, top eigenspace)"
     ends = zip(names, _cells(run.history.rows[0]), _cells(run.history.rows[-1]), strict=True)
     distance = float((run.x - past.x).norm())
@@ -134,7 +111,7 @@ def run_page(session: Session, frames: int) -> str:
         labels,
         before=f"<h1>{escape(title)}</h1><p>{run.steps:,} steps from seed {run.seed}: {escape(part)}.</p>"
         f'<p class="fails">{escape(session.stopped)}</p>',
-        after=f"{_table([TITLES, *settings])}{_table(list(ends))}<p><small>{escape(origin)}</small></p>",
+        after=f"{_table(settings)}{_table(list(ends))}<p><small>{escape(origin)}</small></p>",
     )
 
 
@@ -197,6 +174,22 @@ def share_text(session: Session, problem: Problem) -> str:
     text = f"{FORMAT}:{__version__}:{b64encode(packed).decode().rstrip('=')}"
     read(text)  # raise now if it could not be loaded
     return text
+
+
+def _titled(step: int, s: Settings, samples: int) -> dict[str, str]:
+    """Return the settings from a step on as texts, by the titles of the columns of a page."""
+    return {
+        "from step": f"{step:,}",
+        "rule": RULES[s.rule].label,
+        "η": f"{s.lr:g}",
+        "ρ": f"{s.rho:g}",
+        "batch size": str(s.batch_size or samples or "–"),
+        "momentum β": f"{s.momentum:g}",
+        "weight decay κ": f"{s.weight_decay:g}",
+        "m": str(s.micro_batch or "–"),
+        "decay δ": f"{s.lr_decay:g}",
+        "loss": s.loss_name or "–",
+    }
 
 
 def _short(settings: Settings) -> list[Any]:
