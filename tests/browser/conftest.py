@@ -223,13 +223,14 @@ class Notebook:
 
     def restart(self) -> None:
         """Restart the kernel."""
+        self.disconnect()
         session = "window.jupyterapp.shell.currentWidget.sessionContext"
         self.page.evaluate(f"async () => {{ await {session}.session.kernel.restart() }}")
 
     def kernel(self, expression: str, seconds: float = 60) -> Any:
         """Evaluate an expression in the kernel and return its value (of Python's literal types)."""
         request = {"user_expressions": {"it": expression}, "silent": True, "store_history": False}
-        reply = self._connected().execute_interactive("", timeout=seconds, **request)
+        reply = self._connected().execute("", reply=True, timeout=seconds, **request)
         answer = reply["content"]["user_expressions"]["it"]
         assert answer["status"] == "ok", answer
         return ast.literal_eval(answer["data"]["text/plain"])
@@ -243,7 +244,7 @@ class Notebook:
             self.disconnect()
             client = BlockingKernelClient()
             client.load_connection_file(str(self.server.runtime / f"kernel-{kernel}.json"))
-            client.start_channels(hb=False)
+            client.start_channels(iopub=False, stdin=False, hb=False, control=False)  # a reply needs no other channel
             self.client = kernel, client
         return self.client[1]
 

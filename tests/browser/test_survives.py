@@ -171,6 +171,7 @@ def test_a_busy_kernel_is_not_reported_as_silent(lab: Notebook) -> None:
 def test_a_lost_kernel_is_reported_and_running_the_cells_restores_it(lab: Notebook, killed: bool) -> None:
     if killed:
         os.kill(process_id(lab), signal.SIGKILL)
+        lab.disconnect()
         dialog = lab.page.get_by_role("dialog").filter(has_text="Kernel Restarting")
         dialog.wait_for()
         dialog.get_by_role("button", name="Ok").click()
