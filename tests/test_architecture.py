@@ -26,6 +26,7 @@ BELOW = {
     "doctor": {"machine", "problems", "dynamics"},
     "course": set(),
     "verify": {"files", "claims", "figures"},
+    "server": set(),
     "cli": {"files", "doctor", "verify", "course"},
     "__main__": {"cli"},
     # samviz/__init__.py, which loads them when asked
@@ -44,6 +45,7 @@ IMPORTED_BY = {
     "plotly": {"figures", "lab", "verify"},
     "torch": {"checks", "problems", "geometry", "dynamics", "optim", "claims", "lab", "panels", "probe", "doctor"},
     "jupyterlab": {"cli"},
+    "jupyter_server": {"server"},
     "voila": {"cli"},
     "argparse": {"cli"},
     "numba": {"kernels"},

@@ -95,7 +95,7 @@ def test_the_command_runs_as_a_module(samviz):
 @pytest.mark.slow
 def test_it_copies_the_notebooks_of_the_package_and_opens_them(samviz, tmp_path):
     launched = samviz("lab", "mine", "--no-browser").stdout.splitlines()[-1].split()
-    assert {f"--ServerApp.root_dir={tmp_path / 'mine'}", "--no-browser"} <= set(launched)
+    assert {f"--ServerApp.root_dir={tmp_path / 'mine'}", f"--ServerApp.{cli.PROMPT}", "--no-browser"} <= set(launched)
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
     assert "launched" not in samviz("lab", "mine", "--copy-only").stdout

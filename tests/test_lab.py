@@ -201,6 +201,22 @@ def test_a_slice_that_other_work_replaces_is_made_later(monkeypatch: pytest.Monk
     assert not [*session.look()]
 
 
+def test_an_outdated_slice_waits_until_no_control_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By this clock nothing takes time, and the trail leaves the picture."""
+    now = [0.0]
+    monkeypatch.setattr("samviz.lab.session.perf_counter", lambda: now[0])
+    monkeypatch.setattr("samviz.lab.lab.perf_counter", lambda: now[0])
+    lab = sine_lab()
+    session, before = lab.session, lab.session.landscape
+    [*session.advance(100)]
+    now[0] = 10.0
+    lab.set(rho=1.0)
+    [*session.advance(5)]
+    for now[0], is_sliced in ((10.4, False), (10.6, True)):
+        [*session.slice()]
+        assert (session.landscape is not before) == is_sliced
+
+
 def test_the_heights_are_the_same_array_for_the_same_slice() -> None:
     """An array that is shown again is not sent to the browser again."""
     session = bowl_lab().session

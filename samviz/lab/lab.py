@@ -408,7 +408,7 @@ class Lab(Panel):
             self._put_settings({name: self._applied[name] for name in changed & {*SETTINGS}})
         if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
             run = self._steered()
-            present = run.settings
+            present, self.session.changed_at = run.settings, perf_counter()
             try:
                 run.settings = self._settings()
             except ValueError as error:  # label noise needs a square loss

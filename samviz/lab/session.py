@@ -33,6 +33,7 @@ Keyframe = tuple[int, list[tuple[Tensor, Tensor]]]
 
 STEP_PIECE_S = 0.005  # compute at most about this long before control events are handled
 SLOW_MEASUREMENT_S = 0.03  # above this, measure the trace only every fourth time
+CONTROL_REST_S = 0.5  # without a change of the settings before the landscape is sliced: plotly draws a slice slowly
 PROGRESS_DELAY_S = 0.3  # show the progress of a slice that takes longer than this
 TRAIL_STEPS = 40  # latest steps that are drawn on the landscape
 MAX_PATH = 256  # iterates of a path of the entire run
@@ -65,6 +66,7 @@ class Session:
         slow: the next or the latest step in slow motion, while it is drawn, or None.
         recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
         stopped: why the run cannot continue; empty while it can.
+        changed_at: when the settings last changed, by `perf_counter`.
         estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
         notice: what the learner should know about the last work; empty for nothing.
     """
@@ -95,7 +97,7 @@ class Session:
         self.plane = "hessian"
         self.quantity = ""  # a name in `QUANTITIES`, measured in addition; empty for none
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
-        self._sliced_at, self._slice_cost = -np.inf, 0.0
+        self._sliced_at, self._slice_cost, self.changed_at = -np.inf, 0.0, -np.inf
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
         self._measured_at = self._speed_at = perf_counter()
         self.speed, self._speed_steps = 0.0, 0
@@ -348,12 +350,13 @@ class Session:
     def _out_of_date(self, now: float) -> bool:
         """Return whether the slice no longer shows the trail and the valley floor, or the eigenvectors have turned.
 
-        Slicing takes at most a fifth of the time, or half of it while the trail is out of view.
+        Slicing takes at most a fifth of the time, or half of it while the trail is out of view. It waits until the
+        learner no longer moves a control.
         """
         if self._slices_done < self._slices_wanted or self._sliced is not self.run.problem:
             return True
         rested = now - self._sliced_at
-        if self.plane != "hessian" or rested < max(2.0, self._slice_cost):
+        if self.plane != "hessian" or rested < max(2.0, self._slice_cost) or now - self.changed_at < CONTROL_REST_S:
             return False
         with one_thread(self.problem):
             coordinates, lost = self.landscape.plane.project(self._drawn_iterates())

@@ -113,6 +113,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "ServerApp.root_dir": root,
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": AS_ROOT,
+        "ServerApp.kernel_websocket_connection_class": "samviz.server.PromptConnection",  # as in `samviz lab`
         "IdentityProvider.token": server.token,
         "LabApp.expose_app_in_browser": True,
         "JupyterNotebookApp.expose_app_in_browser": True,
