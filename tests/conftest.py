@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from fresh import ROOT, python
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
+
+settings.register_profile("samviz", settings(), deadline=None)  # a busy machine may take any time for an example
+settings.load_profile("samviz")
 
 
 @pytest.fixture(scope="module", autouse=True)

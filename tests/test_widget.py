@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import time
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -152,9 +152,11 @@ def test_only_one_thread_at_a_time_sends_frames(view):
     for _ in range(3):
         view.show(figure)  # two are sent, and one waits
     for act in (lambda: view.show(figure), lambda: view.receive(hello="again"), lambda: view.receive(ack=1)):
-        sent, other = len(view.frames()), Thread(target=act)
+        sent, begun = len(view.frames()), Event()
+        other = Thread(target=lambda act=act, begun=begun: (begun.set(), act()))
         with view._lock:
             other.start()
+            assert begun.wait(20)
             other.join(0.05)
             assert other.is_alive()
             assert len(view.frames()) == sent
@@ -247,6 +249,8 @@ def test_signs_of_life_end_while_nobody_uses_the_widget_unless_a_cell_runs(view,
 async def test_a_displayed_widget_beats_while_a_cell_blocks_the_event_loop(view, monkeypatch):
     monkeypatch.setattr(display, "BEAT_S", 0.05)
     display.send_beats(view, asyncio.get_running_loop())
-    time.sleep(0.5)  # a cell that computes
+    end = time.monotonic() + 20
+    while {"beat": "busy"} not in [message for message, _ in view.sent] and time.monotonic() < end:
+        time.sleep(0.05)  # a cell that computes
     assert {"beat": "busy"} in [message for message, _ in view.sent]
     await until(lambda: {"beat": "free"} in [message for message, _ in view.sent], 20)

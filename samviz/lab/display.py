@@ -24,7 +24,7 @@ REMEDY = (
     "third-party cookies (Colab) or reload the page, and ask <code>samviz doctor</code> what is missing."
 )
 _waiting: set[asyncio.Task[None]] = set()  # references, or a task could be garbage-collected
-_displayed: list[Any] = []  # the widgets that send signs of life
+_displayed: dict[asyncio.AbstractEventLoop, list[Any]] = {}  # the widgets that send signs of life
 
 
 def is_interactive() -> bool:
@@ -89,23 +89,24 @@ def display_widget(view: Any, static: Callable[[], Any]) -> None:
 
 def send_beats(view: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Let a displayed widget send signs of life from a thread, also while the event loop is blocked by a cell."""
-    if not _displayed:
-        threading.Thread(target=_beat, args=(loop,), daemon=True).start()
-    if view not in _displayed:
-        _displayed.append(view)
+    views = _displayed.setdefault(loop, [])
+    if not views:
+        threading.Thread(target=_beat, args=(loop, views), daemon=True).start()
+    if view not in views:
+        views.append(view)
 
 
-def _beat(loop: asyncio.AbstractEventLoop) -> None:
+def _beat(loop: asyncio.AbstractEventLoop, views: list[Any]) -> None:
     free = threading.Event()
     while not loop.is_closed():
         free.clear()
         with suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(free.set)
         time.sleep(BEAT_S)
-        for view in tuple(_displayed):
+        for view in tuple(views):
             with suppress(Exception):  # one widget that cannot send must not stop the others
                 view.beat(not free.is_set())
-    _displayed.clear()
+    del _displayed[loop]
 
 
 def picture_html(url: str, alt: str) -> str:

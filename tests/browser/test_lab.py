@@ -67,10 +67,10 @@ def test_a_moving_figure_is_drawn_where_plotly_would_draw_it(open_notebook: Call
     notebook.until("lab.session.run.steps > 300")
     page.evaluate(RECORD)
     before = notebook.kernel("lab.view._ack")
-    notebook.until(f"lab.view._ack >= {before + 40}")  # without moves, plotly would draw each of them
-    assert page.evaluate("window.plots") <= 30
-    for rho in ("0.006", "0.007", "0.008", "0.009", "0.01"):  # adds a label, or changes one
-        typed(notebook, "ρ radius", rho)
+    notebook.until(f"lab.view._ack >= {before + 100}")  # without moves, plotly would draw each of them
+    assert page.evaluate("window.plots") <= 75
+    for number in range(20):  # until the last frame before plotly's was drawn without it
+        typed(notebook, "ρ radius", str(0.006 + 0.001 * number))  # adds a label, or changes one
         page.wait_for_timeout(1000)
         press(lab, "Pause")
         notebook.until(AT_REST)
@@ -78,7 +78,6 @@ def test_a_moving_figure_is_drawn_where_plotly_would_draw_it(open_notebook: Call
         if page.evaluate("window.pair"):
             break
         press(lab, "Play")
-        page.wait_for_timeout(1000)
     for ours, plotlys in zip(*page.evaluate("window.pair"), strict=True):
         assert ours == pytest.approx(plotlys, abs=1)
 
