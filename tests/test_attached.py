@@ -2,6 +2,7 @@
 
 import random
 from collections import UserDict
+from copy import deepcopy
 from time import perf_counter
 from weakref import ref
 
@@ -258,6 +259,18 @@ def test_a_model_in_half_precision_is_evaluated_in_single():
     torch.testing.assert_close(found, hessian[: problem.dim, : problem.dim], rtol=1e-4, atol=1e-6)
     moved = attach(half.float(), LOSS, data).to("cpu", torch.float64)
     torch.testing.assert_close(moved.hessian(moved.initial()[None])[0], hessian)
+
+
+def test_the_weights_of_a_loss_take_the_precision_of_the_problem():
+    weights, images = torch.tensor([0.5, 1.0, 4.0]), IMAGES.bfloat16()
+    model, of_single, of_half = cnn().bfloat16(), nn.CrossEntropyLoss(weights), nn.CrossEntropyLoss(weights.bfloat16())
+    half = attach(model, of_half, (images, LABELS))
+    exact = F.cross_entropy(deepcopy(model).double().eval()(images.double()), LABELS, weights.double())
+    assert half.loss(half.initial()[None]).item() == pytest.approx(exact.item(), rel=1e-5)
+    single = attach(model.float(), of_single, (images, LABELS))
+    double = single.to("cpu", torch.float64)
+    assert double.loss(double.initial()[None]).item() == pytest.approx(exact.item(), rel=1e-12)
+    assert (single.loss_fn, of_single.weight.dtype, of_half.weight.dtype) == (of_single, torch.float32, torch.bfloat16)
 
 
 @pytest.mark.parametrize("wrapper", ["compile", "parallel", "distributed", "compiled part"])

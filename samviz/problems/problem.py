@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
-from typing import NamedTuple, Self
+from copy import copy, deepcopy
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from samviz.checks import check_array, check_shape
 from samviz.kernels import Kernels, available
@@ -254,16 +254,23 @@ class Problem(ABC):
         return None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """Return the same problem on another device, in float64 or float32; itself if nothing changes."""
+        """Return the same problem on another device, in float64 or float32; itself if nothing changes.
+
+        Modules are copied, so that those of this problem stay as they are. Everything else that the device and the
+        precision leave unchanged, such as integers on the same device, belongs to both problems.
+        """
         if device != self.device or dtype != self.dtype:
             device, dtype = placed(device, dtype)
         if device == self.device and dtype == self.dtype:
             return self
         result = copy(self)
         result.device, result.dtype = device, dtype
+        copies: dict[int, Any] = {}  # so that two names of one module stay two names of one copy
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(result, name, value.to(device, dtype if value.is_floating_point() else value.dtype))
+            elif isinstance(value, nn.Module):
+                setattr(result, name, deepcopy(value, copies).to(device, dtype))
         return result
 
     def points(self, x: object, name: str = "x") -> Tensor:

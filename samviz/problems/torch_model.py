@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Self
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -276,6 +276,11 @@ class Attached(Problem):
             raise ValueError(f"model lies on {', '.join(sorted(map(str, devices)))}; expected one device")
         self.device = devices.pop()
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
+        if isinstance(loss_fn, nn.Module) and any(
+            t.is_floating_point() and t.dtype.itemsize < self.dtype.itemsize
+            for t in (*loss_fn.parameters(), *loss_fn.buffers())
+        ):
+            self.loss_fn = deepcopy(loss_fn).to(self.dtype)  # a copy, because the training uses the loss as it is
         self.dim = sum(shape.numel() for shape in self.shapes.values())
         self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
@@ -363,13 +368,6 @@ class Attached(Problem):
     def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
         products = [self._product_at(point) for point in x.unbind()]
         return lambda v: torch.stack([product_at(columns) for product_at, columns in zip(products, v)])
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """Return the same problem on another device or in another precision, with a copy of the model."""
-        result = super().to(device, dtype)
-        if result is not self:
-            result.model = deepcopy(self.model).to(device, dtype)
-        return result
 
     def _pass(self) -> AbstractContextManager[None]:
         return evaluation_without_side_effects(self.model, self.training, self.device, self._generators)
@@ -721,15 +719,6 @@ class Module(Network):
                 seed_generators(0, self.device)
                 module(self.inputs)
         return module
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        """Return the same problem on another device or in another precision, with copies of its modules."""
-        result = super().to(device, dtype)
-        if result is not self:
-            result.module = deepcopy(self.module).to(device, dtype)
-            result.evaluated = deepcopy(self.evaluated).to(device, dtype) if self.training else result.module
-            result._workspace = None
-        return result
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the workspace, which every copy allocates for itself."""
