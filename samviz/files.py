@@ -11,7 +11,7 @@ from uuid import uuid4
 ABANDONED_S = 3600.0  # a write takes seconds: a temporary file of this age belongs to a process that was killed
 
 
-def check_folder(path: str | os.PathLike[str]) -> Path:
+def file_in_existing_folder(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file; raise FileNotFoundError unless its folder exists."""
     file = Path(path)
     if not file.parent.is_dir():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_int, check_type
-from samviz.files import check_folder, write
+from samviz.files import file_in_existing_folder, write
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.problems.problem import Problem, one_thread
 
@@ -125,7 +125,7 @@ class History:
             FileNotFoundError: when its folder does not exist.
         """
         check_type("path", path, (str, PathLike), "the path of a file")
-        write(check_folder(path), csv_text(self).encode())
+        write(file_in_existing_folder(path), csv_text(self).encode())
 
     def __repr__(self) -> str:
         """Return the size and the columns."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from samviz.figures.player import Drawing, Plain, PlayerControl, encoded, player_data, player_html, player_js
 from samviz.figures.style import FONT
-from samviz.files import check_folder, write
+from samviz.files import file_in_existing_folder, write
 
 SIZE = 1100, 450  # width and height in pixels of a figure whose layout has none
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
@@ -107,4 +107,4 @@ def check_path(path: str | os.PathLike[str], *suffixes: str) -> Path:
     file = Path(path)
     if file.suffix not in suffixes or file.is_dir():
         raise ValueError(f"path is {str(file)!r}; expected a file that ends in {' or '.join(suffixes)}")
-    return check_folder(file)
+    return file_in_existing_folder(file)
