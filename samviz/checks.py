@@ -60,9 +60,14 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], expecte
         raise TypeError(f"{name} is {value!r:.200}; expected {expected}")
 
 
+def check_seed(seed: object, name: str = "seed") -> int:
+    """Return a seed that torch and numpy accept."""
+    return check_int(name, seed, "0 or more, below 2⁶²", 0, 2**62 - 1)
+
+
 def seeded_generator(seed: object) -> torch.Generator:
-    """Return a random generator on the CPU, started from a seed of 0 or more."""
-    return torch.Generator().manual_seed(check_int("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
+    """Return a random generator on the CPU, started from a seed."""
+    return torch.Generator().manual_seed(check_seed(seed))
 
 
 def check_shape(name: str, tensor: Any, shape: tuple[int | str, ...], of: str, empty: bool = False) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from samviz.checks import check_bool, check_int, check_type
+from samviz.checks import check_bool, check_int, check_seed, check_type
 from samviz.dynamics.engines import StepBlock, StepParts, engine, longest_block, step_parts
 from samviz.dynamics.history import History, measurement
 from samviz.dynamics.rules import RULES, Settings
@@ -22,7 +22,6 @@ from samviz.geometry import top_eigenpairs
 from samviz.geometry.hessian import COLD_EVERY
 from samviz.problems.problem import Problem, one_thread, placed
 
-SEED = "an integer of 0 or more, below 2⁶²"
 DIVERGED_LOSS = 1e6  # a run diverges above this multiple of its initial loss, or of 1 if that is larger
 
 
@@ -92,7 +91,7 @@ class Run:
         check_type("problem", problem, Problem, "one from samviz.problems")
         self._original = self.problem = problem.to(*placed(device, dtype))  # `problem` has the loss of the settings
         several = isinstance(seed, tuple | list)
-        seeds = tuple(check_int("seed", s, f"{SEED}, or one per run", 0, 2**62) for s in (seed if several else [seed]))  # type: ignore[union-attr]
+        seeds = tuple(check_seed(s) for s in (seed if several else [seed]))  # type: ignore[union-attr]
         self.seed = seeds[0] if seeds else 0
         start = self.problem.initial(self.seed) if x0 is None else x0
         self.x = self.problem.points(start, "x0").clone()  # (runs, dim)

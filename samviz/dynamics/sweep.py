@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from samviz import __version__
-from samviz.checks import check_bool, check_int, check_type
+from samviz.checks import check_bool, check_int, check_seed, check_type
 from samviz.dynamics.history import TRACE_PRODUCTS, measurement, table
 from samviz.dynamics.rules import Settings
 from samviz.dynamics.run import Diverged, Run
@@ -188,7 +188,7 @@ def sweep(
     test_set = None if test is None else labelled_samples(problem, test)
     axes = {"rule": _values(rule), "batch_size": _values(batch_size), "lr": _values(lr), "rho": _values(rho)}
     counted = seeds if isinstance(seeds, Iterable) else range(check_int("seeds", seeds, "1 or more, or the seeds", 1))
-    axes["seed"] = tuple(check_int("seeds", seed, "integers of 0 or more, below 2⁶²", 0, 2**62) for seed in counted)
+    axes["seed"] = tuple(check_seed(seed, "seeds") for seed in counted)
     for each, size in product(axes["rule"], axes["batch_size"]):
         checked = Settings(each, axes["lr"], axes["rho"], size)
         Settings(each, batch_size=size).fit(1, problem)

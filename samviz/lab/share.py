@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from samviz import __version__
-from samviz.checks import check_int, check_type
+from samviz.checks import check_int, check_seed, check_type
 from samviz.dynamics import RULES, Settings
 from samviz.dynamics.sweep import digest
 from samviz.figures.export import page
@@ -295,7 +295,7 @@ def _checked(
     if x0 is not None:
         problem.points(x0, "x0")
     steps = check_int("steps", steps, f"0 to {MAX_STEPS:,} steps", 0, MAX_STEPS + 1)
-    seed = check_int("seed", seed, "an integer of 0 or more, below 2⁶²", 0, 2**62)
+    seed = check_seed(seed)
     changes = []
     for step, rule, lr, rho, *more in settings:
         if not isinstance(lr, float | int) or not isinstance(rho, float | int):

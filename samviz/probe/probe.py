@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from samviz.checks import check_float, check_int, check_type
+from samviz.checks import check_float, check_int, check_seed, check_type
 from samviz.dynamics.history import TRACKING, History
 from samviz.geometry import alignment, hessian_trace, top_eigenpairs
 from samviz.geometry.density import SpectralDensity, spectral_density
@@ -369,7 +369,7 @@ class Probe:
         self.problem = attach(
             model, loss_fn, data, names=names, samples=samples, batch_size=batch_size, training=training
         )
-        self._gauge = Gauge(self.problem, self.k, self.rho, check_int("seed", seed, "0 or more, below 2⁶²", 0, 2**62))
+        self._gauge = Gauge(self.problem, self.k, self.rho, check_seed(seed))
         work = {name: w for name, w in self._gauge.work().items() if name == "gradient" or name in wanted}
         self._account = Account(budget, work)
         self.history = History()
