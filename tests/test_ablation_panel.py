@@ -8,9 +8,9 @@ from valley_by_hand import curvatures
 from samviz.claims.ablation import ascent_cycle
 from samviz.panels.valley import (
     ASCENT_ENDS,
+    LABELS,
     METHODS,
     MINIMIZERS,
-    QUANTITIES,
     RHO,
     START,
     draw_ablation,
@@ -58,7 +58,7 @@ def test_the_flow_ends_at_its_minimizer_and_the_ends_for_small_steps_come_closer
     assert (np.diff(low) < 0).all()
     for name, place in ASCENT_ENDS.items():
         np.testing.assert_allclose(ascent_cycle(RATES[name], RHO)[:2], place, atol=0.001)
-    shown = trace(drawn()[0], "ends", "markers")
+    shown = trace(drawn()[0], "ends")
     far = np.hypot(1 - np.array(shown["x"]), 1 - np.array(shown["y"]))
     assert (np.diff(far) < 0).all()
 
@@ -76,7 +76,7 @@ def test_the_contours_show_what_the_method_minimizes_and_the_sections_are_those_
         for i, quantity in enumerate(("λ₁", "λ_M")):
             curve = trace(plain, f"{name} {quantity}")
             np.testing.assert_allclose(curve["y"], curvatures(place)[i] * curve["x"] ** 2, atol=1e-9)
-    assert all(label in str(plain["layout"]["annotations"]) for label in QUANTITIES.values())
+    assert all(label in str(plain["layout"]["annotations"]) for label in LABELS.values())
 
 
 def test_the_paths_are_computed_once_drawn_while_they_grow_and_not_in_the_initial_state():

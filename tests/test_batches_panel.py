@@ -90,6 +90,12 @@ def test_one_sample_ends_at_the_least_trace_and_all_samples_at_the_least_top_eig
     assert sentence.startswith("τ = ηρ²t = 2.00.")
 
 
+def test_the_curves_end_at_the_time_in_the_sentence_where_steps_between_measurements_are_rounded():
+    drawn, sentence = last(draw_one_sample, FLOOR | {"lr": 0.016, "rho": 0.4})
+    assert sentence.startswith("τ = ηρ²t = 2.05.")
+    assert trace(drawn, "trace one sample")["x"][-1] == pytest.approx(2.048)
+
+
 def test_only_one_sample_and_all_samples_are_aligned_if_each_sample_has_rank_one():
     drawn, sentence = last(draw_alignment, DIRECTIONS)
     means = trace(drawn, "means")["y"]

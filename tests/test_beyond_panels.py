@@ -86,7 +86,8 @@ def test_pauses_do_not_change_a_run():
     np.testing.assert_array_equal(runs[0].x, runs[1].x)
 
 
-def test_a_run_that_diverges_has_a_remedy():
-    panel = _experiment("edge_in_training", lr=Slider("η", 0.1, [0.1, 1e9]))
-    panel.set(guess="skipped", lr=1e9)
-    assert panel.view.alert == "The runs diverged. Lower η. The figure shows earlier values."
+@pytest.mark.parametrize(("claim", "name", "symbol"), [("edge_in_training", "lr", "η"), ("drift_rates", "rho", "ρ")])
+def test_a_run_that_diverges_has_a_remedy_that_the_panel_offers(claim, name, symbol):
+    panel = _experiment(claim, **{name: Slider(symbol, 0.1, [0.1, 1e9])})
+    panel.set(guess="skipped", **{name: 1e9})
+    assert panel.view.alert == f"The runs diverged. Lower {symbol}. The figure shows earlier values."

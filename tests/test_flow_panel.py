@@ -57,7 +57,7 @@ def test_half_the_radius_takes_four_times_as_many_steps_which_the_first_picture_
 
 
 def test_phase_two_begins_after_the_last_long_gradient():
-    *_, points = flow.iterates(0.005, 0.1, (0.6, 0.6))
+    *_, points = flow.sam_iterates(0.005, 0.1, (0.6, 0.6))
     begin, top = flow.phase_two(points, 0.005, 0.1), flow.sharpness(points)
     outside = np.linalg.norm(slope(points.T), axis=0) > 2 * 0.005 * 0.1 * top**2 / (2 - 0.005 * top)
     assert (outside[begin - 1], outside[begin:].any()) == (True, False)

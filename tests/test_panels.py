@@ -63,7 +63,7 @@ def test_extreme_values_are_drawn(panel):
     start = panel.values
     for values in extremes(panel):
         panel.set(**start | values)
-        assert panel.view.alert == "" or re.search("diverged.*Lower η", panel.view.alert), values
+        assert panel.view.alert == "" or re.search("diverged.*Lower [ηρ]", panel.view.alert), values
         finite(panel.figure, gaps=names(panel.figure))
         assert "nan" not in panel.sentence, values
     panel.set(**start)

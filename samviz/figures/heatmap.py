@@ -73,12 +73,12 @@ def heatmap_figure(found: Sweep, rule: int = 0, batch_size: int = 0) -> dict[str
     x, y = _edges(rho), _edges(lr)
     layout = new_layout(630, left=66, right=46, top=40, bottom=46)
     traces: list[Trace] = []
-    for i, (name, detail, values, rough, form) in enumerate(panels):
+    for i, (name, detail, values, unsure, form) in enumerate(panels):
         column, row = COLUMNS[i % 2], ROWS[i // 2]
         xaxis = _axis(x, rho, "" if i < 2 else "radius ρ")
         yaxis = _axis(y, lr, "" if i % 2 else "learning rate η")
         axes = add_axes(layout, i + 1, column, row, (name, detail), x=xaxis, y=yaxis)
-        (low, high), cells, *texts = _cells(name, values, rough, diverged, form, lr, rho)
+        (low, high), cells, *texts = _cells(name, values, unsure, diverged, form, lr, rho)
         colors = BLUES[::-1] if cells["reversescale"] else BLUES
         bar = "".join(f'<span style="color:{color}">██</span>' for _, color in colors)
         place: Layout = {"xref": axes["xaxis"] + " domain", "yref": axes["yaxis"] + " domain", "xanchor": "right"}

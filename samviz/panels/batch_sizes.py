@@ -29,7 +29,7 @@ EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
 # ---- the valley: all samples, and one sample a step
 
 FIRST_START, X3_X4 = (0.3, 0.9), 0.05
-TAU, FRAMES = 2.0, 80  # τ = ηρ²t at the end, and measurements until then
+TAU, FRAMES = 2.0, 80  # τ = ηρ²t at the end, up to the rounding of steps, and measurements until then
 QUANTITIES = ("trace", "λ₁")
 WHERE_ONE_SAMPLE_ENDS = PredictPlace(
     "SAM with all samples ends at (0, 0), where λ₁ is smallest (blue). Where does SAM end if each step uses only one "
@@ -74,7 +74,8 @@ def draw_one_sample(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield full-batch SAM's run, and then the figure with both runs while that with one sample goes on."""
     lr, rho, asked = values["lr"], values["rho"], values["guess"] is None
     start = np.clip(values["start"], 0.0, 1.0)
-    spacing = max(1, round(TAU / FRAMES / (lr * rho**2)))
+    spacing = max(1, round(TAU / FRAMES / (lr * rho**2)))  # steps between two measurements
+    tau = spacing * lr * rho**2 * np.arange(FRAMES + 1)
     paths = []
     for size in (None, 1):
         x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
@@ -84,18 +85,18 @@ def draw_one_sample(values: dict[str, Any]) -> Iterator[Drawing]:
             try:
                 run.step(spacing)
             except Diverged:
-                yield floor_figure(paths, asked), f"The run diverges at η = {lr:g}: lower η."
+                yield floor_figure(paths, tau, asked), f"The run diverges at η = {lr:g}: lower η."
                 return
             path.append(run.x[0, :2].numpy().copy())
             if size:
                 where = f"{point_text(path[-1])}, and the trace is smallest at {point_text(MINIMIZERS['trace'])}"
                 said = f"τ = ηρ²t = {run.steps * lr * rho**2:.2f}. One sample a step: {where}."
-                yield floor_figure(paths, asked), f"{said} With a smaller η the run ends closer to that point."
+                yield floor_figure(paths, tau, asked), f"{said} With a smaller η the run ends closer to that point."
         if asked:
-            yield floor_figure(paths, asked), "The blue path is that of SAM with all samples."
+            yield floor_figure(paths, tau, asked), "The blue path is that of SAM with all samples."
 
 
-def floor_figure(paths: list[list[Array]], asked: bool) -> dict[str, Any]:
+def floor_figure(paths: list[list[Array]], tau: Array, asked: bool) -> dict[str, Any]:
     """Draw the paths on the floor, after the prediction over contours of the trace, and the curvature along them."""
     layout = draw.new_layout(430, left=48, right=92)
     floor_axes(layout, (0.0, 0.4), ("the floor Γ", "" if asked else "over the contours of the trace"))
@@ -113,12 +114,11 @@ def floor_figure(paths: list[list[Array]], asked: bool) -> dict[str, Any]:
     for path, (name, color, symbol, (x, y)) in zip(paths, styles):
         points = np.array(path)
         x1, x2 = points.T
-        tau = TAU * np.arange(len(points)) / FRAMES
         traces += [line(x1, x2, name, color, 3), marks(x1[-1:], x2[-1:], f"{name} now", color, 12, symbol)]
         layout["annotations"].append(note(f"<b>{name}</b>", x, y, "x", "y", color))
         top, low = (2 * f.numpy() for f in valley().curvatures(torch.from_numpy(points)))
         for i, quantity in enumerate((top + low, np.maximum(top, low))):
-            traces.append(line(tau, quantity, f"{QUANTITIES[i]} {name}", color, 3) | rows[i])
+            traces.append(line(tau[: len(points)], quantity, f"{QUANTITIES[i]} {name}", color, 3) | rows[i])
             labels[i].append((TAU, float(quantity[-1]), f"<b>{name}</b>", color))
     for i, each in enumerate(labels):
         traces.append(draw.end_labels(each, layout[f"yaxis{i + 2}"], f"names {i}", 0.12) | rows[i])
@@ -141,7 +141,7 @@ def flows() -> tuple[Array, Array]:
     problem, x0 = interpolating()
     times = END * np.linspace(0, 1, 61) ** 2  # the flows are fastest at first
     flows = limiting_flow(problem, x0, "worst", times=times), limiting_flow(problem, x0, "average", times=times)
-    return times, np.stack([curvature(problem, flow.x[:, 0]) for flow in flows])
+    return times, np.stack([top_and_trace(problem, flow.x[:, 0]) for flow in flows])
 
 
 def project(problem: Problem, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def project(problem: Problem, x: Tensor) -> Tensor:
     return x
 
 
-def curvature(problem: Problem, x: Tensor) -> Array:
+def top_and_trace(problem: Problem, x: Tensor) -> Array:
     """Return λ₁ and trace at points (points, dim), (2, points)."""
     values = torch.linalg.eigvalsh(problem.hessian(x))
     return torch.stack((values[:, -1], values.sum(1))).numpy()
@@ -171,7 +171,7 @@ class BatchRuns:
         """Prepare the runs at the same minimum."""
         self.problem, x0 = interpolating()
         self.tau, self.steps = lr * rho**2, 0
-        self.start = curvature(self.problem, x0[None])[:, 0]
+        self.start = top_and_trace(self.problem, x0[None])[:, 0]
         self.runs = [
             Run(self.problem, "sam", lr, rho, size, x0.expand(SEEDS, -1), seed=SEEDS * again, device="cpu")
             for size in range(1, self.problem.samples + 1)
@@ -187,7 +187,7 @@ class BatchRuns:
             decrease = np.full((2, SEEDS), np.nan)
             if not bool((run.diverged_at >= 0).any()):
                 with one_thread(run.problem):
-                    decrease = self.start[:, None] - curvature(run.problem, project(run.problem, run.x))
+                    decrease = self.start[:, None] - top_and_trace(run.problem, project(run.problem, run.x))
             self.mean[:, i], self.error[:, i] = decrease.mean(1), decrease.std(1, ddof=1) / SEEDS**0.5
 
     def predicted(self, tau: float) -> Array:

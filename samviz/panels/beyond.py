@@ -207,7 +207,8 @@ def _experiment(name: str, **controls: Control) -> Panel:
                     drawing = claim_figure(plot), f"The figure will show {plot.y_label} against {plot.x_label}."
                 yield drawing
         except Diverged as error:
-            raise ValueError("The runs diverged. Lower η") from error
+            remedy = "Lower η" if "lr" in controls else "Lower ρ" if "rho" in controls else "Choose smaller settings"
+            raise ValueError(f"The runs diverged. {remedy}") from error
         if parts:
             FOUND[key] = finding(parts)
         yield claim_figure(FOUND[key].plot), describe(claim, FOUND[key])

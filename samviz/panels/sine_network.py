@@ -65,7 +65,7 @@ def first_change_figure(steps: Any, sharpness: Any, rho: float) -> dict[str, Any
     """Draw λ₁ against the step, in one colour for gradient descent and in another for SAM."""
     layout = new_layout(380)
     x_axis, y_axis = {"label": "step", "range": [0, FIRST_END]}, {"label": "λ₁", "range": [0, HIGHEST]}
-    heading = "the sharpness λ₁", "of a network that fits its training data, loss below 0.01 at every step"
+    heading = "the sharpness λ₁", "of a network that fits its training data"
     axes = add_axes(layout, 1, (0, 1), (0, 1), heading, x=x_axis, y=y_axis)
     before, after = steps <= SWITCHED_AT, steps >= SWITCHED_AT
     traces = [

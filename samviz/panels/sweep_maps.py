@@ -25,7 +25,7 @@ LEARNING_RATES = tuple(0.0025 * 2.0**k for k in range(7))
 RADII = (0.0, *(0.025 * 2.0**k for k in range(6)))
 STOPS = (10, 30, 100, 300, 1000, 3000)  # steps at which all runs are measured
 SEEDS = 2  # runs of a cell, if samples are drawn
-SIZES = {"1": "one sample", "8": "8 samples", "all": f"all {TRAIN}"}
+SIZES = {"1": "one sample", "8": "8 samples", "all": f"all {TRAIN} samples"}
 STEPS_AT_ONCE, RUNS_AT_ONCE = 3, 3  # steps, and measured runs, between two opportunities to handle control events
 PREDICTION = PredictChoice(
     "SAM takes 1,000 steps with all samples, for every pair of a radius ρ and a learning rate η. Where is the gradient "
@@ -112,7 +112,7 @@ def sweep_panel() -> Panel:
     >>> panel = sweep_panel()
     >>> panel.set(guess="skipped", steps=10)
     >>> panel.sentence
-    'Step 10 with all 40 a step. At the start λ₁ was ...
+    'Step 10, with all 40 samples in a step. At the start λ₁ was ...
     """
     return Panel(
         draw_sweep,
@@ -154,7 +154,7 @@ def describe(found: Sweep, start: Arrays) -> str:
     """Describe where the test accuracy is highest, and λ₁ and the trace there and at the start."""
     assert found.accuracy is not None, "the panel has a test set"
     size = SIZES["all" if found.batch_size[0] == TRAIN else str(found.batch_size[0])]
-    result = f"Step {found.steps:,} with {size} a step."
+    result = f"Step {found.steps:,}, with {size} in a step."
     top, trace, accuracy = (values[0, 0].mean(2) for values in (found.sharpness, found.trace, found.accuracy))
     diverged = np.isnan(accuracy)  # (lrs, rhos)
     if not diverged.all():

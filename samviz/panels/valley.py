@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from samviz.dynamics import Diverged, Run, gradient_flow_limit
 from samviz.dynamics.theory import PHASE_II
 from samviz.figures import drawing as draw
-from samviz.figures.drawing import LOG, Layout, Trace, line, marks, note
+from samviz.figures.drawing import LOG, Interval, Layout, Trace, line, marks, note
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PLUM, PURPLE, VERMILION
 from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
@@ -32,7 +32,7 @@ class Method(NamedTuple):
     label: str
     rule: str
     batch_size: int | None
-    minimizes: str  # what it minimizes according to the paper: a key of `QUANTITIES`, or ""
+    minimizes: str  # what it minimizes according to the paper: a key of `LABELS`, or ""
     color: str
     symbol: str
 
@@ -45,7 +45,7 @@ METHODS = {
     "average": Method("exact L_Avg", "average", None, "trace", ORANGE, "cross"),
     "gd": Method("gradient descent", "gd", None, "", GREY, "x"),
 }
-QUANTITIES = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order of `curvature`
+LABELS = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order of `curvature_at`
 MINIMIZERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # of each on [0, 1]²
 ENDS_THERE = {"top": "SAM, exact L_Max", "low": "flow of λ_M", "trace": "1-SAM, exact L_Avg"}
 START = (0.3, 0.6)  # x₁ and x₂
@@ -58,9 +58,9 @@ ASK = PredictPlace(
     "SAM ends at (0, 0), where λ₁ is smallest. Where on the floor does descent on exact L_Asc end, if η is small?",
     start=(0.5, 0.3),
     replies=[
-        (1, 1, 0.3, "The smallest λ_M is there, and L_Asc comes closer to it for a smaller η."),
-        (0, 0, 0.3, "SAM ends there. SAM is not descent on L_Asc, because it drops a term of the gradient."),
-        (0.8, 1 / 7, 0.2, "The trace is smallest there: that is where 1-SAM ends."),
+        (*MINIMIZERS["low"], 0.3, "The smallest λ_M is there, and L_Asc comes closer to it for a smaller η."),
+        (*MINIMIZERS["top"], 0.3, "SAM ends there. It is not descent on L_Asc, since it drops a term of the gradient."),
+        (*MINIMIZERS["trace"], 0.2, "The trace is smallest there: that is where 1-SAM ends."),
         (*START, 0.2, "That is what gradient descent on L does."),
     ],
     otherwise="Neither λ₁ nor λ_M nor the trace is smallest there.",
@@ -105,7 +105,7 @@ class Paths:
 paths = lru_cache(20)(Paths)  # panels share the runs
 
 
-def curvature(x: Any) -> tuple[float, float, float]:
+def curvature_at(x: Any) -> tuple[float, float, float]:
     """Return λ₁, λ_M and the trace of the Hessian at the point (x₁, x₂) of the floor."""
     low, top = np.sort(valley().eigenvalues(torch.as_tensor(np.asarray(x, float))).numpy())
     return float(top), float(low), float(top + low)
@@ -113,13 +113,13 @@ def curvature(x: Any) -> tuple[float, float, float]:
 
 @cache
 def floor_curvature() -> tuple[Array, dict[str, Array]]:
-    """Return a grid on [0, 1], (points,), and each of `QUANTITIES` on its square, (points, points)."""
+    """Return a grid on [0, 1], (points,), and each of `LABELS` on its square, (points, points)."""
     grid = torch.linspace(-0.06, 1.06, 45, dtype=torch.float64)
     both = valley().eigenvalues(torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1))
     return grid.numpy(), {"top": both.amax(-1).numpy(), "low": both.amin(-1).numpy(), "trace": both.sum(-1).numpy()}
 
 
-def floor_axes(layout: Layout, column: Point, heading: tuple[str, str]) -> Trace:
+def floor_axes(layout: Layout, column: Interval, heading: tuple[str, str]) -> Trace:
     """Add the axes x₁ and x₂ of the floor; the start is dragged on them."""
     # No `scaleanchor`: its ranges would change with the window's width.
     square: Layout = {"range": [-0.06, 1.06], "tickvals": [0, 0.5, 1]}
@@ -176,7 +176,7 @@ def floor_figure(found: Paths | None, chosen: str, start: Point) -> dict[str, An
     """Draw the paths on the floor next to the sections before and after; None draws only the start."""
     layout, method = draw.new_layout(500, left=44, right=10, top=34), METHODS[chosen]
     shown = method.minimizes or "top"
-    heading = "the floor", f"contours of {QUANTITIES[shown]}" if found else ""
+    heading = "the floor", f"contours of {LABELS[shown]}" if found else ""
     axes, (grid, level) = floor_axes(layout, (0.0, 0.56), heading), floor_curvature()
     traces: list[Trace] = []
     if found:
@@ -187,7 +187,7 @@ def floor_figure(found: Paths | None, chosen: str, start: Point) -> dict[str, An
         x, y = zip(*ASCENT_ENDS.values())
         traces.append(marks(x, y, "ends", "white", 11, "diamond", (GREEN, 2)))
         names = [f"L_Asc, η = {lr}" for lr in ASCENT_ENDS]
-        traces.append(draw.text(np.array(x) - 0.025, y, names, "ends", GREEN, "middle left", shadow=HALO))
+        traces.append(draw.text(np.array(x) - 0.025, y, names, "names of ends", GREEN, "middle left", shadow=HALO))
         for name in sorted(METHODS, key=lambda name: name == chosen):  # the chosen one is drawn last
             path, wide = found.path(name), 9 if name == "worst" else 2.5  # SAM's path lies on that of exact L_Max
             here = METHODS[name]
@@ -197,15 +197,15 @@ def floor_figure(found: Paths | None, chosen: str, start: Point) -> dict[str, An
     traces.append(start_mark(start))
     for name, (x0, y0) in MINIMIZERS.items():
         side, shift = ("right", -14) if x0 > 0.5 else ("left", 14)
-        label = f"smallest {QUANTITIES[name]}" + (f": {ENDS_THERE[name]}" if found else "")
+        label = f"smallest {LABELS[name]}" + (f": {ENDS_THERE[name]}" if found else "")
         layout["annotations"] += [
             note("✕", x0, y0, "x", "y", xanchor="center", yanchor="middle"),
             note(label, x0, y0, "x", "y", xanchor=side, xshift=shift, yshift=-14 if name != "trace" else -22),
         ]
     if found:
         layout["annotations"].append(note("gradient descent", *start, "x", "y", GREY, xanchor="right", xshift=-12))
-    after = curvature(found.path(chosen)[-1]) if found else None
-    sections = section_traces(layout, curvature(start), after, method)
+    after = curvature_at(found.path(chosen)[-1]) if found else None
+    sections = section_traces(layout, curvature_at(start), after, method)
     return {"data": [*(trace | axes for trace in traces), *sections], "layout": layout}
 
 
@@ -235,10 +235,10 @@ def describe_ablation(found: Paths, chosen: str, start: Point, lr: float) -> str
     method, end = METHODS[chosen], found.path(chosen)[-1]
     if int(found.runs[chosen].diverged_at) >= 0:
         return f"{method.label} diverged at step {found.runs[chosen].steps:,}: lower η."
-    before, after, parts = curvature(start), curvature(end), []
-    for i, (name, label) in enumerate(QUANTITIES.items()):
+    before, after, parts = curvature_at(start), curvature_at(end), []
+    for i, (name, label) in enumerate(LABELS.items()):
         if name != "trace" or method.minimizes == "trace":
-            smallest = f" (smallest value {curvature(MINIMIZERS[name])[i]:.1f})" if name == method.minimizes else ""
+            smallest = f" (smallest value {curvature_at(MINIMIZERS[name])[i]:.1f})" if name == method.minimizes else ""
             parts.append(f"{label} {before[i]:.1f} → {after[i]:.1f}{smallest}")
     said = f"{method.label[0].upper()}{method.label[1:]} ends at {point_text(end)}: {', '.join(parts)}."
     if chosen == "ascent" and lr < 0.03:
@@ -273,13 +273,13 @@ WHICH_STEP = PredictNumber(
 
 
 @lru_cache(8)
-def limit_point(start: tuple[float, float]) -> torch.Tensor:
+def limit_point(start: Point) -> torch.Tensor:
     """Return Φ(x(0)), (4,), the limit of gradient flow from the start."""
     x0 = torch.tensor([*start, *FLOW_X3_X4], dtype=torch.float64)
     return gradient_flow_limit(valley(), x0, tol=1e-8).x[0]
 
 
-def limiting_flow(start: tuple[float, float], tau: Array) -> Array:
+def flow_on_floor(start: Point, tau: Array) -> Array:
     """Return X(τ), (times, 2): Eq. 7 in closed form from Φ(x(0))."""
     return np.asarray(valley().limiting_flow(limit_point(start), torch.from_numpy(tau)).numpy())
 
@@ -289,7 +289,7 @@ def sharpness(points: Array) -> Array:
     return np.asarray(valley().eigenvalues(torch.from_numpy(points))[:, 0].numpy())
 
 
-def iterates(lr: float, rho: float, start: tuple[float, float]) -> Iterator[Array]:
+def sam_iterates(lr: float, rho: float, start: Point) -> Iterator[Array]:
     """Yield the iterates of SAM so far, (steps + 1, 4), while it goes on."""
     x0 = torch.tensor([*start, *FLOW_X3_X4], dtype=torch.float64)
     run = Run(valley(), "sam", lr, rho, x0=x0, device="cpu", trail=FLOW_END + 1)
@@ -302,9 +302,9 @@ def iterates(lr: float, rho: float, start: tuple[float, float]) -> Iterator[Arra
 
 
 @lru_cache(8)
-def first_run(lr: float, start: tuple[float, float]) -> Array:
+def first_run(lr: float, start: Point) -> Array:
     """Return the complete run with which the learner's is compared."""
-    *_, points = iterates(lr, FIRST_RHO, start)
+    *_, points = sam_iterates(lr, FIRST_RHO, start)
     return points
 
 
@@ -356,20 +356,18 @@ def draw_flow(values: dict[str, Any]) -> Iterator[Drawing]:
     known = crossing(sharpness(first))
     runs = [(first, FIRST_RHO, GREY)]
     yield flow_figure(runs, lr, start), f"With ρ = {FIRST_RHO:g} and η = {lr:g}, {known}."
-    for points in iterates(lr, rho, start):
-        figure = flow_figure([*runs, (points, rho, VERMILION)], lr, start, values.get("guess"))
+    for points in sam_iterates(lr, rho, start):
+        figure = flow_figure([*runs, (points, rho, VERMILION)], lr, start, values["guess"])
         yield figure, f"{describe_flow(points, lr, rho, start)} With ρ = {FIRST_RHO:g}, {known}."
 
 
-def flow_figure(
-    runs: list[tuple[Array, float, str]], lr: float, start: tuple[float, float], guess: Any = None
-) -> dict[str, Any]:
+def flow_figure(runs: list[tuple[Array, float, str]], lr: float, start: Point, guess: Any = None) -> dict[str, Any]:
     """Draw runs, each with its ρ and colour: the last one on the floor, and λ₁ and the distance to Γ of all."""
     layout = draw.new_layout(440, left=44, right=10, top=46, bottom=44)
     floor_axes(layout, (0.0, 0.33), ("the floor Γ", "<br>dark: small λ₁; drag the ring"))
     grid, level = floor_curvature()
     points, _, color = runs[-1]
-    flow = limiting_flow(start, np.linspace(0, 2, 200))
+    flow = flow_on_floor(start, np.linspace(0, 2, 200))
     traces = [
         draw.contours(grid, grid, level["top"], "level", pale=True, ncontours=14),
         line(points[::STRIDE, 0], points[::STRIDE, 1], "path", color, 3.5),
@@ -381,7 +379,7 @@ def flow_figure(
 
 
 def time_traces(
-    layout: Layout, runs: list[tuple[Array, float, str]], lr: float, start: tuple[float, float], guess: Any
+    layout: Layout, runs: list[tuple[Array, float, str]], lr: float, start: Point, guess: Any
 ) -> list[Trace]:
     """Draw λ₁ and the distance to Γ of the runs against the step, and the learner's guess."""
     column, time = (0.43, 0.87), {"range": [0, FLOW_END]}
@@ -395,7 +393,7 @@ def time_traces(
     for points, rho, color in runs:
         steps = np.arange(0, len(points), STRIDE, dtype=float)
         top, distance = sharpness(points[::STRIDE]), np.linalg.norm(points[::STRIDE, 2:], axis=1)
-        flow = sharpness(limiting_flow(start, steps * lr * rho**2))
+        flow = sharpness(flow_on_floor(start, steps * lr * rho**2))
         traces += [
             line(steps, top, f"λ₁, {color}", color, 3) | axes,
             line(steps, flow, f"flow of λ₁, {color}", INK, 1.5, "dash") | axes,
@@ -412,11 +410,11 @@ def time_traces(
     return [*traces, draw.end_labels(distances, layout["yaxis3"], "radii below", 0.2) | below]
 
 
-def describe_flow(points: Array, lr: float, rho: float, start: tuple[float, float]) -> str:
+def describe_flow(points: Array, lr: float, rho: float, start: Point) -> str:
     """Compare the step where λ₁ falls below the level with Eq. 7."""
     top, tau = sharpness(points), np.linspace(0, 1, 10_001)
     text = f"With ρ = {rho:g} and η = {lr:g}, phase II begins at step {phase_two(points, lr, rho)}. {crossing(top)}"
     if first_below(top) in (0, len(top)):
         return f"{text}."
-    predicted = tau[first_below(sharpness(limiting_flow(start, tau)))] / (lr * rho**2)
+    predicted = tau[first_below(sharpness(flow_on_floor(start, tau)))] / (lr * rho**2)
     return f"{text}; Eq. 7 predicts step {predicted:,.0f}."
