@@ -1,51 +1,26 @@
 """The command `samviz` opens and copies the notebooks, never loses an edit, and diagnoses an installation."""
 
-import os
-import re
+import sys
 import tomllib
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
-from fresh import ROOT, python
+from fresh import ROOT
 
-from samviz import __version__, cli, doctor
-
-FAKE_JUPYTERLAB = """
-class LabApp:
-    @staticmethod
-    def launch_instance(argv):
-        print("launched", *argv)
-"""
-# Python runs a sitecustomize module at its start. This one makes some packages impossible to import.
-BLOCKER = """
-import os, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in os.environ["BLOCKED"].split(","):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocker())
-"""
+from samviz import cli, doctor
 
 
 @pytest.fixture
-def samviz(tmp_path):
-    """Return a function that runs the command in a new process, without a terminal and without some packages."""
-    (tmp_path / "modules" / "jupyterlab").mkdir(parents=True)
-    (tmp_path / "modules" / "sitecustomize.py").write_text(BLOCKER)
-    (tmp_path / "modules" / "jupyterlab" / "__init__.py").touch()
-    (tmp_path / "modules" / "jupyterlab" / "labapp.py").write_text(FAKE_JUPYTERLAB)
-
-    def run(*arguments, blocked=(), status=0):
-        path = os.pathsep.join(map(str, (tmp_path / "modules", ROOT)))
-        environment = {"PYTHONPATH": path, "BLOCKED": ",".join(blocked)}
-        result = python("-m", "samviz", *arguments, cwd=tmp_path, env=environment)
-        assert result.returncode == status, result.stdout + result.stderr
-        assert "Traceback" not in result.stdout + result.stderr
-        return result
-
-    return run
+def launched(tmp_path, monkeypatch):
+    """Record the options with which JupyterLab is started, in an empty working directory and without a terminal."""
+    options = []
+    lab = SimpleNamespace(LabApp=SimpleNamespace(launch_instance=options.extend))
+    monkeypatch.setitem(sys.modules, "jupyterlab.labapp", lab)
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: None)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return options
 
 
 @pytest.fixture
@@ -86,38 +61,31 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.rglob("*") if path.suffix in (".ipynb", ".md", ".py")}
 
 
-@pytest.mark.slow
-def test_the_command_runs_as_a_module(samviz):
-    assert samviz("--version").stdout == f"samviz {__version__}\n"
-    assert {"lab", "app", "verify", "doctor", "answers"} <= {*re.findall(r"\w+", samviz(status=2).stderr)}
-
-
-@pytest.mark.slow
-def test_it_copies_the_notebooks_of_the_package_and_opens_them(samviz, tmp_path):
-    launched = samviz("lab", "mine", "--no-browser").stdout.splitlines()[-1].split()
-    assert {f"--ServerApp.root_dir={tmp_path / 'mine'}", f"--ServerApp.{cli.PROMPT}", "--no-browser"} <= set(launched)
+def test_it_copies_the_notebooks_of_the_package_and_opens_them(launched, tmp_path):
+    assert cli.main(["lab", "mine", "--copy-only"]) == 0
+    assert launched == []
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
-    assert "launched" not in samviz("lab", "mine", "--copy-only").stdout
+    assert cli.main(["lab", "mine", "--no-browser"]) == 0
+    assert {f"--ServerApp.root_dir={tmp_path / 'mine'}", f"--ServerApp.{cli.PROMPT}", "--no-browser"} <= {*launched}
 
 
-@pytest.mark.slow
-def test_it_opens_the_notebooks_of_a_clone_where_they_are(samviz, tmp_path):
+def test_it_opens_the_notebooks_of_a_clone_where_they_are(launched, tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / cli.FIRST).write_text("mine")
-    launched = samviz("lab").stdout.splitlines()[-1].split()
+    assert cli.main(["lab"]) == 0
     assert f"--ServerApp.root_dir={tmp_path / 'notebooks'}" in launched
     assert "--no-browser" not in launched
-    assert contents(tmp_path / "notebooks") == {cli.FIRST: "mine"}
-    assert not (tmp_path / "samviz-notebooks").exists()
+    assert contents(tmp_path) == {cli.FIRST: "mine"}
 
 
-@pytest.mark.slow
-def test_what_prevents_the_lab_is_reported_with_a_remedy(samviz, tmp_path):
-    assert 'pip install "samviz[lab]"' in samviz("lab", blocked=["jupyterlab"], status=1).stderr
-    assert 'pip install "samviz[app]"' in samviz("app", blocked=["voila"], status=1).stderr
+def test_what_prevents_the_lab_is_reported_with_a_remedy(launched, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupyterlab.labapp", None)  # it cannot be imported
+    monkeypatch.setitem(sys.modules, "voila.app", None)
     (tmp_path / "taken").write_text("a file")
-    assert "taken" in samviz("lab", "taken", "--copy-only", status=1).stderr
+    for command, remedy in (("lab", "samviz[lab]"), ("app", "samviz[app]"), ("lab taken", "name another")):
+        assert cli.main(command.split()) == 1
+        assert remedy in capsys.readouterr().err
 
 
 def test_notebooks_and_pages_are_copied_deleted_copies_come_back_and_an_upgrade_refreshes(originals, mine):
@@ -177,38 +145,29 @@ def test_without_a_terminal_the_edit_is_kept_and_the_next_run_asks(originals, mi
     assert contents(mine)["06_networks.ipynb"] == "networks 2"
 
 
-def verdicts(report):
-    """Return the verdict of each line of a report by its subject."""
-    return {subject: verdict for verdict, subject in re.findall(r"^(ok|warning|FAIL) +(\S+)", report, re.M)}
-
-
-@pytest.mark.slow
-def test_the_doctor_finds_no_fault_here(samviz):
-    """Slow: in a new interpreter, the doctor measures the machine for seconds."""
-    report = samviz("doctor").stdout
-    found = verdicts(report)
-    assert "FAIL" not in found.values()
-    assert {*doctor.NEEDED, "python", "samviz", "ipykernel", "jupyterlab", "notebook", "device", "memory"} <= set(found)
-    assert "float64" in report
-    assert "steps of SAM a second" in report
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("blocked", "verdict"), [([*doctor.NEEDED, "ipykernel"], "FAIL"), (["jupyterlab", "numba"], "warning")]
+    ("missing", "verdict"), [([*doctor.NEEDED, "ipykernel"], "FAIL"), (["jupyterlab", "numba"], "warning")]
 )
 def test_the_doctor_has_a_remedy_for_each_missing_package_and_only_warns_of_what_can_be_replaced(
-    samviz, blocked, verdict
+    monkeypatch, capsys, missing, verdict
 ):
-    """Slow: the doctor measures the machine. Other programs open notebooks, and torch can take the steps."""
-    report = samviz("doctor", blocked=blocked, status=int(verdict == "FAIL")).stdout
-    followed_by = dict(pairwise(report.splitlines()))
-    for name in blocked:
-        (line,) = (line for line in followed_by if line.split()[:2] == [verdict, name])
-        assert f"No module named '{name}" in line
-        assert followed_by[line].split()[:3] == ["->", "pip", "install"]
-    failed = {name for name, found in verdicts(report).items() if found == "FAIL"}
-    assert failed - {"speed"} == ({*blocked} if verdict == "FAIL" else set())
+    """Other programs open notebooks, and torch can take the steps."""
+
+    def import_module(name):
+        if name in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(doctor, "import_module", import_module)
+    assert doctor.doctor() == int(verdict == "FAIL")
+    report = capsys.readouterr().out
+    assert "steps of SAM a second" in report
+    for line, following in pairwise(report.splitlines()):
+        found, name, facts = line.split(maxsplit=2)
+        if name in missing:
+            assert (found, facts) == (verdict, f"cannot be loaded (No module named {name!r})")
+            assert following.split()[:3] == ["->", "pip", "install"]
+        else:
+            assert found != "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +185,7 @@ def test_the_doctor_fails_when_any_check_does(monkeypatch, capsys, machine, stat
     for check in ("_packages", "_widget_manager", "_machine", "_speed"):
         finding = doctor.Finding(machine if check == "_machine" else "ok", check, "facts", "the remedy")
         monkeypatch.setattr(doctor, check, lambda finding=finding: [finding])
-    assert doctor.doctor() == status
+    assert cli.main(["doctor"]) == status
     report = capsys.readouterr().out
     assert report.count("-> the remedy") == (machine != "ok")
     assert report.endswith("The lab cannot run here: see the lines marked FAIL.\n" if status else "can run here.\n")
@@ -256,3 +215,15 @@ def test_the_doctor_checks_the_packages_that_pyproject_declares():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     needed = [line for line in declared if ";" not in line]  # numba is not needed everywhere
     assert sorted(f"{name}>={minimum}" for name, minimum in doctor.NEEDED.items()) == sorted(needed)
+
+
+def test_a_connection_to_a_kernel_sends_each_message_at_once(monkeypatch):
+    channels = pytest.importorskip("jupyter_server.services.kernels.connection.channels")
+    from samviz.server import PromptConnection
+
+    called = []
+    monkeypatch.setattr(channels.ZMQChannelsWebsocketConnection, "connect", lambda self: called.append("connected"))
+    connection = PromptConnection.__new__(PromptConnection)
+    connection._trait_values["websocket_handler"] = SimpleNamespace(set_nodelay=called.append)
+    connection.connect()
+    assert called == [True, "connected"]
