@@ -193,6 +193,15 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     assert (again.steps, len(again.history)) == (70, 2)
 
 
+def test_a_rewound_run_repeats_the_first_measurement_bit_for_bit():
+    """Of five equal λ₁ the first measurement first computes three, and later ones all of them at once."""
+    run = Run(quadratic(np.r_[np.full(5, 3.0), np.linspace(1, 0.1, 595)]), x0=np.ones(600), device="cpu")
+    first, x = run.measure(trace=False), run.x
+    run.step(3)
+    run.measure(trace=False)
+    np.testing.assert_equal(run.rewound(0, x).measure(trace=False), first)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -304,6 +313,7 @@ def test_the_other_runs_continue():
     assert bool(run.x.isfinite().all())
     assert np.isfinite(row["loss"]).all()
     assert "> 2" in run.why_diverged(1)
+    assert run.why_diverged(0) == "The run has not diverged."
     stuck = run.x[1].clone()
     run.step(5)
     assert torch.equal(run.x[1], stuck)

@@ -53,6 +53,14 @@ def test_the_parts_of_a_sam_step_have_their_closed_form() -> None:
         torch.testing.assert_close(mine, expected)
 
 
+def test_with_micro_batches_the_perturbed_point_is_that_of_the_last_one() -> None:
+    run = Run(SINE, rho=0.05, micro_batch=8, seed=1, device="cpu")
+    gradient = SINE.gradient(run.x, torch.arange(16, 20)[None])[1]
+    torch.testing.assert_close(run.parts().points, run.x + 0.05 * gradient / gradient.norm())
+    sentences = [part.sentence for part in slow_step(run, 1e-6).parts]
+    assert ["micro-batch" in sentence for sentence in sentences] == [False, True, True, True]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_slow_motion_draws_what_the_rule_uses_with_true_lengths_on_its_plane(rule: str) -> None:
     run = run_of(rule)

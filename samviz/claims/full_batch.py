@@ -105,8 +105,9 @@ def phase_two(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Evidence:
     rates = np.array([0.01, 0.005, 0.0025] if quick else [0.01, 0.005, 0.0025, 0.00125])
     tau = np.array([0.05, 0.15])
     x = phase_two_iterates(valley(), rule, FLOOR, rates, 0.2, tau)
-    error = tracking_error(valley(), x, limiting_flow(valley(), FLOOR, kind, times=tau)).amax(0).numpy()
+    flow = limiting_flow(valley(), FLOOR, kind, times=tau).x.numpy()
     limit = gradient_flow_limit(valley(), x.flatten(0, 1)).x.view(x.shape).numpy()
+    error = np.linalg.norm(limit - flow, axis=2).max(0)
     stronger = stronger_flow(FLOOR[:2].numpy(), rates, tau, "worst")
     error_of_stronger = np.linalg.norm(limit[..., :2] - stronger, axis=2).max(0)
     yield exponent("exponent of η in the tracking error, valley", rates, error, 1)
@@ -124,11 +125,11 @@ def phase_two(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Evidence:
     if not quick:
         problem, minimum = interpolating()
         tau = np.array([0.02])
-        flow = limiting_flow(problem, minimum, kind, times=tau)
+        flow_of_network = limiting_flow(problem, minimum, kind, times=tau)
         results = []
         for lr, rho in ((np.array([0.16, 0.08, 0.04]), 0.02), (np.array([0.01, 0.005, 0.0025]), 0.1)):
             x = phase_two_iterates(problem, rule, minimum, lr, rho, tau)
-            results.append((lr, tracking_error(problem, x, flow).amax(0).numpy()))
+            results.append((lr, tracking_error(problem, x, flow_of_network).amax(0).numpy()))
         small, large = results
         yield exponent("exponent of η in the tracking error, network", *small, 1, or_more=True)
         yield decreasing("tracking error as η falls, network", small[1])

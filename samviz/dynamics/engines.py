@@ -88,12 +88,12 @@ class StepResult(NamedTuple):
 
 
 class StepParts(NamedTuple):
-    """What a step of one run computes, in this order."""
+    """What a step of one run computes, in this order; with micro-batches, the points are those of the last one."""
 
     x: Tensor  # (dim,), the iterate
     gradient: Tensor  # (dim,), of the batch at x
     points: Tensor  # (points, dim), other points where the direction evaluates the gradient; none for some rules
-    gradients: Tensor  # (points, dim), of the batch at these points
+    gradients: Tensor  # (points, dim), of the batch, or of the last micro-batch, at these points
     direction: Tensor  # (dim,), d in x ← x − ηd
     after: Tensor  # (dim,), the next iterate, x − ηd unless there is momentum or weight decay
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # and always by ⅔tol·|λ|; along runs it stays below |λ|/1000 in 99 of 100 steps. Eigenvectors with a gap above ⅔λ have
 # an angular error of at most 0.01, and so has each cosine with them; for small gaps the top eigenspace is used.
 TRACKING = 1e-2
-MAX_PAIRS = 10  # eigenpairs that are computed at most, to find the end of the top eigenspace
+MAX_PAIRS = 10  # to find the end of the top eigenspace, at most so many eigenpairs are computed, or k if that is larger
 TRACE_PRODUCTS = 24  # Hessian-vector products of a trace estimate, if the dense Hessian is too large
 
 

@@ -116,7 +116,7 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Rule, lr, rho and batch size; replace them between steps: `run.settings = replace(run.settings, rho=0.1)`."""
+        """The present settings; replace them between steps: `run.settings = replace(run.settings, rho=0.1)`."""
         return self._settings
 
     @settings.setter
@@ -190,6 +190,7 @@ class Run:
         past.diverged_at = torch.where(self.diverged_at < step, self.diverged_at, -1)
         past.trail = deque([past.x], maxlen=self.trail.maxlen)
         past._curvature = past._warm = None
+        past._width = 0
         return past
 
     def prepare(self) -> None:
@@ -225,8 +226,9 @@ class Run:
         """Return what the next step of a single run computes, up to rounding, without taking it.
 
         Returns:
-            Tensors: the iterate `x`, the `gradient` there, other `points` at which the rule evaluates the `gradients`,
-            the `direction` d of the step x ← x − ηd, and the iterate `after` it.
+            Tensors: the iterate `x`, the `gradient` there, other `points` at which the rule evaluates the `gradients`
+            (with micro-batches, those of the last one), the `direction` d of the step x ← x − ηd, and the iterate
+            `after` it.
 
         >>> from samviz.problems import quadratic
         >>> run = Run(quadratic([3.0, 1.0]), rho=0.5, x0=[1.0, 0.0], device="cpu")
@@ -271,6 +273,8 @@ class Run:
     def why_diverged(self, r: int = 0) -> str:
         """Return one or two sentences on the step at which run r diverged, and on the bound that ηλ₁ exceeded."""
         r = check_int("r", r, f"0 to {len(self.x) - 1}, a run", 0, len(self.x) - 1)
+        if self.diverged_at[r] < 0:
+            return "The run has not diverged."
         s = self._settings
         lr, limit, symbol = float(np.broadcast_to(s.rate(self.steps), len(self.x))[r]), 2 * (1 + s.momentum), "λ₁"
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."

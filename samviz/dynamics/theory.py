@@ -169,7 +169,7 @@ def _solve_limiting_flow(problem: Problem, start: Tensor, kind: Kind, clock: Arr
         return start.expand(len(clock), -1), np.inf
     like = start[None]
     rank = int(normal_space(problem, like).rank)
-    rate = RESTORING_RATE / max(clock[-1], 1e-300)
+    rate = RESTORING_RATE / clock[-1]
 
     def velocity(_: float, y: Array) -> Array:
         x = _runs(y, like)

@@ -14,7 +14,7 @@ from samviz.kernels.primitives import GRADIENT, PRODUCT, dot, kernel
 
 @register_jitable
 def _weights(scale: float, batch: Ints) -> tuple[float, float]:
-    """The factors of the two samples' losses."""
+    """Return the factors of the two samples' losses."""
     if len(batch) == 0:
         return scale, scale
     second = 0.0
@@ -28,7 +28,7 @@ def _weights(scale: float, batch: Ints) -> tuple[float, float]:
 def valley_gradient(
     floats: Floats, ints: Ints, x: Floats, batch: Ints, noise: Floats, out: Floats, workspace: Floats
 ) -> float:
-    """The loss, and its gradient in out (4,); noise (b,) is on the targets that the gradient sees."""
+    """Return the loss, and fill out (4,) with its gradient for noise (b,) on the targets, if any."""
     x1, x2, x3, x4, scale = x[0], x[1], x[2], x[3], floats[0]
     f1, f2 = x1 * x1 + 6 * x2 * x2 + 8, 4 * (1 - x1) * (1 - x1) + (1 - x2) * (1 - x2) + 1
     w1, w2 = _weights(scale, batch)
@@ -54,7 +54,7 @@ def valley_gradient(
 
 @kernel(PRODUCT)
 def valley_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats, out: Floats) -> None:
-    """The Hessian times v, in out (4,)."""
+    """Fill out (4,) with the Hessian times v."""
     x1, x2, x3, x4 = x[0], x[1], x[2], x[3]
     f1, f2 = x1 * x1 + 6 * x2 * x2 + 8, 4 * (1 - x1) * (1 - x1) + (1 - x2) * (1 - x2) + 1
     w1, w2 = _weights(floats[0], batch)
@@ -70,7 +70,7 @@ def valley_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats
 
 @register_jitable(error_model="numpy")
 def _times(floats: Floats, batch: Ints, v: Floats, out: Floats) -> None:
-    """Av with the mean of the batch's matrices; of all when it is empty."""
+    """Fill out (dim,) with Av for the mean A of the batch's matrices; of all if it is empty."""
     dim, count = len(v), len(batch) if len(batch) else 1
     for i in range(dim):
         out[i] = 0
@@ -83,7 +83,7 @@ def _times(floats: Floats, batch: Ints, v: Floats, out: Floats) -> None:
 def quadratic_gradient(
     floats: Floats, ints: Ints, x: Floats, batch: Ints, noise: Floats, out: Floats, workspace: Floats
 ) -> float:
-    """½ xᵀAx, and Ax in out (dim,)."""
+    """Return ½ xᵀAx, and fill out (dim,) with Ax."""
     _times(floats, batch, x, out)
     value = 0.0
     for i in range(len(x)):
@@ -93,5 +93,5 @@ def quadratic_gradient(
 
 @kernel(PRODUCT)
 def quadratic_product(floats: Floats, ints: Ints, x: Floats, batch: Ints, v: Floats, out: Floats) -> None:
-    """Av, in out (dim,)."""
+    """Fill out (dim,) with Av."""
     _times(floats, batch, v, out)

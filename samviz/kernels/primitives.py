@@ -1,4 +1,4 @@
-"""The primitives of the update rules, compiled (`samviz.dynamics.rules` defines them in torch), and the step loop."""
+"""The compiled primitives of the update rules, which `samviz.problems.primitives` defines in torch; the step loop."""
 
 from __future__ import annotations
 

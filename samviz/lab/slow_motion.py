@@ -71,13 +71,16 @@ def slow_step(run: Run, least_radius: float) -> SlowStep:
     if len(points):
         which = "the perturbed point" if len(points) == 1 else f"{len(points)} perturbed points"
         which = f"{which} {rule.point}".strip()
-        sentence = f"It goes to {which}, at distance {_norm(points[0] - x)} from x."
+        subject = "For the last micro-batch it" if settings.micro_batch else "It"
+        sentence = f"{subject} goes to {which}, at distance {_norm(points[0] - x)} from x."
         add(sentence, "ascent", "perturbed point" if len(points) == 1 else "", *((x, point) for point in points))
     if len(points) == 1:
+        batch = " of this micro-batch" if settings.micro_batch else batch
         sentence = f"There it computes the gradient{batch} again. Its norm is {_norm(found.gradients[0])}."
         add(sentence, "perturbed gradient", "η∇L there", (points[0], points[0] + lr * found.gradients[0]))
     same = torch.equal(found.direction, found.gradients[0] if len(points) else found.gradient)
-    meaning = "that gradient" if same else rule.meaning or "the direction of the rule"
+    mean = "the mean over all micro-batches" if settings.micro_batch else ""
+    meaning = "that gradient" if same else mean or rule.meaning or "the direction of the rule"
     sentence = f"It takes the step −ηd from x, where d is {meaning}. The step has length {_norm(lr * found.direction)}."
     add(sentence, "step", "step −ηd", (x, x - lr * found.direction))
 
