@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import metadata
@@ -14,7 +15,7 @@ from string import Template
 from tqdm import tqdm
 
 from samviz import __version__
-from samviz.claims import BEYOND, CLAIMS, Check, Verdict, verify
+from samviz.claims import BEYOND, CLAIMS, Verdict, verify
 from samviz.files import write
 
 
@@ -35,18 +36,16 @@ def run_claims(
         return 2
     verdicts: list[Verdict] = []
     results = verify(names, quick=quick, beyond=beyond)
-    with tqdm(
-        list(names) or list(BEYOND if beyond else CLAIMS), leave=False, disable=None
-    ) as progress:  # only in a terminal
-        for name in progress:
-            progress.set_description(name)
-            try:
-                verdicts.append(next(results))
-            except ValueError as error:
-                print(f"samviz: {error}", file=sys.stderr)
-                return 2
-            if not as_json:
-                tqdm.write(_lines(verdicts[-1]))
+    progress = tqdm(list(names) or list(BEYOND if beyond else CLAIMS), leave=False, disable=None)  # only in a terminal
+    for name in progress:
+        progress.set_description(name)
+        try:
+            verdicts.append(next(results))
+        except ValueError as error:
+            print(f"samviz: {error}", file=sys.stderr)
+            return 2
+        if not as_json:
+            tqdm.write(_lines(verdicts[-1]))
     if as_json:
         print(json.dumps({"claims": [verdict.row() for verdict in verdicts]}, ensure_ascii=False, indent=1))
     else:
@@ -58,7 +57,8 @@ def run_claims(
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    return f"{sum(verdict.holds for verdict in verdicts)} of {len(verdicts)} claims hold"
+    count = Counter(verdict.word for verdict in verdicts)
+    return f"{count['holds']} of {len(verdicts)} claims hold" + f" ({count['open']} open)" * ("open" in count)
 
 
 def _lines(verdict: Verdict) -> str:
@@ -81,7 +81,7 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
 
     table = _table(
         ("verdict", "claim", "source", "time"),
-        ((v, (_word(v), v.claim.name, v.claim.source, f"{v.seconds:.1f} s")) for v in verdicts),
+        ((v.word, (v.word, v.claim.name, v.claim.source, f"{v.seconds:.1f} s")) for v in verdicts),
     )
     first = next((verdict for verdict in verdicts if verdict.finding), None)
     sections = "\n".join(_section(verdict, library=verdict is first) for verdict in verdicts)
@@ -94,12 +94,12 @@ def page(verdicts: Sequence[Verdict], *, quick: bool) -> str:
     return page.substitute(font=FONT, about=about, table=table, sections=sections)
 
 
-def _table(head: Sequence[str], rows: Iterable[tuple[Check | Verdict, Sequence[str]]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
     """Return an HTML table; each row has its verdict as a class, and a claim's name is a link to its section."""
     lines = [f"<tr><th>{'</th><th>'.join(head)}</th></tr>"]
-    for result, texts in rows:
+    for word, texts in rows:
         cells = (f"<a href='#{text}'>{text}</a>" if text in CLAIMS | BEYOND else escape(text) for text in texts)
-        lines.append(f"<tr class='{_word(result)}'><td>{'</td><td>'.join(cells)}</td></tr>")
+        lines.append(f"<tr class='{word.replace(' ', '-')}'><td>{'</td><td>'.join(cells)}</td></tr>")
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -114,17 +114,14 @@ def _section(verdict: Verdict, *, library: bool) -> str:
     if finding is not None:
         modes = {"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]]}
         options = {"full_html": False, "include_plotlyjs": library, "default_height": "360px", "config": modes}
-        checks = ((check, check.cells) for check in finding.checks)
+        checks = (("holds" if check.holds else "fails", check.cells) for check in finding.checks)
         body = (
             f"{_table(('quantity', 'predicted', 'measured', 'claim'), checks)}<p>{escape(finding.remark)}</p>"
             f"{to_html(figure(claim_figure(finding.plot)), **options)}<details><summary>Settings</summary>"
             f"<pre>{escape(json.dumps(finding.settings, ensure_ascii=False, indent=1))}</pre></details>"
         )
     return (
-        f"<section id='{claim.name}'><h2>{claim.name} <small class='{_word(verdict)}'>{_word(verdict)}</small></h2>"
+        f"<section id='{claim.name}'><h2>{claim.name} "
+        f"<small class='{verdict.word.replace(' ', '-')}'>{verdict.word}</small></h2>"
         f"<p><b>{escape(claim.source)}.</b> {escape(claim.statement)}</p>{body}</section>"
     )
-
-
-def _word(result: Check | Verdict) -> str:
-    return result.word if isinstance(result, Verdict) else "holds" if result.holds else "fails"

@@ -215,6 +215,20 @@ def test_the_report_is_one_page(tmp_path):
     assert 'src="http' not in written  # it contains plotly.js and needs no network
 
 
+def test_a_claim_beyond_the_paper_may_be_open_or_not_hold_here(tmp_path, capsys):
+    checks = {"good": near("a", 1, 1.0), "wrong": near("a", 1, 2.0), "unknown": Check("a", math.nan, 1.0)}
+    claims = {n: Claim(n, n, "X 2024", lambda _, c=c: [c, CURVE, AXES], beyond=True) for n, c in checks.items()}
+    path = tmp_path / "out.html"
+    with mock.patch.dict(BEYOND, claims, clear=True):
+        assert [verdict.holds for verdict in verify(beyond=True)] == [True, False, False]
+        assert cli.main(["verify", "--beyond", "--report", str(path)]) == 0
+    assert "1 of 3 claims hold (1 open)" in capsys.readouterr().out
+    written = path.read_text(encoding="utf-8")
+    assert written.count("class='does-not-hold-here'") == written.count("class='open'") == 2  # table and heading
+    assert "the paper, verified" not in written
+    assert "The statements are those of" not in written
+
+
 def test_the_report_escapes_texts():
     texts = "1 < <b>2</b>", "Lemma <i>1</i> & 2", "ValueError: <script>alert(1)</script>"
     statement, source, problem = texts
@@ -252,6 +266,8 @@ def test_checks():
             function()
     assert near("a", 1, [1.0, 0.5, 1.2], absolute=0.1).measured == 0.5
     assert at_most("a", [1.0, 3.0, math.nan], 4).holds is False
+    for check in (at_most("a", 1, 4), decreasing("a", [3, 2, 1])):
+        assert math.isnan(check.predicted)  # a limit is no prediction
     assert exponent("a", x, 5 * x**3, 2, or_more=True).holds
 
 

@@ -48,7 +48,7 @@ def figure_one_full_batch(quick: bool, sam: str = "sam", worst: str = "worst") -
         rate = np.log(x[-2, :, 0] / x[-1, :, 0]) / (tau[-1] - tau[-2])
         predicted = 2 * overshoot(lr, 2 * curvatures(x[-1])[0])
         excess[name] = rate / 2 - 1
-        yield at_most(f"{name}: distance from (0, 0) at τ = 2", distance[-1], 0.02)
+        yield near(f"{name}: distance from (0, 0) at τ = 2", 0, distance[-1], absolute=0.02)
         yield decreasing(f"{name}: largest distance from (0, 0), at τ = 0.5, 1, 1.5, 2", distance.max(1))
         tolerance = rho**2 / 2  # the worst direction has the component ρ²/F₁ of x₁ along x₁, F₁ = 8
         yield near(f"{name}: decay rate of x₁ divided by 2·(2/(2 − ηλ₁))²", 1, rate / predicted, absolute=tolerance)
@@ -94,8 +94,8 @@ def figure_one_one_sample(quick: bool, rule: str = "sam") -> Evidence:
     distance, distance_from_predicted = (np.linalg.norm(mean - goal, axis=1) for goal in (SMALLEST_TRACE, predicted))
     yield near(f"distance from (0.8, 1/7) at η = {lr[-1]:g}", 0, distance[-1], absolute=0.02, error=error[-1])
     yield decreasing("distance from (0.8, 1/7) as η falls", distance)
-    error_of_largest = error[distance_from_predicted.argmax()]
-    yield at_most("distance from the balance point at finite η", distance_from_predicted, 0.01, error_of_largest)
+    quantity, error_of_largest = "distance from the balance point at finite η", error[distance_from_predicted.argmax()]
+    yield near(quantity, 0, distance_from_predicted, absolute=0.01, error=error_of_largest)
     quantity = "that distance divided by the distance from (0.8, 1/7)"
     yield at_most(quantity, distance_from_predicted / distance, 1, low=0)
     yield Plot("η", "distance from (0.8, 1/7)")
@@ -122,8 +122,8 @@ def figure_one_gradient_descent(quick: bool, rule: str = "gd") -> Evidence:
     limit = gradient_flow_limit(valley(), run.problem.points(x0)).x.numpy()
     distance = np.linalg.norm(run.x.numpy() - limit, axis=1)
     share = floor_distance / np.linalg.norm((limit - x0)[:, :2])
-    yield at_most("distance moved along the floor after phase I", floor_distance, 1e-10)
-    yield at_most("that distance divided by the one from x₀ to Φ(x₀)", share, 1e-8)
+    yield near("distance moved along the floor after phase I", 0, floor_distance, absolute=1e-10)
+    yield near("that distance divided by the one from x₀ to Φ(x₀)", 0, share, absolute=1e-8)
     yield decreasing("distance from Φ(x₀) as η falls", distance)
     yield exponent("‖x − Φ(x₀)‖ ∝ η^p: p", lr, distance, 1, 0.15)
     yield Plot("η", "‖x − Φ(x₀)‖")
@@ -188,7 +188,7 @@ def figure_one_ascent(quick: bool, rule: str = "ascent") -> Evidence:
     found = np.array([[[_minimize_ascent_loss(rule, r, e, x) for x in starts] for e in ratios] for r in radii])
     distance, minimum = found[..., 0], found[..., 1].max(2)
     excess = minimum - 1  # λ_M/2 = F₂ = 1 at (1, 1)
-    yield at_most("distance from (1, 1), all starts, ε and ρ", distance, 0.05)
+    yield near("distance from (1, 1), all starts, ε and ρ", 0, distance, absolute=0.05)
     yield near("minimum divided by (ρ + ε)²λ_M/2", 1, minimum / (1 + ratios) ** 2, absolute=1e-3)
     yield decreasing("minimum divided by ρ²λ_M/2, minus 1, as ε falls", excess.max(0))
     yield exponent("minimum divided by ρ²λ_M/2, minus 1, ∝ (ε/ρ)^p: p", ratios, excess.max(0), 1, 0.1)
@@ -247,7 +247,8 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
     tiny = np.array([1e-5, 1e-6, 1e-7])
     at_small_lr = [float(np.linalg.norm(ascent_cycle(float(eta), 0.1)[:2] - 1)) for eta in (1e-3, 1e-4, *tiny)]
     power, _ = line(np.log(tiny), np.log(at_small_lr[2:]))
-    yield at_most("distance from the stationary point of L_Asc − x₃²/η, all settings", error, 0.005, spread.max())
+    quantity = "distance from the stationary point of L_Asc − x₃²/η, all settings"
+    yield near(quantity, 0, error, absolute=0.005, error=spread.max())
     yield near("amplitude of x₃ divided by that point's", 1, amplitude / predicted[:, 2], relative=0.02)
     yield near("x₄ divided by that point's", 1, center[:, 3] / predicted[:, 3], relative=0.02)
     yield decreasing("distance from (1, 1) as η falls", distance[same])
@@ -353,7 +354,7 @@ def two_wrongs(quick: bool, sam: str = "sam", average: str = "average", worst: s
     for row, (_, _, expected) in zip(rows, TABLE.values()):
         if expected == "nothing":
             size = np.linalg.norm(row.drift) / np.linalg.norm(slopes(POINT)[0])
-            yield at_most(f"{row.method}: drift divided by SAM's", size, 1e-6)
+            yield near(f"{row.method}: drift divided by SAM's", 0, size, absolute=1e-6)
             continue
         name = f"{row.method}: cos(drift, −∇"
         yield near(f"{name}{expected})", 1, row.cosines[expected], absolute=0.02)

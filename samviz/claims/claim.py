@@ -30,7 +30,7 @@ class Check:
     """One number: its prediction, its measurement, and the interval in which the claim holds."""
 
     quantity: str
-    predicted: float
+    predicted: float  # NaN if there is no prediction
     measured: float
     low: float = -math.inf
     high: float = math.inf
@@ -120,14 +120,14 @@ class Claim:
         """
         _calls.append([])
         try:
-            found = finding(self.find(quick, **changes))
+            found = collect(self.find(quick, **changes))
         finally:
             calls = _calls.pop()
         scales = np.unique(np.concatenate([curve.x for curve in found.plot.curves]))
         return replace(found, settings=_settings(calls) | {found.plot.x_label: _plain(scales)})
 
 
-def finding(evidence: Iterable[Part]) -> Finding:
+def collect(evidence: Iterable[Part]) -> Finding:
     """Sort what a claim has yielded so far; a curve replaces an earlier one with its name."""
     parts = list(evidence)
     curves = {part.name: part for part in parts if isinstance(part, Curve)}
@@ -147,20 +147,23 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether every check holds."""
-        return self.finding is not None and all(check.holds for check in self.finding.checks)
+        """Whether every check holds; never for an open claim."""
+        return self.word == "holds"
 
     @property
     def word(self) -> str:
         """The verdict: holds, fails, or beyond the paper also "does not hold here" and "open", without a prediction."""
-        if not self.claim.beyond or self.finding is None:
-            return "holds" if self.holds else "fails"
-        if all(math.isinf(check.low) and math.isinf(check.high) for check in self.finding.checks):
+        if self.finding is None:
+            return "fails"
+        beyond = self.claim.beyond
+        if beyond and all(math.isinf(check.low) and math.isinf(check.high) for check in self.finding.checks):
             return "open"
-        return "holds" if self.holds else "does not hold here"
+        if all(check.holds for check in self.finding.checks):
+            return "holds"
+        return "does not hold here" if beyond else "fails"
 
     def row(self) -> dict[str, Any]:
-        """Return the verdict for JSON: numbers by quantity, tolerances as [low, high], null for no limit."""
+        """Return the verdict for JSON: numbers by quantity, tolerances as [low, high], null for none."""
         checks = self.finding.checks if self.finding else ()
         return {
             "name": self.claim.name,
@@ -228,6 +231,7 @@ def verify(names: Iterable[str] = (), *, quick: bool = False, beyond: bool = Fal
         The verdict of each claim as soon as it is known; a claim that raises an exception fails with its message.
 
     Raises:
+        TypeError: when `names` is a single name or not iterable, or another argument is not a bool.
         ValueError: when a name is unknown, before anything runs.
 
     >>> [verdict.holds for verdict in verify(["two_cycle"], quick=True)]
@@ -303,13 +307,7 @@ def _plain(value: Any) -> Any:
 
 
 def near(
-    quantity: str,
-    predicted: float,
-    measured: ArrayLike,
-    *,
-    relative: float = 0.0,
-    absolute: float = 0.0,
-    error: float = 0.0,
+    quantity: str, predicted: float, measured: ArrayLike, *, relative: float = 0, absolute: float = 0, error: float = 0
 ) -> Check:
     """Check that a number, or the one of several farthest from it, is the predicted one within a tolerance."""
     values = np.asarray(measured, float)
@@ -319,10 +317,10 @@ def near(
     return Check(quantity, float(predicted), farthest, predicted - tolerance, predicted + tolerance, float(error))
 
 
-def at_most(quantity: str, measured: ArrayLike, high: float, error: float = 0.0, low: float = -math.inf) -> Check:
-    """Check that a number that should be 0, or the largest of several, is at most `high`."""
+def at_most(quantity: str, measured: ArrayLike, high: float, low: float = -math.inf) -> Check:
+    """Check that a number without a prediction, or the largest of several, is at most `high`."""
     quantity += f" (largest of {np.size(measured)})" if np.size(measured) > 1 else ""
-    return Check(quantity, 0.0, float(np.max(measured)), low, high, float(error))
+    return Check(quantity, math.nan, float(np.max(measured)), low, high)
 
 
 def decreasing(quantity: str, values: ArrayLike) -> Check:
@@ -331,7 +329,7 @@ def decreasing(quantity: str, values: ArrayLike) -> Check:
     if len(v) < 3:
         raise ValueError(f"{quantity} has {len(v)} values; expected three or more")
     quantity = f"{quantity}: largest ratio of successive values"
-    return Check(quantity, 0.0, float((v[1:] / v[:-1]).max()), 0.0, np.nextafter(1, 0))
+    return Check(quantity, math.nan, float((v[1:] / v[:-1]).max()), 0.0, np.nextafter(1, 0))
 
 
 def exponent(

@@ -251,7 +251,7 @@ def sharpness_per_step(quick: bool, rule: str = "sam", other: str = "normalized_
     """
     factors = []
     radii, rates = np.array([0.1, 0.03, 0.01, 0.003]), np.geomspace(0.008, 0.001, 4)
-    cases = [("valley", valley(), FLOOR, rates), ("network", *interpolating(), 2.5 * rates)]  # λ₁ there is a sixth
+    cases = [("valley", valley(), FLOOR, rates), ("network", *interpolating(), 2.5 * rates)]  # their λ₁: 26 and 3.9
     for name, problem, minimum, lr in cases[: 1 if quick else 2]:
         space = normal_space(problem, minimum)
         top = float(space.values[0, 0])
@@ -308,8 +308,8 @@ def two_cycle(quick: bool, rule: str = "sam") -> Evidence:
     run.step(1)
     asymmetry = np.linalg.norm(run.x.numpy() + before, axis=1) / size
     yield near("‖x‖ divided by ηρλ₁/(2 − ηλ₁)", 1, size / predicted, absolute=1e-6)
-    yield at_most("1 − |cos(x, v₁)|", 1 - np.abs(before[:, 0]) / size, 1e-6)
-    yield at_most("‖x(t+1) + x(t)‖/‖x(t)‖", asymmetry, 1e-4)
+    yield near("1 − |cos(x, v₁)|", 0, 1 - np.abs(before[:, 0]) / size, absolute=1e-6)
+    yield near("‖x(t+1) + x(t)‖/‖x(t)‖", 0, asymmetry, absolute=1e-4)
     for rate in rates:
         same = lr == rate
         yield exponent(f"exponent of ρ in ‖x‖, η = {rate:g}", radii, size[same], 1, 1e-6)
@@ -443,7 +443,7 @@ def edge_of_sam(quick: bool, rule: str = "sam") -> Evidence:
     yield at_most("the largest λ₁ of SAM divided by that of gradient descent", top.max(0) / control.max(0), 0.6)
     lr, share = np.repeat([0.1, 0.05], 3), np.tile([1.0, 0.5, 0.25], 2)
     start = torch.tensor([0.6, 0.4, 0.1, 0.1], dtype=torch.float64)
-    cases = [  # ..., start, η, ρ and τ = ηρ²t
+    cases = [  # name, problem, start, η, ρ and τ = ηρ²t
         ("network", problem, x, lr, share * (0.02 if quick else 0.01), 0.001),
         ("valley", valley(), start, lr / 2, share * (0.4 if quick else 0.2), 0.2),
     ]

@@ -128,7 +128,7 @@ def one_sample_sharpness(
     quantity = "E R at the last τ divided by ρ²·(smallest Tr)/2, extrapolated to η = 0"
     yield near(quantity, 1, 2 * final[-1] - final[-2], absolute=0.02, error=final_error)
     quantity = "|E R/(ρ²Tr/2) divided by (2 + ηλ)/(2 − ηλ) − 1| at the last τ"
-    yield at_most(quantity, np.abs(ratio[-1] / predicted[-1] - 1), rho**2)
+    yield near(quantity, 0, np.abs(ratio[-1] / predicted[-1] - 1), absolute=rho**2)
     yield Plot("η", "relative error")
     yield Curve("|E R/(ρ²Tr(X(τ))/2) − 1|, the largest of all τ", rates, error, error=spread.max(0))
     yield Curve("order √η of the corollary", rates, error[0] * (rates / rates[0]) ** 0.5, predicted=True)
@@ -172,7 +172,7 @@ def minibatch_alignment(quick: bool, rule: str = "sam") -> Evidence:
         error = mean.std(1, ddof=1) / runs**0.5
         yield Curve(f"{size} of 4 samples", radii, mean.mean(1).clip(1e-17), error=error)
         if size in (1, 4):
-            yield at_most(f"1 − |cos(∇L_B, v₁)|, {size} of 4 samples", np.abs(values), 1e-9, low=0)
+            yield near(f"1 − |cos(∇L_B, v₁)|, {size} of 4 samples", 0, values, absolute=1e-9)
             continue
         predicted = random_walk_misalignment(matrices, batches)
         error_of_mean = mean.std(ddof=1) / mean.size**0.5

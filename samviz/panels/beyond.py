@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samviz.claims import BEYOND, Check, Claim, Curve, Finding, Plot, Verdict
-from samviz.claims.claim import finding
+from samviz.claims.claim import collect
 from samviz.dynamics import RULES, Diverged
 from samviz.figures import claim_figure
 from samviz.lab.controls import GUESS, Choice, Control, Slider, Switch, decades
@@ -34,7 +34,7 @@ def normalization_panel() -> Panel:
 
     >>> panel = normalization_panel()
     >>> panel.set(guess="never")
-    >>> "steps 3,000 to 6,000 (largest of 3): 0 (predicted at most 1·10⁻¹²)" in panel.sentence
+    >>> "steps 3,000 to 6,000 (farthest of 3 from the prediction): 0 (predicted 0, within 1·10⁻¹²)" in panel.sentence
     True
     """
     return _experiment(
@@ -203,14 +203,14 @@ def _experiment(name: str, **controls: Control) -> Panel:
             for part in () if values[GUESS] is not None and key in FOUND else claim.find(True, **settings):
                 parts.append(part)
                 if isinstance(part, Plot | Curve):  # the first part is the Plot
-                    plot = finding(parts).plot
+                    plot = collect(parts).plot
                     drawing = claim_figure(plot), f"The figure will show {plot.y_label} against {plot.x_label}."
                 yield drawing
         except Diverged as error:
             remedy = "Lower η" if "lr" in controls else "Lower ρ" if "rho" in controls else "Choose smaller settings"
             raise ValueError(f"The runs diverged. {remedy}") from error
         if parts:
-            FOUND[key] = finding(parts)
+            FOUND[key] = collect(parts)
         yield claim_figure(FOUND[key].plot), describe(claim, FOUND[key])
 
     plot = next(BEYOND[name].find(True))
