@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
 import bad_table as bad
 import pytest
 from bad_table import SINE, SLIDER, bad_arguments, draw
-from kernel_loop import in_kernel, until
 
 from samviz.lab import Button, Choice, Lab, Panel, Slider, Switch, quiz
 
@@ -110,32 +108,6 @@ def test_an_invalid_message_or_action_changes_nothing() -> None:
     for name in JUNK:
         refused(lab, {"action": name}, "action")
     continues(lab)
-
-
-def test_a_playing_run_continues() -> None:
-    """In a kernel, where messages arrive between slices of work."""
-
-    async def story() -> None:
-        lab = new_lab()
-        send(lab.view, {"action": "play"})
-        await until(lambda: lab.view.playing, 20)
-        messages = [{"values": {name: value}} for name in SETTINGS if name != "plane" for value in SETTINGS[name]]
-        messages += [{"action": name, "value": value} for name in ACTIONS for value in ACTIONS[name]]
-        before, first = lab.values, lab.history.rows[0]
-        for message in (*messages, *NO_MESSAGE):
-            send(lab.view, message)
-            for _ in range(2):  # until posted callbacks have run
-                await asyncio.sleep(0)
-            assert lab.view.alert, message
-            assert not re.match(r"\w+Error\b", lab.view.alert), lab.view.alert
-            assert lab.view.playing, message
-        assert lab.values == before
-        steps = lab.session.run.steps
-        await until(lambda: lab.session.run.steps >= steps + 20, 60)
-        assert lab.history.rows[0] is first
-        send(lab.view, {"action": "pause"})
-
-    in_kernel(story, 120)
 
 
 def test_a_panel_keeps_its_values_and_its_picture() -> None:

@@ -3,9 +3,7 @@
 import os
 import pickle
 import re
-import signal
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -128,24 +126,3 @@ def test_only_old_temporary_files_are_removed(tmp_path):
     (tmp_path / "young.part").touch()
     files.remove_abandoned(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"old", "young.part"}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forks, so that none has to import torch")
-def test_a_write_that_is_killed_at_any_byte_leaves_the_old_file(tmp_path):
-    import resource
-
-    file, new = tmp_path / "file", bytes(range(256)) * 20
-
-    def killed_after(size):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
-        files.write(file, new)
-
-    for size in range(0, len(new) + 1, len(new) // 20):
-        file.write_bytes(b"old")
-        process = get_context("fork").Process(target=killed_after, args=(size,))
-        process.start()
-        process.join()
-        assert process.exitcode == (0 if size >= len(new) else -signal.SIGXFSZ)
-        assert file.read_bytes() == (new if size >= len(new) else b"old")
