@@ -33,13 +33,12 @@ from samviz.dynamics.run import Diverged, Run
 from samviz.files import remove_abandoned, write
 from samviz.problems import Network, Problem
 from samviz.problems.network import labelled_samples
-from samviz.problems.problem import one_thread, placed
+from samviz.problems.problem import Array, one_thread, placed
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 AXES = ("rule", "batch_size", "lr", "rho", "seed")
 ROW, GPU_ROW = 32, 256  # most runs in a row: more make a step of each no cheaper, and an interruption loses more

@@ -16,7 +16,7 @@ from samviz.dynamics.history import History
 from samviz.geometry import normal_space, third_derivative
 from samviz.geometry.hessian import at_point, diagonalize
 from samviz.problems import Problem, Valley
-from samviz.problems.problem import one_thread
+from samviz.problems.problem import Array, on_host, one_thread
 
 GROUP_SIZE = 1000  # unknowns in one solver: the gradient of many runs costs as much as that of one
 FLAT = 1e-11  # a gradient of this length, or of this share of the initial length, ends gradient flow
@@ -25,7 +25,6 @@ MIN_GAP = 1e-3  # (λ₁ − λ₂)/λ₁ below which ∇λ₁ is not defined
 RESTORING_RATE = 20.0  # rate, times the requested time, at which numerical errors off Γ decay
 PHASE_II = 2.0  # phase II begins where the gradient is at most so many times as long as on the 2-cycle
 
-Array = NDArray[np.float64]
 Kind = Literal["worst", "average"]
 Fits = Callable[[Array], NDArray[np.bool_]]
 
@@ -88,7 +87,7 @@ def gradient_flow_limit(problem: Problem, x: Tensor, *, tol: float = 1e-10) -> F
     row, column = np.indices((problem.dim, problem.dim))
 
     def jacobian(_: float, y: Array) -> Array:
-        blocks = np.asarray(problem.hessian(_runs(y, x)).cpu(), dtype=np.float64)
+        blocks = on_host(problem.hessian(_runs(y, x)))
         bands = np.zeros((2 * band + 1, *blocks.shape[:2]))
         bands[row - column + band, :, column] = -blocks.transpose(1, 2, 0)
         return bands.reshape(2 * band + 1, -1)

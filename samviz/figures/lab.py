@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samviz.figures.drawing import Interval, Layout, Trace, add_axes, contours, line, marks, new_layout, split, stack
 from samviz.figures.history import LAB_ROWS, lab_history, lab_quantity
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
     from samviz.dynamics import History, Settings
     from samviz.dynamics.quantities import Quantity
     from samviz.geometry import Landscape
-    from samviz.problems.problem import Picture
+    from samviz.problems.problem import Array, Picture
 
-Array = NDArray[np.float64]
 LABEL_SPACE = 80  # pixels to the right of stacked curves, for the labels at their ends
 Drawn = tuple[list[Trace], tuple[str, str], Layout, Layout]  # traces, heading, and properties of both axes
 

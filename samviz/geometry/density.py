@@ -8,14 +8,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samviz.checks import check_array, check_float, check_int, seeded_generator
 from samviz.geometry.hessian import DENSE, at_point, check_finite
-from samviz.problems.problem import CHUNK, Operator, Problem, one_thread
+from samviz.problems.problem import CHUNK, Array, Operator, Problem, on_host, one_thread
 
-Array = NDArray[np.float64]
 Spectrum = tuple[Array, Array, Array, Array, int]  # nodes, weights, residuals, values to resolve, products
 CONVERGED = 1e-3  # residual, as a share of its Ritz value, below which that value counts as one known eigenvalue
 RESOLUTION = 0.75  # width · steps / range: with Gaussians so wide the quadrature errs by at most 2 % of the height
@@ -175,7 +174,7 @@ def spectral_density(
 
 
 def _dense(problem: Problem, x: Tensor) -> Spectrum:
-    hessian = torch.from_numpy(_on_host(problem, problem.hessian(x)))
+    hessian = torch.from_numpy(on_host(check_finite(problem, problem.hessian(x))))
     nodes = torch.linalg.eigvalsh(hessian).numpy()[:, None]
     bulk: Array = np.quantile(nodes[:, 0], [0.05, 0.95], 1).T
     return nodes, np.full(nodes.shape, 1 / problem.dim), np.zeros(nodes.shape), bulk, problem.dim
@@ -190,7 +189,7 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
         return torch.stack(rows).to(x).expand(runs, -1, -1)
 
     basis, recurrence, spent = lanczos(hvp, draw(1), x[:, None][:, :0], steps)
-    first = _on_host(problem, recurrence)[:, :, 0]  # (2, runs, steps)
+    first = on_host(check_finite(problem, recurrence))[:, :, 0]  # (2, runs, steps)
     values, mixing, errors = quadrature(first)
     errors += torch.finfo(x.dtype).eps * np.abs(values).max(1, keepdims=True)
     nonzero = np.pad(first[1, :, :-1] > 0, ((0, 0), (1, 0)), constant_values=True)  # rows of the basis
@@ -205,7 +204,7 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
     parts = []
     for done in range(0, probes, at_once):
         _, recurrence, products = lanczos(hvp, draw(min(at_once, probes - done)), excluded, left, size)
-        parts.append(_on_host(problem, recurrence))
+        parts.append(on_host(check_finite(problem, recurrence)))
         spent += products
     nodes, mixing, residuals = quadrature(np.concatenate(parts, 2))  # (runs, probes, left, ...)
     weights = mixing[..., 0, :] ** 2 * (1 - known.sum(1) / dim)[:, None, None]
@@ -272,8 +271,3 @@ def quadrature(recurrence: Array) -> tuple[Array, Array, Array]:
 def _check_width(width: float | None) -> float | None:
     expected = "a positive number in units of the eigenvalues, or None"
     return None if width is None else check_float("width", width, expected, lambda w: w > 0)
-
-
-def _on_host(problem: Problem, products: Tensor) -> Array:
-    """Return finite Hessian-vector products on the host in float64."""
-    return check_finite(problem, products).cpu().double().numpy()

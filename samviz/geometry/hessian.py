@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.checks import check_float, check_int, check_tensor, check_type, seeded_generator
-from samviz.problems.problem import Operator, Problem, one_thread
+from samviz.problems.problem import Array, Operator, Problem, on_host, one_thread
 
 DENSE = 500  # parameters up to which the dense Hessian is as fast as a few products
 RANK_TOL = 1e-6  # an eigenvalue above this share of λ₁ counts as non-zero
@@ -211,7 +210,6 @@ def third_derivative(problem: Problem, x: Tensor, v: Tensor) -> Tensor:
 
 # ---- the top eigenpairs, by block Lanczos or LOBPCG when large, and the alignment of the gradient
 
-Array = NDArray[np.float64]
 BLOCK_WIDTH = 2  # block size of a cold start: finds a double λ₁
 LOOSE = 0.01  # tolerance above which a cold start has a single vector, which takes fewer products
 WARM_PRODUCTS = 5  # least number of products in new directions in a warm start (k of them if k < 5)
@@ -310,7 +308,7 @@ def top_eigenpairs(
 def _dense(hessian: Tensor, spectrum: Tensor, basis: Tensor, k: int, tol: float) -> Eigenpairs:
     values, vectors = spectrum[:, :k], basis[:, :k]
     residuals = (vectors @ hessian - values[..., None] * vectors).norm(dim=2)
-    host_gaps, allowed = _gaps_and_tolerances(spectrum.cpu().double().numpy(), k, tol, spectrum.dtype)
+    host_gaps, allowed = _gaps_and_tolerances(on_host(spectrum), k, tol, spectrum.dtype)
     converged = residuals <= torch.from_numpy(allowed).to(residuals)
     gaps = torch.from_numpy(host_gaps).to(values)
     return Eigenpairs(values, vectors, residuals, gaps, converged, hessian.shape[1], True, vectors)
@@ -370,7 +368,7 @@ def _krylov(
         size = np.maximum(np.abs(values).max(1), torch.finfo(x.dtype).tiny)[:, None]
         unit = np.ldexp(1.0, np.frexp(size)[1] - 1)  # squares of tiny residuals underflow; a power of two is exact
         remainder /= on_device(unit[..., None])
-        residuals = torch.linalg.vector_norm(remainder, dim=2).cpu().double().numpy() * unit
+        residuals = on_host(torch.linalg.vector_norm(remainder, dim=2)) * unit
         unconverged = ~(residuals[:, :k] <= allowed)
         if step == 0 or not affordable or (not unconverged.any() and spent >= min_products):
             break

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samviz.checks import check_array, check_bool, check_float, check_int, check_tensor, check_type, seeded_generator
 from samviz.geometry.hessian import Eigenpairs, at_point, top_eigenpairs
-from samviz.problems.problem import Problem, one_thread
+from samviz.problems.problem import Array, Problem, on_host, one_thread
 from samviz.problems.torch_model import Attached, Batches, LossFunction, attach
 
-Array = NDArray[np.float64]
 State = Mapping[str, Tensor]  # a model's `state_dict`
 Checkpoint = State | str | PathLike[str]
 EXTENT = 0.7  # half the side of a square around points, as a share of their extent: a fifth beyond each end
@@ -54,7 +52,7 @@ class Plane:
         coordinates = torch.linalg.solve(gram, self.directions @ offset.mT).mT
         off = (offset - coordinates @ self.directions).norm(dim=1)
         lost = off / offset.norm(dim=1).clamp_min(torch.finfo(offset.dtype).tiny)
-        return _on_host(coordinates), _on_host(lost.clamp(max=1))
+        return on_host(coordinates), on_host(lost.clamp(max=1))
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,7 @@ def projected(problem: Problem, plane: Plane, positions: Tensor, *, loss: Tensor
 
     with one_thread(problem), torch.no_grad():
         loss, shown = losses(points) if loss is None else loss, losses(on_plane)
-    return Trajectory(coordinates, lost, _on_host(loss), _on_host(shown))
+    return Trajectory(coordinates, lost, on_host(loss), on_host(shown))
 
 
 def landscape(
@@ -272,8 +270,8 @@ def slices(
             losses.append(loss_at(part))
         if done < len(parts):
             yield done / len(parts), None
-    loss = _on_host(torch.cat(losses).view(-1, resolution))
-    yield 1.0, Landscape(plane, _on_host(axes[0]), _on_host(axes[1]), loss)
+    loss = on_host(torch.cat(losses).view(-1, resolution))
+    yield 1.0, Landscape(plane, on_host(axes[0]), on_host(axes[1]), loss)
 
 
 def landscape_of(
@@ -427,7 +425,3 @@ def _at_one_point(problem: Problem, x: Tensor) -> tuple[Problem, Tensor]:
     if len(points) > 1:
         raise ValueError(f"x has shape {tuple(points.shape)}; expected one point, ({problem.dim},), such as x[0]")
     return problem, points[0]
-
-
-def _on_host(tensor: Tensor) -> Array:
-    return tensor.cpu().double().numpy()

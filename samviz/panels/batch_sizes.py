@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.claims.subjects import interpolating
@@ -21,9 +20,8 @@ from samviz.lab import Button, Panel, PredictChoice, PredictPlace, Slider, decad
 from samviz.lab.panel import Drawing
 from samviz.panels.valley import MINIMIZERS, floor_axes, floor_curvature, point_text, start_mark
 from samviz.problems import Problem, Quadratic, quadratic, valley
-from samviz.problems.problem import one_thread
+from samviz.problems.problem import Array, one_thread
 
-Array = NDArray[np.float64]
 EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
 
 # ---- the valley: all samples, and one sample a step

@@ -8,15 +8,14 @@ from math import copysign, hypot
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samviz.claims.ablation import angle_to_top, ascent_cycle_near_low, cycle_multiplier
 from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, note, text
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, PALE, VERMILION
 from samviz.lab import Choice, Panel, PredictDirection, Slider
 from samviz.lab.panel import Drawing
+from samviz.problems.problem import Array
 
-Array = NDArray[np.float64]
 TOP, RHO, START = 3.0, 0.1, (0.06, 0.1)
 STEPS = 12_000
 STOPS = sorted({*np.geomspace(10, STEPS, 700).round().astype(int).tolist()})

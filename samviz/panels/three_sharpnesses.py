@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samviz.figures import drawing as draw
 from samviz.figures.drawing import LOG, Layout, Trace, line, marks, text
@@ -16,8 +15,8 @@ from samviz.figures.style import BLUE, GREEN, GREY, HALO, INK, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.lab.predictions import PredictDirection
+from samviz.problems.problem import Array
 
-Array = NDArray[np.float64]
 TOP = 2.0  # λ₁ at the minimum of each bowl
 FLOOR_CURVATURE = 0.5  # of the bent bowl, whose floor is x₁ = FLOOR_CURVATURE·x₂²
 EXTENT = 1.4  # the bowl is drawn on [−1.4, 1.4]²

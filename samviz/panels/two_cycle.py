@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from samviz.claims.ablation import cycle_multiplier
 from samviz.claims.subjects import cycle_size
@@ -20,8 +19,8 @@ from samviz.lab import PredictDirection
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import quadratic
+from samviz.problems.problem import Array
 
-Array = NDArray[np.float64]
 TOP = 2.0  # λ₁
 STEPS, STEPS_AT_ONCE = 100, 25
 EXTENT = 1.4  # the plane is drawn on [−1.4, 1.4]²

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from samviz.dynamics import Diverged, Run, gradient_flow_limit
 from samviz.dynamics.theory import PHASE_II
@@ -19,10 +18,10 @@ from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PL
 from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
 from samviz.problems import valley
+from samviz.problems.problem import Array
 
 # ---- Figure 1: where six methods end on the floor, and which side of the valley each one makes flat
 
-Array = NDArray[np.float64]
 Point = tuple[float, float]
 
 

@@ -21,6 +21,7 @@ from samviz.geometry.density import SpectralDensity, spectral_density
 from samviz.geometry.hessian import DENSE, Eigenpairs
 from samviz.geometry.sharpness import check_radius, maximize_on_sphere
 from samviz.problems import Problem, attach
+from samviz.problems.problem import on_host
 from samviz.problems.torch_model import Batches, LossFunction, evaluation_without_side_effects
 
 if TYPE_CHECKING:
@@ -192,8 +193,8 @@ class Gauge:
         self.top, self.curvatures = pairs, pairs.values
         aligned = alignment(self.problem, self.x, gradient=self.gradient, eigenpairs=pairs)
         columns: dict[str, Any] = {
-            "eigenvalues": pairs.values[0].cpu().double().numpy(),
-            "residuals": pairs.residuals[0].cpu().double().numpy(),
+            "eigenvalues": on_host(pairs.values[0]),
+            "residuals": on_host(pairs.residuals[0]),
             "converged": float(pairs.converged.all()),
         }
         columns |= {name: float(getattr(aligned, name)) for name in ALIGNMENT}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samviz.checks import check_array, check_bool, check_tensor, seeded_generator
 from samviz.kernels import Kernels
-from samviz.problems.problem import Coordinates, Floor, Operator, Problem
+from samviz.problems.problem import Coordinates, Floor, Operator, Problem, on_host
 
 
 class Quadratic(Problem):
@@ -63,7 +63,7 @@ class Quadratic(Problem):
     def picture(self, x: Tensor) -> Coordinates:
         """Return the distance of the point from the minimum along each eigenvector."""
         self._check(x)
-        return Coordinates(np.abs((x[0] @ self.axes).cpu().numpy()))
+        return Coordinates(np.abs(on_host(x[0] @ self.axes)))
 
 
 def quadratic(spectrum: ArrayLike | Tensor) -> Quadratic:
@@ -229,7 +229,7 @@ class Valley(Problem):
         axis = torch.linspace(0, 1, 41, dtype=torch.float64)
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
         levels = self.eigenvalues(grid)[..., 0].numpy()
-        return Floor(axis.numpy(), levels, np.asarray(x[0, :2].cpu(), dtype=np.float64))
+        return Floor(axis.numpy(), levels, on_host(x[0, :2]))
 
 
 def valley(mean: bool = False) -> Valley:

@@ -20,7 +20,18 @@ from torch.nn import functional as F
 from samviz.checks import check_array, check_shape, seeded_generator
 from samviz.kernels import Floats, Kernels
 from samviz.problems.data import load
-from samviz.problems.problem import Classes, Curve, Operator, Picture, Problem, Regions, Residuals, filters_of, is_small
+from samviz.problems.problem import (
+    Classes,
+    Curve,
+    Operator,
+    Picture,
+    Problem,
+    Regions,
+    Residuals,
+    filters_of,
+    is_small,
+    on_host,
+)
 
 Data = str | tuple[ArrayLike, ArrayLike]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]  # outputs (m, ...), targets (m, ...) -> (m,)
@@ -224,18 +235,18 @@ class Network(Problem):
         if labels is None and inputs.shape[1] == 1 and outputs.shape[1:] == (1,):
             grid = axis(0, 0.15, 101)
             curve = self.outputs(x, grid[:, None])[0, :, 0]
-            return Curve(*map(_on_host, (grid, curve, inputs[:, 0], self.targets.flatten())))
+            return Curve(*map(on_host, (grid, curve, inputs[:, 0], self.targets.flatten())))
         if labels is not None and inputs.shape[1] == 2 and int(labels.max()) <= 1:
             first, second = axis(0, 0.1, 41), axis(1, 0.1, 41)
             grid = torch.stack(torch.meshgrid(first, second, indexing="xy"), -1).reshape(-1, 2)
             level = score(self.outputs(x, grid)[0]).view(41, 41)
-            points = _on_host(inputs)
-            return Regions(_on_host(first), _on_host(second), _on_host(level), points, labels.cpu().numpy())
+            points = on_host(inputs)
+            return Regions(on_host(first), on_host(second), on_host(level), points, labels.cpu().numpy())
         if labels is not None:
             guess = outputs.argmax(1) if outputs.shape[1] > 1 else (score(outputs) > 0).long()
             right = (guess == labels).double()
             return Classes(np.array([right[labels == c].mean().item() for c in labels.unique()]))
-        return Residuals(_on_host(outputs.flatten()), _on_host(self.targets.flatten()))
+        return Residuals(on_host(outputs.flatten()), on_host(self.targets.flatten()))
 
 
 def labelled_samples(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
@@ -252,10 +263,6 @@ def labelled_samples(problem: Problem, test: tuple[ArrayLike, ArrayLike]) -> tup
     if set(np.unique(labels)) <= {-1, 1}:
         labels = (labels + 1) // 2  # as for the training samples
     return torch.from_numpy(inputs.astype(np.float64)).reshape(-1, *shape), torch.from_numpy(labels.astype(np.int64))
-
-
-def _on_host(tensor: Tensor) -> NDArray[np.float64]:
-    return np.asarray(tensor.cpu(), dtype=np.float64)
 
 
 # The multilayer perceptron, whose forward pass is one batch over all runs

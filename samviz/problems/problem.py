@@ -360,6 +360,12 @@ def one_thread(problem: Problem) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
+def on_host(tensor: Tensor) -> Array:
+    """Return a tensor as a float64 array on the CPU."""
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array
+
+
 def placed(device: str | torch.device, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
     """Return the torch device ("auto": CUDA if there is one) and a precision that it has (None: the highest)."""
     try:
