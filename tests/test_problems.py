@@ -46,7 +46,7 @@ def test_a_spectrum_may_be_any_array_and_is_copied(spectrum):
     problem = quadratic(spectrum)
     if not isinstance(spectrum, tuple):
         spectrum[0] = 100
-    np.testing.assert_array_equal(problem.hessian(torch.zeros(1, 2))[0], np.diag([2.0, 1.0]))
+    np.testing.assert_array_equal(problem.hessian(tensor([0.0, 0.0]))[0], np.diag([2.0, 1.0]))
     assert (problem.dim, problem.samples, problem.dtype) == (2, 0, torch.float64)
 
 

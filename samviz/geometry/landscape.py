@@ -379,8 +379,7 @@ def _read(name: str, checkpoints: Any, problem: Attached) -> tuple[list[State], 
         checkpoints = [checkpoints]
     kinds = "'random', 'hessian', 'pca'"
     if not isinstance(checkpoints, Sequence):
-        expected = f"state_dicts, paths of files with one, or one of {kinds}"
-        raise TypeError(f"{name} is a {type(checkpoints).__name__}; expected {expected}")
+        raise TypeError(f"{name} is a {type(checkpoints).__name__}; expected state_dicts, paths, or one of {kinds}")
     states, positions = [], []
     for i, state in enumerate(checkpoints):
         which = f"{name}[{i}]"
@@ -389,11 +388,9 @@ def _read(name: str, checkpoints: Any, problem: Attached) -> tuple[list[State], 
             try:
                 state = torch.load(state, map_location="cpu", weights_only=True)
             except FileNotFoundError as error:
-                expected = f"the path of a checkpoint, or one of {kinds}"
-                raise ValueError(f"{which} is not there; expected {expected}") from error
+                raise ValueError(f"{which} is not there; expected a path of a checkpoint, or one of {kinds}") from error
             except (UnpicklingError, RuntimeError, EOFError) as error:
-                expected = "a state_dict saved by torch.save"
-                raise ValueError(f"{which} holds no plain tensors; expected {expected}") from error
+                raise ValueError(f"{which} holds no plain tensors; expected a state_dict that torch saved") from error
         if not isinstance(state, Mapping):
             raise TypeError(f"{which} is a {type(state).__name__}; expected a state_dict, or the path of one")
         for wrapper in ("module.", "_orig_mod."):  # of DistributedDataParallel and torch.compile

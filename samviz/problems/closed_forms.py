@@ -41,11 +41,6 @@ class Quadratic(Problem):
     def _hvp(self, x: Tensor, batch: Tensor | None) -> Operator:
         return lambda v: self._times(v, batch)
 
-    def hessian(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Return A for every run, (runs, dim, dim)."""
-        self._check(x, batch)
-        return self.matrix.expand(len(x), -1, -1) if batch is None else self.matrices[batch].mean(1)
-
     def _kernels(self) -> Kernels:
         from samviz.kernels.closed_forms import quadratic_gradient, quadratic_product
 

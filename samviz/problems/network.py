@@ -70,7 +70,7 @@ class Network(Problem):
         if isinstance(data, str):
             inputs, targets = load(data)
         elif isinstance(data, tuple | list) and len(data) == 2:
-            inputs, targets = (check_array("data", part, "arrays (n, ...) of real numbers", False) for part in data)
+            inputs, targets = (check_array("data", part, "arrays (n, ...) of finite real numbers") for part in data)
         else:
             found = f"a {type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else repr(data)
             raise TypeError(f"data is {found}; expected the name of a data set, or a pair (inputs, targets)")
@@ -80,8 +80,6 @@ class Network(Problem):
             raise ValueError(
                 f"data has {len(inputs)} inputs and {len(targets)} targets; expected the same number, at least one"
             )
-        if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
-            raise ValueError("data contains NaN or infinity; drop or repair those samples")
         if not callable(loss) and (not isinstance(loss, str) or loss not in LOSSES):
             raise ValueError(
                 f"loss is {loss!r}; expected one of {', '.join(LOSSES)}, or a function of outputs, targets"
