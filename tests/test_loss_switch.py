@@ -93,6 +93,7 @@ def test_a_lab_switches_the_loss_looks_back_and_is_shared(loss):
             assert torch.equal(Lab.from_share(lab.share()).session.run.x, x)
             lab.look_back(10)
             assert lab.values["loss_name"] == loss
+            assert lab.session.now()["lowest_loss"] == lab.history["loss"].min() < np.inf
     assert abs(values[0] - values[1]) > 0.01
 
 

@@ -84,8 +84,7 @@ class Session:
         self.start = start.to(problem.device)
         self.run = self._new_run(settings, seed)
         self.rival: Run | None = None
-        self.lowest_loss, self._loss_name = float(self.run.history.rows[0]["loss"]), self.run.settings.loss_name
-        self.untrained_loss = self._untrained_loss()
+        self._untrained_losses: dict[str, float] = {}
         self.start_picture = problem.picture(self.start[None])
         self.ghost: History | None = None
         self.recorded: Session | None = None
@@ -93,7 +92,7 @@ class Session:
         self.estimates = History()
         self.stopped = self.notice = ""
         self.keyframes: list[Keyframe] = [(0, [(self.run.x, self.run.x)] * 2)]
-        self._keyframe_stride = 1  # every so manieth measurement has one
+        self._keyframe_stride = 1  # measurements from one keyframe to the next
         self.plane = "hessian"
         self.quantity = ""  # a name in `QUANTITIES`, measured in addition; empty for none
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
@@ -108,11 +107,6 @@ class Session:
         run = Run(self.problem, **settings.row(), x0=self.start, seed=seed, **place)
         run.measure()
         return run
-
-    def _untrained_loss(self) -> float:
-        """Return the loss at the initial parameters; for another network than an MLP, they may be trained."""
-        problem = self.run.problem
-        return float(problem.loss(problem.initial(self.run.seed)[None])) if isinstance(problem, MLP) else inf
 
     @property
     def runs(self) -> list[Run]:
@@ -189,8 +183,6 @@ class Session:
             run.history.rows = [row for row in entire.history.rows if row["step"] <= step]
         past.estimates.rows = [row for row in full.estimates.rows if row["step"] <= step]
         past.keyframes = [keyframe for keyframe in full.keyframes if keyframe[0] < step]
-        rows = (row for row in past.run.history.rows if row["loss_name"] == past.run.settings.loss_name)
-        past.lowest_loss = min((float(row["loss"]) for row in rows), default=inf)
         past.measure(live=True)
         yield None
         past.plane, past.landscape, past.height = self.plane, self.landscape, self.height
@@ -269,10 +261,6 @@ class Session:
             _limit_rows(run.history)
         self._measure_quantity()
         self._measurements += 1
-        if self._loss_name != self.run.settings.loss_name:  # no loss is comparable with those before
-            self._loss_name, self.lowest_loss = self.run.settings.loss_name, inf
-            self.untrained_loss = self._untrained_loss()
-        self.lowest_loss = min(self.lowest_loss, float(self.run.history.rows[-1]["loss"]))
         self._measured_at = perf_counter()
         self._measurement_cost = self._measured_at - began
         if self._measurements % self._keyframe_stride == 0:
@@ -437,18 +425,26 @@ class Session:
             )
 
     def now(self) -> dict[str, Any]:
-        """Return the latest row of the history under the present settings, which may have changed since.
+        """Return the latest measurement with the present settings, and with what `phase` compares its loss.
 
-        It also has the lowest loss so far, that of an untrained network, and whether the loss is falling.
+        The loss is falling if it fell by a fifth over the last measurements, at most twenty.
         """
-        losses = {"lowest_loss": self.lowest_loss, "untrained_loss": self.untrained_loss, "falling": self.falling()}
-        return self.run.history.rows[-1] | self.run.settings_row() | losses
+        rows = self.run.history.rows
+        name = rows[-1]["loss_name"]  # other losses are not comparable with this one
+        latest = [row["loss"] for row in rows[-20:] if row["loss_name"] == name]
+        half = len(latest) // 2
+        falling = half > 1 and float(np.mean(latest[half:])) < 0.8 * float(np.mean(latest[:half]))
+        lowest = min(row["loss"] for row in rows if row["loss_name"] == name)
+        losses = {"lowest_loss": lowest, "untrained_loss": self._untrained_loss(name), "falling": falling}
+        return rows[-1] | self.run.settings_row() | losses
 
-    def falling(self) -> bool:
-        """Return whether the loss fell by a fifth over the last measurements, at most twenty."""
-        losses = [row["loss"] for row in self.run.history.rows[-20:] if row["loss_name"] == self._loss_name]
-        half = len(losses) // 2
-        return half > 1 and float(np.mean(losses[half:])) < 0.8 * float(np.mean(losses[:half]))
+    def _untrained_loss(self, loss_name: str) -> float:
+        """Return the loss of an untrained MLP; infinity for another network, whose first parameters may be trained."""
+        if loss_name not in self._untrained_losses:
+            problem = self.problem.with_loss(loss_name)
+            untrained = problem.initial(self.run.seed)[None]
+            self._untrained_losses[loss_name] = float(problem.loss(untrained)) if isinstance(problem, MLP) else inf
+        return self._untrained_losses[loss_name]
 
     def update_speed(self) -> float:
         """Return the steps per second, averaged over half a second or more."""
