@@ -76,6 +76,14 @@ def test_a_run_b_that_diverges_leaves_run_a_alone():
     assert lab.session.run.steps == 50
 
 
+def test_the_status_says_that_the_phase_is_that_of_a():
+    lab = two_runs(valley())
+    assert lab.sentence.startswith("At the start.")
+    lab.set(side="A")
+    lab.set(rule="usam")
+    assert lab.run(2000).sentence.startswith("A: at rest on the valley floor.")
+
+
 @pytest.mark.parametrize("problem", [None, valley()])
 def test_the_figure_shows_b(problem):
     lab = two_runs(problem, rho=0.01).run(30)

@@ -126,7 +126,7 @@ def status_text(session: Session, playing: bool) -> str:
     where = phase(row, problem.samples) if run.steps else "At the start"
     if session.rival:
         other = session.rival.history.rows[-1]
-        where = f"A: {where[0].lower()}{where[1:]}" if where[:2] != "At" else where
+        where = f"A: {where[0].lower()}{where[1:]}" if run.steps else where
         place += f" · B: λ₁ {other['eigenvalues'][0]:.3g}, loss {other['loss']:.1e}"
         place += " (diverged)" * bool(session.rival.diverged_at[0] >= 0)
     text = session.slow.text if session.slow else f"{where}.\n{advice(row, problem.samples)}"
