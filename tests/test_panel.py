@@ -92,7 +92,7 @@ def test_a_control_explains_itself_and_common_names_have_an_explanation() -> Non
         control["help"] for control in Panel(lambda _: ({"data": []}, ""), controls, description="").view.controls
     ]
     assert sentences[0] == "How steep it is."
-    assert sentences[1].startswith("How far SAM looks")
+    assert sentences[1].startswith("The perturbation radius")
 
 
 def test_an_error_is_shown_and_the_last_figure_stays() -> None:

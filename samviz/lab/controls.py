@@ -14,7 +14,7 @@ from samviz.lab.predictions import PredictChoice, Prediction
 
 GUESS = "guess"  # the name of a panel's prediction
 HELP = {  # the explanations of the lab's and the panels' controls by name, unless a control has its own
-    "rho": "How far SAM looks: the length of its step uphill before it takes the gradient.",
+    "rho": "The perturbation radius: the distance from x to the point at which SAM takes the gradient.",
     "lr": "The learning rate: how far a step goes along the gradient.",
     "batch_size": "How many samples each step sees; at the right end, all of them.",
     "rule": "How a step follows from the gradients.",

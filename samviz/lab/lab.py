@@ -83,6 +83,8 @@ class Lab(Panel):
 
     Attributes:
         session: the run, its slice of the landscape, and the previous run.
+        problem: the problem, on the device on which the run is computed.
+        controls: the declared controls by name.
         presets: named values of the controls.
 
     >>> from samviz.problems import mlp

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from samviz.checks import check_float, check_type, is_finite_number
 
 SKIPPED = "skipped"
-Point = tuple[float, float]
 Range = tuple[float, float, str]  # from, to, and the reply to a guess between them
 
 
@@ -67,7 +66,7 @@ class PredictPlace(Prediction):
     (0.2, 0.1)
     """
 
-    start: Point  # where the mark is at first
+    start: tuple[float, float]  # where the mark is at first
     replies: Sequence[tuple[float, float, float, str]] = ()  # (x, y, radius, text): to a guess near (x, y)
     otherwise: str = ""
 
@@ -91,7 +90,7 @@ class PredictDirection(Prediction):
     """
 
     start: float  # degrees
-    center: Point  # of the needle
+    center: tuple[float, float]  # of the needle
     radius: float  # length of the needle from its center to its tip
     replies: Sequence[Range] = ()  # low < high in degrees, modulo the period
     otherwise: str = ""

@@ -294,7 +294,7 @@ def _checked(
         raise ValueError(f"dtype is {str(dtype)[:40]!r}; expected float64 or float32")
     if x0 is not None:
         problem.points(x0, "x0")
-    steps = check_int("steps", steps, f"0 to {MAX_STEPS:,} steps", 0, MAX_STEPS + 1)
+    steps = check_int("steps", steps, f"0 to {MAX_STEPS:,} steps", 0, MAX_STEPS + 1)  # one more if that diverged
     seed = check_seed(seed)
     changes = []
     for step, rule, lr, rho, *more in settings:

@@ -62,7 +62,7 @@ def test_a_control_is_explained_on_hover_and_on_focus_until_escape(notebook: Not
     shown = lab.locator(".samviz-help:visible")
     slider = lab.get_by_role("slider", name="ρ radius")
     slider.hover()
-    shown.filter(has_text="How far SAM looks").wait_for()
+    shown.filter(has_text="The perturbation radius").wait_for()
     below = shown.bounding_box()
     assert not notebook.page.evaluate(
         "([x, y]) => document.elementFromPoint(x, y).matches('.samviz-help')", [below["x"] + 9, below["y"] + 9]
