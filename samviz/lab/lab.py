@@ -143,9 +143,8 @@ class Lab(Panel):
         self._original_problem = problem
         self.problem = problem.to(*placed(device, dtype))
         start = None if x0 is None else self.problem.points(x0, "x0")[0]
-        first = 1.0 if lr is None else lr
-        more = momentum, weight_decay, micro_batch, lr_decay, loss_name
-        settings = Settings(rule, first, rho, batch_size, *more)
+        rate = 1.0 if lr is None else lr
+        settings = Settings(rule, rate, rho, batch_size, momentum, weight_decay, micro_batch, lr_decay, loss_name)
         self.session = Session(self.problem, settings, seed, start)
         self.presets = presets(self.problem, float(self.history["eigenvalues"][0, 0]))
         if lr is None:
@@ -406,7 +405,10 @@ class Lab(Panel):
         if "device" in changed:
             self.reset()
         if "side" in changed:
-            self._choose_side(before["side"])
+            if not self._applied["side"]:  # run A is left alone
+                self.session.rival = self.session.at_end.rival = None
+            elif not before["side"]:  # both runs start again
+                self.reset()
             self._put_settings({name: self._applied[name] for name in changed & {*SETTINGS}})
         if changed & {*SETTINGS} and not self.session.stopped:  # a stopped run keeps the settings of its end
             run = self._steered()
@@ -437,13 +439,6 @@ class Lab(Panel):
         """Return the run whose settings the controls set."""
         session = self.session
         return session.rival if self.values["side"] == "B" and session.rival else session.run
-
-    def _choose_side(self, before: str) -> None:
-        """Start both runs again if there was one, or leave run A alone if one is wanted."""
-        if not self.values["side"]:
-            self.session.rival = self.session.at_end.rival = None
-        elif not before:
-            self.reset()
 
     def _next_work(self) -> Iterator[Progress] | None:
         if self.values["look_back"] != self.session.looks_back_at:
@@ -484,8 +479,9 @@ class Lab(Panel):
 
     def _branch(self) -> None:
         """Begin a new branch if the session looks back, with the recorded run as the ghost."""
-        if self.session.recorded:
-            self.session.branch()
+        session = self.session
+        if session.recorded:
+            session.ghost, session.recorded = session.recorded.run.history, None
             self.view.put({"look_back": None, "compare": True})
 
     def _look(self) -> Iterator[Progress]:
@@ -508,12 +504,14 @@ class Lab(Panel):
     def _restart(self, seed: int) -> Iterator[Progress]:
         """Build the new session while the present one is drawn, and replace it."""
         session = self.session
-        again = yield from session.restarted(session.run.settings, seed, self.values.get("device", ""))
+        again = yield from session.restarted(session.run.settings, seed, session.x0, self.values.get("device", ""))
+        again.choose_plane("hessian" if session.plane == "pca" else session.plane)  # there is no trajectory yet
+        yield from again.follow(session)
         if self.values["side"]:
             again.add_rival((session.rival or session.run).settings)
         again.run.settings, steered = session.run.settings, self.values["side"] == "B"
         (again.rival if again.rival and steered else again.run).settings = self._settings()  # it may have changed since
-        plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}  # there is no trajectory yet
+        plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}
         self.view.put({"look_back": None} | plane)
         self.session, self.problem = again, again.problem
 

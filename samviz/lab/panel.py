@@ -95,11 +95,7 @@ class Panel:
         self.figure: dict[str, Any] = {}
         self.sentence = ""
         self.scheduler = Scheduler(
-            next_work=self._next_work,
-            draw=self._draw,
-            ready=lambda: view.ready,
-            fail=self._fail,
-            report=self._report,
+            next_work=self._next_work, draw=self._draw, ready=lambda: view.ready, fail=self._fail, report=self._report
         )
         view.observe(lambda change: self.scheduler.post(self._update), "values")
 

@@ -119,17 +119,18 @@ class Session:
 
     # sessions that replace this one
 
-    def restarted(self, settings: Settings, seed: int, device: str = "") -> Generator[Progress, None, Session]:
-        """Start again in another session, measured and sliced, so that this one can be drawn meanwhile.
-
-        The other session may compute on another device.
-        """
-        minimum = (yield from self.minimum(seed)) if self.x0 is None else None
+    def restarted(
+        self, settings: Settings, seed: int, x0: Tensor | None, device: str = ""
+    ) -> Generator[Progress, None, Session]:
+        """Start another session, measured but not sliced, at x0 or else at the seed's gradient-descent minimum."""
+        minimum = self.start if self.x0 is None and seed == self.run.seed else None
+        if x0 is None and minimum is None:
+            for fraction, point in descent(self.problem, seed=seed):
+                minimum = point
+                yield fraction, "finding the minimum"
         problem = self.problem.to(device or self.problem.device, self.problem.dtype)
-        again = Session(problem, settings, seed, self.x0, minimum)
-        again.plane = self.plane if self.plane != "pca" else "hessian"  # there is no trajectory yet
+        again = Session(problem, settings, seed, x0, minimum)
         again.choose_quantity(self.quantity)
-        yield from again.follow(self)
         return again
 
     def follow(self, previous: Session) -> Iterator[Progress]:
@@ -137,15 +138,6 @@ class Session:
         previous = previous.at_end
         self.ghost = previous.run.history if len(previous.run.history) > 1 else previous.ghost
         yield from self.look(now=np.inf)
-
-    def minimum(self, seed: int) -> Generator[Progress, None, Tensor]:
-        """Find a gradient-descent minimum, (dim,); that of the present run if it has the same seed."""
-        minimum = self.start
-        if self.x0 is not None or seed != self.run.seed:
-            for fraction, point in descent(self.problem, seed=seed):
-                minimum = point
-                yield fraction, "finding the minimum"
-        return minimum
 
     # earlier steps of the run
 
@@ -191,11 +183,6 @@ class Session:
         yield from past.slice(now=np.inf)
         past.recorded = full
         return past
-
-    def branch(self) -> None:
-        """Continue from the step at which this session looks back; the recorded run becomes the ghost."""
-        if self.recorded:
-            self.ghost, self.recorded = self.recorded.run.history, None
 
     # steps and measurements
 

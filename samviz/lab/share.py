@@ -238,18 +238,15 @@ def replayed(session: Session, shared: Shared) -> Generator[Progress, None, Sess
 
     The run of `session`, which has the same problem, becomes the ghost.
     """
-    problem = session.problem
-    x0 = None if shared.x0 is None else problem.points(shared.x0, "x0")[0]
-    minimum = (yield from session.minimum(shared.seed)) if x0 is None else None
-    again = Session(problem, shared.changes[0][1], shared.seed, x0, minimum)
+    x0 = None if shared.x0 is None else session.problem.points(shared.x0, "x0")[0]
+    again = yield from session.restarted(shared.changes[0][1], shared.seed, x0)
     again.choose_plane(session.plane)
-    again.choose_quantity(session.quantity)
     for _ in retake(again, shared.changes, round_steps(shared.steps, ROWS), live=True):
         yield again.run.steps / max(shared.steps, 1), "replaying the shared run"
     if digest(again.run.x)[:8] != shared.end:
         again.notice = (
             f"The same settings led to a different iterate: the text is from samviz {shared.origin}, this is samviz "
-            f"{__version__} {again.run.engine} {problem.device.type}. Runs are bit-for-bit identical "
+            f"{__version__} {again.run.engine} {session.problem.device.type}. Runs are bit-for-bit identical "
             "only with the same version, engine and processor."
         )
     yield from again.follow(session)
