@@ -41,17 +41,14 @@ def cores() -> float:
 
 
 def speed() -> float:
-    """Measure small steps a second of CPU time, which does not depend on what else the machine does."""
-    _steps()  # loads the library that multiplies
-    done, start, clock = 0, thread_time(), perf_counter()
-    while perf_counter() - clock < MEASUREMENT_S:
-        done += _steps()
-    return done / max(thread_time() - start, 1e-9)
+    """Measure small steps a second of CPU time, which does not depend on what else the machine does.
 
-
-def _steps(count: int = 100) -> int:
-    """Take small steps: a product of two 24×24 matrices and a tanh, each called from Python."""
+    A step is a product of two 24×24 matrices and a tanh, each called from Python.
+    """
     matrix = np.full((24, 24), 0.01)
-    for _ in range(count):
+    np.tanh(matrix @ matrix)  # loads the library that multiplies
+    steps, start, end = 0, thread_time(), perf_counter() + MEASUREMENT_S
+    while perf_counter() < end:
         np.tanh(matrix @ matrix)
-    return count
+        steps += 1
+    return steps / max(thread_time() - start, 1e-9)

@@ -12,17 +12,8 @@ import numpy as np
 from samviz.course.quiz import QUIZZES
 from samviz.course.tasks import EXERCISES, SENTENCES, Exercise
 
-SYMBOLS = {
-    "lr": "η",
-    "rho": "ρ",
-    "top": "λ₁",
-    "second": "λ₂",
-    "tau": "τ",
-    "alpha": "α",
-    "beta": "β",
-    "gradient": "∇L",
-    "hessian": "∇²L",
-}
+SYMBOLS = {"lr": "η", "rho": "ρ", "tau": "τ", "alpha": "α", "beta": "β"}
+SYMBOLS |= {"top": "λ₁", "second": "λ₂", "gradient": "∇L", "hessian": "∇²L"}
 SHORTEST_SENTENCE = 20  # characters
 _scores: dict[str, tuple[int, int]] = {}  # by exercise or quiz: the number of right answers, and of all answers
 

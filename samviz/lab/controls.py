@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samviz.checks import check_array, check_bool, check_int, check_type, is_finite_number
-from samviz.lab.predictions import PredictChoice, Prediction
+from samviz.lab.predictions import PredictChoice, Prediction, coordinates
 
 GUESS = "guess"  # the name of a panel's prediction
 HELP = {  # the explanations of the lab's and the panels' controls by name, unless a control has its own
@@ -205,13 +205,8 @@ class Point:
 
     def take(self, name: str, value: Any) -> tuple[float, float]:
         """Return a value as in `Slider.take`."""
-        try:
-            x, y = value
-        except (TypeError, ValueError):
-            x = y = None
-        if is_finite_number(x) and is_finite_number(y):
-            return float(x), float(y)
-        raise ValueError(f"{name} is {value!r}; expected two finite numbers (x, y)")
+        x, y = coordinates(name, value, 2)
+        return x, y
 
 
 Control = Slider | Choice | Switch | Timeline | Button | Point | Prediction

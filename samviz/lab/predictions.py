@@ -74,10 +74,10 @@ class PredictPlace(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _coordinates("start", self.start, 2)
+        coordinates("start", self.start, 2)
 
     def _take(self, name: str, value: Any) -> tuple[float, ...]:
-        return _coordinates(name, value, 2)
+        return coordinates(name, value, 2)
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class PredictDirection(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _coordinates("start", [self.start], 1)
-        _coordinates("center", self.center, 2)
+        coordinates("start", [self.start], 1)
+        coordinates("center", self.center, 2)
         radius = check_float("radius", self.radius, "a positive number", lambda radius: radius > 0)
         object.__setattr__(self, "radius", radius)
         if self.period not in (180, 360):
             raise ValueError(f"period is {self.period!r}; expected 180 for a line or 360 for an arrow")
 
     def _take(self, name: str, value: Any) -> float:
-        return _coordinates(name, [value], 1)[0] % self.period
+        return coordinates(name, [value], 1)[0] % self.period
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class PredictNumber(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = _coordinates("(low, high)", (self.low, self.high), 2)
+        low, high = coordinates("(low, high)", (self.low, self.high), 2)
         if low >= high:
             raise ValueError(f"low is {self.low!r} and high {self.high!r}; expected low < high")
 
@@ -150,13 +150,13 @@ class PredictCurve(Prediction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        first, second, third = _coordinates("x", self.x, 3)
+        first, second, third = coordinates("x", self.x, 3)
         if not first < second < third:
             raise ValueError(f"x is {self.x!r}; expected three increasing numbers")
-        _coordinates("start", self.start, 3)
+        coordinates("start", self.start, 3)
 
     def _take(self, name: str, value: Any) -> tuple[float, ...]:
-        return _coordinates(name, value, 3)
+        return coordinates(name, value, 3)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class PredictChoice(Prediction):
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.options))}")
 
 
-def _coordinates(name: str, value: Any, count: int) -> tuple[float, ...]:
+def coordinates(name: str, value: Any, count: int) -> tuple[float, ...]:
     """Return so many finite numbers as floats."""
     found = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []
     if len(found) == count and all(map(is_finite_number, found)):
