@@ -13,9 +13,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samviz.figures.style import BLUES, FONT, GREY, GRID, HALO, INK, PALE, TEXT_COLORS
 
+Array = NDArray[np.float64]
 Trace = dict[str, Any]
 Layout = dict[str, Any]
 Interval = tuple[float, float]
@@ -140,16 +142,8 @@ def text(
     """Return text at points, in the colour or colours of the lines that they name."""
     colors = [TEXT_COLORS.get(c, c) for c in color] if isinstance(color, list) else TEXT_COLORS.get(color, color)
     style = {"textposition": position, "textfont": {"color": colors, "size": 12, **font}, "cliponaxis": False}
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": x,
-        "y": y,
-        "text": texts,
-        "name": name,
-        "hoverinfo": "skip",
-        **style,
-    }
+    style |= {"hoverinfo": "skip"}
+    return {"type": "scatter", "mode": "text", "x": x, "y": y, "text": texts, "name": name, **style}
 
 
 def band(x: Any, low: Any, high: Any, name: str, color: str, opacity: float = 0.15) -> Trace:
@@ -190,11 +184,6 @@ def spread(values: Sequence[float], distance: float, low: float) -> list[float]:
     return placed
 
 
-def power(exponent: int) -> str:
-    """Return a power of ten as the text of a tick."""
-    return typeset(f"10<sup>{exponent}</sup>")
-
-
 def typeset(sentence: str) -> str:
     """Return a sentence in which numbers have minus signs and powers of ten.
 
@@ -214,15 +203,13 @@ def axis_values(positions: Any, axis: Layout) -> Any:
 def end_labels(
     labels: Sequence[Label], yaxis: Layout, name: str, distance: float = 0.1, *, values: bool = False, **font: Any
 ) -> Trace:
-    """Write labels to the right of the ends of curves, at least `distance` apart, a fraction of the axis.
-
-    A label whose point lies outside the axis gets its value and an arrow, and with `values` each gets its value.
-    """
+    """Write labels, with `values` also values, at the ends of curves, `distance` apart as a fraction of the axis."""
     low, high = yaxis["range"]
     texts, heights = [], []
     for _, value, label, _ in labels:
         position = value if yaxis.get("type") != "log" else np.log10(value) if value > 0 else -np.inf
         arrow = "↑" if position > high else "↓" if position < low else ""
+        # A label whose point lies outside the axis has its value, too.
         texts.append(f" {label} = {value:.3g} {arrow}" if arrow or values else f" {label}")
         heights.append(float(np.clip((position - low) / (high - low), 0.05, 0.95)))
     y = axis_values(low + (high - low) * np.array(spread(heights, distance, 0.05)), yaxis)
@@ -230,14 +217,10 @@ def end_labels(
 
 
 def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Sequence[Trace]) -> list[Trace]:
-    """Draw a dashed line through panels at each step where a setting changed, and its text above the first panel.
-
-    A text stands above the texts of later steps that it would cover, up to `MARK_ROWS` lines, for which the first
-    panel's axis is extended; other texts are omitted. The marks are traces and not shapes, so that the layout stays the
-    same and plotly draws the figure faster.
-    """
+    """Draw a dashed line through panels at each step where a setting changed, and its text above the first panel."""
     x, texts = np.array([step for step, _ in changes], float), [text for _, text in changes]
     xaxis, *yaxes = (layout[f"{axis[0]}axis{axis[1:]}"] for axis in (panels[0]["xaxis"], *(p["yaxis"] for p in panels)))
+    # A text stands above the texts of later steps that it would cover, up to `MARK_ROWS` lines; others are omitted.
     rows = np.full(len(x), -1)  # −1 for a mark without its text, whose line ends below the texts
     for i in range(len(x) - 1, -1, -1):
         covered = x[i + 1 :] < x[i] + CHARACTER * (len(texts[i]) + 2) * xaxis["range"][1]
@@ -247,7 +230,7 @@ def change_marks(changes: Sequence[tuple[int, str]], layout: Layout, panels: Seq
     (low, high), height = yaxes[0]["range"], 0.3 * np.ptp(yaxes[0]["range"])
     tops = high + height * (rows + 1)
     yaxes[0]["range"] = [low, float(max([high, *tops]))]
-    traces = []
+    traces = []  # and not shapes: while the layout stays the same, plotly draws the figure faster
     for panel, yaxis, top in zip(panels, yaxes, (tops, *[axis["range"][1] for axis in yaxes[1:]])):
         ends = np.stack(np.broadcast_arrays(yaxis["range"][0], top, np.full(len(x), np.nan)), 1).ravel()
         mark = line(np.repeat(x, 3), axis_values(ends, yaxis), f"changes {panel['yaxis']}", GREY, 1.3, "dash")

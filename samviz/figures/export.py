@@ -65,27 +65,17 @@ def save(figure: Any, path: str | os.PathLike[str]) -> Path:
 def page(
     title: str, drawings: Sequence[Drawing], stops: Sequence[str] = (), *, before: str = "", after: str = ""
 ) -> str:
-    """Return a page with a figure and its sentence, or with stops a page whose slider chooses one of several figures.
-
-    The last figure is shown first; `before` and `after` are HTML above and below it.
-    """
+    """Return a page: HTML before and after a figure and its sentence, or with stops a slider that chooses a figure."""
     from plotly.offline import get_plotlyjs
 
-    controls = [PlayerControl("picture", stops, len(stops) - 1)] if stops else []
+    controls = [PlayerControl("picture", stops, len(stops) - 1)] if stops else []  # the last one is shown first
     layout = drawings[-1][0]["layout"]
     width, height = (layout.get(name) or size for name, size in zip(("width", "height"), SIZE))
     sized = [(figure | {"layout": {"height": height} | figure["layout"]}, sentence) for figure, sentence in drawings]
-    return Template(PAGE).substitute(
-        title=escape(title),
-        before=before,
-        after=after,
-        plotly=get_plotlyjs(),
-        data=player_data("page", controls, sized, "f8"),
-        player=player_html("page", controls, title, "", height, zoom=True),
-        script=player_js(),
-        width=width,
-        font=FONT,
-    )
+    parts = {"before": before, "after": after, "plotly": get_plotlyjs(), "script": player_js()}
+    parts |= {"data": player_data("page", controls, sized, "f8"), "width": width, "font": FONT}
+    player = player_html("page", controls, title, "", height, zoom=True)
+    return Template(PAGE).substitute(parts, title=escape(title), player=player)
 
 
 def image(plain: Plain, format: str, scale: float = 1) -> bytes:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samviz.figures.drawing import Layout, Trace, add_axes, line, new_layout, note, split, text
+from samviz.figures.drawing import Array, Layout, Trace, add_axes, line, new_layout, note, split, text
 from samviz.figures.style import BLUES, GHOST, INK, ORANGE
 
 if TYPE_CHECKING:
     from samviz.dynamics import Sweep
 
-Array = NDArray[np.float64]
 COLUMNS, ROWS = split([1, 1], gap=0.08), split([1, 1], gap=0.12)[::-1]
 MAP_SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
 HIGH_IS_BETTER = ("alignment", "test accuracy")  # dark where the value is high; the others are dark where it is low
@@ -137,16 +136,9 @@ def _cells(name: str, values: Array, rough: Any, diverged: Any, form: str, lr: A
         limits = [10**end if name == "loss" else end for end in (low, high, known_shades.min(), known_shades.max())]
         low_end, high_end, lowest, highest = (form.format(number).rstrip(".") for number in limits)
         ends = ["≤ " * (lowest != low_end) + low_end, "≥ " * (highest != high_end) + high_end]
-    colors = {
-        "colorscale": BLUES,
-        "reversescale": reverse,
-        "zmin": low,
-        "zmax": high,
-        "xgap": 1,
-        "ygap": 1,
-        "showscale": False,
-    }
-    cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"} | colors
+    colors = {"colorscale": BLUES, "reversescale": reverse, "zmin": low, "zmax": high, "showscale": False}
+    cells = {"type": "heatmap", "z": shade, "name": name, "hovertext": hover.tolist(), "hoverinfo": "text"}
+    cells |= colors | {"xgap": 1, "ygap": 1}
     share = (shade - low) / (high - low)
     dark = (1 - share if reverse else share) < DARK_SHARE  # False where nothing is known
     font = np.where(dark, ON_DARK, ON_PALE).ravel().tolist()

@@ -130,7 +130,7 @@ def lab_history(layout: Layout, frame: Frame, column: Interval) -> list[Trace]:
     losses = [h["loss"], before["loss"], *([frame.rival["loss"]] if frame.rival else [])]
     low, high = _log_range(np.concatenate(losses))
     powers = np.arange(np.ceil(low), high + 1e-9, max(1, round((high - low) / 2.5))).astype(int)
-    ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.power(p) for p in powers]}
+    ticks = {"tickvals": (10.0**powers).tolist(), "ticktext": [draw.typeset(f"10<sup>{p}</sup>") for p in powers]}
     decades = LOG | {"range": [low, high]} | ticks
     trace = Curve("trace", h["trace"], QUANTITIES["trace"], 1.5, "dot", error=2 * h["trace_error"])
     style = QUANTITIES["SAM's edge"], 1.5, "longdashdot"
@@ -255,11 +255,9 @@ def _mark_gap(layout: Layout, h: dict[str, Array], end: float) -> None:
     if closed < len(h["step"]):
         step, message = float(h["step"][closed]), "λ₁ meets λ₂:<br>v₁ is no longer<br>one direction"
         side = {"ax": 12, "xanchor": "left"} if step < end / 2 else {"ax": -12, "xanchor": "right"}
-        arrow = {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ay": 54} | side
-        style = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)"}
-        layout["annotations"].append(
-            {"text": message, "x": step, "y": 0.97, "xref": "x3", "yref": "y3"} | arrow | style
-        )
+        style: Layout = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)", "ay": 54, **side}
+        style |= {"showarrow": True, "arrowhead": 0, "arrowcolor": GREY}
+        layout["annotations"].append(draw.note(message, step, 0.97, "x3", "y3", **style))
 
 
 def probe_figure(
@@ -383,11 +381,7 @@ def _logged(h: dict[str, Array]) -> tuple[list[Curve], list[Curve]]:
 
 
 def _range(curves: list[Curve], log: bool) -> Interval:
-    """Return the range of a vertical axis between round numbers, in powers of ten if it is logarithmic.
-
-    A linear range includes zero. It is at most ten times the maximum of the newer half of the record, so that an early
-    peak does not flatten the rest.
-    """
+    """Return the range of a vertical axis between round numbers: in powers of ten if logarithmic, or else with zero."""
     columns = [curve.y for curve in curves if curve.in_range]
     values = np.concatenate([*columns, np.empty(0)])
     if log:
@@ -396,5 +390,5 @@ def _range(curves: list[Curve], log: bool) -> Interval:
         return 0.0, 1.0
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     newer = max(float(np.nan_to_num(y[len(y) // 2 :]).max(initial=0.0)) for y in columns)
-    high = min(high, 10 * newer) or high
+    high = min(high, 10 * newer) or high  # an early peak does not flatten the rest
     return -draw.round_up(1.1 * max(-low, 0.0)), draw.round_up(1.15 * max(high, 0.0))

@@ -165,11 +165,8 @@ def _coordinates(picture: Any, frame: Any) -> Drawn:
 def _floor(picture: Any, frame: Any) -> Drawn:
     """Draw the path on the valley floor over the contours of λ₁."""
     minima = {"least λ₁": (0.0, 0.0), "least trace": (0.8, 1 / 7), "least λ₂": (1.0, 1.0)}
-    labels = {
-        "text": [f"  {name}  " for name in minima],
-        "textposition": ["top right", "top left", "bottom left"],
-        "textfont": {"size": 12, "color": ["white", "white", INK]},
-    }
+    positions, font = ["top right", "top left", "bottom left"], {"size": 12, "color": ["white", "white", INK]}
+    labels = {"text": [f"  {name}  " for name in minima], "textposition": positions, "textfont": font}
     x, y = np.array([*minima.values()]).T
     traces = [
         contours(picture.axis, picture.axis, picture.level, "λ₁", ncontours=14),

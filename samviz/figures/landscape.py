@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samviz.figures import drawing as draw
-from samviz.figures.drawing import Interval, Layout, Trace
+from samviz.figures.drawing import Array, Interval, Layout, Trace
 from samviz.figures.style import BLUE, BLUES, GREEN, HALO, INK, ORANGE, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     from samviz.figures.lab import Frame
     from samviz.geometry import Landscape
 
-Array = NDArray[np.float64]
 LEVELS = 15  # contours from the lowest to the highest point
 ARROWS = {  # colour, and how far above its middle the label stands, as a fraction of the axis
     "gradient": (INK, -0.07),

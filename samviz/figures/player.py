@@ -42,14 +42,10 @@ def player_data(
     name: str,
     controls: Sequence[PlayerControl],
     drawings: Iterable[Drawing],
-    precision: str,
-    predict: Plain | None = None,
+    precision: str,  # "f4" or "f8", of arrays with one dimension
+    predict: Plain | None = None,  # a question (from `samviz.lab.controls.spec`): the last drawing precedes the answer
 ) -> str:
-    """Return the script that defines a set of figures; the last control changes fastest.
-
-    `precision`, "f4" or "f8", is that of arrays with one dimension. `predict` describes a question that is asked first
-    (from `samviz.lab.controls.spec`); then one more drawing, the last one, is the initial state.
-    """
+    """Return the script that defines a set of figures; the last control changes fastest."""
     parts: dict[str, int] = {}
     figures, sentences = [], []
     for figure, sentence in drawings:
@@ -68,10 +64,7 @@ def player_data(
 def player_html(
     name: str, controls: Sequence[PlayerControl], description: str, still: str, height: int, *, zoom: bool = False
 ) -> str:
-    """Return the controls and the place of a set of figures, for a page that has the script `player_js()`.
-
-    `still` is HTML that is shown until a figure is drawn. With `zoom` figures can be zoomed, and one slider can play.
-    """
+    """Return the controls and the place of a set of figures; `still` is HTML that is shown until one is drawn."""
     play = '<button type="button">▶ Play</button>' if zoom and len(controls) == 1 else ""
     return (
         f'<figure class="samviz-player" data-player="{escape(name)}"{" data-zoom" if zoom else ""}>'

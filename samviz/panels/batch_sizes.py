@@ -14,7 +14,7 @@ from torch import Tensor
 from samviz.claims.subjects import interpolating
 from samviz.dynamics import Diverged, Run, engines, limiting_flow
 from samviz.figures import drawing as draw
-from samviz.figures.drawing import Layout, Trace, line, marks, note
+from samviz.figures.drawing import Array, Layout, Trace, line, marks, note
 from samviz.figures.style import BLUE, GREY, INK, VERMILION
 from samviz.lab import Button, Panel, PredictChoice, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
@@ -28,7 +28,6 @@ EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
 
 FIRST_START, X3_X4 = (0.3, 0.9), 0.05
 TAU, FRAMES = 2.0, 80  # τ = ηρ²t at the end, up to the rounding of steps, and measurements until then
-QUANTITIES = ("trace", "λ₁")
 WHERE_ONE_SAMPLE_ENDS = PredictPlace(
     "SAM with all samples ends at (0, 0), where λ₁ is smallest (blue). Where does SAM end if each step uses only one "
     "of the two samples?",
@@ -76,8 +75,8 @@ def draw_one_sample(values: dict[str, Any]) -> Iterator[Drawing]:
     tau = spacing * lr * rho**2 * np.arange(FRAMES + 1)
     paths = []
     for size in (None, 1):
-        x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
-        run, path = Run(valley(), "sam", lr, rho, size, x0, seed=values["again"], device="cpu"), [start]
+        x0, path = [*start, X3_X4, X3_X4], [start]
+        run = Run(valley(), "sam", lr, rho, size, x0, seed=values["again"], device="cpu")
         paths.append(path)
         for _ in range(FRAMES):
             try:
@@ -101,26 +100,22 @@ def floor_figure(paths: list[list[Array]], tau: Array, asked: bool) -> dict[str,
     grid, level = floor_curvature()
     traces = [] if asked else [draw.contours(grid, grid, level["trace"], "level", pale=True, ncontours=16)]
     styles = [("all samples", BLUE, "square", (-0.04, 0.12)), ("one sample", VERMILION, "triangle-up", (0.72, 0.3))]
-    labels: list[list[Any]] = [[], []]
-    rows = []
-    for i, (name, row) in enumerate(zip(QUANTITIES, ((0.57, 1.0), (0.0, 0.43)))):
-        high = (40, 30)[i]
-        axis = {"label": "τ = ηρ²t", "range": [0, TAU]} if i else {"showticklabels": False, "range": [0, TAU]}
-        rows.append(
-            draw.add_axes(layout, i + 2, (0.5, 1.0), row, (name, "along the runs"), x=axis, y={"range": [0, high]})
-        )
     for path, (name, color, symbol, (x, y)) in zip(paths, styles):
-        points = np.array(path)
-        x1, x2 = points.T
+        x1, x2 = np.array(path).T
         traces += [line(x1, x2, name, color, 3), marks(x1[-1:], x2[-1:], f"{name} now", color, 12, symbol)]
         layout["annotations"].append(note(f"<b>{name}</b>", x, y, "x", "y", color))
-        top, low = (2 * f.numpy() for f in valley().curvatures(torch.from_numpy(points)))
-        for i, quantity in enumerate((top + low, np.maximum(top, low))):
-            traces.append(line(tau[: len(points)], quantity, f"{QUANTITIES[i]} {name}", color, 3) | rows[i])
-            labels[i].append((TAU, float(quantity[-1]), f"<b>{name}</b>", color))
-    for i, each in enumerate(labels):
-        traces.append(draw.end_labels(each, layout[f"yaxis{i + 2}"], f"names {i}", 0.12) | rows[i])
     traces.append(start_mark((float(paths[0][0][0]), float(paths[0][0][1]))))
+    eigenvalues = [valley().eigenvalues(torch.from_numpy(np.array(path))).numpy() for path in paths]  # (points, 2)
+    upper, lower = ((0.57, 1.0), 40, {"showticklabels": False}), ((0.0, 0.43), 30, {"label": "τ = ηρ²t"})
+    for number, quantity, of_pair, (row, high, ticks) in ((2, "trace", np.sum, upper), (3, "λ₁", np.max, lower)):
+        heading, x_axis, y_axis = (quantity, "along the runs"), ticks | {"range": [0, TAU]}, {"range": [0, high]}
+        axes = draw.add_axes(layout, number, (0.5, 1.0), row, heading, x=x_axis, y=y_axis)
+        labels = []
+        for pairs, (name, color, *_) in zip(eigenvalues, styles):
+            values = of_pair(pairs, axis=1)
+            traces.append(line(tau[: len(values)], values, f"{quantity} {name}", color, 3) | axes)
+            labels.append((TAU, float(values[-1]), f"<b>{name}</b>", color))
+        traces.append(draw.end_labels(labels, y_axis, f"names {quantity}", 0.12) | axes)
     return {"data": traces, "layout": layout}
 
 
@@ -143,10 +138,8 @@ def flows() -> tuple[Array, Array]:
 
 
 def project(problem: Problem, x: Tensor) -> Tensor:
-    """Return Φ(x) of points (runs, dim) near Γ of a square loss ½f², up to the square of the distance (Gauss–Newton).
-
-    At the iterates themselves, oscillations of size ρ would hide the slow change of the curvature.
-    """
+    """Return Φ(x) of points (runs, dim) near Γ of a square loss ½f² by Gauss–Newton, up to the distance squared."""
+    # At the iterates themselves, oscillations of size ρ would hide the slow change of the curvature.
     batch = torch.arange(problem.samples).repeat(len(x))[:, None]
     for _ in range(3):
         loss, gradient = problem.gradient(x.repeat_interleave(problem.samples, 0), batch)
@@ -288,7 +281,7 @@ IS_ALIGNED = PredictChoice(
 )
 
 
-def quadratic_samples(ratio: float = 0.0) -> Quadratic:
+def quadratic_samples(ratio: float) -> Quadratic:
     """Return the mean of six samples λ_k(a aᵀ + ratio·b bᵀ) with b orthogonal to a; ratio = 0 gives rank one."""
     turn = np.deg2rad(ANGLES)
     a, b = np.stack((np.cos(turn), np.sin(turn)), 1), np.stack((-np.sin(turn), np.cos(turn)), 1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samviz.claims.ablation import angle_to_top, ascent_cycle_near_low, cycle_multiplier
-from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, note, text
+from samviz.figures.drawing import LOG, Array, Layout, Trace, add_axes, end_labels, line, marks, new_layout, note, text
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, PALE, VERMILION
 from samviz.lab import Choice, Panel, PredictDirection, Slider
 from samviz.lab.panel import Drawing
@@ -61,10 +61,8 @@ def path(rule: str, lr: float, ratio: float) -> Array:
 
 
 def worst_direction(p: float, q: float, low: float) -> tuple[float, float]:
-    """Return the unit vector v that maximizes L(x + ρv), where ∇L(x) = (p, q).
-
-    There ∇L(x + ρv) = μv, so v = (p/s, q/(s + ρ(λ₁ − λ_M))) with s = μ − ρλ₁. Newton's method finds s from ‖v‖ = 1.
-    """
+    """Return the unit vector v that maximizes L(x + ρv), where ∇L(x) = (p, q)."""
+    # There ∇L(x + ρv) = μv, so v = (p/s, q/(s + ρ(λ₁ − λ_M))) with s = μ − ρλ₁. Newton's method finds s from ‖v‖ = 1.
     gap, s = RHO * (TOP - low), hypot(p, q)
     for _ in range(400):
         u, v = p / s, q / (s + gap)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samviz.claims.subjects import TRAIN, WRONG, digits
 from samviz.dynamics import Diverged, Run, Sweep, descent
-from samviz.dynamics.sweep import Arrays, active_runs, empty_arrays, measure_runs
+from samviz.dynamics.sweep import AXES, Arrays, active_runs, empty_arrays, measure_runs
 from samviz.figures.heatmap import heatmap_figure
 from samviz.lab.controls import Button, Choice, Slider, Switch
 from samviz.lab.panel import Drawing, Panel
@@ -47,32 +47,23 @@ PREDICTION = PredictChoice(
 )
 
 
-class Case(NamedTuple):
-    """The settings of a grid of runs."""
-
-    size: str  # a key of `SIZES`
-    wrong: bool  # whether some labels are wrong
-    again: int  # which samples are drawn
-
-
 def axes(batch_size: int, seeds: Sequence[int]) -> dict[str, tuple[Any, ...]]:
     """Return the axes of a `Sweep`."""
-    names = ("rule", "batch_size", "lr", "rho", "seed")
-    return dict(zip(names, (("sam",), (batch_size,), LEARNING_RATES, RADII, tuple(seeds))))
+    return dict(zip(AXES, (("sam",), (batch_size,), LEARNING_RATES, RADII, tuple(seeds))))
 
 
 class Grid:
     """Runs at every η and ρ in one batch, and their measurements so far."""
 
-    def __init__(self, case: Case) -> None:
-        """Start all runs at the minimum, which must be known."""
-        problem, self.test = digits(case.wrong)
-        size = None if case.size == "all" else int(case.size)
-        count = SEEDS if size else 1
-        self.axes = axes(size or TRAIN, range(count * case.again, count * (case.again + 1)))
+    def __init__(self, size: str, wrong: bool, again: int) -> None:
+        """Start all runs at the minimum, which must be known; `size` is a key of `SIZES`."""
+        problem, self.test = digits(wrong)
+        batch_size = None if size == "all" else int(size)
+        count = SEEDS if batch_size else 1
+        self.axes = axes(batch_size or TRAIN, range(count * again, count * (again + 1)))
         lr, rho, seeds = zip(*product(*(self.axes[name] for name in ("lr", "rho", "seed"))))
-        x0 = MINIMA[case.wrong].expand(len(lr), -1)
-        self.run = Run(problem, "sam", lr, rho, size, x0, seed=seeds, device="cpu")
+        x0 = MINIMA[wrong].expand(len(lr), -1)
+        self.run = Run(problem, "sam", lr, rho, batch_size, x0, seed=seeds, device="cpu")
         self.measured: dict[int, Arrays] = {}  # by the stop
         self.start = empty_arrays(1, 1, accuracy=True)
         measure_runs(self.start, self.run, torch.tensor([0]), self.test)
@@ -104,9 +95,6 @@ grid = lru_cache(12)(Grid)  # panels share the grids, and continue those that we
 def sweep_panel() -> Panel:
     """Show SAM at every η and ρ from one minimum: λ₁, trace, alignment and test accuracy as heat maps.
 
-    Returns:
-        The panel; leave it as the last line of a cell.
-
     Source: Theorems 4.5 and 5.4: λ₁ and the trace decrease with τ = ηρ²t.
 
     >>> panel = sweep_panel()
@@ -129,7 +117,7 @@ def sweep_panel() -> Panel:
 
 def draw_sweep(values: dict[str, Any]) -> Iterator[Drawing]:
     """Yield the heat maps and their caption while the minimum is computed, and then while the runs go on."""
-    case = Case(values["size"], values["wrong"], values["again"])
+    wrong = values["wrong"]
     until = max(stop for stop in STOPS if stop <= values["steps"])
     blank = empty_arrays(len(LEARNING_RATES) * len(RADII), 1, accuracy=True)
     figure = heatmap_figure(Sweep.of("even or odd", 0, axes(TRAIN, (0,)), [blank]))
@@ -137,11 +125,11 @@ def draw_sweep(values: dict[str, Any]) -> Iterator[Drawing]:
         yield figure, "Each cell will show a run from one minimum of a small network on handwritten digits."
         return
     drawing = figure, "All runs start from one minimum, which is being computed."
-    if case.wrong not in MINIMA:
-        for _, minimum in descent(digits(case.wrong)[0], seed=START_SEED):  # noqa: B007, the last is the minimum
+    if wrong not in MINIMA:
+        for _, minimum in descent(digits(wrong)[0], seed=START_SEED):  # noqa: B007, the last is the minimum
             yield drawing
-        MINIMA[case.wrong] = minimum
-    runs, shown = grid(case), 0
+        MINIMA[wrong] = minimum
+    runs, shown = grid(values["size"], wrong, values["again"]), 0
     yield drawing
     for _ in chain(runs.advance(until), [None]):
         found = runs.at(until)

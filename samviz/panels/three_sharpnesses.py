@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samviz.figures import drawing as draw
-from samviz.figures.drawing import LOG, Layout, Trace, line, marks, text
+from samviz.figures.drawing import LOG, Array, Layout, Trace, line, marks, text
 from samviz.figures.style import BLUE, GREEN, GREY, HALO, INK, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
@@ -59,10 +59,7 @@ PREDICTION = PredictDirection(
 
 @dataclass(frozen=True)
 class Bowl:
-    """A loss of two parameters in closed form. Its Hessian's eigenvalues at the minimum are λ₁ = 2 and 2/ratio.
-
-    The valley's minimizers Γ are the x₂ axis, along which λ₁ decreases from 2 at x₂ = 1 to 2/ratio at x₂ = −1.
-    """
+    """A loss of two parameters in closed form, whose Hessian's eigenvalues at the minimum are λ₁ = 2 and 2/ratio."""
 
     kind: str  # a key of `BOWLS`
     ratio: float
@@ -99,7 +96,7 @@ class Bowl:
         return TOP / 2, TOP / self.ratio / 2, (TOP + TOP / self.ratio) / 4
 
     def curvature(self, x2: Any) -> Any:
-        """Return the valley's non-zero eigenvalue at (0, x₂)."""
+        """Return the valley's non-zero eigenvalue at (0, x₂) on Γ, from 2 at x₂ = 1 to 2/ratio at x₂ = −1."""
         return TOP * self.ratio ** ((x2 - 1) / 2)
 
 
@@ -112,10 +109,7 @@ def bowl_contours(bowl: Bowl) -> tuple[Array, Array]:
 
 
 class SharpnessAt:
-    """The three notions of sharpness at the point Φ(x) + left·(x − Φ(x)), where x is the dragged point.
-
-    A maximum over the circle is one over the disk, since the bowls have no maximum inside where they are drawn.
-    """
+    """The three notions of sharpness at the point Φ(x) + left·(x − Φ(x)), where x is the dragged point."""
 
     def __init__(self, bowl: Bowl, x: tuple[float, float], left: float, rho: float) -> None:
         """Measure R_ρ of each notion for ρ and for all `RADII`, and their directions for ρ."""
@@ -126,21 +120,18 @@ class SharpnessAt:
         norm = float(np.hypot(*gradient))
         direction = gradient / norm if norm > 0 else np.full(2, np.nan)
         self.ascent = float(np.arctan2(direction[1], direction[0])) % (2 * np.pi)  # NaN where ∇L = 0
-        here = bowl.loss(self.point)
-
-        def rises(radius: float) -> tuple[Array, float]:
-            """Return the rises around the circle and along the gradient."""
-            along = float(bowl.loss(self.point + radius * direction) - here)
-            return bowl.loss(self.point + radius * CIRCLE) - here, along
-
-        each = [(rise.max(), along, rise.mean()) for rise, along in map(rises, RADII)]
-        self.ratios = (np.array(each) / RADII[:, None] ** 2).T  # R_ρ/ρ², (3, radii)
-        self.rise, along = rises(rho)
-        rise = self.rise
+        here, radii = bowl.loss(self.point), np.append(RADII, rho)[:, None]
+        rises = bowl.loss(self.point + radii[..., None] * CIRCLE) - here  # (radii + 1, angles)
+        along = bowl.loss(self.point + radii * direction) - here
+        # A maximum over the circle is one over the disk: the bowls have no maximum inside where they are drawn.
+        values = np.stack((rises.max(1), along, rises.mean(1)))  # R_ρ, (3, radii + 1)
+        self.ratios = values[:, :-1] / RADII**2
+        self.rise = rise = rises[-1]
         peaks = (rise >= np.roll(rise, 1)) & (rise > np.roll(rise, -1)) & (rise >= 0.98 * rise.max())
         highest = ANGLES[peaks][np.argsort(-rise[peaks])]
         self.worst = highest[:2]  # the highest peak, and a second one if it is within 2 %
-        self.values = float(rise.max()), along if norm > 0 else np.inf, float(rise.mean())
+        worst, ascent, average = map(float, values[:, -1])
+        self.values = worst, ascent if norm > 0 else np.inf, average
         self.limits = bowl.limits(self.minimizer)
 
 

@@ -13,7 +13,7 @@ import torch
 from samviz.claims.ablation import cycle_multiplier
 from samviz.claims.subjects import cycle_size
 from samviz.dynamics import Diverged, Run
-from samviz.figures.drawing import LOG, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
+from samviz.figures.drawing import LOG, Array, Layout, Trace, add_axes, end_labels, line, marks, new_layout, text
 from samviz.figures.style import BLUE, GREY, HALO, INK, ORANGE, PLUM, VERMILION
 from samviz.lab import PredictDirection
 from samviz.lab.controls import Choice, Slider, decades

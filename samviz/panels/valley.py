@@ -13,7 +13,7 @@ import torch
 from samviz.dynamics import Diverged, Run, gradient_flow_limit
 from samviz.dynamics.theory import PHASE_II
 from samviz.figures import drawing as draw
-from samviz.figures.drawing import LOG, Interval, Layout, Trace, line, marks, note
+from samviz.figures.drawing import LOG, Array, Interval, Layout, Trace, line, marks, note
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PLUM, PURPLE, VERMILION
 from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
@@ -71,12 +71,12 @@ class Paths:
 
     def __init__(self, lr: float, start: Point) -> None:
         """Prepare the runs."""
-        x0 = torch.tensor([*start, X3_X4, X3_X4], dtype=torch.float64)
+        x0 = np.array([*start, X3_X4, X3_X4])
         self.runs = {
             name: Run(valley(), method.rule, lr, RHO, method.batch_size, x0, device="cpu")
             for name, method in METHODS.items()
         }
-        self.points = {name: [x0.numpy()] for name in METHODS}
+        self.points = {name: [x0] for name in METHODS}
         ends = np.linspace(0, 1, BLOCKS + 1) ** 2 * TAU / (lr * RHO**2)  # short blocks first, where the paths turn
         self.blocks = np.diff(ends.round().astype(int)).tolist()
 
@@ -290,8 +290,7 @@ def sharpness(points: Array) -> Array:
 
 def sam_iterates(lr: float, rho: float, start: Point) -> Iterator[Array]:
     """Yield the iterates of SAM so far, (steps + 1, 4), while it goes on."""
-    x0 = torch.tensor([*start, *FLOW_X3_X4], dtype=torch.float64)
-    run = Run(valley(), "sam", lr, rho, x0=x0, device="cpu", trail=FLOW_END + 1)
+    run = Run(valley(), "sam", lr, rho, x0=[*start, *FLOW_X3_X4], device="cpu", trail=FLOW_END + 1)
     while run.steps < FLOW_END:
         try:
             run.step(STEPS_AT_ONCE)
