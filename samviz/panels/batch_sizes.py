@@ -20,7 +20,7 @@ from samviz.lab import Button, Panel, PredictChoice, PredictPlace, Slider, decad
 from samviz.lab.panel import Drawing
 from samviz.panels.valley import MINIMIZERS, floor_axes, floor_curvature, point_text, start_mark
 from samviz.problems import Problem, Quadratic, quadratic, valley
-from samviz.problems.problem import Array, one_thread
+from samviz.problems.problem import one_thread
 
 EQUATIONS = (("Eq. 7", "dash"), ("Eq. 18", "dot"))
 

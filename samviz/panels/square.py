@@ -14,7 +14,6 @@ from samviz.figures.drawing import LOG, Array, Layout, Trace, add_axes, end_labe
 from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, PALE, VERMILION
 from samviz.lab import Choice, Panel, PredictDirection, Slider
 from samviz.lab.panel import Drawing
-from samviz.problems.problem import Array
 
 TOP, RHO, START = 3.0, 0.1, (0.06, 0.1)
 STEPS = 12_000

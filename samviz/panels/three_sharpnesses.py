@@ -15,7 +15,6 @@ from samviz.figures.style import BLUE, GREEN, GREY, HALO, INK, VERMILION
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.lab.predictions import PredictDirection
-from samviz.problems.problem import Array
 
 TOP = 2.0  # λ₁ at the minimum of each bowl
 FLOOR_CURVATURE = 0.5  # of the bent bowl, whose floor is x₁ = FLOOR_CURVATURE·x₂²

@@ -19,7 +19,6 @@ from samviz.lab import PredictDirection
 from samviz.lab.controls import Choice, Slider, decades
 from samviz.lab.panel import Drawing, Panel
 from samviz.problems import quadratic
-from samviz.problems.problem import Array
 
 TOP = 2.0  # λ₁
 STEPS, STEPS_AT_ONCE = 100, 25

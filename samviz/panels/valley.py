@@ -18,7 +18,6 @@ from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PL
 from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
 from samviz.problems import valley
-from samviz.problems.problem import Array
 
 # ---- Figure 1: where six methods end on the floor, and which side of the valley each one makes flat
 
