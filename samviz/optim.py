@@ -385,10 +385,8 @@ class SAM(Optimizer):
 
 @torch.no_grad()
 def _perturb(groups: list[dict[str, Any]]) -> Saved | None:
-    """Add e = ρ T²g/‖Tg‖ to the weights in place, and return their values before; None if a gradient is not finite.
-
-    Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
-    """
+    """Add e = ρ T²g/‖Tg‖ to the weights in place, and return their values before; None if a gradient is not finite."""
+    # Source: the paper's Eq. 3; adaptive: Kwon et al. (ICML 2021).
     parts = []  # of each group: whether it is adaptive, its radius, its parameters p and their Tg
     for group in groups:
         adaptive, rho, parameters = group["adaptive"], _radius(group), _with_gradient([group])

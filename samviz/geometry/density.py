@@ -220,27 +220,23 @@ def _sampled(problem: Problem, x: Tensor, probes: int, steps: int, generator: to
 def lanczos(
     product: Operator, start: Tensor, excluded: Tensor, steps: int, scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor, int]:
-    """Run Lanczos from each vector of `start` (runs, k, dim) separately, orthogonally to the rows `excluded`.
-
-    Return the basis (runs·k, steps, dim), the recurrence's α and the β after it (2, runs, k, steps), and the products
-    spent on each run. Every vector is orthogonalized twice against all before it; otherwise copies of eigenvalues
-    appear. Where the space is exhausted, β is zero and α stays at its first value, within the spectrum, so that what
-    follows has no weight. The rounding errors of the products are proportional to the largest |eigenvalue|; `scale`
-    (runs,) is that along the excluded rows (runs, m, dim), which are orthonormal or zero.
-    """
+    """Run Lanczos from each vector separately; return the bases, the recurrences, and the products spent on a run."""
     runs, k, dim = start.shape
-    m = excluded.shape[1]
+    m = excluded.shape[1]  # rows (runs, m, dim), orthonormal or zero, to which the vectors are orthogonal
     basis = start.new_zeros(runs * k, m + steps, dim)
     basis[:, :m] = excluded.repeat_interleave(k, 0)
     alpha, beta = start.new_zeros(2, runs * k, steps + 1)
-    size = alpha[:, 0].clone()  # a lower bound of the norm of the operator; 0 at first
+    # Rounding errors are proportional to the largest |eigenvalue|, of which this is a lower bound; `scale` (runs,) is
+    # the largest along the excluded rows.
+    size = alpha[:, 0].clone()
     rest = start.reshape(runs * k, 1, dim)
     for step in range(steps + 1):
         old = basis[:, : m + step]
-        for _ in range(2):
+        for _ in range(2):  # against all vectors before it: otherwise copies of eigenvalues appear
             rest = rest - torch.bmm(torch.bmm(rest, old.mT), old)
         length = torch.linalg.vector_norm(rest, dim=(1, 2))
         continues = ~(length <= EXHAUSTED * torch.finfo(rest.dtype).eps * size)  # also with NaN, which the caller finds
+        # Where the space is exhausted, β is 0 and α stays in the spectrum, at its first value: the rest has no weight.
         beta[:, step] = torch.where(continues, length, 0)
         if step == steps or not continues.any():
             alpha[:, step:] = alpha[:, :1]
@@ -250,20 +246,19 @@ def lanczos(
         alpha[:, step] = torch.where(continues, (new * rest[:, 0]).sum(1), alpha[:, 0])
         size = torch.stack((size, alpha[:, step].abs(), beta[:, step] * (step > 0))).amax(0)
         size = size if scale is None else torch.maximum(size, scale.repeat_interleave(k))
-    return basis[:, m:], torch.stack((alpha[:, :-1], beta[:, 1:])).view(2, runs, k, steps), step * k
+    recurrence = torch.stack((alpha[:, :-1], beta[:, 1:])).view(2, runs, k, steps)  # each α, and the β after it
+    return basis[:, m:], recurrence, step * k  # the basis (runs·k, steps, dim)
 
 
 def quadrature(recurrence: Array) -> tuple[Array, Array, Array]:
-    """Return the Ritz values (..., steps), ascending, of a recurrence (2, ..., steps), the mixing, and the residuals.
-
-    The columns of the mixing (..., steps, steps) give the Ritz vectors in the basis. The squares w of its first row
-    and the Ritz values θ are Gauss's rule: Σ wθʲ = vᵀHʲv for j < 2·steps and a unit starting vector v (Golub & Meurant,
-    Matrices, Moments and Quadrature with Applications, 2010, ch. 3).
-    """
+    """Return the Ritz values (..., steps), ascending, of a recurrence (2, ..., steps), with mixing and residuals."""
     alpha, beta = recurrence
     steps = alpha.shape[-1]
     matrix = alpha[..., None] * np.eye(steps)
     matrix[..., range(1, steps), range(steps - 1)] = beta[..., :-1]  # `eigh` reads the lower triangle
+    # The columns of the mixing are the Ritz vectors in the basis. The squares w of its first row and the Ritz values θ
+    # are Gauss's rule: Σ wθʲ = vᵀHʲv for j < 2·steps and a unit starting vector v (Golub & Meurant, Matrices, Moments
+    # and Quadrature with Applications, 2010, ch. 3).
     values, mixing = np.linalg.eigh(matrix)
     return values, mixing, np.abs(beta[..., -1:] * mixing[..., -1, :])
 

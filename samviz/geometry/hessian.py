@@ -417,10 +417,7 @@ def _gaps_and_tolerances(spectrum: Array, k: int, tol: float, dtype: torch.dtype
 
 
 class Subspace:
-    """An orthonormal basis, its products with a symmetric operator, and the operator restricted to its span.
-
-    The small matrices are kept on the host in double precision: there they cost microseconds, on a GPU milliseconds.
-    """
+    """An orthonormal basis, its products with a symmetric operator, and the operator restricted to its span."""
 
     def __init__(self, product: Operator, block: Tensor, capacity: int) -> None:
         """Start with the span of the rows of a block, (runs, m, dim); allocate memory for `capacity` rows."""
@@ -429,6 +426,7 @@ class Subspace:
         self.rows = 0
         self._basis = block.new_empty(runs, capacity, dim)
         self._image = block.new_empty(runs, capacity, dim)
+        # On the host, where small matrices cost microseconds, and on a GPU milliseconds.
         self._projected = torch.zeros(runs, capacity, capacity, dtype=torch.float64)  # only the lower triangle is used
         self.extend(block)
 
@@ -489,11 +487,8 @@ class Subspace:
 
 
 def orthonormal(block: Tensor, basis: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis.
-
-    `inside` (runs, m, rows) holds the components of the block in the basis if they are known.
-    """
-    if inside is None:
+    """Return orthonormal rows that span the components of a block (runs, m, dim) orthogonal to a basis."""
+    if inside is None:  # the components of the block in the basis, (runs, m, rows)
         inside = torch.bmm(block, basis.mT)
     while True:  # two passes suffice, except for nearly dependent rows, whose difference is rounding error at first
         block = torch.linalg.qr(torch.baddbmm(block, inside, basis, alpha=-1).mT).Q.mT

@@ -344,10 +344,9 @@ class SphereMaximum(NamedTuple):
 def frank_wolfe(
     p: StepInput, x: Tensor, rho: Number, v: Tensor, gain: float, most: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Maximize L(x + ρv) over ‖v‖ ≤ 1 from v; return the fields of `SphereMaximum`, numbers as columns (runs, 1).
-
-    Written in primitives, because the rule `worst` compiles it.
-    """
+    """Maximize L(x + ρv) over ‖v‖ ≤ 1 from v; return the fields of `SphereMaximum`, numbers as columns (runs, 1)."""
+    # Written in primitives, because the rule `worst` compiles it. A step moves v by a share of its distance to
+    # ∇L(x + ρv)/‖∇L(x + ρv)‖. A share of 1 is the power method; where the loss would fall, the share is halved.
     base = loss_and_gradient(p, x)[0]
     height, slope = loss_and_gradient(p, x + rho * v)
     share = 0 * height + 1.0
@@ -378,13 +377,10 @@ def maximize_on_sphere(
     rho: float,
     start: Tensor,
     batch: Tensor | None = None,
-    gain: float = 1e-6,
-    most: int = 100,
+    gain: float = 1e-6,  # the last step adds less than this share of the rise
+    most: int = 100,  # gradients from each start
 ) -> SphereMaximum:
     """Find the highest maximum of L(x + ρv) over ‖v‖ ≤ 1 from unit vectors (runs, dim) or (runs, starts, dim).
-
-    Frank–Wolfe: v moves to ∇L(x + ρv)/‖∇L(x + ρv)‖ (the power method) if the loss rises, else half as far. The last
-    step adds less than `gain`, as a share of the rise, or is limited by `most`, the largest number of gradients.
 
     Source: Frank & Wolfe (1956); Journée, Nesterov, Richtárik & Sepulchre (2010) for the power method.
     """
@@ -399,10 +395,8 @@ def maximize_on_sphere(
 
 
 def trust_region(slope: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
-    """Return a v with ‖v‖ ≤ 1 that maximizes bᵀv + ½vᵀAv, from the slope b and the eigenpairs of A, largest first.
-
-    Source: Moré & Sorensen (1983): (μ − A)v = b with μ ≥ max(λ₁(A), 0).
-    """
+    """Return a v with ‖v‖ ≤ 1 that maximizes bᵀv + ½vᵀAv, from the slope b and the eigenpairs of A, largest first."""
+    # Source: Moré & Sorensen (1983): (μ − A)v = b with μ ≥ max(λ₁(A), 0).
     part = (vectors @ slope[..., None])[..., 0]  # b in the eigenbasis
     size = torch.maximum(part.abs().amax(1, keepdim=True), values.abs().amax(1, keepdim=True))
     size = size.clamp_min(torch.finfo(values.dtype).tiny)

@@ -300,11 +300,7 @@ class Problem(ABC):
         return points
 
     def _check(self, x: Tensor, batch: Tensor | None = None) -> None:
-        """Refuse parameters that are not (runs, dim) and batches that are not sample indices (runs, b).
-
-        Public methods call this because compiled code reads memory without checking. Indices on another device are
-        checked by torch there, because reading them would make the CPU wait.
-        """
+        """Refuse parameters that are not (runs, dim) and batches that are not sample indices (runs, b)."""
         check_shape("x", x, ("runs", self.dim), self.name)
         if batch is None:
             return
@@ -313,7 +309,7 @@ class Problem(ABC):
         check_shape("batch", batch, (len(x), "b"), self.name)
         if batch.dtype != torch.int64 or batch.is_meta != x.is_meta:
             raise TypeError(f"batch holds {batch.dtype} on {batch.device}; expected sample indices of torch.int64")
-        if batch.device.type == "cpu":
+        if batch.device.type == "cpu":  # where compiled code reads memory without a check; elsewhere torch checks
             low, high = map(int, batch.aminmax())
             if low < 0 or high >= self.samples:
                 raise ValueError(f"batch holds {low} to {high}; expected sample indices, 0 to {self.samples - 1}")

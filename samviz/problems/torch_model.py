@@ -157,16 +157,12 @@ def generators_restored(device: torch.device, of_loader: Sequence[torch.Generato
 def evaluation_without_side_effects(
     model: nn.Module, training: bool, device: torch.device, of_loader: Sequence[torch.Generator] = ()
 ) -> Iterator[None]:
-    """Evaluate a model inside the block, and restore its modules' attributes, torch's switches and all generators.
-
-    Derivatives of any order are exact inside: inference mode, autocast and TF32 are off, compiled parts run eagerly,
-    and attention and recurrent layers use the kernels that torch can differentiate twice. The values of tensors are
-    not restored: evaluate the model by `torch.func.functional_call` with other tensors.
-    """
+    """Make derivatives of any order exact inside the block, and restore attributes, switches and generators."""
+    # The values of tensors are not restored: evaluate the model by `torch.func.functional_call` with other tensors.
     attributes = [(module, dict(vars(module))) for module in model.modules()]  # includes the flat weights of a GRU
     switches = _tf32_switches()
     if any(isinstance(module, nn.RNNBase) for module, _ in attributes):
-        switches.append((torch.backends.cudnn, "enabled", False))
+        switches.append((torch.backends.cudnn, "enabled", False))  # its recurrent layers have no second derivative
     with ExitStack() as stack:
         for place, name, value in switches:
             stack.callback(setattr, place, name, getattr(place, name))
@@ -174,7 +170,7 @@ def evaluation_without_side_effects(
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # which torch can differentiate twice
         stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTING))
         for kind in {"cpu", device.type}:
             stack.enter_context(torch.autocast(kind, enabled=False))
@@ -280,7 +276,7 @@ class Attached(Problem):
             t.is_floating_point() and t.dtype.itemsize < self.dtype.itemsize
             for t in (*loss_fn.parameters(), *loss_fn.buffers())
         ):
-            self.loss_fn = deepcopy(loss_fn).to(self.dtype)  # a copy, because the training uses the loss as it is
+            self.loss_fn = deepcopy(loss_fn).to(self.dtype)  # a copy, because the training also uses the loss
         self.dim = sum(shape.numel() for shape in self.shapes.values())
         self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
