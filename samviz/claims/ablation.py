@@ -276,25 +276,25 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
 POINT = np.array([0.5, 0.25])  # on the floor, where −∇λ₁, −∇λ_M and −∇Tr have three different directions
 TABLE_RHO = 0.02  # of the table
 CURVATURES = 2 * np.array(curvatures(POINT))  # the loss next to POINT is ½xᵀHx, H = diag(CURVATURES)
+GRADIENTS = {"λ₁": slopes(POINT)[0], "λ_M": slopes(POINT)[1], "Tr": np.add(*slopes(POINT))}  # half of ∇S at POINT
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A method of the table: its approximations, and its drift along the valley's floor."""
+    """A method of the table, and its drift along the valley's floor."""
 
     method: str
-    approximations: str
     drift: Array  # (2,), of (x₁, x₂) per τ
     cosines: dict[str, float]  # of the drift with −∇S, for S = λ₁, λ_M and Tr
     minimizes: str  # the S with the largest cosine; "nothing" without a drift
 
 
-TABLE = {  # rule: method, approximations, what it minimizes
-    "worst": ("descent on L_Max", "none", "λ₁"),
-    "ascent": ("descent on L_Asc", "1: ascent for worst direction", "λ_M"),
-    "sam": ("SAM", "1, and 2: the direction's derivative dropped", "λ₁"),
-    "average": ("descent on L_Avg", "another notion", "Tr"),
-    "gd": ("gradient descent", "no perturbation", "nothing"),
+TABLE = {  # rule: method, and what it minimizes
+    "worst": ("descent on L_Max", "λ₁"),
+    "ascent": ("descent on L_Asc", "λ_M"),
+    "sam": ("SAM", "λ₁"),
+    "average": ("descent on L_Avg", "Tr"),
+    "gd": ("gradient descent", "nothing"),
 }
 
 
@@ -318,19 +318,13 @@ def _row(rule: str, drifts: Array) -> Ablation:
     drift = drifts.mean(0)
     cosines = _cosines(drift)
     best = max(cosines, key=lambda name: cosines[name]) if np.linalg.norm(drift) > 1e-6 else "nothing"
-    return Ablation(*TABLE[rule][:2], drift, cosines, best)
-
-
-def _gradients() -> dict[str, Array]:
-    """Return the directions of ∇λ₁, ∇λ_M and ∇Tr at POINT."""
-    first, second = slopes(POINT)
-    return {"λ₁": first, "λ_M": second, "Tr": first + second}
+    return Ablation(TABLE[rule][0], drift, cosines, best)
 
 
 def _cosines(drift: Array) -> dict[str, float]:
     """Return the cosines of a drift with −∇λ₁, −∇λ_M and −∇Tr at POINT."""
     size = max(float(np.linalg.norm(drift)), 1e-300)
-    return {name: -float(drift @ g) / size / float(np.linalg.norm(g)) for name, g in _gradients().items()}
+    return {name: -float(drift @ g) / size / float(np.linalg.norm(g)) for name, g in GRADIENTS.items()}
 
 
 @claim(
@@ -351,14 +345,14 @@ def two_wrongs(quick: bool, sam: str = "sam", average: str = "average", worst: s
     rules = {"worst": worst, "ascent": "ascent", "sam": sam, "average": average, "gd": "gd"}
     drifts = {name: _drifts(rule, quick, rates) for name, rule in rules.items()}
     rows = [_row(name, drift[-1:] if name == "ascent" else drift) for name, drift in drifts.items()]
-    for row, (_, _, expected) in zip(rows, TABLE.values()):
+    for row, (_, expected) in zip(rows, TABLE.values()):
         if expected == "nothing":
-            size = np.linalg.norm(row.drift) / np.linalg.norm(slopes(POINT)[0])
+            size = np.linalg.norm(row.drift) / np.linalg.norm(GRADIENTS["λ₁"])
             yield near(f"{row.method}: drift divided by SAM's", 0, size, absolute=1e-6)
             continue
         name = f"{row.method}: cos(drift, −∇"
         yield near(f"{name}{expected})", 1, row.cosines[expected], absolute=0.02)
-        for other, value in _cosines(-_gradients()[expected]).items():
+        for other, value in _cosines(-GRADIENTS[expected]).items():
             if other != expected:
                 yield near(f"{name}{other})", value, row.cosines[other], absolute=0.1)
     distance = np.array([1 - _cosines(drift)["λ_M"] for drift in drifts["ascent"]])
@@ -369,7 +363,7 @@ def two_wrongs(quick: bool, sam: str = "sam", average: str = "average", worst: s
     gradient_error, rise_error = _errors_of_worst(worst, 1e-3)
     yield near("∇L_Max, relative error at ρ = 1e-3, ρ/10 from Γ along x₄", 0, gradient_error, absolute=0.01)
     yield near("R_Max, relative error there", 0, rise_error, absolute=1e-4)
-    exact = _gradients()["Tr"] / 4  # ∇L_Avg/ρ² is ∇Tr/(2D) on Γ, where Tr = 2(F₁ + F₂) and D = 4
+    exact = GRADIENTS["Tr"] / 4  # ∇L_Avg/ρ² is ∇Tr/(2D) on Γ, where Tr = 2(F₁ + F₂) and D = 4
     on_floor = torch.tensor([[*POINT, 0, 0]], dtype=torch.float64).repeat(2000, 1)
     error = step_gradient(average, on_floor, 1e-3)[:, :2].mean(0) / 1e-3**2 - exact
     quantity = "∇L_Avg, relative distance from ρ²∇Tr/(2D) on Γ at ρ = 1e-3"
@@ -426,10 +420,7 @@ START_ON_VALLEY = (0.3, 0.6, 0.01, 0.1)
 
 
 def cycle_multiplier(rule: str, lr: float, top: float, other: float) -> float:
-    """Return the factor per step of a small component along another eigenvector next to the 2-cycle along v₁.
-
-    The curvatures are λ₁ = `top` and λⱼ = `other`. The rule is "sam", "ascent" (exact L_Asc) or "worst" (exact L_Max).
-    """
+    """Return the factor per step of a small component along vⱼ next to the 2-cycle along v₁ (λ₁ = top, λⱼ = other)."""
     if rule == "worst":
         return 1 - lr * other * (1 + other / (2 * top / (2 - lr * top) - other))
     kept = 1 - lr * other - (other / top) ** 2 * (2 - lr * top)
@@ -438,10 +429,7 @@ def cycle_multiplier(rule: str, lr: float, top: float, other: float) -> float:
 
 
 def ascent_cycle_near_low(lr: float, rho: float, top: float, low: float) -> Array:
-    """Return the point (x₁, x₂) of the cycle near v_M in which descent on exact L_Asc ends; NaN if there is none.
-
-    On it x₁ changes sign in each step and x₂ is constant.
-    """
+    """Return (x₁, x₂) on the cycle x₁ → −x₁ near v_M where descent on L_Asc ends on a quadratic; NaN if none exists."""
     gap = top - low
     size = rho * top * np.sqrt(lr * gap * low / (2 * low + lr * top * gap))  # ‖∇L‖
     sine2 = size * (size + rho * low) / (rho**2 * low * gap)

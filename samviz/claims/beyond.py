@@ -10,11 +10,22 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from samviz.claims.claim import Array, Check, Curve, Evidence, Plot, at_most, claim, decreasing, exponent, near
-from samviz.claims.subjects import VALLEY_START, curvatures, cycle_size, digits, new_run, overshoot, slopes, taken
-from samviz.dynamics import RULES, edge_of_stability, gradient_descent_minimum
+from samviz.claims.full_batch import trained
+from samviz.claims.subjects import (
+    VALLEY_START,
+    curvatures,
+    cycle_size,
+    digits,
+    new_run,
+    overshoot,
+    rescaled,
+    slopes,
+    taken,
+)
+from samviz.dynamics import RULES, edge_of_stability
 from samviz.dynamics.sweep import accuracy
 from samviz.geometry import alignment, batch_sharpness, top_eigenpairs
 from samviz.problems import Module, from_module, load, mlp, valley
@@ -32,6 +43,15 @@ def _by_case(name: str, other: str, rows: list[tuple[float, float, float]]) -> t
     """Return two curves against the number of the case, of rows with a mean, its error and another mean."""
     number, values = np.arange(1.0, len(rows) + 1), np.array(rows).T
     return Curve(name, number, values[0], error=values[1]), Curve(other, number, values[2])
+
+
+def normalized_network() -> Module:
+    """Return the loss of a network with a normalization layer, so that only the direction of its weights matters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, last = nn.Linear(2, 8, bias=False), nn.Linear(8, 1).requires_grad_(False)
+    norm = nn.LayerNorm(8, eps=0.0, elementwise_affine=False)
+    return from_module(nn.Sequential(first, norm, nn.Tanh(), last).double(), data="spirals")
 
 
 @claim("Dai, Ahn & Sra 2023", order=9.1, symbols="x + ρ∇L", fails_with=[{"rule": "sam"}], beyond=True)
@@ -82,13 +102,8 @@ def label_noise_drift(quick: bool, rule: str = "label_noise") -> Evidence:
             ratios.append(drift.mean() / predicted)
             errors.append(drift.std() / runs**0.5 / abs(predicted))
         name = f"b = {batch or 2}"
-        yield near(
-            f"drift divided by the prediction, {name}, η = {rates[-1]:g}",
-            1,
-            ratios[-1],
-            absolute=0.15,
-            error=errors[-1],
-        )
+        quantity = f"drift divided by the prediction, {name}, η = {rates[-1]:g}"
+        yield near(quantity, 1, ratios[-1], absolute=0.15, error=errors[-1])
         yield Curve(name, rates, np.array(ratios), error=np.array(errors))
     yield Curve("predicted", rates, np.ones(3), predicted=True)
     yield "The drift is of second order in η, and SAM's is of first order: ½ηρ²∇λ₁, or ½ηρ²∇Tr with one sample."
@@ -121,9 +136,7 @@ def drift_rates(quick: bool, other: str = "normalized_gd", rho: float = 0.05, no
         drifts, errors = [], []
         for lr in rates:
             cycle = float(cycle_size(lr, rho, top)) if rule == "sam" else lr / 2
-            run = new_run(
-                valley(), rule, np.full(runs, lr), size, batch_size=batch, x0=np.tile((*floor, cycle, 0.0), (runs, 1))
-            )
+            run = new_run(valley(), rule, np.full(runs, lr), size, batch_size=batch, x0=(*floor, cycle, 0.0))
             steps = 2 * round(0.25 / lr)  # even, to end on the side of the 2-cycle where the run began
             yield from taken(run, steps)
             before = run.x[:, :2].numpy().copy()
@@ -174,7 +187,7 @@ def weight_decay_drift(quick: bool, rule: str = "sam", lr: float = 0.01, rho: fl
     decays, rates, predicted = np.array([0.0, 0.01, 0.03, 0.1]), [], []
     for decay in decays:
         top = 2 * curvatures(FLOOR)[0]
-        x0 = (*FLOOR, lr * rho * top / (2 - lr * top), 0.0)
+        x0 = (*FLOOR, float(cycle_size(lr, rho, top)), 0.0)
         run = new_run(valley(), rule, lr, rho, x0=x0, weight_decay=float(decay))
         run.step(100)
         before = run.x[0].numpy().copy()
@@ -243,8 +256,7 @@ def micro_batches(quick: bool, rho: float = 0.02) -> Evidence:
     cases: list[tuple[int | None, int | None]] = [(None, None), (None, 5), (None, 1), (10, None), (4, None), (1, None)]
     names = [f"m = {micro}" if micro else f"b = {size or 'n'}" for size, micro in cases]
     yield Plot("micro-batches or batches", "λ₁ and trace", log_x=False, log_y=False, x_names=names)
-    problem, rows = mlp([1, 24, 24, 1], data="sine"), []
-    x0 = gradient_descent_minimum(problem)
+    (problem, x0), rows = trained(), []
     for name, (size, micro) in zip(names, cases):
         runs = SEEDS if size else 1
         run = new_run(problem, "sam", np.full(runs, 0.05), rho, batch_size=size, micro_batch=micro, x0=x0.numpy())
@@ -255,6 +267,27 @@ def micro_batches(quick: bool, rho: float = 0.02) -> Evidence:
         rows.append((mean, error, float(top_eigenpairs(problem, run.x).values.mean())))
         yield from _by_case("trace", "λ₁", rows)
     yield "b is the batch size, n all samples, and m the size of the micro-batches of the full batch."
+
+
+@claim("Andriushchenko & Flammarion 2022; Foret et al. 2021", order=9.65, symbols="β, κ, m", fails_with=[], beyond=True)
+def accuracy_against_m(quick: bool, rho: float = 0.05) -> Evidence:
+    """With a tenth of the labels wrong the test accuracy depends on the size m of the micro-batches.
+
+    A network learns even from odd on 40 digits from random weights. The means are over eight seeds.
+    """
+    cases = {"m = 1": (1, rho), "m = 4": (4, rho), "m = 16": (16, rho), "m = n": (None, rho), "ρ = 0": (None, 0.0)}
+    yield Plot("micro-batch", "accuracy", log_x=False, log_y=False, x_names=[*cases])
+    (problem, test), rows = digits(True), []
+    x0 = torch.stack([problem.initial(seed) for seed in range(SEEDS)]).numpy()
+    for name, (micro, radius) in cases.items():
+        run = new_run(problem, "sam", np.full(SEEDS, 0.1), radius, micro_batch=micro, x0=x0)
+        yield from taken(run, 2000)
+        mean, error = mean_and_error(accuracy(problem, run.x, *test).numpy())
+        yield Check(f"test accuracy, {name}", math.nan, mean, error=error)
+        training = accuracy(problem, run.x, problem.inputs, problem.targets[:, 0] > 0).mean()
+        rows.append((mean, error, float(training)))
+        yield from _by_case("test", "training", rows)
+    yield "A training accuracy above 0.9 means that the network reproduces wrong labels."
 
 
 @claim("Cohen et al. 2021; Lyu & Li 2020", order=9.68, symbols="λ₁", fails_with=[{"loss": "mse"}], beyond=True)
@@ -279,49 +312,6 @@ def cross_entropy(quick: bool, activation: str = "tanh", lr: float = 0.5, loss: 
         yield at_most(f"{prefix}λ₁ {span}", tops[-1] / tops[0], 0.5)
         yield Check(f"{prefix}‖x‖ {span}", math.nan, norms[-1] / norms[0], 1.1)
     yield "A smaller λ₁ is no sign of SAM here."
-
-
-class Normalized(nn.Module):
-    """A network that does not depend on the length of its trainable weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(2, 8, bias=False), nn.Linear(8, 1)
-        self.norm = nn.LayerNorm(8, eps=0.0, elementwise_affine=False)
-        self.last.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs (n, 1)."""
-        out: Tensor = self.last(torch.tanh(self.norm(self.first(x))))
-        return out
-
-
-def normalized_network() -> Module:
-    """Return the loss of the network on the spirals, with the same weights each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return from_module(Normalized().double(), data="spirals")
-
-
-@claim("Andriushchenko & Flammarion 2022; Foret et al. 2021", order=9.65, symbols="β, κ, m", fails_with=[], beyond=True)
-def accuracy_against_m(quick: bool, rho: float = 0.05) -> Evidence:
-    """With a tenth of the labels wrong the test accuracy depends on the size m of the micro-batches.
-
-    A network learns even from odd on 40 digits from random weights. The means are over eight seeds.
-    """
-    cases = {"m = 1": (1, rho), "m = 4": (4, rho), "m = 16": (16, rho), "m = n": (None, rho), "ρ = 0": (None, 0.0)}
-    yield Plot("micro-batch", "accuracy", log_x=False, log_y=False, x_names=[*cases])
-    (problem, test), rows = digits(True), []
-    x0 = torch.stack([problem.initial(seed) for seed in range(SEEDS)]).numpy()
-    for name, (micro, radius) in cases.items():
-        run = new_run(problem, "sam", np.full(SEEDS, 0.1), radius, micro_batch=micro, x0=x0)
-        yield from taken(run, 2000)
-        mean, error = mean_and_error(accuracy(problem, run.x, *test).numpy())
-        yield Check(f"test accuracy, {name}", math.nan, mean, error=error)
-        training = accuracy(problem, run.x, problem.inputs, problem.targets[:, 0] > 0).mean()
-        rows.append((mean, error, float(training)))
-        yield from _by_case("test", "training", rows)
-    yield "A training accuracy above 0.9 means that the network reproduces wrong labels."
 
 
 @claim("Arora, Li & Lyu 2019; Kwon et al. 2021", order=9.7, symbols="ρ", fails_with=[{"power": 0}], beyond=True)
@@ -376,9 +366,7 @@ def reparametrization(quick: bool, alpha: float = 4.0, activation: str = "relu")
     yield from taken(run, 2000)
     alphas, tops, outputs = alpha ** np.array([0.0, 0.5, 1.0]), [], []
     for factor in alphas:
-        x = run.x.clone()
-        x[:, : 2 * 16 + 16] *= factor
-        x[:, 48:64] /= factor
+        x = rescaled(problem, run.x, factor)
         tops.append(float(top_eigenpairs(problem, x).values))
         outputs.append(problem.outputs(x, problem.inputs))
     difference = max(float((out - outputs[0]).abs().max()) for out in outputs)

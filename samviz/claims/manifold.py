@@ -24,13 +24,14 @@ from samviz.dynamics.theory import Kind
 from samviz.geometry import normal_space, third_derivative
 from samviz.problems import Problem, valley
 
+HALVINGS = np.array([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
 FLOW_TOLERANCE = 1e-12  # of gradient flow: its error over a step h is far below the measured h²
 
 
 @claim("Lemma 3.2", order=3.2, symbols="Φ(x)", fails_with=[{"tol": 0.3}])
 def flow_is_blind_to_the_gradient(quick: bool, tol: float = FLOW_TOLERANCE) -> Evidence:
     """The limit of gradient flow does not change along the gradient: ∂Φ(x)∇L(x) = 0."""
-    steps = _halved(0.04, 3 if quick else 5)
+    steps = 0.04 * HALVINGS[: 3 if quick else 5]
     for name, problem, minima in _points_of_manifold(1 if quick else 4):
         x = minima + 0.2 * unit_vectors(*minima.shape, seed=1)
         directions = torch.stack((normalize(problem.gradient(x)[1]), unit_vectors(*minima.shape, seed=2)), 1)
@@ -50,7 +51,7 @@ def flow_is_blind_to_the_gradient(quick: bool, tol: float = FLOW_TOLERANCE) -> E
 @claim("Lemma 3.5", order=3.5, symbols="∂Φ, P⊥; Γ; M, D − M", fails_with=[{"tol": 0.3}, {"rank_tol": 0.1}])
 def flow_projects(quick: bool, tol: float = FLOW_TOLERANCE, rank_tol: float = 1e-6) -> Evidence:
     """On Γ the derivative of gradient flow's limit, ∂Φ, is the orthogonal projection on the tangent space of Γ."""
-    steps = _halved(0.02, 3 if quick else 5)
+    steps = 0.02 * HALVINGS[: 3 if quick else 5]
     for name, problem, x in _points_of_manifold(1 if quick else 4):
         identity = torch.eye(problem.dim, dtype=x.dtype).expand(len(x), -1, -1)
         jacobian = _change_of_limit(problem, x, identity, steps, tol)  # row i is ∂Φ eᵢ
@@ -81,8 +82,8 @@ def flow_projects(quick: bool, tol: float = FLOW_TOLERANCE, rank_tol: float = 1e
 )
 def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Evidence:
     """The third-order term of a step along ±v₁ lowers λ₁: ∂Φ∇³L[v₁,v₁] = ∂Φ∇λ₁, and SAM moves Φ by −½ηρ²∂Φ∇λ₁."""
-    scales = 3 if quick else 5
-    steps, product = _halved(0.02, scales), _halved(0.2, scales)  # product: ηλ₁
+    halvings = HALVINGS[: 3 if quick else 5]
+    steps, product = 0.02 * halvings, 0.2 * halvings  # product: ηλ₁
     for name, problem, minimum in _points_of_manifold(1):
         space, slope = normal_space(problem, minimum), slope_on_manifold(problem, minimum, steps, kind)
         third = space.tangent(third_derivative(problem, minimum, space.vectors[:, :1]))[0, 0]
@@ -118,10 +119,6 @@ def third_order_term(quick: bool, rule: str = "sam", kind: Kind = "worst") -> Ev
     )
 
 
-def _halved(first: float, count: int) -> Array:
-    return np.asarray(first / 2.0 ** np.arange(count))
-
-
 def _points_of_manifold(count: int) -> list[tuple[str, Problem, Tensor]]:
     """Return points of Γ (count, dim) of the valley, and one of the small network."""
     network, x = interpolating()
@@ -138,10 +135,7 @@ def _change_of_limit(problem: Problem, x: Tensor, directions: Tensor, steps: Arr
 
 
 def slope_on_manifold(problem: Problem, minimum: Tensor, steps: Array, kind: Kind) -> Tensor:
-    """Estimate ∂Φ∇λ₁ ("worst") or ∂Φ∇Tr ("average") at a point (1, dim) of Γ, (steps, dim).
-
-    These are central differences of the dense Hessian's eigenvalues, along its eigenvectors of eigenvalue zero.
-    """
+    """Estimate ∂Φ∇λ₁ ("worst") or ∂Φ∇Tr by central differences along Γ from a point (1, dim), (steps, dim)."""
     values, vectors = torch.linalg.eigh(problem.hessian(minimum)[0])
     tangent = vectors[:, values < 1e-6 * values[-1]].T  # (dim − M, dim)
     h = torch.from_numpy(steps)[:, None, None]

@@ -29,16 +29,7 @@ INFIMUM = "R_Asc is infinite on Γ itself: its limit is the infimum over points 
 )
 def three_limits(quick: bool, measured: Sequence[Kind] = KINDS) -> Evidence:
     """On Γ, R_ρ/ρ² → λ₁/2 (worst), λ_M/2 (ascent; λ_M the smallest non-zero eigenvalue), Tr/(2D) (average)."""
-    network, minimum = interpolating()
-    floor = floor_points(3 if quick else 20)
-    first, second = valley().curvatures(floor)  # λ₁ = 2F₁, λ_M = 2F₂
-    spectrum = torch.linalg.eigvalsh(network.hessian(minimum[None]))[0]
-    top, last = spectrum[-1:], spectrum[-network.samples, None]  # M = n samples
-    cases = [
-        ("valley", valley(), floor, (first, second, (first + second) / 4)),
-        ("network", network, minimum[None], (top / 2, last / 2, spectrum.sum()[None] / (2 * network.dim))),
-    ]
-    return _limits(cases, quick, measured, stochastic=False)
+    return _limits(quick, measured, stochastic=False, one_sample=False)
 
 
 @claim(
@@ -49,15 +40,7 @@ def three_limits(quick: bool, measured: Sequence[Kind] = KINDS) -> Evidence:
 )
 def one_sample_limits(quick: bool, measured: Sequence[Kind] = KINDS, stochastic: bool = True) -> Evidence:
     """Sample by sample there is one bias: the mean R_ρ/ρ² tends to Tr/2 (worst, ascent) and Tr/(2D) (average)."""
-    network, minimum = interpolating()
-    problem, floor = valley(), floor_points(3 if quick else 20)
-    first, second = problem.curvatures(floor)  # half of the eigenvalues, so that Tr = 2(F₁ + F₂)
-    trace = torch.linalg.eigvalsh(network.hessian(minimum[None])).sum(1)
-    cases: list[tuple[str, Problem, Tensor, Sequence[Tensor]]] = [
-        ("valley", problem, floor, (first + second, first + second, (first + second) / 4)),
-        ("network", network, minimum[None], (trace / 2, trace / 2, trace / (2 * network.dim))),
-    ]
-    return _limits(cases, quick, measured, stochastic)
+    return _limits(quick, measured, stochastic, one_sample=True)
 
 
 @claim(
@@ -88,15 +71,20 @@ def explicit_bias(quick: bool, measured: Sequence[Kind] = KINDS) -> Evidence:
         yield Curve(f"predicted, {kind}", radii, np.full(len(radii), goal[0]), predicted=True)
 
 
-def _limits(
-    cases: Sequence[tuple[str, Problem, Tensor, Sequence[Tensor]]],
-    quick: bool,
-    measured: Sequence[Kind],
-    stochastic: bool,
-) -> Evidence:
+def _limits(quick: bool, measured: Sequence[Kind], stochastic: bool, *, one_sample: bool) -> Evidence:
     """Compare R_ρ/ρ² of each kind, as ρ decreases, with its predicted limit, at points of Γ."""
     radii = np.array([1e-1, 1e-2, 1e-3] if quick else [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
-    for name, problem, x, limits in cases:
+    network, minimum = interpolating()
+    floor = floor_points(3 if quick else 20)
+    first, second = valley().curvatures(floor)
+    spectrum = torch.linalg.eigvalsh(network.hessian(minimum[None]))
+    cases = [  # name, problem, points of Γ, λ₁, λ_M and the trace there; M = n samples on the network
+        ("valley", valley(), floor, 2 * first, 2 * second, 2 * (first + second)),
+        ("network", network, minimum[None], spectrum[:, -1], spectrum[:, -network.samples], spectrum.sum(1)),
+    ]
+    for name, problem, x, top, last, trace in cases:
+        worst, ascent = (trace, trace) if one_sample else (top, last)
+        limits = worst / 2, ascent / 2, trace / (2 * problem.dim)
         for kind, measured_kind, limit in zip(KINDS, measured, limits):
             rises = torch.stack([_sharpness(problem, x, measured_kind, rho, stochastic) / rho**2 for rho in radii])
             error = (rises / limit - 1).abs().amax(1).numpy()

@@ -54,6 +54,21 @@ def digits(wrong: bool) -> tuple[MLP, tuple[Tensor, Tensor]]:
     return problem, (torch.from_numpy(components[-TEST:]), torch.from_numpy(odd[-TEST:]))
 
 
+def rescaled(problem: MLP, x: Tensor, alpha: float) -> Tensor:
+    """Return the same ReLU network with other parameters: layer 1 times α, the weights of layer 2 divided by α.
+
+    The function of the parameters (..., dim), and so the loss, is the same, since relu(αz) = α·relu(z) for α > 0
+    (Dinh, Pascanu, Bengio & Bengio, Sharp Minima Can Generalize for Deep Nets, 2017).
+
+    >>> problem = mlp([1, 2, 1], activation="relu")
+    >>> rescaled(problem, torch.ones(problem.dim), 2.0)
+    tensor([2.0000, 2.0000, 2.0000, 2.0000, 0.5000, 0.5000, 1.0000])
+    """
+    (inputs, hidden), (_, second) = problem.layers[:2]
+    first, weights = (inputs + 1) * hidden, hidden * second
+    return torch.cat((x[..., :first] * alpha, x[..., first : first + weights] / alpha, x[..., first + weights :]), -1)
+
+
 def floor_points(count: int) -> Tensor:
     """Return points (count, 4) of the valley's floor, with x₁ and x₂ uniform in [0.1, 0.9]."""
     generator = torch.Generator().manual_seed(0)

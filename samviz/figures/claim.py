@@ -74,9 +74,8 @@ def claim_figure(plot: Plot) -> dict[str, Any]:
         x |= {"tickvals": ticks.tolist(), "ticktext": [typeset(f"{value:g}") for value in ticks]}
     elif len(ticks) and plot.log_x:
         x |= _ticks(left, right)
-    if not len(ticks):  # no numbers where there are no curves yet
-        y["showticklabels"] = False
-        x["showticklabels"] = bool(plot.x_names)
+    y["showticklabels"] = len(ticks) > 0  # no numbers where there are no curves yet
+    x["showticklabels"] = len(ticks) > 0 or bool(plot.x_names)
     add_axes(layout, 1, (0, WIDTH), (0, 1), ("", plot.y_label), x=x, y=y)
     return {"data": [*traces, end_labels(labels, y, "names", 0.07)], "layout": layout}
 

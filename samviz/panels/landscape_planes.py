@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from samviz import geometry
+from samviz.claims.subjects import rescaled
 from samviz.dynamics import Run
 from samviz.figures.landscape import slice_figure
 from samviz.geometry import Eigenpairs, Landscape, Plane
@@ -57,21 +58,6 @@ def trained() -> tuple[MLP, Tensor]:
         run.step(SPACING)
         checkpoints.append(run.x)
     return problem, torch.stack(checkpoints, 1)
-
-
-def rescaled(problem: MLP, x: Tensor, alpha: float) -> Tensor:
-    """Return the same ReLU network with other parameters: layer 1 times α, the weights of layer 2 divided by α.
-
-    The function of the parameters (..., dim), and so the loss, is the same, since relu(αz) = α·relu(z) for α > 0
-    (Dinh, Pascanu, Bengio & Bengio, Sharp Minima Can Generalize for Deep Nets, 2017).
-
-    >>> problem = mlp([1, 2, 1], activation="relu")
-    >>> rescaled(problem, torch.ones(problem.dim), 2.0)
-    tensor([2.0000, 2.0000, 2.0000, 2.0000, 0.5000, 0.5000, 1.0000])
-    """
-    (inputs, hidden), (_, second) = problem.layers[:2]
-    first, weights = (inputs + 1) * hidden, hidden * second
-    return torch.cat((x[..., :first] * alpha, x[..., first : first + weights] / alpha, x[..., first + weights :]), -1)
 
 
 @lru_cache(64)
