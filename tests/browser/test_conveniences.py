@@ -62,8 +62,9 @@ def test_a_control_is_explained_on_hover_and_on_focus_until_escape(notebook: Not
     shown = lab.locator(".samviz-help:visible")
     slider = lab.get_by_role("slider", name="ρ radius")
     slider.hover()
-    shown.filter(has_text="The perturbation radius").wait_for()
-    below = shown.bounding_box()
+    explanation = shown.filter(has_text="The perturbation radius")
+    explanation.wait_for()
+    below = explanation.bounding_box()
     assert not notebook.page.evaluate(
         "([x, y]) => document.elementFromPoint(x, y).matches('.samviz-help')", [below["x"] + 9, below["y"] + 9]
     ), "what it covers cannot be clicked"
