@@ -415,6 +415,7 @@ ANY_VALUE = {
     "probe.Probe.step.logged": "any number of the user's own",
     **dict.fromkeys(("lab.Slider.label", "lab.Slider.help", "lab.Panel.description"), "words for the reader"),
     "lab.Slider.book": "values that the panel checks",
+    "lab.Slider.kind": "the name of a function in graph.js",
     "lab.Slider.value": "is checked by the panel that declares it, and by `take`",
     **{f"lab.{name}.take.name": "the name of the control, for the message" for name in TAKEN},
     **{f"figures.probe_figure.{name}": "the probe's" for name in ("densities", "rho", "budget", "changes")},

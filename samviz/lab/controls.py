@@ -87,6 +87,7 @@ class Slider:
     integer: bool = False
     book: Sequence[float] = ()  # values for which the book computes figures in advance; (): only the start value
     help: str = ""  # one sentence, which is shown on hover and on focus
+    kind: str = "slider"  # how graph.js shows it; in a lab also "batchslider", "numberfield" or "numberlist"
 
     def __post_init__(self) -> None:
         check_bool("integer", self.integer)
@@ -118,18 +119,6 @@ class Slider:
         raise ValueError(f"{name} is {value!r}; expected {kind} from {self.low:g} to {self.high:g}")
 
 
-class BatchSlider(Slider):
-    """A slider over batch sizes, whose last stop is the full batch."""
-
-
-class NumberField(Slider):
-    """A number that is typed, without a thumb."""
-
-
-class NumberList(Slider):
-    """A number that is chosen from a list of the stops."""
-
-
 @dataclass(frozen=True)
 class Choice:
     """One of several named values."""
@@ -155,16 +144,13 @@ class Switch:
     value: bool = False
     book: Sequence[bool] = ()  # as in `Slider`
     help: str = ""
+    kind: str = "switch"  # "timelineswitch" next to the timeline of a lab
 
     def take(self, name: str, value: Any) -> bool:
         """Return a value as in `Slider.take`."""
         if isinstance(value, bool | np.bool_):
             return bool(value)
         raise ValueError(f"{name} is {value!r}; expected True or False")
-
-
-class TimelineSwitch(Switch):
-    """A switch next to the timeline."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +225,7 @@ def spec(name: str, control: Control) -> dict[str, Any]:
     fields = {key: value for key, value in asdict(control).items() if key not in ("value", "book")}
     if isinstance(control, Choice | PredictChoice):
         fields["options"] = list(control.options.items())  # pairs, since a JavaScript object sorts whole numbers first
-    return fields | {"name": name, "kind": type(control).__name__.lower(), "help": explanation(name, control)}
+    return {"kind": type(control).__name__.lower()} | fields | {"name": name, "help": explanation(name, control)}
 
 
 def explanation(name: str, control: Control) -> str:

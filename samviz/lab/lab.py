@@ -20,18 +20,7 @@ from samviz.dynamics.history import csv_text
 from samviz.dynamics.quantities import QUANTITIES
 from samviz.figures.export import check_path
 from samviz.files import write
-from samviz.lab.controls import (
-    BatchSlider,
-    Choice,
-    Control,
-    NumberField,
-    NumberList,
-    Slider,
-    Switch,
-    Timeline,
-    TimelineSwitch,
-    decades,
-)
+from samviz.lab.controls import Choice, Control, Slider, Switch, Timeline, decades
 from samviz.lab.display import is_interactive
 from samviz.lab.panel import Panel
 from samviz.lab.session import Progress, Session, planes_of
@@ -174,18 +163,20 @@ class Lab(Panel):
         }
         if n > 1:  # the sizes are all numbers up to a few samples, or round numbers
             sizes = range(1, n) if n <= 100 else sorted({round(size) for size in decades(0, 7) if round(size) < n})
-            controls["batch_size"] = BatchSlider("batch size", settings["batch_size"], [*sizes, n], integer=True)
-            controls["micro_batch"] = NumberField("m", settings["micro_batch"], [1, n], integer=True)
+            controls["batch_size"] = Slider(
+                "batch size", settings["batch_size"], [*sizes, n], integer=True, kind="batchslider"
+            )
+            controls["micro_batch"] = Slider("m", settings["micro_batch"], [1, n], integer=True, kind="numberfield")
         return controls | {
-            "momentum": NumberField("momentum β", settings["momentum"], [0, 0.999]),
-            "weight_decay": NumberField("weight decay κ", settings["weight_decay"], [0, 1]),
-            "lr_decay": NumberField("decay of η, δ", settings["lr_decay"], [0, 1]),
+            "momentum": Slider("momentum β", settings["momentum"], [0, 0.999], kind="numberfield"),
+            "weight_decay": Slider("weight decay κ", settings["weight_decay"], [0, 1], kind="numberfield"),
+            "lr_decay": Slider("decay of η, δ", settings["lr_decay"], [0, 1], kind="numberfield"),
             **({"loss_name": Choice("loss", settings["loss_name"], losses)} if losses else {}),
             "rule": Choice("rule", settings["rule"], rules),
-            "steps_per_frame": NumberList(
-                "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True
+            "steps_per_frame": Slider(
+                "steps per frame", steps_per_frame, STEPS_PER_FRAME, high=MAX_INT, integer=True, kind="numberlist"
             ),
-            "seed": NumberField("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True),
+            "seed": Slider("seed", seed, [0, 2**31 - 1], high=max(2**31 - 1, seed), integer=True, kind="numberfield"),
             "plane": Choice("plane", "hessian", planes_of(self.problem)),
             "side": Choice("A | B", "", SIDES),
             "quantity": Choice("lower right plot", "", {"": PICTURE} | quantities),
@@ -193,7 +184,7 @@ class Lab(Panel):
             **({"surface": Switch("landscape in 3-D")} if self.problem.dim > 1 else {}),
             "compare": Switch("ghost of the last run"),
             "look_back": Timeline("timeline"),
-            "slow_motion": TimelineSwitch("slow motion"),
+            "slow_motion": Switch("slow motion", kind="timelineswitch"),
         }
 
     @classmethod
