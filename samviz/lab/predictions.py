@@ -39,15 +39,7 @@ class Prediction:
                 raise ValueError(f"a reply is {reply!r}; expected {self.reply_form}")
 
     def take(self, name: str, value: Any) -> Any:
-        """Return a guess in the form in which it is stored; None (no guess yet) and "skipped" stay.
-
-        Args:
-            name: of the control, for the message.
-            value: from the learner or from a program.
-
-        Raises:
-            ValueError: when the guess has another form.
-        """
+        """Return a guess as in `Slider.take`; None (no guess yet) and "skipped" stay."""
         if value is None or (isinstance(value, str) and value == SKIPPED):
             return value
         return self._take(name, value)

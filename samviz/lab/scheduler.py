@@ -23,38 +23,25 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle_interrupts(handle: bool) -> None:
-    """Handle SIGINT, or ignore it again, unless another handler is installed.
-
-    Between cells ipykernel ignores SIGINT. While it handles a cell or a message it has its own handler, and afterwards
-    restores the previous one, so this is called before each piece of work.
-    """
+    """Handle SIGINT, which ipykernel ignores between cells, or ignore it again, unless another handler is installed."""
     before, after = (signal.SIG_IGN, _interrupt) if handle else (_interrupt, signal.SIG_IGN)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is before:
         signal.signal(signal.SIGINT, after)
 
 
 class Scheduler:
-    """Runs work between the kernel's other tasks, on the event loop's thread.
-
-    Work is an iterator of short pieces (about 5 ms each). When it ends, a picture is due, and the next work starts
-    after that has been drawn. New work replaces the present work. Required work, such as a Reset, is not replaced by
-    other work but completed before it. Without an event loop, work is done at once.
-    """
+    """Runs work, an iterator of pieces of about 5 ms, and draws, between the other tasks of the kernel's event loop."""
 
     def __init__(
         self,
         *,
         next_work: Callable[[], Iterator[object] | None],
-        draw: Callable[[bool], None],
-        ready: Callable[[], bool],
+        draw: Callable[[bool], None],  # gets whether the kernel can receive an acknowledgement
+        ready: Callable[[], bool],  # whether the browser is ready for a picture
         fail: Callable[[BaseException], None],
-        report: Callable[[Any], None],
+        report: Callable[[Any], None],  # gets what each piece of work yields, and None at the end of the work
     ) -> None:
-        """Use these functions to get the next work, to draw, to see whether the browser is ready, and to show errors.
-
-        `draw` gets whether the kernel can receive an acknowledgement, and `report` what each piece of work yields, and
-        None at its end.
-        """
+        """Use these functions to get the next work, to draw it, and to show errors and progress."""
         self.next_work, self.draw, self.ready, self.fail, self.report = next_work, draw, ready, fail, report
         try:
             self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -80,7 +67,7 @@ class Scheduler:
             self.loop.call_soon_threadsafe(self._call, action, *args)
 
     def begin(self, work: Iterator[object], *, required: bool = False) -> None:
-        """Replace the current work. Required work cancels all other work; other work waits for required work."""
+        """Replace the current work; required work, such as a Reset, cancels other work and delays later work."""
         if required:
             self.required, self.work = work, None
         else:
@@ -121,7 +108,7 @@ class Scheduler:
         try:
             while True:
                 try:
-                    _handle_interrupts(True)
+                    _handle_interrupts(True)  # each time, since ipykernel has its own handler during a message
                     if self.interrupted:
                         raise KeyboardInterrupt
                     if not self._advance():
@@ -162,7 +149,7 @@ class Scheduler:
                 self.required = None
             elif work is self.work:
                 self.work = None
-            self.due = True
+            self.due = True  # the next work starts after the picture has been drawn
         return True
 
     def _do_piece(self, work: Iterator[object]) -> bool:

@@ -52,51 +52,38 @@ def planes_of(problem: Problem) -> dict[str, str]:
 
 
 class Session:
-    """A run that can be measured and drawn, and started again in another session.
+    """A run that can be measured and drawn, and started again in another session."""
 
-    Attributes:
-        run: the present run.
-        start: (dim,), the first iterate of the run.
-        x0: (dim,), the start that the user gave; None for a gradient-descent minimum.
-        plane, landscape: the kind of plane that is sliced, a key of `PLANES`, and the slice of the loss.
-        keyframes: steps of the start and of measurements, each with the iterates then and those before, (1, dim), of
-            the run and of its rival; every other one is dropped as needed.
-        rival: a second run, B, with its own settings and the start and the seed of the run, which is then A; or None.
-        ghost: the history of the previous run, or None.
-        slow: the next or the latest step in slow motion, while it is drawn, or None.
-        recorded: the session of the entire run if this one looks back at an earlier step of it, or None.
-        stopped: why the run cannot continue; empty while it can.
-        changed_at: when the settings last changed, by `perf_counter`.
-        estimates: SAM's free estimate of the curvature along its gradient: step and curvature.
-        notice: what the learner should know about the last work; empty for nothing.
-    """
-
-    landscape: Landscape
+    landscape: Landscape  # the slice of the loss
     height: NDArray[np.float64]  # the array that the figure shows: the same object for the same slice, so sent once
 
     def __init__(
         self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None, minimum: Tensor | None = None
     ) -> None:
         """Start at x0, (dim,), or else at a gradient-descent minimum, which may be known; measure, but do not slice."""
-        self.problem, self.x0 = problem, x0
+        self.problem = problem
+        self.x0 = x0  # (dim,), the start that the user gave; None for a gradient-descent minimum
         start = minimum if x0 is None else x0
         start = gradient_descent_minimum(problem, seed=seed) if start is None else start
-        self.start = start.to(problem.device)
+        self.start = start.to(problem.device)  # (dim,), the first iterate of the run
         self.run = self._new_run(settings, seed)
-        self.rival: Run | None = None
+        self.rival: Run | None = None  # a second run, B, with its own settings and the start and the seed of run A
         self._untrained_losses: dict[str, float] = {}
         self.start_picture = problem.picture(self.start[None])
-        self.ghost: History | None = None
-        self.recorded: Session | None = None
-        self.slow: SlowStep | None = None
-        self.estimates = History()
-        self.stopped = self.notice = ""
+        self.ghost: History | None = None  # of the previous run
+        self.recorded: Session | None = None  # the session of the entire run if this one looks back at a step of it
+        self.slow: SlowStep | None = None  # the next or the latest step in slow motion, while it is drawn
+        self.estimates = History()  # SAM's free estimate of the curvature along its gradient: step and curvature
+        self.stopped = ""  # why the run cannot continue; empty while it can
+        self.notice = ""  # what the learner should know about the last work; empty for nothing
+        # the start and measurements: the step, and for each run the iterate then and the one before, (1, dim)
         self.keyframes: list[Keyframe] = [(0, [(self.run.x, self.run.x)] * 2)]
         self._keyframe_stride = 1  # measurements from one keyframe to the next
-        self.plane = "hessian"
+        self.plane = "hessian"  # the kind of plane that is sliced, a key of `PLANES`
         self.quantity = ""  # a name in `QUANTITIES`, measured in addition; empty for none
         self._slices_wanted, self._slices_done = 1, 0  # a slice that other work replaces is not done
-        self._sliced_at, self._slice_cost, self.changed_at = -np.inf, 0.0, -np.inf
+        self._sliced_at, self._slice_cost = -np.inf, 0.0
+        self.changed_at = -np.inf  # when the settings last changed, by `perf_counter`
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
         self._measured_at = self._speed_at = perf_counter()
         self.speed, self._speed_steps = 0.0, 0
@@ -152,11 +139,7 @@ class Session:
         return self.run.steps if self.recorded else None
 
     def look_back(self, step: int | None) -> Generator[Progress, None, Session]:
-        """Return the session as it was at an earlier step, measured and sliced, or that of the entire run for None.
-
-        The steps since a keyframe are taken again, with the settings that they had. `recorded` keeps the entire run
-        until `branch`.
-        """
+        """Return the session as it was at an earlier step, measured and sliced, or that of the entire run for None."""
         full = self.at_end
         if step is None or step >= full.run.steps:
             return full
@@ -167,6 +150,7 @@ class Session:
         past.rival = next(iter(rival), None)
         past.estimates, past.stopped, past.notice, past.slow = History(), "", "", None
         changes = [{at: settings for at, settings in run.changes if past.run.steps < at <= step} for run in full.runs]
+        # take the steps since the keyframe again, with the settings that they had
         for end in sorted({*(at for each in changes for at in each), step}):
             yield from past.advance(end - past.run.steps)
             for run, each in zip(past.runs, changes):
@@ -187,11 +171,7 @@ class Session:
     # steps and measurements
 
     def frame(self, steps: int, *, live: bool = False) -> Iterator[Progress]:
-        """Take the steps of one frame, measure, and slice the loss if the slice is out of date.
-
-        A live frame omits the measurement until as much time has passed as the last one took: its record depends on
-        the clock.
-        """
+        """Take the steps of one frame, measure, and slice the loss if the slice is out of date."""
         self.end_slow_motion()
         yield from self.advance(steps, live=live)
         yield from self.look(live=live)
@@ -231,6 +211,7 @@ class Session:
 
     def look(self, now: float | None = None, *, live: bool = False) -> Iterator[Progress]:
         """Measure the present iterate if that has not been done, and slice the loss if the slice is out of date."""
+        # a live run is measured for at most half of the time, so that its record depends on the clock
         rested = not live or perf_counter() - self._measured_at >= self._measurement_cost
         row = self.run.history.rows[-1]
         measured = row["step"] == self.run.steps and row["loss_name"] == self.run.settings.loss_name
@@ -323,14 +304,10 @@ class Session:
         return torch.cat(tuple(self.run.trail)) if self.plane == "hessian" else self.path
 
     def _out_of_date(self, now: float) -> bool:
-        """Return whether the slice no longer shows the trail and the valley floor, or the eigenvectors have turned.
-
-        Slicing takes at most a fifth of the time, or half of it while the trail is out of view. It waits until the
-        learner no longer moves a control.
-        """
+        """Return whether the slice no longer shows the trail and the valley floor, or the eigenvectors have turned."""
         if self._slices_done < self._slices_wanted or self._sliced is not self.run.problem:
             return True
-        rested = now - self._sliced_at
+        rested = now - self._sliced_at  # slicing takes up to a fifth of the time, half while the trail is out of view
         if self.plane != "hessian" or rested < max(2.0, self._slice_cost) or now - self.changed_at < CONTROL_REST_S:
             return False
         with one_thread(self.problem):
@@ -443,18 +420,15 @@ class Session:
 
 
 def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]], samples: int) -> NDArray[np.float64]:
-    """Return SAM's edge of stability (rows,) where the run is on its 2-cycle, else NaN.
-
-    The edge is a function of ‖∇L‖, and means nothing before ‖∇L‖ has the length that belongs to ρ and η: while ρ = 0,
-    before the full gradient points along v₁, and for ln(1/ρ)/(ηλ₁) steps after a change (phase I of Theorem 4.5). It
-    is not known with momentum, weight decay or micro-batches.
-    """
+    """Return SAM's edge of stability (rows,) where the run is on its 2-cycle, else NaN."""
+    # The edge is a function of ‖∇L‖, and means nothing before ‖∇L‖ has the length that belongs to ρ and η. With
+    # momentum, weight decay or micro-batches it is not known.
     h = history.to_dict()
     edge = edge_of_stability(h["lr"], h["rho"], h["grad_norm"])
     begins = np.array([step for step, _ in changes])
     since = h["step"] - begins[np.maximum(np.searchsorted(begins, h["step"]) - 1, 0)]
     with np.errstate(divide="ignore"):
-        settled = since * h["lr"] * h["eigenvalues"][:, 0] > np.log(1 / h["rho"])
+        settled = since * h["lr"] * h["eigenvalues"][:, 0] > np.log(1 / h["rho"])  # phase I of Theorem 4.5 is over
     aligned = (h["batch_size"] == samples) & (h["rule"] == "sam") & (h["rayleigh"] > ALIGNED)
     plain = (h["momentum"] == 0) & (h["weight_decay"] == 0) & (h["micro_batch"] == samples)
     edge[~(settled & aligned & plain)] = np.nan

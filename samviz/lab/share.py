@@ -42,10 +42,7 @@ STRIDES = 1, 2, 3, 4, 5, 6, 8  # the steps of a page are such a number times a p
 def retake(
     session: Session, changes: Sequence[tuple[int, Settings]], steps: Sequence[int], *, live: bool
 ) -> Iterator[int | None]:
-    """Take the steps of a run in a new session, with its changes of settings, and measure at the given steps.
-
-    Yields the step after each measurement and after a divergence, which ends the run, and None after other work.
-    """
+    """Take the steps of a run in a new session, with its changes of settings, and measure at the given steps."""
     settings = dict(changes)
     for end in sorted({*steps, *settings}):
         for _ in session.advance(end - session.run.steps, live=live):
@@ -53,7 +50,7 @@ def retake(
         if end in steps and end > 0 and not session.stopped:
             session.measure()
         if end in steps or session.stopped:
-            yield session.run.steps
+            yield session.run.steps  # after a measurement, or a divergence, which ends the run
         if session.stopped:
             return
         session.run.settings = settings.get(end, session.run.settings)
@@ -70,10 +67,7 @@ def round_steps(end: int, count: int) -> list[int]:
 
 
 def run_page(session: Session, frames: int) -> str:
-    """Return a page with figures of a run, its settings, and the measurements at both ends; `frames` as in `export`.
-
-    The figures depend on the steps alone and not on the clock, unlike those of the lab.
-    """
+    """Return a page with figures of a run, its settings, and the measurements at both ends; `frames` as in `export`."""
     from tqdm.auto import tqdm
 
     frames = check_int("frames", frames, "2 or more", 2)
@@ -85,6 +79,7 @@ def run_page(session: Session, frames: int) -> str:
     again.choose_quantity(session.quantity)
     run, stops = again.run, round_steps(past.steps, frames)
     drawings, labels = [], []
+    # live=False: the figures depend on the steps alone and not on the clock, unlike those of the lab
     taken = (step for step in retake(again, past.changes, stops, live=False) if step is not None)
     for step in tqdm(taken, "replaying the run", len(stops), leave=False, delay=1):
         for _ in again.slice(now=np.inf):
@@ -234,10 +229,7 @@ def check_same_problem(shared: Shared, text: str, problem: Problem, dtype: torch
 
 
 def replayed(session: Session, shared: Shared) -> Generator[Progress, None, Session]:
-    """Return a new session at the end of a shared run; yield the progress after each piece of about 5 ms.
-
-    The run of `session`, which has the same problem, becomes the ghost.
-    """
+    """Return a new session at the end of a shared run on the same problem; the run of `session` becomes its ghost."""
     x0 = None if shared.x0 is None else session.problem.points(shared.x0, "x0")[0]
     again = yield from session.restarted(shared.changes[0][1], shared.seed, x0)
     again.choose_plane(session.plane)

@@ -102,10 +102,7 @@ def _norm(vector: Tensor) -> str:
 
 
 def _plane(run: Run, directions: list[Tensor]) -> Plane:
-    """Return the plane through the iterate that the first two independent directions span, v₁ and v₂ after the others.
-
-    The basis is turned towards v₁ and v₂, so that it does not alternate with the gradient.
-    """
+    """Return the plane through the iterate along the first two independent ones of the directions, v₁ and v₂."""
     x, vectors = run.x[0], [] if run.eigenvectors is None else [*run.eigenvectors[0, :2]]
     if run.problem.dim == 1:
         return Plane("step", torch.zeros_like(x), torch.ones_like(x)[None], ("x",))
@@ -114,6 +111,6 @@ def _plane(run: Run, directions: list[Tensor]) -> Plane:
         rest = direction - sum((b @ direction) * b for b in basis)
         if rest.norm() > PARALLEL * direction.norm() and len(basis) < 2:
             rest = rest / rest.norm()
-            toward = vectors[len(basis)] if len(vectors) > len(basis) else rest
+            toward = vectors[len(basis)] if len(vectors) > len(basis) else rest  # does not alternate, as gradients do
             basis.append(-rest if rest @ toward < 0 else rest)
     return Plane("step", x, torch.stack(basis), ("along the first arrow", "across it"))

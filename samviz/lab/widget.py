@@ -66,12 +66,9 @@ def script(*names: str) -> str:
 
 
 class Widget(anywidget.AnyWidget):
-    """Controls whose values the browser sends as custom messages, each of which is confirmed.
+    """Controls whose values the browser sends as custom messages, until each is confirmed."""
 
-    The protocol of ipywidgets waits for an answer before it sends the next value: after an answer is lost with a broken
-    connection, no value would arrive again. Here the page resends what has not been confirmed. Every page receives the
-    confirmation with the values that now hold. Observers may run on any thread (ipykernel 7.0 to 7.3).
-    """
+    # The protocol of ipywidgets would send no further value after an answer is lost with a broken connection.
 
     _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("widget.css", "../figures/help.css"))
 
@@ -82,7 +79,7 @@ class Widget(anywidget.AnyWidget):
         """Start with the controls' own values; a control's `take(name, value)` checks a value."""
         self._controls = controls
         self._watched_at, self._beat = monotonic(), ""
-        self._lock = threading.RLock()  # messages may arrive on another thread than the one that works
+        self._lock = threading.RLock()  # messages arrive on another thread in ipykernel 7.0 to 7.3
         values = {name: control.take(name, control.value) for name, control in controls.items()}
         super().__init__(values=values, **traits)
         self.on_msg(self._receive)
@@ -160,16 +157,12 @@ class PlotWidget(Widget):
         return self._ack > 0
 
     def show(self, figure: dict[str, Any], can_acknowledge: bool = True) -> None:
-        """Send a figure, plotly JSON with numpy arrays, to every browser, now or as soon as one is ready.
-
-        Do not write into an array that was shown: an array object of the last figure is not sent again. While a cell
-        computes, the browser cannot acknowledge frames, and figures are sent without it, at most every half second.
-        """
+        """Send a figure, plotly JSON with numpy arrays that never change, now or when a browser is ready."""
         with self._lock:
             arrays: Arrays = {}
             self._figure, self._arrays = self._refer(figure, arrays), arrays
             late = monotonic() - self._sent_at >= RESEND_S
-            if self.ready or (late and not can_acknowledge):
+            if self.ready or (late and not can_acknowledge):  # while a cell computes, no acknowledgement arrives
                 self._send_latest()
                 return
             self._waiting = True
