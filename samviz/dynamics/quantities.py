@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +29,12 @@ SLOPE_ROWS = 4  # rows of the history over which the decrease of λ₁ is measur
 class Quantity:
     """A quantity that is measured on request, with what a figure needs to know about it."""
 
-    label: str  # in menus
-    curves: dict[str, str]  # column of the history: name of its curve
-    errors: dict[str, str]  # column of the history: column with its standard error
-    source: str
-    measure: Callable[[Run], Columns]
-    fits: Callable[[Problem], bool]  # whether the problem has it
-    edge: bool  # whether it is drawn with λ₁ and 2/η
+    measure: Callable[[Run], Columns]  # the decorated function
+    label: str  # its name in menus
+    curves: dict[str, str]  # columns that the function returns: names of their curves
+    source: str = ""  # where the quantity was introduced
+    fits: Callable[[Problem], bool] = lambda problem: True  # whether a problem has the quantity
+    edge: bool = False  # whether it is drawn with λ₁ and 2/η, with which it is compared
 
 
 QUANTITIES: dict[str, Quantity] = {}
@@ -43,27 +43,21 @@ QUANTITIES: dict[str, Quantity] = {}
 def quantity(
     label: str,
     curves: dict[str, str],
-    *,
-    source: str = "",
-    fits: Callable[[Problem], bool] = lambda problem: True,
-    edge: bool = False,
+    **properties: Any,
 ) -> Callable[[Callable[[Run], Columns]], Callable[[Run], Columns]]:
     """Register a function of a run as a quantity under its name; a column `name_error` is the standard error of `name`.
 
     Args:
         label: its name in menus.
         curves: columns that the function returns, with the names of their curves.
-        source: where the quantity was introduced.
-        fits: whether a problem has the quantity.
-        edge: whether it is compared with λ₁ and 2/η.
+        **properties: the other attributes of `Quantity`.
 
     Returns:
         The decorator.
     """
 
     def register(function: Callable[[Run], Columns]) -> Callable[[Run], Columns]:
-        errors = {name: f"{name}_error" for name in curves}
-        QUANTITIES[function.__name__] = Quantity(label, curves, errors, source, function, fits, edge)
+        QUANTITIES[function.__name__] = Quantity(function, label, curves, **properties)
         return function
 
     return register

@@ -200,7 +200,7 @@ def lab_quantity(layout: Layout, frame: Frame, column: Interval, row: Interval) 
     step, none = h["step"].astype(float), np.full(len(h["step"]), np.nan)
     colors = (BLUE, GREY, ORANGE)
     curves = [
-        Curve(name, h.get(key, none), color, 2.5, label=f" {name}", error=2 * h.get(quantity.errors[key], 0 * none))
+        Curve(name, h.get(key, none), color, 2.5, label=f" {name}", error=2 * h.get(f"{key}_error", 0 * none))
         for (key, name), color in zip(quantity.curves.items(), colors)
     ]
     if quantity.edge:
