@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,6 +156,7 @@ def rule(label: str = "", **properties: Any) -> Callable[[Callable[[Any, Any, An
 
 
 PORTABLE = {"capturable": True, "compiled": True}  # for rules written in primitives that never synchronize
+PERTURBED = PORTABLE | {"gd_at_zero_rho": True}  # for such rules that are gradient descent at ρ = 0
 
 # The rules
 
@@ -171,11 +171,10 @@ def gd(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "SAM",
     watch="The alignment rises as the loss settles.",
     point="x + ρ∇L/‖∇L‖",
-    gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
     measures_curvature=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Sharpness-aware minimization, x ← x − η∇L(x + ρ∇L(x)/‖∇L(x)‖) (Eq. 3); batch size 1 is 1-SAM (Eq. 17)."""
@@ -186,8 +185,7 @@ def sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "unnormalized SAM",
     watch="Not normalized, the perturbation vanishes with ∇L, and so does the decrease of λ₁ (Dai et al. 2023).",
     point="x + ρ∇L",
-    gd_at_zero_rho=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Unnormalized SAM, x ← x − η∇L(x + ρ∇L(x)) (Andriushchenko & Flammarion 2022)."""
@@ -198,8 +196,7 @@ def usam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "adaptive SAM",
     watch="ρ counts in units of each |xᵢ|: what is near zero is hardly perturbed (Kwon et al. 2021).",
     point="x + ρT²∇L/‖T∇L‖ with T = diag|x|",
-    gd_at_zero_rho=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Adaptive SAM, x ← x − η∇L(x + ρT²∇L(x)/‖T∇L(x)‖) with T = diag|x| (Kwon et al. 2021)."""
@@ -212,9 +209,8 @@ def asam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     watch="L_Asc favours a small λ_M, the least non-zero eigenvalue (Table 1), but only as η → 0.",
     point="x + ρ∇L/‖∇L‖",
     meaning="that gradient and a term for how ∇L/‖∇L‖ turns with x",
-    gd_at_zero_rho=True,
     follows_gradient=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def ascent(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on the exact L_Asc(x) = L(x + ρu), u = g/‖g‖, g = ∇L(x).
@@ -252,10 +248,9 @@ def worst(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     "Eigen-SAM",
     watch="The perturbation is turned toward v₁ (Luo et al. 2024), so ∇L aligns sooner.",
     point="x + ρu/‖u‖, u = ∇L/‖∇L‖ turned toward v₁",
-    gd_at_zero_rho=True,
     follows_gradient=True,
     aligns=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def eigen_sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Eigen-SAM, SAM with u + 0.2·sign(vᵀu)(v − (vᵀu)u) instead of u = ∇L/‖∇L‖, scaled to length ρ (Luo et al. 2024).
@@ -279,8 +274,7 @@ def eigen_sam(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     point="x ± ρu for 8 random directions u",
     meaning="the mean of these gradients",
     noise=lambda dim, targets: PAIRS * dim,
-    gd_at_zero_rho=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on L_Avg(x) = E L(x + ρu), u uniform on the sphere, with an unbiased estimate of ∇L_Avg.
@@ -295,8 +289,7 @@ def average(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     watch="On average a step on L_Avg: the trace falls (Table 1), slowly where D is large.",
     point="x + ρu for one random direction u",
     noise=lambda dim, targets: dim,
-    gd_at_zero_rho=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """One random direction a step, x ← x − η∇L(x + ρu), u uniform on the sphere: on average a step on L_Avg."""
@@ -309,8 +302,7 @@ def random(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     meaning="the gradient for targets with noise of size ρ",
     noise=lambda dim, targets: targets,
     square_loss=True,
-    gd_at_zero_rho=True,
-    **PORTABLE,
+    **PERTURBED,
 )
 def label_noise(p: StepInput, x: Tensor, g: Tensor, rho: Number) -> Tensor:
     """Gradient descent on a square loss with targets y + ρξ, ξ standard normal, new for every sample and step.
@@ -451,12 +443,9 @@ def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 
 def _float_or_tuple(name: str, value: object) -> float | tuple[float, ...]:
     """Return a finite float, or a tuple of them."""
-    array = check_array(name, value, expected := "a number, or one per run", finite=False)
+    array = check_array(name, value, expected := "a number, or one per run")
     if array.dtype.kind == "b" or array.ndim > 1:
         raise TypeError(f"{name} is {value!r:.200}; expected {expected}")
-    values = array.astype(float)
     if array.size == 0:
         raise ValueError(f"{name} is empty; expected {expected}")
-    if not (finite := np.isfinite(values)).all():
-        raise ValueError(f"{name} is {values[~finite][0]}; expected a finite number")
-    return tuple(values.tolist()) if array.ndim else float(values)
+    return tuple(array.astype(float).tolist()) if array.ndim else float(array)
