@@ -170,13 +170,15 @@ def _ragged(values: list[Any]) -> NDArray[Any]:
 
 
 def measurement(
-    problem: Problem, x: Tensor, k: int, *, trace: bool, start: Tensor | None, width: int
+    problem: Problem,
+    x: Tensor,
+    k: int,
+    *,
+    trace: bool,  # without it the trace is NaN
+    start: Tensor | None,  # (runs, m, dim), initial vectors; None for the first measurement
+    width: int,  # number of eigenpairs that the top eigenspace needed in the last measurement; 0 for the first
 ) -> tuple[dict[str, Tensor], Tensor, int]:
-    """Return the measured columns by name, each (runs,) or (runs, k), and `start` and `width` for the next measurement.
-
-    `start` (runs, m, dim) are initial vectors, and `width` is the number of eigenpairs that the top eigenspace needed
-    in the last measurement; None and 0 for the first. Without `trace` the trace is NaN.
-    """
+    """Return the measured columns by name, each (runs,) or (runs, k), and `start` and `width` for the next call."""
     k = check_int("k", k, f"1 to {problem.dim}, the number of parameters, or more", 1)
     with one_thread(problem):
         dim, shown = problem.dim, min(k, problem.dim)
@@ -192,13 +194,10 @@ def measurement(
                 break
             width = min(multiplicity + 3, max(k, MAX_PAIRS))  # the top eigenspace is larger: compute more
         width = min(width, multiplicity + 3)
-        nan = torch.full_like(loss, torch.nan)
-        value, error = nan, nan
+        value = error = torch.full_like(loss, torch.nan)
         if trace:
-            if pairs.exact:
-                estimate = hessian_trace(problem, x)
-            else:
-                estimate = hessian_trace(problem, x, products=TRACE_PRODUCTS, subspace=pairs.start, known=pairs.values)
+            products = None if pairs.exact else TRACE_PRODUCTS
+            estimate = hessian_trace(problem, x, products=products, subspace=pairs.start, known=pairs.values)
             value, error = estimate.value, estimate.standard_error
         measured = {
             "loss": loss,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from os import PathLike
@@ -89,8 +89,7 @@ class Sweep:
 
     def arrays(self) -> Arrays:
         """Return all measured arrays by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: array for name, array in values.items() if isinstance(array, np.ndarray)}
+        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
 
     def to_xarray(self) -> xarray.Dataset:
         """Return a Dataset over the five axes; eigenvalues and residuals also have the dimension eigenvalue, 1 to k.
@@ -335,10 +334,7 @@ def save_row(folder: Path, sweep: dict[str, Any], number: int, arrays: Arrays) -
 
 
 def load_rows(folder: Path, sweep: dict[str, Any], names: Iterable[str]) -> dict[int, Arrays]:
-    """Return the named arrays of the finished rows by number, without damaged files. Nothing is ever unpickled.
-
-    Raise ValueError if a row belongs to a sweep with a different description.
-    """
+    """Return the named arrays of the finished rows by number; damaged files are left out, and none is unpickled."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_abandoned(folder)
     now, rows = json.loads(json.dumps({"samviz": __version__} | sweep)), {}  # tuples become lists, as in the file
@@ -357,10 +353,8 @@ def load_rows(folder: Path, sweep: dict[str, Any], names: Iterable[str]) -> dict
 
 
 def problem_digest(problem: Problem) -> str:
-    """Return a digest of a problem's tensors, and of its loss at one point to four digits.
-
-    The loss distinguishes two functions of the same tensors; its rounding makes the digest the same on every machine.
-    """
+    """Return a digest of a problem's tensors, and of its loss at one point to four digits."""
+    # The loss distinguishes two functions of the same tensors. Rounded, it is the same on every machine.
     point = problem.initial(0) + torch.linspace(-0.1, 0.1, problem.dim).to(problem.device, problem.dtype)
     parts: list[Any] = [type(problem).__qualname__, f"{float(problem.loss(point[None])):.4g}"]
     for name, value in sorted(vars(problem).items()):

@@ -184,10 +184,8 @@ FACTORS = np.array([0.0, 1.0, np.array([1, 0], np.float32).view(np.float64)[0]])
 
 @fast
 def multiply(m: int, n: int, k: int, a: Floats, form_a: Int, b: Floats, form_b: Int, c: Floats, add: Int) -> None:
-    """Compute c ← ab, or if add is not 0, c ← c + ab, for c (m, n) and inner dimension k.
-
-    Matrices start flat arrays, row by row. The form of a factor is T if it is stored transposed, else N.
-    """
+    """Compute c ← ab, or if add is not 0, c ← c + ab, for c (m, n) and inner dimension k; the arrays are flat."""
+    # The form of a factor is T if it is stored transposed, else N. Arrays may be longer than the matrices in them.
     precision, one = (D, 1) if a.itemsize == 8 else (S, 2)
     row_a, row_b = m if form_a == T else k, k if form_b == T else n  # the length of a row as it is stored
     # BLAS stores matrices by columns, so compute bᵀaᵀ = cᵀ
@@ -270,11 +268,9 @@ def head(
 def backpropagate(
     floats: Floats, ints: Ints, x: Floats, batch: Ints, noise: Floats, out: Floats, workspace: Floats
 ) -> float:
-    """Return the loss, and fill out (dim,) with its gradient for noise (b·outputs,) on the targets, if any.
-
-    If `out` is empty, keep in the workspace what `products` needs: the activations, and the loss's derivatives by them
-    and by the preactivations. Each has as many numbers as samples times the sum of the widths.
-    """
+    """Return the loss, and fill out (dim,) with its gradient for noise (b·outputs,) on the targets, if any."""
+    # If `out` is empty, the workspace keeps what `products` needs: the activations, and the loss's derivatives by them
+    # and by the preactivations. Each has as many numbers as samples times the sum of the widths.
     count, value, keep = len(batch) if len(batch) else ints[SAMPLES], 0.0, len(out) == 0
     tile = ints[TILE] if ints[TILE] < count else count
     capacity = count if keep else tile
@@ -318,11 +314,9 @@ _backpropagate = fast(backpropagate)
 def plane_losses(
     floats: Floats, ints: Ints, origin: Floats, directions: Floats, preactivations: Floats, points: Floats, out: Floats
 ) -> None:
-    """Add the losses at origin + a·d₁ + b·d₂ to out (points,), for directions (2, dim) and points (points, 2).
-
-    What enters the first activation is linear in a and b. So `preactivations` (3, n·widths[1]) are those at the origin
-    and along both directions, and the first layer is not multiplied for each point.
-    """
+    """Add the losses at origin + a·d₁ + b·d₂ to out (points,), for directions (2, dim) and points (points, 2)."""
+    # What enters the first activation is linear in a and b. So `preactivations` (3, n·widths[1]) are those at the
+    # origin and along both directions, and the first layer is not multiplied for each point.
     n, tile, i, first = ints[SAMPLES], ints[TILE], ints[WIDTHS], ints[WIDTHS + 1]
     c = ints[WIDTHS + ints[LAYERS]]
     acts, derivative = np.empty(tile * ints[TOTAL], origin.dtype), np.empty(tile * c, origin.dtype)

@@ -42,11 +42,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def fast(function: F) -> F:
-    """Compile a function when it is first called, with fused multiplications and numpy's division by zero.
-
-    It is not cached on its own, because the cached code of its callers contains it.
-    """
-    dispatcher: F = njit(**FLAGS)(function)
+    """Compile a function when it is first called, with fused multiplications and numpy's division by zero."""
+    dispatcher: F = njit(**FLAGS)(function)  # not cached, because the cached code of its callers contains it
     return dispatcher
 
 
@@ -184,17 +181,14 @@ def batched_gradient(
     gradient: Kernel,
     floats: Floats,
     ints: Ints,
-    workspaces: Floats,
-    x: Floats,
-    batches: Ints,
-    noise: Floats,
-    out: Floats,
-    losses: Floats,
+    workspaces: Floats,  # (runs, length), or one for all, (1, length)
+    x: Floats,  # (runs, dim)
+    batches: Ints,  # (runs, b)
+    noise: Floats,  # (runs, count)
+    out: Floats,  # (runs, dim)
+    losses: Floats,  # (runs,)
 ) -> None:
-    """Fill `losses` (runs,) and `out` (runs, dim) for x (runs, dim), batches (runs, b) and noise (runs, count).
-
-    There is a workspace (length,) for each run, or one for all.
-    """
+    """Fill `losses` and `out` with the loss and the gradient of every run."""
     for run in range(len(x)):
         work = workspaces[run % len(workspaces)]
         losses[run] = gradient(floats, ints, x[run], batches[run], noise[run], out[run], work)
@@ -242,12 +236,10 @@ def advance(
     for run in range(len(x)):
         for t in range(n if running[run] else 0):
             p = StepInput(gradient, product, floats, ints, batches[t, run], noise[t, run], work)
-            if gd_at_zero_rho and rho[run] == 0:
+            descent = gd_at_zero_rho and rho[run] == 0
+            if descent or micro == 0:
                 loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
-                direction = g
-            elif micro == 0:
-                loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
-                direction = rule(p, x[run], g, rho[run])
+                direction = g if descent else rule(p, x[run], g, rho[run])
             else:
                 loss = 0.0
                 total[:] = 0.0
