@@ -18,7 +18,7 @@ import samviz.dynamics.run as run_module
 from samviz import kernels
 from samviz.dynamics import RULES, Diverged, Rule, Run, Settings
 from samviz.dynamics import engines as cuda_graph
-from samviz.dynamics.engines import Engine, StepBlock, engine, torch_steps
+from samviz.dynamics.engines import StepBlock, engine, torch_steps
 from samviz.problems import mlp, quadratic, valley
 from samviz.problems.primitives import hvp
 
@@ -45,8 +45,8 @@ def uncaptured(block):
     return cuda_graph.replay(block, state, state.step)
 
 
-TORCH = Engine("torch", torch_steps)
-ENGINES = {"compiled": engine, "graph": lambda *_: Engine("graph", uncaptured)}
+TORCH = "torch", torch_steps
+ENGINES = {"compiled": engine, "graph": lambda *_: ("graph", uncaptured)}
 both_engines = pytest.mark.parametrize("name", [pytest.param("compiled", marks=COMPILED), "graph"])
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import samviz.dynamics.run as run_module
 from samviz import kernels
 from samviz.dynamics import RULES, Run, Settings, engines
-from samviz.dynamics.engines import Engine, torch_steps
+from samviz.dynamics.engines import torch_steps
 from samviz.lab import Lab
 from samviz.problems import from_module, mlp, quadratic, valley
 
@@ -81,7 +81,7 @@ def test_engines_agree(monkeypatch, engine, rule, batch_size):
     lr = 5e-4 if rule in ("ascent", "normalized_gd") else 0.01
     for steps in (uncaptured if engine == "graph" else None, torch_steps):
         if steps:
-            monkeypatch.setattr(run_module, "engine", lambda *_, steps=steps: Engine("", steps))
+            monkeypatch.setattr(run_module, "engine", lambda *_, steps=steps: ("", steps))
         x0 = torch.stack([problem.initial(0), problem.initial(1)])
         runs.append(Run(problem, rule, lr, (0.0, 0.02), batch_size, x0, seed=3, device="cpu", **ALL))
         runs[-1].step(40)
@@ -92,7 +92,7 @@ def test_engines_agree(monkeypatch, engine, rule, batch_size):
 def test_gradient_descent_with_a_decaying_rate_has_a_closed_form(monkeypatch, steps):
     """On a quadratic x is multiplied by Π(1 − η_tλ), η_t = η/(1 + δt), however the steps are grouped."""
     if steps:
-        monkeypatch.setattr(run_module, "engine", lambda *_: Engine("", steps))
+        monkeypatch.setattr(run_module, "engine", lambda *_: ("", steps))
     lrs, decay, top = (0.6, 0.3), 0.01, np.array([3.0, 1.0])
     run = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")
     whole = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")

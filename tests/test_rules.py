@@ -306,7 +306,7 @@ def test_label_noise_on_other_losses_is_refused_and_changes_nothing():
     run.step(3)
     run.measure()
     before, x, state = run.settings, run.x, run.state_dict()
-    state["settings"]["rule"] = "label_noise"
+    state["changes"][-1][1]["rule"] = "label_noise"
     for refused in (
         lambda: Run(problem, "label_noise", device="cpu"),
         lambda: run.set(rule="label_noise"),

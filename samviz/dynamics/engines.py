@@ -53,11 +53,6 @@ class StepBlock:
         """The settings that change a step but not the rule's direction on a batch."""
         return {name: getattr(self.settings, name) for name in ("momentum", "weight_decay", "micro_batch")}
 
-    @property
-    def measures_curvature(self) -> bool:
-        """Whether the two gradients of a step measure the curvature along the first one."""
-        return self.rule.measures_curvature and not self.settings.micro_batch
-
     def divisors(self) -> NDArray[np.float64]:
         """Return the numbers (n,) by which η is divided in each step: 1, or more if the learning rate decays."""
         return 1 + self.settings.lr_decay * np.arange(self.first, self.first + self.n, dtype=float)
@@ -98,25 +93,14 @@ class StepParts(NamedTuple):
     after: Tensor  # (dim,), the next iterate, x − ηd unless there is momentum or weight decay
 
 
-class Engine(NamedTuple):
-    """A name for users, and the function that takes a block of steps."""
-
-    name: str
-    advance: Callable[[StepBlock], StepResult]
-
-
-def engine(problem: Problem, settings: Settings) -> Engine:
-    """Return the fastest engine for the settings.
-
-    "compiled" takes built-in problems on the CPU, if numba can compile the rule; "CUDA graph" takes problems in closed
-    form on a GPU, if a graph can capture the rule; "torch" takes all others.
-    """
+def engine(problem: Problem, settings: Settings) -> tuple[str, Callable[[StepBlock], StepResult]]:
+    """Return the name of the fastest engine for the settings, and its function, which takes a block of steps."""
     rule, closed_on_gpu = RULES[settings.rule], problem.device.type == "cuda" and problem.closed
     if rule.compiled and (kernels := problem.compiled()) is not None:
-        return Engine("compiled", partial(compiled_steps, kernels=kernels))
+        return "compiled", partial(compiled_steps, kernels=kernels)
     if closed_on_gpu and rule.capturable and rule not in _failed.get(problem, ()):
-        return Engine("CUDA graph", graph_steps)
-    return Engine("torch", torch_steps)
+        return "CUDA graph", graph_steps
+    return "torch", torch_steps
 
 
 def longest_block(problem: Problem, settings: Settings, runs: int) -> int:
@@ -282,26 +266,24 @@ _failed: WeakKeyDictionary[Problem, set[Rule]] = WeakKeyDictionary()  # rules wh
 
 def graph_steps(block: StepBlock) -> StepResult:
     """Take the steps with graphs; if a graph raises an error, exactly as `torch_steps`, from the block's start."""
-    failed = _failed.setdefault(block.problem, set())
-    if block.rule not in failed:
-        try:
-            graphs = _graphs.setdefault(block.problem, {})
-            key = block.rule, block.settings.batch_size, len(block.x), *block.more.values()
-            if key not in graphs:
-                while len(graphs) >= GRAPHS:
-                    del graphs[next(iter(graphs))]
-                graphs[key] = capture(block)
-            return replay(block, *graphs[key])
-        except RuntimeError as error:  # the class of all errors of CUDA
-            failed.add(block.rule)
-            del _graphs[block.problem]
-            warnings.warn(
-                f"the CUDA graph of the rule {block.rule.name!r} failed with {type(error).__name__}: {error}. "
-                "The run continues on the GPU with one step at a time: the same numbers up to rounding, more slowly",
-                RuntimeWarning,
-                stacklevel=4,  # where Run.step was called
-            )
-    return torch_steps(block)
+    try:
+        graphs = _graphs.setdefault(block.problem, {})
+        key = block.rule, block.settings.batch_size, len(block.x), *block.more.values()
+        if key not in graphs:
+            while len(graphs) >= GRAPHS:
+                del graphs[next(iter(graphs))]
+            graphs[key] = capture(block)
+        return replay(block, *graphs[key])
+    except RuntimeError as error:  # the class of all errors of CUDA
+        _failed.setdefault(block.problem, set()).add(block.rule)
+        del _graphs[block.problem]
+        warnings.warn(
+            f"the CUDA graph of the rule {block.rule.name!r} failed with {type(error).__name__}: {error}. "
+            "The run continues on the GPU with one step at a time: the same numbers up to rounding, more slowly",
+            RuntimeWarning,
+            stacklevel=4,  # where Run.step was called
+        )
+        return torch_steps(block)
 
 
 def capture(block: StepBlock) -> tuple[GraphState, Replay]:

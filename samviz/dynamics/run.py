@@ -102,11 +102,11 @@ class Run:
         self.seeds = seeds if several else tuple(seeds[0] + r for r in range(len(self.x)))  # of each run
         self.before = self.x  # the previous iterate, to which a run returns if its loss is out of bounds
         more = momentum, weight_decay, micro_batch, lr_decay, loss_name
-        self._settings = Settings(rule, lr, rho, batch_size, *more).fit(len(self.x), problem)  # type: ignore[arg-type]
-        self.problem = self._original.with_loss(self._settings.loss_name)
+        settings = Settings(rule, lr, rho, batch_size, *more).fit(len(self.x), problem)  # type: ignore[arg-type]
+        self.problem = self._original.with_loss(settings.loss_name)
         self.steps = 0
         self.history = History()
-        self.changes: list[tuple[int, Settings]] = [(0, self._settings)]
+        self.changes: list[tuple[int, Settings]] = [(0, settings)]  # steps, and the settings from each on
         self.diverged_at = torch.full((len(self.x),), -1)  # step at which each run diverged, -1 for none
         self.trail: deque[Tensor] = deque([self.x], maxlen=check_int("trail", trail, "0 or more iterates", 0))
         self._curvature: Callable[[], Tensor] | None = None  # None before the first step, and for most rules
@@ -117,19 +117,17 @@ class Run:
     @property
     def settings(self) -> Settings:
         """The present settings; replace them between steps: `run.settings = replace(run.settings, rho=0.1)`."""
-        return self._settings
+        return self.changes[-1][1]
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
         check_type("settings", settings, Settings, "Settings, or use set(lr=..., rho=...)")
         settings = settings.fit(len(self.x), self._original)
-        if settings == self._settings:
+        if settings == self.settings:
             return
-        self._settings, self.problem = settings, self._original.with_loss(settings.loss_name)
-        if self.changes[-1][0] == self.steps:
-            self.changes.pop()
-        if not self.changes or self.changes[-1][1] != settings:
-            self.changes.append((self.steps, settings))
+        self.problem = self._original.with_loss(settings.loss_name)
+        kept = [change for change in self.changes if change[0] < self.steps]
+        self.changes = kept if kept and kept[-1][1] == settings else [*kept, (self.steps, settings)]
 
     @property
     def curvature(self) -> Tensor:
@@ -139,7 +137,7 @@ class Run:
     @property
     def engine(self) -> str:
         """What takes the steps, chosen by the problem and the settings: "compiled", "CUDA graph" or "torch"."""
-        return engine(self.problem, self._settings).name
+        return engine(self.problem, self.settings)[0]
 
     @property
     def eigenvectors(self) -> Tensor | None:
@@ -148,9 +146,9 @@ class Run:
 
     def set(self, **changes: Any) -> None:
         """Change some settings from the next step on: `run.set(rho=0.1, lr=0.05)`."""
-        if unknown := changes.keys() - self._settings.row().keys():
-            raise TypeError(f"{min(unknown)} is not a setting; expected some of {', '.join(self._settings.row())}")
-        self.settings = replace(self._settings, **changes)
+        if unknown := changes.keys() - self.settings.row().keys():
+            raise TypeError(f"{min(unknown)} is not a setting; expected some of {', '.join(self.settings.row())}")
+        self.settings = replace(self.settings, **changes)
 
     def rewound(self, step: int, x: Tensor, before: Tensor | None = None) -> Run:
         """Return the run as it was at an earlier step, from which its steps repeat bit for bit.
@@ -183,8 +181,7 @@ class Run:
         if past.x.shape != self.x.shape:
             raise ValueError(f"x has shape {tuple(past.x.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
         past.changes = [change for change in self.changes if change[0] <= step]
-        past._settings = past.changes[-1][1]
-        past.problem = self._original.with_loss(past._settings.loss_name)
+        past.problem = self._original.with_loss(past.settings.loss_name)
         past.history = History()
         past.history.rows = [row for row in self.history.rows if row["step"] <= step]
         past.diverged_at = torch.where(self.diverged_at < step, self.diverged_at, -1)
@@ -195,8 +192,7 @@ class Run:
 
     def prepare(self) -> None:
         """Compile the code for steps and measurements, which takes seconds for the first time on a machine."""
-        s = self._settings
-        run = Run(self.problem, **s.row(), x0=self.x, device=self.x.device, dtype=self.x.dtype)
+        run = Run(self.problem, **self.settings.row(), x0=self.x, device=self.x.device, dtype=self.x.dtype)
         with suppress(Diverged):
             run.step()
         self.problem.hvp(self.x)(self.x[:, None])
@@ -218,7 +214,7 @@ class Run:
         n = check_int("n", n, "0 or more steps", 0)
         while n:
             if bool((self.diverged_at >= 0).all()):
-                raise self._stop()
+                raise Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
             with one_thread(self.problem):
                 n -= self._take_block(n)
 
@@ -242,40 +238,38 @@ class Run:
         """Return the next n steps as a block."""
         starts = self.x, self.before, (self.diverged_at < 0).numpy(), self._bound
         length = self.trail.maxlen or 0
-        return StepBlock(self.problem, self._settings, *starts, self.seeds, self.steps, n, path_length=length)
+        return StepBlock(self.problem, self.settings, *starts, self.seeds, self.steps, n, path_length=length)
 
     def _take_block(self, n: int) -> int:
         """Take as many of n steps as one block holds; return how many."""
-        n = min(n, longest_block(self.problem, self._settings, len(self.x)))
+        n = min(n, longest_block(self.problem, self.settings, len(self.x)))
         block = self._block(n)
-        running = block.running
-        result = engine(self.problem, self._settings).advance(block)
+        _, advance = engine(self.problem, self.settings)
+        result, running = advance(block), block.running
         self.x, self.before = result.x, result.before
-        self._curvature = result.curvature if block.measures_curvature else None
+        measured = block.rule.measures_curvature and not self.settings.micro_batch
+        self._curvature = result.curvature if measured else None
         diverging = running & (result.completed < n)
         self.diverged_at[torch.from_numpy(diverging)] = self.steps + torch.from_numpy(result.completed[diverging])
         self.trail.extend(result.path)
         if bool((self.diverged_at < 0).any()):
             self.steps += n
             return n
-        last = result.completed.max()
+        last = int(result.completed.max())  # where the last run diverged
         self._curvature = None
-        self.steps += int(last)  # where the last run diverged
+        self.steps += last
         if self.steps > 0 and bool(result.rolled_back[running & (result.completed == last)].any()):
             self.steps -= 1
             if self.trail:
                 self.trail.pop()
-        raise self._stop()
-
-    def _stop(self) -> Diverged:
-        return Diverged(f"{self.why_diverged()} Reset, or start again with a smaller learning rate.")
+        return last
 
     def why_diverged(self, r: int = 0) -> str:
         """Return one or two sentences on the step at which run r diverged, and on the bound that ηλ₁ exceeded."""
         r = check_int("r", r, f"0 to {len(self.x) - 1}, a run", 0, len(self.x) - 1)
         if self.diverged_at[r] < 0:
             return "The run has not diverged."
-        s = self._settings
+        s = self.settings
         lr, limit, symbol = float(np.broadcast_to(s.rate(self.steps), len(self.x))[r]), 2 * (1 + s.momentum), "λ₁"
         text = f"The run diverged at step {int(self.diverged_at[r])}: its loss left all bounds."
         if self.history.rows:
@@ -321,7 +315,7 @@ class Run:
 
     def settings_row(self) -> dict[str, Any]:
         """Return the settings as a row of the history contains them: the present η, and numbers instead of None."""
-        s, batch = self._settings, self._settings.batch_size or self.problem.samples
+        s, batch = self.settings, self.settings.batch_size or self.problem.samples
         return s.row() | {"lr": s.rate(self.steps), "batch_size": batch, "micro_batch": s.micro_batch or batch}
 
     def state_dict(self) -> dict[str, Any]:
@@ -336,7 +330,6 @@ class Run:
             "steps": self.steps,
             "seeds": self.seeds,
             "single": self.single,
-            "settings": self._settings.row(),
             "changes": [(step, settings.row()) for step, settings in self.changes],
             "diverged_at": self.diverged_at.clone(),
             "bound": self._bound.cpu().clone(),
@@ -361,9 +354,9 @@ class Run:
             lacks = f"lacks {', '.join(sorted(lost))}" if isinstance(state, Mapping) else f"is {state!r:.200}"
             raise TypeError(f"state {lacks}; expected the state_dict() of a run on the same problem")
         x = self.problem.points(state["x"], "state['x']")
-        loaded = Run(
-            self._original, **state["settings"], x0=x, seed=list(state["seeds"]), device=x.device, dtype=x.dtype
-        )
+        changes = [(int(step), Settings(**settings).fit(len(x), self._original)) for step, settings in state["changes"]]
+        row, seeds = changes[-1][1].row(), list(state["seeds"])
+        loaded = Run(self._original, **row, x0=x, seed=seeds, device=x.device, dtype=x.dtype)
 
         def tensor(name: str, like: Tensor) -> Tensor:
             value = torch.as_tensor(state[name]).to(like, copy=True)
@@ -373,7 +366,7 @@ class Run:
 
         loaded.steps = check_int("state['steps']", state["steps"], "0 or more steps", 0)
         loaded.single = check_bool("state['single']", state["single"])
-        loaded.changes = [(int(step), Settings(**settings)) for step, settings in state["changes"]]
+        loaded.changes = changes
         loaded.diverged_at = tensor("diverged_at", loaded.diverged_at)
         loaded.start = tensor("start", x)
         loaded.before, loaded._bound = tensor("before", x), tensor("bound", loaded._bound)
