@@ -63,7 +63,9 @@ def entry(name: str, stems: Iterable[str]) -> str:
     """Return the entry of one public name, with links to the notebooks that use it."""
     full = public()[name]
     thing = getattr(import_module(full.rpartition(".")[0]), name)
-    if inspect.isclass(thing):
+    if inspect.isclass(thing) and thing.__name__ != name:
+        directive = f".. py:function:: {full}\n\n   Another name of :py:class:`{public()[thing.__name__]}`.\n"
+    elif inspect.isclass(thing):
         directive = f".. autoclass:: {full}\n   :members:\n"
     elif callable(thing):
         directive = f".. autofunction:: {full}\n"

@@ -61,12 +61,16 @@ def check_repeats(first: Tensor, second: Tensor, precision: torch.dtype) -> None
 
 
 class Network(Problem):
-    """The mean loss of a network over samples; a subclass computes the outputs from parameters and inputs."""
+    """The mean loss of a network over samples; a subclass computes the outputs from parameters and inputs.
+
+    Args:
+        data: as in `mlp`.
+        loss: as in `mlp`.
+    """
 
     test: tuple[Tensor, Tensor] | None = None  # inputs (m, ...) and labels int64 (m,), on the CPU
 
     def __init__(self, data: Data, loss: str | SampleLoss) -> None:
-        """Load the data and choose the loss; arguments as in `samviz.problems.mlp`."""
         if isinstance(data, str):
             inputs, targets = load(data)
         elif isinstance(data, tuple | list) and len(data) == 2:
@@ -286,10 +290,28 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP(Network):
-    """A fully connected network; a layer's parameters are its weights (out, in), row by row, then its biases."""
+    """The loss of a multilayer perceptron on data, in float64 on the CPU.
 
-    def __init__(self, widths: Sequence[int], activation: str, data: Data, loss: str | SampleLoss) -> None:
-        """Arguments as in `mlp`."""
+    A layer's parameters are its weights (out, in), row by row, then its biases.
+
+    Args:
+        widths: number of neurons of every layer, inputs first, outputs last.
+        activation: "tanh", "relu", "gelu", "softplus", "sigmoid" or "identity", between layers.
+        data: "sine", "spirals", "digits", or (inputs (n, ...), targets): float targets (n,) or (n, outputs),
+            or integer labels (n,).
+        loss: "mse", half the mean square (labels become ±1 or one-hot); "cross_entropy", in nats; or a function
+            of outputs (m, c) and targets (m, ...) that returns each sample's loss (m,).
+
+    Raises:
+        ValueError: when widths, activation, data and loss do not fit together.
+
+    >>> mlp([1, 24, 24, 1], activation="tanh", data="sine").dim
+    673
+    """
+
+    def __init__(
+        self, widths: Sequence[int], activation: str = "tanh", data: Data = "sine", loss: str | SampleLoss = "mse"
+    ) -> None:
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         sizes = list(widths) if isinstance(widths, Iterable) else [widths]
@@ -431,6 +453,8 @@ class MLP(Network):
         return torch.cat(parts).to(self.device, self.dtype)
 
 
+mlp = MLP
+
 _arrays: WeakKeyDictionary[MLP, Kernels] = WeakKeyDictionary()  # so that data is copied once
 _with_other_loss: WeakKeyDictionary[MLP, dict[str, MLP]] = WeakKeyDictionary()
 
@@ -466,26 +490,3 @@ def _loss_and_slope(outputs: Tensor, targets: Tensor, loss: str, noise: Tensor |
     logs = outputs.log_softmax(2)
     hot = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
     return -(logs * hot).sum((1, 2)) / n, (logs.exp() - hot) / n
-
-
-def mlp(widths: Sequence[int], activation: str = "tanh", data: Data = "sine", loss: str | SampleLoss = "mse") -> MLP:
-    """Return the loss of a multilayer perceptron on data.
-
-    Args:
-        widths: number of neurons of every layer, inputs first, outputs last.
-        activation: "tanh", "relu", "gelu", "softplus", "sigmoid" or "identity", between layers.
-        data: "sine", "spirals", "digits", or (inputs (n, ...), targets): float targets (n,) or (n, outputs),
-            or integer labels (n,).
-        loss: "mse", half the mean square (labels become ±1 or one-hot); "cross_entropy", in nats; or a function
-            of outputs (m, c) and targets (m, ...) that returns each sample's loss (m,).
-
-    Returns:
-        The problem, float64 on the CPU.
-
-    Raises:
-        ValueError: when widths, activation, data and loss do not fit together.
-
-    >>> mlp([1, 24, 24, 1], activation="tanh", data="sine").dim
-    673
-    """
-    return MLP(widths, activation, data, loss)

@@ -573,14 +573,31 @@ def _second_derivatives(name: str) -> Iterator[None]:
 
 
 class Module(Network):
-    """A copy of a torch module as a problem; every run has its own parameters.
+    """The loss of a copy of a torch module on data, in float64 on the CPU; every run has its own parameters.
 
-    In training mode, too, the loss is one function of the parameters and the batch. BatchNorm normalizes by the batch's
-    statistics and stores none. The mask of dropout depends only on the batch.
+    In evaluation mode, the default, BatchNorm uses its stored statistics and dropout is off, so that samples are
+    independent. In training mode BatchNorm normalizes by the statistics of the batch. Dropout draws a new mask for
+    every batch, but always the same one for the same batch. Both passes of a SAM step, Hessian-vector products and
+    landscapes therefore evaluate one function of the parameters. The stored statistics never change;
+    `Module.module_at` returns the trained module with the statistics of the data.
+
+    Args:
+        module: maps inputs (n, ...) to outputs (n, ...). Only its trainable parameters vary, starting from its own.
+        data: as in `mlp`.
+        loss: as in `mlp`.
+        training: whether the module is in training mode. Runs whose module draws random numbers are then computed
+            one by one.
+
+    Raises:
+        ValueError: when nothing is trainable, a parameter is not real, data and loss do not fit, a forward pass
+            changes the module, or the module or the loss gives another value each time.
+        TypeError: when module is not a torch.nn.Module.
+
+    >>> from_module(nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)), data="sine").dim
+    10
     """
 
-    def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss, training: bool) -> None:
-        """Arguments as in `from_module`."""
+    def __init__(self, module: nn.Module, data: Data, loss: str | SampleLoss = "mse", training: bool = False) -> None:
         check_type("module", module, nn.Module, "a torch.nn.Module")
         self.training = check_bool("training", training)
         super().__init__(data, loss)
@@ -721,31 +738,4 @@ class Module(Network):
         return {**vars(self), "_workspace": None}
 
 
-def from_module(module: nn.Module, data: Data, loss: str | SampleLoss = "mse", training: bool = False) -> Module:
-    """Return a problem that minimizes the loss of a copy of a torch module.
-
-    In evaluation mode, the default, BatchNorm uses its stored statistics and dropout is off, so that samples are
-    independent. In training mode BatchNorm normalizes by the statistics of the batch. Dropout draws a new mask for
-    every batch, but always the same one for the same batch. Both passes of a SAM step, Hessian-vector products and
-    landscapes therefore evaluate one function of the parameters. The stored statistics never change;
-    `Module.module_at` returns the trained module with the statistics of the data.
-
-    Args:
-        module: maps inputs (n, ...) to outputs (n, ...); only its trainable parameters vary.
-        data: as in `mlp`.
-        loss: as in `mlp`.
-        training: whether the module is in training mode. Runs whose module draws random numbers are then computed
-            one by one.
-
-    Returns:
-        The problem, float64 on the CPU, starting from the module's own parameters.
-
-    Raises:
-        ValueError: when nothing is trainable, a parameter is not real, data and loss do not fit, a forward pass
-            changes the module, or the module or the loss gives another value each time.
-        TypeError: when module is not a torch.nn.Module.
-
-    >>> from_module(nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)), data="sine").dim
-    10
-    """
-    return Module(module, data, loss, training)
+from_module = Module
