@@ -41,14 +41,11 @@ def cores() -> float:
 
 
 def speed() -> float:
-    """Measure small steps a second of CPU time, which does not depend on what else the machine does.
-
-    A step is a product of two 24×24 matrices and a tanh, each called from Python.
-    """
+    """Measure small steps a second of CPU time, which does not depend on what else the machine does."""
     matrix = np.full((24, 24), 0.01)
     np.tanh(matrix @ matrix)  # loads the library that multiplies
     steps, start, end = 0, thread_time(), perf_counter() + MEASUREMENT_S
     while perf_counter() < end:
-        np.tanh(matrix @ matrix)
+        np.tanh(matrix @ matrix)  # a step: two operations on a 24×24 matrix, called from Python
         steps += 1
     return steps / max(thread_time() - start, 1e-9)

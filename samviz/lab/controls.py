@@ -25,7 +25,7 @@ HELP = {  # the explanations of the lab's and the panels' controls by name, unle
     "micro_batch": "How many samples of a batch share a perturbation (m-sharpness).",
     "seed": "Determines the start and the samples of each step, from the next Reset on.",
     "steps_per_frame": "How many steps lie between two pictures.",
-    "side": "A second run, B, with the same start and seed, has settings of its own. Starting it resets the lab.",
+    "side": "A second run, B, has the same start and seed, and its own settings. Starting it resets the lab.",
     "quantity": "What the plot at the lower right shows. A quantity is measured only while it is shown.",
     "device": "Where the run is computed. A change resets the lab.",
     "plane": "The plane on which the landscape shows the loss.",

@@ -389,14 +389,12 @@ class Session:
             )
 
     def now(self) -> dict[str, Any]:
-        """Return the latest measurement with the present settings, and with what `phase` compares its loss.
-
-        The loss is falling if it fell by a fifth over the last measurements, at most twenty.
-        """
+        """Return the latest measurement with the present settings, and with what `phase` compares its loss."""
         rows = self.run.history.rows
         name = rows[-1]["loss_name"]  # other losses are not comparable with this one
         latest = [row["loss"] for row in rows[-20:] if row["loss_name"] == name]
         half = len(latest) // 2
+        # the loss is falling if it fell by a fifth over the last measurements, at most twenty
         falling = half > 1 and float(np.mean(latest[half:])) < 0.8 * float(np.mean(latest[:half]))
         lowest = min(row["loss"] for row in rows if row["loss_name"] == name)
         losses = {"lowest_loss": lowest, "untrained_loss": self._untrained_loss(name), "falling": falling}
