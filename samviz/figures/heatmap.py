@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from samviz.dynamics import Sweep
 
 COLUMNS, ROWS = split([1, 1], gap=0.08), split([1, 1], gap=0.12)[::-1]
-MAP_SIZE, HATCH = (460, 240), 9  # pixels of a map, about, and between two lines of a hatched cell
+HATCH = 6.5  # pixels between two lines of a hatched cell
 HIGH_IS_BETTER = ("alignment", "test accuracy")  # dark where the value is high; the others are dark where it is low
 DARK_SHARE = 0.28  # of the colours; numbers on them are white
 ON_DARK, ON_PALE = "white", "#000000"  # colours of numbers; between white and INK neither is legible on some cells
@@ -156,16 +156,14 @@ def _color_range(shade: Array) -> tuple[float, float]:
 
 
 def _hatching(cells: Any, x: Array, y: Array, name: str) -> Trace:
-    """Draw oblique lines over the cells (lrs, rhos) that are True, as one line with gaps."""
-    path = [np.empty((0, 2))]
-    scale = np.array([MAP_SIZE[0] / (x[-1] - x[0]), MAP_SIZE[1] / (y[-1] - y[0])])  # pixels
-    for i, j in np.argwhere(cells):
-        (left, low), (right, high) = scale * [x[j], y[i]], scale * [x[j + 1], y[i + 1]]
-        for shift in HATCH * np.arange(np.ceil((left - high) / HATCH), np.ceil((right - low) / HATCH)):
-            begin, end = max(left, low + shift), min(right, high + shift)
-            path.append(np.array([[begin, begin - shift], [end, end - shift], [np.nan, np.nan]]) / scale)
-    points = np.concatenate(path)
-    return line(points[:, 0], points[:, 1], f"{name} diverged", GHOST, 1, hoverinfo="skip")
+    """Hatch the cells (lrs, rhos) that are True."""
+    i, j = np.nonzero(cells)
+    left, right, low, high, gap = x[j], x[j + 1], y[i], y[i + 1], np.full(len(i), np.nan)
+    outlines = np.array([[left, right, right, left, gap], [low, low, high, high, gap]])  # (2, 5, cells)
+    x_outline, y_outline = outlines.swapaxes(1, 2).reshape(2, -1)
+    pattern = {"shape": "/", "fgcolor": GHOST, "size": HATCH, "solidity": 0.15}
+    style: Trace = {"fill": "toself", "fillpattern": pattern, "hoverinfo": "skip"}
+    return line(x_outline, y_outline, f"{name} diverged", GHOST, 0, **style)
 
 
 def _times(layout: Layout, found: Sweep, x: Array, y: Array, axes: Trace) -> Trace:
