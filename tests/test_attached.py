@@ -270,7 +270,12 @@ def test_the_weights_of_a_loss_take_the_precision_of_the_problem():
     single = attach(model.float(), of_single, (images, LABELS))
     double = single.to("cpu", torch.float64)
     assert double.loss(double.initial()[None]).item() == pytest.approx(exact.item(), rel=1e-12)
-    assert (single.loss_fn, of_single.weight.dtype, of_half.weight.dtype) == (of_single, torch.float32, torch.bfloat16)
+    of_samples = nn.CrossEntropyLoss(weights, reduction="none")
+    copied = from_module(model, (images.float().numpy(), LABELS.numpy()), of_samples)
+    exact = F.cross_entropy(model.double().eval()(images.double()), LABELS, weights.double(), reduction="none").mean()
+    assert copied.loss(copied.initial()[None]).item() == pytest.approx(exact.item(), rel=1e-12)
+    assert single.loss_fn is of_single
+    assert [loss.weight.dtype for loss in (of_half, of_samples)] == [torch.bfloat16, torch.float32]
 
 
 @pytest.mark.parametrize("wrapper", ["compile", "parallel", "distributed", "compiled part"])

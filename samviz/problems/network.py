@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from functools import partial
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samviz.checks import check_array, check_shape, seeded_generator
@@ -46,6 +46,14 @@ LOSSES: dict[str, SampleLoss] = {
     "mse": half_mean_square,
     "cross_entropy": partial(F.cross_entropy, reduction="none"),  # in nats
 }
+
+
+def in_precision(loss: Any, dtype: torch.dtype) -> Any:
+    """Return a loss function; a copy in a higher precision if it is a module whose weights have a lower one."""
+    tensors = [*loss.parameters(), *loss.buffers()] if isinstance(loss, nn.Module) else []
+    if any(tensor.is_floating_point() and tensor.dtype.itemsize < dtype.itemsize for tensor in tensors):
+        return deepcopy(loss).to(dtype)
+    return loss
 
 
 def check_repeats(first: Tensor, second: Tensor, precision: torch.dtype) -> None:
@@ -90,7 +98,7 @@ class Network(Problem):
             )
         self.data_name = data if isinstance(data, str) else "your data"
         self.loss_name = loss if isinstance(loss, str) else "your loss"
-        self.sample_loss = LOSSES[loss] if isinstance(loss, str) else loss
+        self.sample_loss = LOSSES[loss] if isinstance(loss, str) else in_precision(loss, self.dtype)
         self.samples = len(inputs)
         self.inputs = torch.from_numpy(np.array(inputs, dtype=np.float64))  # (n, ...)
         integer = np.issubdtype(targets.dtype, np.integer)

@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from samviz.checks import check_bool, check_int, check_type
-from samviz.problems.network import Data, Network, SampleLoss, check_repeats
+from samviz.problems.network import Data, Network, SampleLoss, check_repeats, in_precision
 from samviz.problems.problem import Operator, Problem, filters_of
 
 LossFunction = Callable[[Any, Any], Tensor]  # outputs, target -> the mean over the batch's samples, ()
@@ -264,7 +264,7 @@ class Attached(Problem):
             raise ValueError("training and recompute are both True; recompute is for a model in evaluation mode")
         while hasattr(model, "_orig_mod") or isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
-        self.model, self.loss_fn, self.training, self.recompute = model, loss_fn, training, recompute
+        self.model, self.training, self.recompute = model, training, recompute
         self.shapes = trainable_shapes("model", model, names)
         parameters = list(model.parameters())
         devices = {p.device for p in parameters}
@@ -272,11 +272,7 @@ class Attached(Problem):
             raise ValueError(f"model lies on {', '.join(sorted(map(str, devices)))}; expected one device")
         self.device = devices.pop()
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
-        if isinstance(loss_fn, nn.Module) and any(
-            t.is_floating_point() and t.dtype.itemsize < self.dtype.itemsize
-            for t in (*loss_fn.parameters(), *loss_fn.buffers())
-        ):
-            self.loss_fn = deepcopy(loss_fn).to(self.dtype)  # a copy, because the training also uses the loss
+        self.loss_fn: LossFunction = in_precision(loss_fn, self.dtype)
         self.dim = sum(shape.numel() for shape in self.shapes.values())
         self.filters = filters_of(self.shapes.values()).to(self.device)
         self.name = type(model).__name__
