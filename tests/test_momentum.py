@@ -6,23 +6,16 @@ import torch
 import valley_by_hand as by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_engines import ENGINES, TORCH
 from torch import nn
 
 import samviz.dynamics.run as run_module
-from samviz import kernels
-from samviz.dynamics import RULES, Run, Settings, engines
+from samviz.dynamics import Run, Settings
 from samviz.dynamics.engines import torch_steps
 from samviz.lab import Lab
 from samviz.problems import from_module, mlp, quadratic, valley
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
-ALL = {"momentum": 0.8, "weight_decay": 0.01, "micro_batch": 3, "lr_decay": 0.02}
-
-
-def uncaptured(block):
-    """Take the steps of a CUDA graph one by one, on any device."""
-    state = engines.GraphState(block)
-    return engines.replay(block, state, state.step)
 
 
 @FEW
@@ -69,30 +62,10 @@ def test_a_micro_batch_has_its_own_perturbation():
         np.testing.assert_allclose((x - run.x[0].numpy()) / 0.01, np.mean(expected, 0), rtol=1e-9)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="numba is not installed")
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("batch_size", [None, 7])
-@pytest.mark.parametrize("engine", ["compiled", "graph"])
-def test_engines_agree(monkeypatch, engine, rule, batch_size):
-    """Two runs, one of them at ρ = 0; the last of three micro-batches is smaller."""
-    if engine == "graph" and not RULES[rule].capturable:
-        pytest.skip("not captured")
-    problem, runs = mlp([1, 6, 6, 1], data="sine"), []
-    lr = 5e-4 if rule in ("ascent", "normalized_gd") else 0.01
-    for steps in (uncaptured if engine == "graph" else None, torch_steps):
-        if steps:
-            monkeypatch.setattr(run_module, "engine", lambda *_, steps=steps: ("", steps))
-        x0 = torch.stack([problem.initial(0), problem.initial(1)])
-        runs.append(Run(problem, rule, lr, (0.0, 0.02), batch_size, x0, seed=3, device="cpu", **ALL))
-        runs[-1].step(40)
-    torch.testing.assert_close(runs[0].x, runs[1].x, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("steps", [None, torch_steps, uncaptured])
-def test_gradient_descent_with_a_decaying_rate_has_a_closed_form(monkeypatch, steps):
+@pytest.mark.parametrize("engine", [*ENGINES.values(), lambda *_: TORCH], ids=[*ENGINES, "torch"])
+def test_gradient_descent_with_a_decaying_rate_has_a_closed_form(monkeypatch, engine):
     """On a quadratic x is multiplied by Π(1 − η_tλ), η_t = η/(1 + δt), however the steps are grouped."""
-    if steps:
-        monkeypatch.setattr(run_module, "engine", lambda *_: ("", steps))
+    monkeypatch.setattr(run_module, "engine", engine)
     lrs, decay, top = (0.6, 0.3), 0.01, np.array([3.0, 1.0])
     run = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")
     whole = Run(quadratic(top), "gd", lrs, x0=np.ones((2, 2)), lr_decay=decay, device="cpu")
@@ -138,18 +111,3 @@ def test_a_diverging_run_names_the_limit_with_momentum():
     stable = Run(quadratic([3.0]), "gd", lr=1.25, momentum=0.9, x0=[1.0], device="cpu")
     stable.step(10_000)
     assert float(stable.x.abs()) < 1e-3
-
-
-def test_a_lab_repeats_its_steps_with_momentum_when_it_looks_back_and_from_a_text():
-    lab = Lab(mlp([1, 8, 8, 1], data="sine"), lr=0.05, rho=0.02, device="cpu", steps_per_frame=7)
-    lab.run(30).set(**ALL, batch_size=10)
-    lab.run(100)
-    x, trail = lab.session.run.x.clone(), list(lab.session.run.trail)
-    lab.look_back(120)
-    assert torch.equal(lab.session.run.x, trail[-11])
-    assert {name: lab.values[name] for name in ALL} == ALL
-    lab.run(10)
-    assert torch.equal(lab.session.run.x, x)
-    again = Lab.from_share(lab.share())
-    assert torch.equal(again.session.run.x, x)
-    assert again.session.run.settings == Settings("sam", 0.05, 0.02, 10, **ALL)

@@ -23,18 +23,6 @@ def sine(**options):
 # the loop
 
 
-def test_the_seed_decides_the_start_and_the_samples():
-    first, again, other = (sine(batch_size=1, seed=s) for s in (3, 3, 4))
-    assert torch.equal(first.x, again.x)
-    assert not torch.equal(first.x, other.x)
-    same_start = [sine(batch_size=1, seed=s, x0=first.x[0]) for s in (3, 4)]
-    for run in (first, again, *same_start):
-        run.step(20)
-    assert torch.equal(first.x, again.x)
-    assert torch.equal(first.x, same_start[0].x)
-    assert not torch.equal(first.x, same_start[1].x)
-
-
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_each_step_uses_the_samples_drawn_for_it(batch_size):
     """130 steps, over two ends of a block of 64."""
@@ -333,6 +321,9 @@ def test_a_device_without_float64_takes_the_same_steps():
     np.testing.assert_allclose(row["eigenvalues"], expected.measure(2)["eigenvalues"], rtol=1e-3)
 
 
+# samples and noise
+
+
 def draws(seed, batch_size, samples, n=200 * BLOCK):
     return batches((seed,), 0, n, batch_size, samples)[:, 0]
 
@@ -346,9 +337,6 @@ def test_a_batch_contains_no_sample_twice_and_all_samples_equally_often(batch_si
     counts = np.bincount(drawn.ravel(), minlength=20)
     # the 99.9 % point; without replacement the counts vary less, by the factor (n − b)/(n − 1)
     assert chisquare(counts).statistic <= 43.8 * (20 - batch_size) / 19
-
-
-# samples and noise
 
 
 @pytest.mark.parametrize("draw", [lambda *a: batches(*a, 2, 1000), lambda *a: noise(*a, 3), lambda *a: noise(*a, 5000)])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_loop import press
+from test_engines import MOMENTUM
 
 from samviz.dynamics import RULES, Rule, Run
 from samviz.figures import figure
@@ -18,12 +19,13 @@ from samviz.problems import Problem, mlp, quadratic, valley
 
 SINE = mlp([1, 8, 8, 1], data="sine")
 BOWL = quadratic([3.0, 1.0])
-RUNS: dict[str, tuple[str, int | None, Problem, str]] = {  # rule, batch size, problem and engine
-    "full batch": ("sam", None, SINE, "compiled"),
-    "1-SAM": ("sam", 1, SINE, "compiled"),
-    "label noise": ("label_noise", 3, SINE, "compiled"),
-    "torch": ("torch_only", 2, SINE, "torch"),
-    "closed form": ("average", None, valley(), "compiled"),
+RUNS: dict[str, tuple[str, dict[str, Any], Problem, str]] = {  # rule, settings, problem and engine
+    "full batch": ("sam", {}, SINE, "compiled"),
+    "1-SAM": ("sam", {"batch_size": 1}, SINE, "compiled"),
+    "label noise": ("label_noise", {"batch_size": 3}, SINE, "compiled"),
+    "momentum": ("sam", {"batch_size": 10} | MOMENTUM, SINE, "compiled"),
+    "torch": ("torch_only", {"batch_size": 2}, SINE, "torch"),
+    "closed form": ("average", {}, valley(), "compiled"),
 }
 
 until = partial(kernel_loop.until, seconds=20)
@@ -46,17 +48,17 @@ def torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", [*RUNS, "CUDA graph"])
 def test_a_branch_with_the_same_settings_repeats_an_uninterrupted_run_bit_for_bit(kind: str) -> None:
-    rule, size, problem, engine = RUNS.get(kind, ("sam", None, valley(), "CUDA graph"))
+    rule, settings, problem, engine = RUNS.get(kind, ("sam", {}, valley(), "CUDA graph"))
     device = "cuda" if engine == "CUDA graph" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA")
-    lab = Lab(problem, rule=rule, rho=0.02, lr=0.01, batch_size=size, seed=3, steps_per_frame=50, device=device)
+    lab = Lab(problem, rule=rule, rho=0.02, lr=0.01, seed=3, steps_per_frame=50, device=device, **settings)
     lab.run(130).set(lr=0.008)
     end = lab.run(300).session.run.x
     assert lab.session.run.engine == engine
     for step in (0, 111, 277):
         lab.look_back(step)
-        again = Run(problem, rule, 0.01, 0.02, size, x0=lab.session.start, seed=3, device=device)
+        again = Run(problem, rule, 0.01, 0.02, x0=lab.session.start, seed=3, device=device, **settings)
         again.step(min(step, 130))
         again.set(lr=0.008 if step >= 130 else 0.01)
         again.step(step - min(step, 130))
