@@ -109,9 +109,8 @@ CONTROLS = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CONTROLS, max_size=12))
 @example([("run", 3), ("lr", 100.0), ("run", 70), ("lr", 0.01), ("rho", 0.5), ("run", 5)])
-@example(
-    [("run", 3), ("lr", 100.0), ("run", 1), ("run", 1), ("lr", 90.0), ("run", 5)]
-)  # back to a step before the last change
+# The run is rolled back to a step before the last change of a setting.
+@example([("run", 3), ("lr", 100.0), ("run", 1), ("run", 1), ("lr", 90.0), ("run", 5)])
 def test_after_any_use_of_the_controls_the_text_gives_the_same_bits(uses):
     lab = use(Lab(SMALL, x0=START, device="cpu"), *uses)
     again = Lab.from_share(lab.share())
