@@ -401,7 +401,7 @@ LEFT_OUT = {
     "dynamics.Rule.noise_count": "the engines call it",
     "dynamics.rule": "its keyword arguments are the fields of a rule, which Python checks",
     "dynamics.Sweep.of": "how the library puts a sweep together",
-    "dynamics.Run.set": "has the arguments of Settings, in test_using_a_run",
+    "dynamics.Run.set": "has the arguments of Settings",
     "problems.Network.with_test": "checks its samples as `sweep` does, in test_sweep.py",
     "figures.figure": "plotly checks plain plotly JSON",
     "figures.heights": "a step of a figure",

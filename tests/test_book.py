@@ -6,14 +6,13 @@ import pkgutil
 import re
 from html.parser import HTMLParser
 from importlib import import_module
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from fresh import ROOT
 
 import samviz
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "notebooks/book/build.py"
 LIMIT = 25e6
 # Building the book takes one and a half minutes of computing, more on a busy machine.

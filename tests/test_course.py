@@ -3,11 +3,11 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
 import pytest
+from fresh import ROOT
 from test_pages import CITED, citation_faults
 
 from samviz import course
@@ -18,7 +18,6 @@ from samviz.lab import quiz
 # quizzes
 
 
-ROOT = Path(__file__).parents[1]
 FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "samviz/course/quizzes").iterdir()}
 QUESTIONS = [(name, question) for name, data in FILES.items() for question in data["questions"]]
 of_each_question = pytest.mark.parametrize(
@@ -161,7 +160,7 @@ def test_the_answer_key_has_every_right_answer_no_wrong_one_and_solutions_that_a
 # exercises: right answers pass, each common mistake is recognized, and every other answer gets a useful reply
 
 
-SCRIPTS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
+SCRIPTS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 of_each = pytest.mark.parametrize("name", EXERCISES)
 
 
@@ -270,7 +269,7 @@ def test_the_notebooks_ask_every_exercise_and_their_hidden_solutions_are_right(r
 # the page for teachers refers to exercises, options, sections and times that exist
 
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 PAGE = (NOTEBOOKS / "pages" / "teaching.md").read_text(encoding="utf-8")
 
 

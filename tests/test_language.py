@@ -6,31 +6,11 @@ from pathlib import Path
 
 from fresh import ROOT, repository_texts
 
-# The terms of the field, and the private words that the code once used for them.
-TERMS = {
-    "direction": "way",
-    "perturbed_gradient": "ahead",
-    "limit_point or projection": "foot feet shadow landed",
-    "maximize_on_sphere": "climb",
-    "directional_curvature": "bend",
-    "diverged_at": "fell",
-    "rolled_back": "back",
-    "int_params, float_params, layout or check_int": "whole numbers",
-    "check_float, check_bool or check_type": "real flag instance",
-    "workspace, tolerance or subpackage": "room rooms",
-    "the block of steps, its result or the loop over steps": "stretch moved walk",
-    "replayed": "played",
-    "the widget or the scheduler": "stage",
-    "status_text, caption, text, labels or names": "told tales says words",
-    "stop": "notch notches",
-    "trajectory": "traced",
-    "removed": "gone",
-    "directions, or what they are": "looks",
-    "slow": "dear",
-    "a timeout or another constant with its unit": "patience silence theatre",
-    "handled or received": "heard",
-}
-REPLACED = {word: term for term, words in TERMS.items() for word in words.split()}
+# Private words that the code once used for the terms of the field.
+PRIVATE = """
+    way ahead foot feet shadow landed climb bend fell back whole numbers real flag instance room rooms stretch moved
+    walk played stage told tales says words notch notches traced gone looks dear patience silence theatre heard
+"""
 # Inside a longer name these are ordinary English: `rolled_back`, `random_walk`, `line_numbers`.
 ORDINARY_IN_A_NAME = {"back", "flag", "instance", "looks", "numbers", "real", "says", "shadow", "stage", "walk", "way"}
 ORDINARY_IN_A_NAME |= {"whole", "words"}
@@ -49,12 +29,12 @@ def defined_names(source):
 
 
 def private_names(names):
-    """Names that are private words, or contain one, each with its replacement."""
+    """Names that are private words, or contain one."""
     for name in sorted(set(names)):
         words = re.findall("[a-z]+", (name if name.isupper() else re.sub("([A-Z]+)", r"_\1", name)).lower())
         for word in words:
-            if word in REPLACED and (len(words) == 1 or word not in ORDINARY_IN_A_NAME):
-                yield f"{name}: use {REPLACED[word]}"
+            if word in PRIVATE.split() and (len(words) == 1 or word not in ORDINARY_IN_A_NAME):
+                yield name
 
 
 def test_names_in_the_package_and_the_notebooks_are_terms_of_the_field():

@@ -186,7 +186,7 @@ def output_of(*arguments, **options):
 
 
 def test_two_processes_give_the_same_bits():
-    """Slow: it starts two interpreters, since within one process the order of sets and dicts would stay the same."""
+    """It starts two interpreters, since within one process the order of sets and dicts would stay the same."""
     first, second = (output_of("-c", NUMBERS, env={"PYTHONHASHSEED": seed}) for seed in "12")
     assert first == second
 

@@ -11,14 +11,13 @@ import sys
 from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+from fresh import ROOT
 
 from samviz.claims import CLAIMS
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks" / "pages"
 PAGES = sorted(FOLDER.glob("*.md"))
 REFERENCE = ("glossary", "numerics", "symbols")  # whose every word in code type is one of samviz

@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
+from fresh import ROOT
 from serving import free_port, served
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.install, pytest.mark.timeout(1500)]
 
 
