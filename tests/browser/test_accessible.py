@@ -1,4 +1,4 @@
-"""Lab, panels and exported pages by keyboard, for a screen reader, in a narrow window, on a dark page (WCAG 2.2 AA)."""
+"""Lab, panels and exported pages by keyboard, for a screen reader, on a dark page (WCAG 2.2 AA)."""
 
 from __future__ import annotations
 
@@ -188,37 +188,6 @@ def test_the_status_is_spoken_rarely_while_the_lab_plays(notebook: Any) -> None:
     assert spoken <= 2 + seconds / 10  # that it plays, where it is, and every ten seconds where it is then
     card.get_by_role("button", name="Pause", exact=True).click()
     card.get_by_role("status").filter(has_text="paused").wait_for()
-
-
-def fitted(card: Any) -> None:
-    """Wait until the graph of a card is as wide as its box."""
-    graph = card.locator(".samviz-graph").element_handle()
-    card.page.wait_for_function("graph => graph.layout.width === graph.clientWidth", arg=graph)
-
-
-def test_a_narrow_window_loses_nothing(notebook: Any) -> None:
-    """At 320 px (400 % of 1280) controls and plots stack, and nothing scrolls sideways (WCAG 1.4.10)."""
-    for number in range(len(CELLS)):
-        card = notebook.page.locator(CARD).nth(number)
-        card.scroll_into_view_if_needed()
-        card.evaluate("card => { card.style.width = '320px' }")
-        fitted(card)
-        outside = card.evaluate("""card => {
-            const edge = card.getBoundingClientRect();
-            return [...card.querySelectorAll('button, input, select, label, p')]
-                .filter(node => !node.closest('.samviz-stage, .samviz-spoken') && node.getClientRects().length)
-                .map(node => [node, node.getBoundingClientRect()])
-                .filter(([, box]) => box.right > edge.right || box.left < edge.left)
-                .map(([node]) => node.outerHTML.slice(0, 120));
-        }""")
-        notebook.screenshot(f"narrow_{list(CELLS)[number]}")
-        stage = card.locator(".samviz-stage")
-        content, width = stage.evaluate("stage => [stage.scrollWidth, stage.clientWidth]")
-        card.evaluate("card => { card.style.width = '' }")
-        fitted(card)
-        assert outside == []
-        assert width < 320
-        assert content == width
 
 
 def test_nothing_fades_if_the_system_asks_for_less_motion(notebook: Any) -> None:

@@ -149,3 +149,5 @@ def test_without_webgl_the_landscape_stays_flat(notebook: Notebook) -> None:
     lab.get_by_role("alert").filter(has_text="the landscape stays flat").wait_for()
     assert not lab.get_by_label("landscape in 3-D").is_checked()
     assert notebook.kernel("lab.values['surface']") is False
+    notebook.kernel("lab.set(surface=True)")
+    lab.get_by_role("alert").filter(has_text="hardware acceleration").wait_for()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .pages import drag, expect, middle
-from .panels import GRAPH, NO_WEBGL, curve, enter, says, wait
+from .panels import GRAPH, curve, enter, says, wait
 
 PANEL = """
 import time
@@ -218,35 +218,4 @@ def test_panels_a_lab_and_a_second_view_share_a_page(several):
     assert notebook.page.evaluate("() => Object.keys(window.samvizPlotly).length") == 1  # plotly.js is parsed once
     ids = notebook.page.evaluate("() => [...document.querySelectorAll('[id^=samviz-]')].map(node => node.id)")
     assert len(set(ids)) == len(ids)
-    assert notebook.errors == []
-
-
-SURFACE = """
-def surface(values):
-    z = values["a"] * np.add.outer(grid**2, -grid**2)
-    data = [{"type": "surface", "x": grid, "y": grid, "z": z, "showscale": False}]
-    layout = {"height": 400, "scene": {"aspectmode": "cube"}}
-    return {"data": data, "layout": layout}, f"A saddle of height {values['a']:g}."
-
-
-saddle = Panel(surface, {"a": Slider("a", 1.0, stops=[0, 0.5, 1, 1.5, 2])}, description="a saddle")
-saddle
-"""
-
-
-def test_a_surface_is_drawn_and_without_webgl_an_alert_says_why_it_is_missing(keep_notebook):
-    notebook = keep_notebook("surface.ipynb", [PANEL, SURFACE, "panel"])
-    notebook.run_all()
-    if notebook.page.evaluate("() => Boolean(document.createElement('canvas').getContext('webgl'))"):
-        wait(notebook, f"{GRAPH_0}?._fullLayout?.scene?._scene?.glplot")
-        notebook.page.get_by_role("slider", name="a", exact=True).press("End")
-        says(notebook, "A saddle of height 2.")
-        wait(notebook, f"Math.max(...{GRAPH_0}.data[0].z.flatMap(row => [...row])) === 2")
-        notebook.screenshot("panel_surface", ".samviz-panel")
-        assert notebook.page.get_by_role("alert").first.inner_text() == ""
-    notebook.page.add_init_script(NO_WEBGL)
-    notebook.reload()
-    notebook.run_all()
-    notebook.page.get_by_role("alert").filter(has_text="WebGL").first.wait_for()
-    wait(notebook, f"{GRAPH.format(1)}?.data?.length === 4")  # the flat one is drawn
     assert notebook.errors == []
