@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from fresh import ROOT
 
-from samviz import cli, doctor
+from samviz import __version__, cli, doctor
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def answers(monkeypatch):
 
 def contents(folder):
     return {path.name: path.read_text() for path in folder.rglob("*") if path.suffix in (".ipynb", ".md", ".py")}
+
+
+def test_the_command_states_its_version_and_its_commands(capsys):
+    for option in ("--version", "--help"):
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([option])
+    version, _, usage = capsys.readouterr().out.partition("\n")
+    assert version == f"samviz {__version__}"
+    assert "{lab,verify,app,doctor,answers}" in usage
 
 
 def test_it_copies_the_notebooks_of_the_package_and_opens_them(launched, tmp_path):
