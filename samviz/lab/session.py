@@ -425,7 +425,7 @@ def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]],
     edge = edge_of_stability(h["lr"], h["rho"], h["grad_norm"])
     begins = np.array([step for step, _ in changes])
     since = h["step"] - begins[np.maximum(np.searchsorted(begins, h["step"]) - 1, 0)]
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         settled = since * h["lr"] * h["eigenvalues"][:, 0] > np.log(1 / h["rho"])  # phase I of Theorem 4.5 is over
     aligned = (h["batch_size"] == samples) & (h["rule"] == "sam") & (h["rayleigh"] > ALIGNED)
     plain = (h["momentum"] == 0) & (h["weight_decay"] == 0) & (h["micro_batch"] == samples)
