@@ -45,6 +45,7 @@ def test_a_run_is_moved_to_another_lab_and_a_wrong_text_is_refused(keep_notebook
     press(two, "Share")
     notebook.until("other.view.shared")
     field = two.get_by_role("textbox", name="this run as text")
+    expect(field).to_have_value(notebook.kernel("other.view.shared"))  # or it would replace what is pasted
     enter(field, text[:-9])
     two.get_by_role("alert").filter(has_text="text contains no run").wait_for()
     assert notebook.kernel("other.session.run.steps") == 0
