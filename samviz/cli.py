@@ -22,6 +22,7 @@ PREPARE = "from samviz import Run, mlp; Run(mlp([1, 2, 1]), device='cpu').prepar
 SAME_HOST = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 RECORD = ".samviz.json"  # in a learner's folder: the hash of each original, as last copied or offered
 PACKAGE = Path(__file__).resolve().parent
+# the option of JupyterLab's and Voila's server that makes it send each message at once
 PROMPT = "kernel_websocket_connection_class=samviz.server.PromptConnection"
 
 
@@ -86,7 +87,8 @@ def lab(folder: Path | None, *, browser: bool, copy_only: bool) -> int:
     except ImportError as error:
         return _fail(f"JupyterLab cannot be loaded ({error})", 'pip install "samviz[lab]"')
     options = [f"--ServerApp.root_dir={folder.resolve()}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
-    options += [f"--ServerApp.{PROMPT}", *([] if browser else ["--no-browser"])]
+    options += [f"--ServerApp.{PROMPT}"]
+    options += [] if browser else ["--no-browser"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where JupyterLab would refuse to start
         options.append("--allow-root")
     subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

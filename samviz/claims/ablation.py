@@ -276,7 +276,8 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
 POINT = np.array([0.5, 0.25])  # on the floor, where −∇λ₁, −∇λ_M and −∇Tr have three different directions
 TABLE_RHO = 0.02  # of the table
 CURVATURES = 2 * np.array(curvatures(POINT))  # the loss next to POINT is ½xᵀHx, H = diag(CURVATURES)
-GRADIENTS = {"λ₁": slopes(POINT)[0], "λ_M": slopes(POINT)[1], "Tr": np.add(*slopes(POINT))}  # half of ∇S at POINT
+OF_TOP, OF_LOW = slopes(POINT)  # half of ∇λ₁ and of ∇λ_M at POINT
+GRADIENTS = {"λ₁": OF_TOP, "λ_M": OF_LOW, "Tr": OF_TOP + OF_LOW}  # half of ∇S at POINT
 
 
 @dataclass(frozen=True)

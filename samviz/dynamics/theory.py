@@ -230,7 +230,7 @@ def _runs(y: Array, like: Tensor) -> Tensor:
 
 def _flat(x: Tensor) -> Array:
     """Return runs as a solver's vector."""
-    return np.asarray(x.detach().cpu(), dtype=np.float64).ravel()
+    return on_host(x).ravel()
 
 
 def edge_of_stability(lr: ArrayLike, rho: ArrayLike, grad_norm: ArrayLike) -> Array:

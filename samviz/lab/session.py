@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samviz.dynamics import Diverged, History, Run, Settings, descent, edge_of_stability, gradient_descent_minimum
@@ -26,7 +25,7 @@ from samviz.geometry import Landscape, Plane, hessian_plane, pca_plane, random_p
 from samviz.lab.slow_motion import SlowStep, slow_step
 from samviz.lab.status import ALIGNED
 from samviz.problems import MLP, Problem
-from samviz.problems.problem import one_thread
+from samviz.problems.problem import Array, on_host, one_thread
 
 Progress = tuple[float, str] | None
 Keyframe = tuple[int, list[tuple[Tensor, Tensor]]]
@@ -55,7 +54,7 @@ class Session:
     """A run that can be measured and drawn, and started again in another session."""
 
     landscape: Landscape  # the slice of the loss
-    height: NDArray[np.float64]  # the array that the figure shows: the same object for the same slice, so sent once
+    height: Array  # the array that the figure shows: the same object for the same slice, so sent once
 
     def __init__(
         self, problem: Problem, settings: Settings, seed: int, x0: Tensor | None, minimum: Tensor | None = None
@@ -359,7 +358,7 @@ class Session:
             history = end.run.history.thinned(POINTS)
             trail, _ = self.landscape.plane.project(iterates)
             if self.problem.dim == 1:  # drawn on the curve of the loss
-                trail = np.column_stack((trail, self.problem.loss(iterates).double().cpu().numpy()))
+                trail = np.column_stack((trail, on_host(self.problem.loss(iterates))))
             rival, at = None, None
             if end.rival and self.rival:
                 rival, (at, _) = end.rival.history.thinned(POINTS), self.landscape.plane.project(self.rival.x)
@@ -384,7 +383,7 @@ class Session:
                     picture=None if self.quantity else self.problem.picture(run.x),
                     quantity=QUANTITIES.get(self.quantity),
                     start=self.start_picture,
-                    path=self.path.cpu().double().numpy(),
+                    path=on_host(self.path),
                 )
             )
 
@@ -417,7 +416,7 @@ class Session:
         return self.speed
 
 
-def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]], samples: int) -> NDArray[np.float64]:
+def edge_on_the_cycle(history: History, changes: Sequence[tuple[int, Settings]], samples: int) -> Array:
     """Return SAM's edge of stability (rows,) where the run is on its 2-cycle, else NaN."""
     # The edge is a function of ‖∇L‖, and means nothing before ‖∇L‖ has the length that belongs to ρ and η. With
     # momentum, weight decay or micro-batches it is not known.

@@ -12,6 +12,7 @@ from torch import Tensor
 from samviz.dynamics import RULES, Run
 from samviz.figures.landscape import Arrow
 from samviz.geometry import Plane
+from samviz.problems.problem import on_host
 
 PARALLEL = 1e-3  # two directions span a plane if this share of the second, or more, is off the first
 OFF_PLANE = 0.05  # an arrow is called a projection if this share of it, or more, is off the plane
@@ -57,7 +58,7 @@ def slow_step(run: Run, least_radius: float) -> SlowStep:
         ends = torch.stack([end for arrow in arrows for end in arrow])
         coordinates, _ = plane.project(ends)
         if run.problem.dim == 1:  # drawn on the curve of the loss
-            coordinates = np.column_stack((coordinates, run.problem.loss(ends).double().cpu().numpy()))
+            coordinates = np.column_stack((coordinates, on_host(run.problem.loss(ends))))
         length = (ends[1::2] - ends[::2]).norm(dim=1).cpu().numpy()
         seen = np.linalg.norm(coordinates[1::2] - coordinates[::2], axis=1)
         if (seen < (1 - OFF_PLANE) * length).any():
@@ -65,22 +66,23 @@ def slow_step(run: Run, least_radius: float) -> SlowStep:
         parts.append(Part(sentence, [Arrow(name, label, *pair) for pair in coordinates.reshape(-1, 2, 2)]))
 
     batch = f" of this batch of {settings.batch_size}" if settings.batch_size else ""
+    subject, same_batch, meaning = "It", batch, rule.meaning
+    if settings.micro_batch:  # the points are those of the last one
+        subject, same_batch = "For the last micro-batch it", " of this micro-batch"
+        meaning = "the mean over all micro-batches"
     if not rule.noise or not settings.rho:  # otherwise the direction does not use it
         sentence = f"At the iterate x, it computes the gradient ∇L(x){batch}. Its norm is {_norm(found.gradient)}."
         add(sentence, "gradient", "η∇L(x)", (x, x + lr * found.gradient))
     if len(points):
         which = "the perturbed point" if len(points) == 1 else f"{len(points)} perturbed points"
         which = f"{which} {rule.point}".strip()
-        subject = "For the last micro-batch it" if settings.micro_batch else "It"
         sentence = f"{subject} goes to {which}, at distance {_norm(points[0] - x)} from x."
         add(sentence, "ascent", "perturbed point" if len(points) == 1 else "", *((x, point) for point in points))
     if len(points) == 1:
-        batch = " of this micro-batch" if settings.micro_batch else batch
-        sentence = f"There it computes the gradient{batch} again. Its norm is {_norm(found.gradients[0])}."
+        sentence = f"There it computes the gradient{same_batch} again. Its norm is {_norm(found.gradients[0])}."
         add(sentence, "perturbed gradient", "η∇L there", (points[0], points[0] + lr * found.gradients[0]))
     same = torch.equal(found.direction, found.gradients[0] if len(points) else found.gradient)
-    mean = "the mean over all micro-batches" if settings.micro_batch else ""
-    meaning = "that gradient" if same else mean or rule.meaning or "the direction of the rule"
+    meaning = "that gradient" if same else meaning or "the direction of the rule"
     sentence = f"It takes the step −ηd from x, where d is {meaning}. The step has length {_norm(lr * found.direction)}."
     add(sentence, "step", "step −ηd", (x, x - lr * found.direction))
 

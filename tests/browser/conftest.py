@@ -25,6 +25,7 @@ import pytest
 from serving import free_port, served
 
 import samviz
+from samviz.cli import PROMPT
 
 from .pages import NO_TOUR
 
@@ -113,13 +114,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "ServerApp.root_dir": root,
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": AS_ROOT,
-        "ServerApp.kernel_websocket_connection_class": "samviz.server.PromptConnection",  # as in `samviz lab`
         "IdentityProvider.token": server.token,
         "LabApp.expose_app_in_browser": True,
         "JupyterNotebookApp.expose_app_in_browser": True,
     }
     homes = {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    command.append(f"--ServerApp.{PROMPT}")
     environment = os.environ | homes | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": PYTHONPATH}
     with served(command, home / "server.log", lambda: server.rest("status"), 60, env=environment, cwd=home):
         yield server

@@ -66,7 +66,7 @@ def test_a_page_plays_the_run_without_a_kernel_or_the_network(lab: Lab, page: An
     button, slider = page.get_by_role("button", name="Play"), page.get_by_role("slider", name="picture", exact=True)
     button.click()
     page.get_by_role("button", name="Pause").wait_for()
-    page.wait_for_function("() => +document.querySelector('input').value > 1")
+    page.wait_for_function("() => +document.querySelector('input').value > 5")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Play").wait_for()
     label = page.locator("output").inner_text()

@@ -1,4 +1,4 @@
-"""The quiz in JupyterLab and in Notebook 7, which handles keys itself and loads its pages in another way."""
+"""Quiz and lab in JupyterLab and in Notebook 7, which handles keys itself and loads its pages in another way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import samviz
 
 from .conftest import Notebook
 from .pages import expect
+from .panels import SINE, lab_in
 
 QUIZ = Path(samviz.__file__).parent / "course/quizzes/alignment.json"
 OPTIONS = [question["options"] for question in json.loads(QUIZ.read_text(encoding="utf-8"))["questions"]]
@@ -77,4 +78,22 @@ def test_answers_are_judged_at_once_counted_in_the_kernel_and_kept_in_the_cell(
     page.get_by_text(score(OPTIONS[0][1], OPTIONS[2][0])).wait_for()
     assert chosen(page) == ["b", "a"]
     assert page.evaluate(SOURCE) == CELL.replace(")", ', "b?a")')
+    assert set(notebook.errors) <= errors
+
+
+def test_in_notebook_7_keys_move_a_slider_and_press_buttons(keep_notebook: Callable[..., Notebook]) -> None:
+    notebook = keep_notebook("seven.ipynb", SINE, app="notebook")
+    errors = set(notebook.errors)
+    notebook.run_all()
+    lab = lab_in(notebook)
+    slider = lab.get_by_role("slider", name="ρ radius", exact=True)
+    for key, after in (("ArrowUp", 0.001), ("ArrowRight", 0.0011), ("Home", 0.0)):
+        slider.press(key)
+        notebook.until("lab.values['rho']", lambda value, after=after: value == after)
+        expect(slider).to_have_attribute("aria-valuetext", f"{after:g}")
+    lab.get_by_role("button", name="Play", exact=True).press(" ")
+    notebook.until("lab.session.run.steps > 100")
+    lab.get_by_role("button", name="Pause", exact=True).press("Enter")
+    lab.locator(".samviz-status").filter(has_text="paused").wait_for()
+    notebook.screenshot("notebook7")
     assert set(notebook.errors) <= errors

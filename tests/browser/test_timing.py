@@ -133,6 +133,6 @@ def test_responsiveness_is_measured(notebook: Notebook, record_property: Callabl
     for name, (target, _, _) in TARGETS.items():
         record_property(name, f"{measured[name]:.3g}")
         print(f"{name:44}{measured[name]:10,.{2 if 'cores' in name else 0}f}   {target}")
-    assert len(late) >= 5  # of 30 moves: on a busy machine the next one comes first
+    assert len(late) > 20
     assert not notebook.errors
     assert {name: measured[name] for name, (_, low, high) in TARGETS.items() if not low <= measured[name] <= high} == {}
