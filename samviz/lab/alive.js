@@ -19,7 +19,9 @@ function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
     if (beat && !beats && used) used -= 1;
     const returns = get("kernel_state") === "silent";
     put(used && beats > 1 ? "busy" : "");
-    if (returns) sendValues();
+    if (!returns) return;
+    sendValues();
+    send({ hello: "again" });
   };
   const use = ({ type }) => {
     if (type !== "pointerover") used = LATE_SIGNS;

@@ -3,8 +3,8 @@
 The browser's half is ``graph.js``. A frame is one custom message: the figure as plain JSON in which every array is a
 reference ``{"$": key}``, followed by binary buffers with those arrays that the browser does not have yet. The browser
 draws the newest frame and acknowledges it, at most ten times a second. If it is behind, the newest figure waits here,
-and the browser is asked to repeat its acknowledgement. A page that is opened or reloaded, or has missed a frame, sends
-hello and gets the entire figure.
+and the browser is asked to repeat its acknowledgement. A page that is opened or reloaded, or may have missed messages,
+sends hello and gets the entire figure and the present state.
 """
 
 from __future__ import annotations
@@ -213,6 +213,7 @@ class PlotWidget(Widget):
             case {"hello": has}:
                 if has == "no plotly":
                     self._send_plotly()
+                self.send_state([name for name in self.keys if not name.startswith("_")])
                 with self._lock:
                     if self._figure is not None:
                         self._sent_arrays = {}
