@@ -190,7 +190,8 @@ def compiled_steps(block: StepBlock, kernels: Kernels) -> StepResult:
     lr, rho = (np.broadcast_to(np.asarray(v, float), runs).copy() for v in (block.settings.lr, block.settings.rho))
     path, curvature = np.empty((min(block.n, block.path_length), *x.shape)), np.full(runs, np.nan)
     completed, rolled_back = np.zeros(runs, dtype=np.int64), np.zeros(runs, dtype=bool)
-    data = kernels._replace(product=kernels.product() if uses_product(rule.direction) else no_product())
+    product = kernels.product() if uses_product(rule.direction) else no_product()
+    data = kernels.gradient, product, kernels.floats, kernels.ints, np.empty(3 * x.shape[1] + kernels.workspace)
     settings = block.settings
     more = settings.momentum, settings.weight_decay, settings.micro_batch or 0
     rates, drawn = (lr, settings.lr_decay, block.first), (block.batches(), block.noise())

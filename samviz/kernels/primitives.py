@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import cfunc, njit, types
+from numba.extending import intrinsic
 
 from samviz.kernels import Floats, Ints, Kernel, drop_stale
 
@@ -45,6 +46,22 @@ def fast(function: F) -> F:
     """Compile a function when it is first called, with fused multiplications and numpy's division by zero."""
     dispatcher: F = njit(**FLAGS)(function)  # not cached, because the cached code of its callers contains it
     return dispatcher
+
+
+def _borrow(_: Any, array: Any) -> Any:
+    """Build an array without a counter of references."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        borrowed = context.make_array(array)(context, builder, arguments[0])
+        borrowed.meminfo = borrowed.meminfo.type(None)
+        return borrowed._getvalue()
+
+    return array(array), build
+
+
+# The same array, whose references are not counted: it must live elsewhere, as the arguments of a call from Python do.
+# Counting is atomic, and takes up to half of the time of a short step.
+borrowed: Any = intrinsic(_borrow)
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Kernel]]:
@@ -211,7 +228,7 @@ def advance(
     product: Kernel,
     floats: Floats,
     ints: Ints,
-    workspace: int,
+    work: Floats,  # (3·dim + length of the gradient's workspace,)
     x: Floats,  # (runs, dim), the iterates, changed in place
     before: Floats,  # (runs, dim), the previous iterates, changed in place
     lr: Floats,  # (runs,)
@@ -232,7 +249,9 @@ def advance(
 ) -> None:
     """Take n steps of every run; a run that diverges stays at its last good iterate."""
     n, dim = len(noise), x.shape[1]
-    g, new, total, work = np.empty(dim), np.empty(dim), np.empty(dim), np.empty(workspace)
+    floats, ints, work, x = borrowed(floats), borrowed(ints), borrowed(work), borrowed(x)
+    batches, noise = borrowed(batches), borrowed(noise)
+    g, new, total, work = work[:dim], work[dim : 2 * dim], work[2 * dim : 3 * dim], work[3 * dim :]
     for run in range(len(x)):
         for t in range(n if running[run] else 0):
             p = StepInput(gradient, product, floats, ints, batches[t, run], noise[t, run], work)
