@@ -81,7 +81,7 @@ def training():
 def test_the_figure_is_empty_before_the_first_step_and_start_trains_in_the_background_until_the_end(training):
     panel = training.probe.lab(training, training.optimizer)
     figure(panel.figure)
-    assert [note["text"] for note in panel.figure["layout"]["annotations"]].count("not measured") == 6
+    assert [note["text"] for note in panel.figure["layout"]["annotations"]].count("not measured") == 4
     assert panel.sentence == "Press Start · step 0"
     assert list(panel.values) == ["start", "stop", "lr", "rho"]
     assert (panel.values["lr"], panel.values["rho"]) == (0.05, 0.01)
@@ -245,6 +245,15 @@ def test_the_figure_shows_residuals_errors_rows_without_a_number_logged_columns_
     assert "measuring took 3.1 % of the training time, budget 5 %" in drawn["layout"]["annotations"][0]["text"]
     labels = [text for t in drawn["data"] if t["name"] == "names" for text in t["text"]]
     assert any("2/η = 200 ↑" in text for text in labels)  # outside the axes
+
+
+def test_without_a_budget_the_figure_says_nothing_of_the_cost_and_what_is_never_measured_has_no_axes():
+    row = {"step": 1, "share": 1.53, "trace": 4.0, "trace_error": 0.1, "rayleigh": 1.0}
+    drawn, with_sharpness = (probe_figure(record([row | more])) for more in ({}, {"worst": 0.1}))
+    assert "measur" not in str(drawn["layout"]["annotations"])
+    assert "xaxis5" not in drawn["layout"]
+    assert "xaxis5" in with_sharpness["layout"]
+    assert not {"xaxis6"} & {*drawn["layout"], *with_sharpness["layout"]}
 
 
 @pytest.mark.parametrize("values", [[-4.0, -5.0, -6.0], [-1e-9, -2e-9, -3e-9], [-6.0, 0.0, 0.0], [0.0, 0.0, 0.0]])

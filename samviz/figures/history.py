@@ -26,7 +26,6 @@ CHANGES = 12  # the latest changes of settings are marked
 LAB_ROWS = draw.split([0.3, 0.42, 0.28], gap=0.1)[::-1]
 LAB_LABELS = 0.125, 0.175  # distances of the labels of the last two rows, for a figure that is 390 pixels high
 QUANTITY_LABELS = 0.06  # of the width of the lab's figure, to the right of the quantity that is measured on request
-PROBE_COLUMNS, PROBE_ROWS = draw.split([1, 1], gap=0.09), draw.split([0.28, 0.265, 0.23], gap=0.095, end=0.965)[::-1]
 SHARES: Interval = (-0.06, 1.1)  # range of an axis for values between 0 and 1
 SYMBOLS = {"rule": "rule", "rho": "ρ", "lr": "η", "batch_size": "batch", "momentum": "β", "weight_decay": "κ"}
 SYMBOLS |= {"micro_batch": "m", "lr_decay": "δ", "loss_name": "loss"}
@@ -103,9 +102,9 @@ def _alignment(h: dict[str, Array]) -> list[Curve]:
     ]
 
 
-def _step_axis(number: int, end: float) -> Layout:
-    """Return the properties of a step axis, which is labelled in the panels 3 and 5 at the bottom of their columns."""
-    ticks: Layout = {"label": "step", "standoff": 4} if number in (3, 5) else {"showticklabels": False}
+def _step_axis(number: int, end: float, bottom: Sequence[int] = (3, 5)) -> Layout:
+    """Return the properties of a step axis, which is labelled in the panels at the bottom of their columns."""
+    ticks: Layout = {"label": "step", "standoff": 4} if number in bottom else {"showticklabels": False}
     ticks |= {"matches": "x3"} if number != 3 else {}
     return {"range": [-0.015 * end, end], "hover": "step", "hoverformat": ",d"} | ticks
 
@@ -279,11 +278,11 @@ def probe_figure(
         history: the record; it may have no rows.
         densities: (step, density of the Hessian's eigenvalues); the last one is drawn.
         rho: radius ρ at which the three sharpnesses were measured; None omits ρ and the dotted line.
-        budget: share of the training time allowed for measuring, shown with the share that it took.
+        budget: share of the training time allowed for measuring, shown with the share that it took; None shows neither.
         changes: (step, text) where a setting was changed.
 
     Returns:
-        {"data": traces, "layout": layout}.
+        {"data": traces, "layout": layout}; without sharpnesses or densities their panel is left out.
 
     Source: Table 1 for ρ²λ₁/2.
 
@@ -315,8 +314,9 @@ def probe_figure(
         notions.insert(0, Curve("ρ²λ₁/2", rho**2 / 2 * values[:, 0], VERMILION, 1.2, "dot", in_range=False))
     losses, shares = _logged(h)
     taken = h["share"][np.isfinite(h["share"])]
-    cost = f"measuring took {100 * taken[-1]:.1f} % of the training time" if len(taken) else ""
-    cost += f", budget {100 * budget:g} %" if cost and budget is not None else ""
+    cost = ""
+    if budget is not None and len(taken):
+        cost = f"measuring took {100 * taken[-1]:.1f} % of the training time, budget {100 * budget:g} %"
     senses = "average, ascent, worst" + (f", at ρ = {rho:g}" if rho else "")
     trace = Curve("trace", h["trace"], GREEN, error=2 * h["trace_error"])
     panels = [
@@ -324,23 +324,29 @@ def probe_figure(
         (("eigenvalues", "the Hessian’s largest"), [rate, *eigenvalues], False),
         (("alignment", "of ∇L with the top of the Hessian"), _alignment(h), False),
         (("trace", "of the Hessian, ± 2 s.e."), [trace], False),
-        (("sharpness", senses), notions, True),
     ]
-    layout = draw.new_layout(690, right=26, top=26, bottom=42)
+    if np.isfinite([curve.y for curve in notions]).any():
+        panels.append((("sharpness", senses), notions, True))
+    height, places = _probe_places(len(panels) + bool(densities))
+    layout = draw.new_layout(height, right=26, top=26, bottom=42)
     end = draw.round_up(max(1.2 * np.max(step, initial=0.0), 20.0))  # leaves space for the labels
     traces: list[Trace] = []
     panel_axes, labelled = [], list[list[draw.Label]]()
-    for number, (heading, every, log) in enumerate(panels, start=1):
+    for number, (place, (heading, every, log)) in enumerate(zip(places, panels), start=1):
         curves = [curve for curve in every if np.isfinite(curve.y).any()]
         y: Layout = {"range": SHARES if number == 3 else _range(curves, log)}
         y |= LOG | {"dtick": max(1, round(np.ptp(y["range"]) / 4))} if log else {}
-        axes = _add_probe_axes(layout, number, heading, _step_axis(number, end), y, empty=not curves)
+        x = _step_axis(number, end, bottom=((len(places) + 1) // 2, len(panels)))
+        axes = draw.add_axes(layout, number, *place, heading, x=x, y=y)
         panel_axes.append(axes)
+        if not curves:
+            where = f"{axes['xaxis']} domain", f"{axes['yaxis']} domain"
+            layout["annotations"].append(draw.note("not measured", 0.5, 0.5, *where, GREY, xanchor="center"))
         traces += [trace | axes for curve in curves for trace in curve.traces(step, log, dots=curve.in_range)]
         labelled.append([curve.end_label(step) for curve in curves])
         if number == 1 and shares:
             more: Layout = {"range": SHARES, "overlaying": "y", "side": "right", "tickvals": [0, 0.5, 1]}
-            layout["yaxis7"] = draw.axis(PROBE_ROWS[0], "x", showgrid=False, **more)
+            layout["yaxis7"] = draw.axis(place[1], "x", showgrid=False, **more)
             right = axes | {"yaxis": "y7"}
             traces += [trace | right for curve in shares for trace in curve.traces(step, dots=True)]
     if changes:
@@ -353,19 +359,24 @@ def probe_figure(
         if labels:
             yaxis = layout[axes["yaxis"].replace("y", "yaxis")]
             traces.append(draw.end_labels(labels, yaxis, "names", 0.085) | axes)
-    newest, x, y = density_panel(densities[-1][1]) if densities else ([], {}, {})
-    detail = f"of the Hessian at step {densities[-1][0]:,}" if densities else "of the Hessian"
-    axes = _add_probe_axes(layout, 6, ("eigenvalue density", detail), x, y, empty=not densities)
-    return {"data": [*traces, *(trace | axes for trace in newest)], "layout": layout}
+    if densities:
+        measured_at, density = densities[-1]
+        newest, x, y = density_panel(density)
+        heading = "eigenvalue density", f"of the Hessian at step {measured_at:,}"
+        axes = draw.add_axes(layout, 6, *places[-1], heading, x=x, y=y)
+        traces += [trace | axes for trace in newest]
+    return {"data": traces, "layout": layout}
 
 
-def _add_probe_axes(layout: Layout, number: int, heading: tuple[str, str], x: Layout, y: Layout, empty: bool) -> Trace:
-    """Add the axes of one of the six panels; an empty one says that nothing was measured."""
-    column, row = PROBE_COLUMNS[(number - 1) // 3], PROBE_ROWS[(number - 1) % 3]
-    if empty:
-        place = f"x{number} domain".replace("x1", "x"), f"y{number} domain".replace("y1", "y")
-        layout["annotations"].append(draw.note("not measured", 0.5, 0.5, *place, GREY, xanchor="center"))
-    return draw.add_axes(layout, number, column, row, heading, x=x, y=y)
+def _probe_places(count: int) -> tuple[int, list[tuple[Interval, Interval]]]:
+    """Return the height of a figure with this number of panels, and their columns and rows: the left column first."""
+    left = (count + 1) // 2
+    area = 200 * left + 22  # pixels; above each panel there is a heading
+    places = []
+    for column, number in zip(draw.split([1, 1], gap=0.09), (left, count - left)):
+        rows = draw.split([1] * number, gap=60 / area, end=1 - 22 / area)[::-1]
+        places += [(column, row) for row in rows]
+    return area + 68, places
 
 
 def _logged(h: dict[str, Array]) -> tuple[list[Curve], list[Curve]]:
