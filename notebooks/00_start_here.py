@@ -68,7 +68,9 @@ panel
 # | SAM's *algorithm* (Eq. 3) | that of the gradient | ascent-direction sharpness |
 # | the *generalization bound* that motivates SAM (section 4) | a random one, on average | average-direction sharpness |
 #
-# They can prefer different points of Γ. (On Γ itself the gradient is zero; there the ascent-direction sharpness means a limit of its values next to Γ, see notebook [03](03_three_sharpnesses.ipynb).) **Which of the three does the algorithm minimize?** This is the question of the paper. The second notion is not the obvious answer: the direction of the gradient depends on $x$, but the algorithm treats it as a constant when it takes the derivative, so its step is not the gradient of this notion.
+# On Γ the gradient is zero, so $L(x+\varepsilon)-L(x)\approx\tfrac12\varepsilon^\top\nabla^2L\,\varepsilon$. Its largest value for $\lVert\varepsilon\rVert=\rho$ is $\tfrac12\rho^2\lambda_1$. Its mean over all directions is $\tfrac12\rho^2$ times the mean of all eigenvalues. (For the ascent direction one takes a limit of its values next to Γ, see notebook [03](03_three_sharpnesses.ipynb).)
+#
+# So the three notions can prefer different points of Γ. **Which of the three does the algorithm minimize?** This is the question of the paper. One might expect the second notion, because the algorithm uses its direction. But the algorithm does not descend on it: the direction of the gradient changes with $x$, and the algorithm ignores this change.
 #
 # ## 3. The live lab
 #
@@ -93,13 +95,13 @@ lab
 # | batch size | how many samples a step uses: all of them, or as few as one |
 # | preset | four settings that the notebooks use |
 #
-# The curves on the left are the loss, the eigenvalues of the Hessian, and the cosine of the angle between $\nabla L$ and $v_1$. On the right you see the loss around the iterate, with its last 40 steps.
+# On the left you see the loss, the eigenvalues of the Hessian with their sum (the *trace*), and the cosine of the angle between $\nabla L$ and $v_1$. Notebooks 01 and 06 explain the other curves. On the right you see the loss around the iterate with its last 40 steps, and below it the output of the network.
 #
 # **Try to break it**: which of the curves change within a few hundred steps after ρ = 0.02? Then set ρ back to 0. Does λ₁ return to its old value?
 #
 # <details><summary>What you see</summary>
 #
-# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves, nearly perpendicular to $v_1$, gives SAM the direction of its first step. Notebook 01 explains why the later steps turn to $v_1$.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow, because the change in one step is proportional to $\eta\rho^2$.
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves, nearly perpendicular to $v_1$, gives SAM the direction of its first step. Notebook 01 explains why the later steps turn to $v_1$.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow; notebook 02 shows how slow.
 #
 # With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
 #
@@ -124,24 +126,9 @@ lab
 #
 # It matters because the bound is about the average direction. An algorithm that minimizes another notion may end at another point of Γ than the one that the bound favors.
 #
-# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness occur in SAM: in its objective, in its algorithm, and in the bound that motivates it. On Γ and for a small ρ, the worst-direction sharpness is $\tfrac12\rho^2\lambda_1$, and the average-direction sharpness is proportional to the sum of all eigenvalues. So a smaller λ₁ alone does not show which notion SAM minimizes: the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
+# **Conclusion.** All points of Γ have the same training loss, so the loss alone does not decide where an optimizer ends. SAM moves along Γ to points with a smaller λ₁, although each of its steps uses only a gradient and no second derivative. Three notions of sharpness occur in SAM: in its objective, in its algorithm, and in the bound that motivates it. A smaller λ₁ alone does not show which of them SAM minimizes: the other eigenvalues may fall, too. Next: [01_alignment](01_alignment.ipynb) looks at the jumps across the valley.
 #
-# ## 5. For reference: where each sentence of the abstract is treated
-#
-# The abstract of *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023) has eight sentences:
-#
-# | sentence of the abstract | notebook |
-# |---|---|
-# | 1. SAM is a highly effective regularization technique | here; [08](08_your_own_model.ipynb) measures it on a model of your own |
-# | 2. How it works remains elusive, because its theory uses intriguing approximations | [04](04_two_wrongs_make_a_right.ipynb) takes the two approximations apart: the worst direction is replaced by that of the gradient, and this direction is not differentiated |
-# | 3. It intends to penalize one notion of sharpness, implements a variant, and a third notion is used for the guarantees | sections 2 and 4 above |
-# | 4. The differences between the notions lead to significantly different results | [03](03_three_sharpnesses.ipynb): three notions, three different minimizers |
-# | 5. The exact notion that SAM regularizes, and the mechanism | [02](02_why_sharpness_decreases.ipynb): alignment lowers λ₁ |
-# | 6. The two approximations are individually inaccurate, and together correct for full batches | [04](04_two_wrongs_make_a_right.ipynb) |
-# | 7. Stochastic SAM regularizes the third notion, most likely the preferred one in practice | [05](05_one_sample_at_a_time.ipynb) |
-# | 8. The key mechanism is the alignment of the gradient with the top eigenvector | [01](01_alignment.ipynb) |
-#
-# [06](06_where_the_theory_ends.ipynb) shows where each assumption ends, and [07](07_loss_landscapes.ipynb) how pictures of a loss mislead.
+# Where each sentence of the paper's abstract is treated: see [Going deeper](00_start_here.ipynb#Each-sentence-of-the-abstract).
 #
 # ## Exercises
 #
@@ -193,7 +180,29 @@ check("amplitude", amplitude)
 #
 # </details>
 #
-# **3.** All points of Γ have the same training loss. Why can it still matter which of them an optimizer reaches, and why does this not yet say which sharpness it should minimize?
+# **3.** A network has $D$ parameters. At a point of Γ, $M$ eigenvalues of its Hessian are positive and the other ones are 0. You know only $\lambda_1$, $M$ and $D$. Between which two values must the average-direction sharpness, divided by ρ², lie?
+
+
+# %%
+def average_bounds(top, rank, dim):
+    return ...  # (lowest, highest), with top = λ₁, rank = M and dim = D
+
+
+check("average_bounds", average_bounds)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# The limit is half of the mean of all $D$ eigenvalues. Their sum lies between $\lambda_1$, if the other positive ones are tiny, and $M\lambda_1$, if all $M$ are equal.
+#
+# ```python
+# def average_bounds(top, rank, dim):
+#     return top / (2 * dim), rank * top / (2 * dim)
+# ```
+#
+# </details>
+#
+# **4.** All points of Γ have the same training loss. Why can it still matter which of them an optimizer reaches, and why does this not yet say which sharpness it should minimize?
 
 # %%
 check("start_sentence", "...")
@@ -218,6 +227,23 @@ quiz("start")
 # $$C'=\sqrt{\frac{k\ln\!\Big(1+\frac{\lVert x\rVert^2}{\rho^2}\big(1+\sqrt{\ln(n)/k}\big)^2\Big)+4\ln\frac n\delta+\tilde O(1)}{n-1}},$$
 #
 # where $\tilde O(1)$ hides logarithms of $n$ and $k$. The proof compares two Gaussian distributions of parameters: one around 0, which does not depend on the data, and one around $x$ with standard deviation σ. The PAC-Bayes theorem bounds the expected loss under the second one by the training loss under it, plus a term with their Kullback–Leibler divergence, which contains $k\ln(1+\lVert x\rVert^2/(k\sigma^2))$. Then σ is chosen so small that the noise is shorter than ρ with probability $1-1/\sqrt n$, and the mean is replaced by the maximum. The authors expect the assumption to hold for the result of training, and say that it need not hold for every $x$. The bound exceeds 1, and says nothing, when $k\ln(1+\lVert x\rVert^2/\rho^2)$ is larger than $4n$; this is typical when there are more parameters than samples.
+#
+# ### Each sentence of the abstract
+#
+# The abstract of *How Does Sharpness-Aware Minimization Minimize Sharpness?* (Wen, Ma & Li 2023) has eight sentences:
+#
+# | sentence of the abstract | notebook |
+# |---|---|
+# | 1. SAM is a highly effective regularization technique | here; [08](08_your_own_model.ipynb) measures it on a model of your own |
+# | 2. How it works remains elusive, because its theory uses intriguing approximations | [04](04_two_wrongs_make_a_right.ipynb) takes the two approximations apart: the worst direction is replaced by that of the gradient, and this direction is not differentiated |
+# | 3. It intends to penalize one notion of sharpness, implements a variant, and a third notion is used for the guarantees | sections 2 and 4 |
+# | 4. The differences between the notions lead to significantly different results | [03](03_three_sharpnesses.ipynb): three notions, three different minimizers |
+# | 5. The exact notion that SAM regularizes, and the mechanism | [02](02_why_sharpness_decreases.ipynb): alignment lowers λ₁ |
+# | 6. The two approximations are individually inaccurate, and together correct for full batches | [04](04_two_wrongs_make_a_right.ipynb) |
+# | 7. Stochastic SAM regularizes the third notion, most likely the preferred one in practice | [05](05_one_sample_at_a_time.ipynb) |
+# | 8. The key mechanism is the alignment of the gradient with the top eigenvector | [01](01_alignment.ipynb) |
+#
+# [06](06_where_the_theory_ends.ipynb) shows where each assumption ends, and [07](07_loss_landscapes.ipynb) how pictures of a loss mislead.
 #
 # ### One theorem, predicted and measured
 #

@@ -27,7 +27,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # We start with the simplest minimum, a bowl $L=\tfrac12x^\top Ax$ in two dimensions. Its Hessian is the matrix $A$, with eigenvalues $\lambda_1>\lambda_2>0$ and unit eigenvectors $v_1$ and $v_2$, which are the two axes of the picture. The bowl is nearly round: $\lambda_2=0.95\,\lambda_1$.
 #
-# **Predict**: gradient descent converges to the minimum in the middle. SAM does not converge to a point. Turn the needle to the line on which SAM lies after 100 steps.
+# **Predict**: gradient descent converges to the minimum in the middle. SAM does not converge to a point. Turn the needle to the line through the minimum on which the iterate $x$ lies after 100 steps.
 
 # %%
 from samviz.panels import cycle_panel
@@ -56,7 +56,7 @@ panel
 # 4. We have $1+\mu=(1-r)\,\big(2(1+r)-r\,\eta\lambda_1\big)$, and the second bracket is positive for $\eta\lambda_1<2$. So $\mu>-1$ exactly if $r<1$, and $\mu<1$ always. For $r<1$ the component along $v_2$ decays: the cycle along $v_1$ is stable.
 # 5. There is also a cycle along $v_2$. For it, exchange λ₁ and λ₂: then $r>1$, the factor is below −1, and a small component along $v_1$ grows. Only the cycle along $v_1$ is stable.
 #
-# > **Theorem 4.8** (Wen, Ma & Li 2023; see also Bartlett, Long & Bousquet 2022). Let $L=\tfrac12x^\top Ax$, where $A$ is positive definite and its largest eigenvalue is simple ($\lambda_1>\lambda_2$), and let $\eta\lambda_1<1$. Then for almost every start the direction of $x(t)$ converges to $\pm v_1$, and $\lVert x(t)\rVert\to\eta\rho\lambda_1/(2-\eta\lambda_1)$.
+# > **Theorem 4.8** (Wen, Ma & Li 2023; see also Bartlett, Long & Bousquet 2022). Let $L=\tfrac12x^\top Ax$, where $A$ is positive definite and its largest eigenvalue is simple ($\lambda_1>\lambda_2$), and let $\eta\lambda_1<1$. Then for almost every start the direction of $x(t)$, the iterate after $t$ steps, converges to $\pm v_1$, and $\lVert x(t)\rVert\to\eta\rho\lambda_1/(2-\eta\lambda_1)$.
 #
 # We check the factor μ. The last two steps of a run give the measured one:
 
@@ -75,11 +75,11 @@ for r in (0.2, 0.5, 0.9, 0.98):
 # %% [markdown]
 # ## 3. From a bowl to a network
 #
-# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. At points whose distance from Γ is of the order of the cycle, ηρ, Taylor's theorem gives this recursion for the gradient of *any* loss, with $A=\nabla^2L$. Its error is $O(\eta\rho^2)$. The gradient, $\lambda_1a$ on the cycle, is of order ηρ, so the error is smaller by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. So the gradient turns to $v_1$:
+# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. At points whose distance from Γ is of the order of the cycle, ηρ, Taylor's theorem gives this recursion for the gradient of *any* loss, with $A=\nabla^2L$. Its error is $O(\eta\rho^2)$. The gradient, $\lambda_1a$ on the cycle, is of order ηρ, so the error is smaller by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. (If $\lambda_j$ is small, μ is close to 1, and these errors do add up. This is why ρ/η must be small; notebook [06](06_where_the_theory_ends.ipynb) has the formula.) So the gradient turns to $v_1$:
 #
 # > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Let SAM start in the basin of Γ, from which gradient descent with tiny steps leads to Γ. Once SAM has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
 #
-# **Predict before you run the cells**: a network with 673 parameters takes 1,000 steps of SAM from a minimum that gradient descent has found. What is |cos(∇L, v₁)| then? On the cycle of a bowl, $\lVert\nabla L\rVert=\lambda_1a=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$. How close is the network to this? And what is the cosine between two consecutive gradients?
+# **Question**: a network with 673 parameters takes 1,000 steps of SAM from a minimum that gradient descent has found. What is |cos(∇L, v₁)| then? On the cycle of a bowl, $\lVert\nabla L\rVert=\lambda_1a=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$. How close is the network to this? And what is the cosine between two consecutive gradients?
 
 # %%
 from samviz.dynamics import gradient_descent_minimum

@@ -24,9 +24,9 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
     print("samviz is installed; go on with the next cell.")
 
 # %% [markdown]
-# ## 1. The same path, another clock
+# ## 1. How does ρ change the drift?
 #
-# The example is the valley of the paper's Figure 1, $L=F_1x_3^2+F_2x_4^2$ with $F_1=x_1^2+6x_2^2+8$ and a smaller $F_2$. Its minimizers are the floor Γ, where $x_3=x_4=0$. On the floor $\lambda_1=2F_1$, with $v_1$ along $x_3$, so λ₁ is smallest at $(x_1,x_2)=(0,0)$.
+# The example is the valley of the paper's Figure 1, $L=F_1x_3^2+F_2x_4^2$ with $F_1=x_1^2+6x_2^2+8$ and a smaller $F_2$ (notebook 03 gives it). Its minimizers are the floor Γ, where $x_3=x_4=0$. On the floor $\lambda_1=2F_1$, with $v_1$ along $x_3$, so λ₁ is smallest at $(x_1,x_2)=(0,0)$.
 #
 # **Predict**: with ρ = 0.2, SAM lowers λ₁ from 21 to 18 in 201 steps. How many steps does it take with ρ = 0.1?
 
@@ -50,7 +50,7 @@ panel
 # Let $u=\nabla L/\lVert\nabla L\rVert$ be the direction of the gradient. Near Γ it is $v_1$ and $-v_1$ in turn (notebook 01). Let $\Phi(x)$ be the point of Γ to which *gradient flow*, that is, gradient descent with infinitely small steps, leads from $x$. Its derivative $\partial\Phi$ is, on Γ, the orthogonal projection on the directions along Γ. Let $\nabla^3L[u,u]$ be the second derivative of $\nabla L$ along $u$.
 #
 # 1. By Taylor's theorem, SAM's gradient is $\;\nabla L(x+\rho u)=\nabla L(x)+\rho\,\nabla^2L(x)\,u+\tfrac12\rho^2\,\nabla^3L(x)[u,u]+O(\rho^3)$.
-# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (That $u$ is only approximately $\pm v_1$ does not move SAM along Γ. All points of a path of gradient flow have the same end point Φ, so $\partial\Phi\,\nabla L=0$. And on Γ every vector $\nabla^2L\,w$ is normal to Γ, so $\partial\Phi\,\nabla^2L=0$.)
+# 2. The first two terms point along $u$, since $\nabla^2L\,v_1=\lambda_1v_1$. They change their sign with $u$, so two steps cancel: at the order ρ the oscillation has mean zero. (Even if $u$ is not exactly $\pm v_1$, these two terms do not move SAM along Γ. The first does not, because all points of a path of gradient flow have the same end point, so $\partial\Phi\,\nabla L=0$. The second does not, because on Γ every vector $\nabla^2L\,w$ is normal to Γ, so $\partial\Phi\,\nabla^2L=0$.)
 # 3. The third term contains $u$ twice. It is the same for $v_1$ and $-v_1$, so it adds up: each step drifts along Γ by $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L[v_1,v_1]$.
 # 4. And $\nabla^3L[v_1,v_1]=\nabla\lambda_1$: if $\lambda_1=v_1^\top\nabla^2L\,v_1$ is differentiated, the two terms with the change $dv_1$ of $v_1$ add up to $2\lambda_1\,v_1^\top dv_1=0$, because $v_1$ keeps the length 1. Only the derivative of $\nabla^2L$ remains.
 # 5. The drift is therefore $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla\lambda_1$, a step of gradient descent on λ₁ along Γ. Along it, λ₁ falls by $\tfrac12\eta\rho^2\,\lVert\partial\Phi\,\nabla\lambda_1\rVert^2$ per step.
@@ -107,7 +107,7 @@ print(f"slope of λ₁ along ∂Φ∇³L[v₁,v₁]: predicted {projected.norm()
 #
 # </details>
 #
-# Lines 1 to 3 of section 2 expand around $x$ and neglect that $x$ is off Γ. Expand around $\Phi(x)$ instead: $x$ is at the distance $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ from it (notebook 01), so SAM's gradient comes from the distance $a+\rho=2\rho/(2-\eta\lambda_1)$, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our result; the paper states the limit η → 0, where the factor is 1). The measured ratio of the two drifts agrees:
+# Lines 1 to 3 of section 2 expand around $x$ and neglect that $x$ is off Γ. Expand around $\Phi(x)$ instead: $x$ is at the distance $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ from it (notebook 01), so SAM's gradient comes from the distance $a+\rho=2\rho/(2-\eta\lambda_1)$, and the drift is quadratic in this distance. It therefore exceeds that of Eq. 7 by the factor $(2/(2-\eta\lambda_1))^2$ (our derivation; the paper states the limit η → 0, where the factor is 1. Bartlett, Long & Bousquet (2022) treat the same drift and may state this factor; we could not compare their text). The measured ratio of the two drifts agrees:
 
 # %%
 from samviz.dynamics import Run
@@ -124,7 +124,7 @@ for lr in (0.02, 0.01, 0.005):
     print(f"η = {lr}: predicted {(2 / (2 - lr * sharpness)) ** 2:.3f}, measured {ratio:.3f}")
 
 # %% [markdown]
-# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the gradient of the curvature $v_1^\top\nabla^2L\,v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, and with it the worst-direction sharpness, which on Γ is $\tfrac12\rho^2\lambda_1$ for a small ρ. On SAM's path the gradient points along $v_1$, so the ascent-direction sharpness is the same there. But at a point of Γ it is a limit over all approaches, and most of them are not along $v_1$. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows which point of Γ each of the three notions of sharpness prefers.
+# **Conclusion.** An oscillation along $v_1$ has mean zero at the order ρ. At the order ρ², through the third derivative of $L$, SAM's gradient contains the gradient of the curvature $v_1^\top\nabla^2L\,v_1$, which is $\nabla\lambda_1$ for both signs of $v_1$. What remains is a descent on λ₁ along Γ, so full-batch SAM minimizes λ₁, and with it the worst-direction sharpness, which on Γ is $\tfrac12\rho^2\lambda_1$ for a small ρ. On SAM's path the gradient points along $v_1$, so the worst and the ascent direction agree there, and so do both sharpnesses. At other points next to Γ they differ. Next: [03_three_sharpnesses](03_three_sharpnesses.ipynb) shows which point of Γ each of the three notions of sharpness prefers.
 #
 # ## Exercises
 #

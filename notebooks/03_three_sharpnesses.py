@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # ## 2. The three directions at a minimum
 #
-# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. The bowl has the curvature $\lambda_1=2$ along the horizontal axis and $\lambda_2=0.5$ along the vertical one. Now the point moves along the dotted line to the minimum. Turn the needle to the ascent direction that you expect when it is very close.
+# The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. The bowl has the curvature $\lambda_1=2$ along the horizontal axis and $\lambda_2=0.5$ along the vertical one. Now the point moves along the dotted line to the minimum. **Predict**: turn the needle to the ascent direction that you expect when it is very close.
 
 # %%
 from samviz.panels import sharpness_panel
@@ -58,12 +58,12 @@ panel
 # L(x^*+\rho v)-L(x^*) &= \tfrac12\rho^2\,v^\top Hv+O(\rho^3),\\
 # \text{worst:}\quad \max_v v^\top Hv&=\lambda_1,\\
 # \text{average:}\quad \mathbb{E}\,v^\top Hv&=\operatorname{Tr}/D,\quad\text{since } \mathbb{E}\,vv^\top=I/D,\\
-# \text{ascent from } x^*+\delta:\quad \nabla L\approx H\delta,\ v=\tfrac{H\delta}{\lVert H\delta\rVert}&\ \text{ is orthogonal to the eigenvectors of eigenvalue } 0,\text{ so } v^\top Hv\ge\lambda_M,\text{ with equality for } \delta\parallel v_M ,
+# \text{ascent from } x^*+d:\quad \nabla L\approx Hd,\ v=\tfrac{Hd}{\lVert Hd\rVert}&\ \text{ is orthogonal to the eigenvectors of eigenvalue } 0,\text{ so } v^\top Hv\ge\lambda_M,\text{ with equality for } d\parallel v_M ,
 # \end{aligned}$$
 #
 # where $v_M$ is the unit eigenvector of $\lambda_M$.
 #
-# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then*, as ρ → 0, $R_\rho/\rho^2$ at $x^*$ has the limits $\lambda_1/2$ (worst) and $\operatorname{Tr}/(2D)$ (average). At $x^*$ itself the ascent direction is not defined. For it, first $x$ tends to $x^*$; the infimum of $R_\mathrm{Asc}/\rho^2$ over all approaches (Definition 4.1) then has the limit $\lambda_M/2$.
+# > **Theorem 4.2** (Wen, Ma & Li 2023). *Assume* that $L$ is four times continuously differentiable, that Γ is a manifold of minimizers of dimension $D-M$, and that the Hessian has rank $M$ on Γ (Assumption 3.3). *Then*, as ρ → 0, $R_\rho/\rho^2$ at $x^*$ has the limits $\lambda_1/2$ (worst) and $\operatorname{Tr}/(2D)$ (average). At $x^*$ itself the ascent direction is not defined. Therefore one lets $x$ tend to $x^*$ at a fixed ρ, and takes the infimum of $R_\mathrm{Asc}/\rho^2$ over all such approaches (Definition 4.1). As ρ → 0, this infimum tends to $\lambda_M/2$.
 
 # %%
 import torch
@@ -89,7 +89,7 @@ for R in notions:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The ascent direction gives 1 on the steep side, 0.25 on the flat side, and 0.956 diagonally. So different points next to the same $x^*$ show every value between $\lambda_M/2$ and $\lambda_1/2$. Theorem 4.2 states the infimum, because an optimizer of $L+R_{\mathrm{Asc}}$ goes to the side where this sum is smallest: the flat one.
+# The ascent direction gives 1 on the steep side, 0.25 on the flat side, and 0.956 diagonally. So different points next to the same $x^*$ show every value between $\lambda_M/2$ and $\lambda_1/2$. Theorem 4.2 states the infimum, because a minimizer of $L+R_{\mathrm{Asc}}$ may lie on any side of $x^*$.
 #
 # </details>
 #
@@ -112,32 +112,33 @@ for R in notions:
 #
 # In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two things have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
 #
-# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed that SAM lowers $\lambda_1$, and how. But this seems to contradict the notion to which SAM's own direction belongs: an optimizer of $L+R_\mathrm{Asc}$ stays displaced from Γ in the direction $v_M$, where only $\lambda_M$ counts, and moves to (1, 1). SAM, which uses the same ascent direction, moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
+# **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed that SAM lowers $\lambda_1$, and how. But SAM perturbs in the ascent direction, whose sharpness is smallest at (1, 1). Still SAM moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
 #
 # ## Exercises
 #
-# **1.** Write the ascent-direction sharpness. `loss` and `gradient` are functions of a numpy vector `x`.
+# **1.** The flat directions make the average-direction sharpness small. Leave them out: let the perturbation have length ρ and a random direction in the space of the $M$ eigenvectors with a non-zero eigenvalue. What is the limit of $R/\rho^2$, given the Hessian? (Computed eigenvalues that should be 0 are of the order of 1e-16.)
 
 # %%
 from samviz.course import check
 
 
-def ascent_sharpness(loss, gradient, x, rho):
+def curved_average(hessian):
     return ...  # your formula
 
 
-check("ascent_sharpness", ascent_sharpness)
+check("curved_average", curved_average)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
+#
+# In this space the mean of $vv^\top$ is the projection on it divided by $M$, and the Hessian is zero in the other directions. So the mean of $v^\top Hv$ is $\operatorname{Tr}/M$.
 #
 # ```python
 # import numpy as np
 #
 #
-# def ascent_sharpness(loss, gradient, x, rho):
-#     g = gradient(x)
-#     return loss(x + rho * g / np.linalg.norm(g)) - loss(x)
+# def curved_average(hessian):
+#     return np.trace(hessian) / (2 * np.linalg.matrix_rank(hessian))
 # ```
 #
 # </details>

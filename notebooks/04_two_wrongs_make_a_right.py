@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Two wrongs make a right
 #
-# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The solution matters in practice: if SAM differentiated the loss at its perturbed point, $L(x+\rho\nabla L/\lVert\nabla L\rVert)$, exactly, it would minimize another sharpness.
+# **16 minutes.** Goal: explain why SAM minimizes the sharpness of the *worst* direction although it uses the *ascent* direction. [03](03_three_sharpnesses.ipynb) ended with this puzzle. The answer matters in practice: would SAM be better with the exact gradient of $L(x+\rho\nabla L/\lVert\nabla L\rVert)$?
 
 # %%
 import sys
@@ -39,7 +39,7 @@ square
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. The bowls are fixed, but on a valley the eigenvalues vary along the floor. There, as in notebook [02](02_why_sharpness_decreases.ipynb), the eigenvalue falls along whose eigenvector the gradient alternates. So λ₁ falls in three corners, and λ_M in the lower left one. (The step of exact $L_\mathrm{Asc}$ has one more term than that of SAM; section 3 measures its effect.) Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
+# Three needles end at $v_1$; only that of exact $L_\mathrm{Asc}$ ends near $v_M$. The bowls are fixed, but on a valley the eigenvalues vary along the floor. There, as in notebook [02](02_why_sharpness_decreases.ipynb), the gradient alternates between $v$ and $-v$ for some eigenvector $v$, and the drift lowers the eigenvalue of this $v$. So λ₁ falls in three corners, and λ_M in the lower left one. (Exact $L_\mathrm{Asc}$ has one more term, which might change this. Section 3 shows by runs that λ_M still falls.) Move the step slider from left to right. First every needle turns to $v_M$, because descent shrinks the steep component faster (phase I of notebook 02). At step 735 SAM's needle swings to $v_1$ within a few steps. The needle of $L_\mathrm{Asc}$ follows, and at step 821 it is thrown back. That of $L_\mathrm{Max}$ turns slowly.
 #
 # The first approximation alone gives the wrong sharpness. The second one alone changes nothing: the two upper corners are equal. Both together give SAM, and the right sharpness.
 #
@@ -103,11 +103,10 @@ floor
 # | descent on exact $L_\mathrm{Max}$ | worst | kept | (0, 0) | λ₁ |
 # | descent on exact $L_\mathrm{Asc}$ | ascent | kept | (0.89, 0.22), (0.97, 0.55), (0.99, 0.81) for η = 10⁻³, 10⁻⁴, 10⁻⁵ | λ_M, as η → 0 |
 # | SAM | ascent | dropped | (0, 0) | λ₁ |
-# | 1-SAM, one sample per step | ascent | dropped | near (0.8, 1/7) | trace ([05](05_one_sample_at_a_time.ipynb)) |
 # | descent on exact $L_\mathrm{Avg}$ | average | | (0.8, 1/7) | trace |
 # | gradient descent on $L$ | | | where it met the floor | nothing |
 #
-# $L_\mathrm{Avg}=L+R_\mathrm{Avg}$ is the mean loss at the distance ρ. 1-SAM treats $L$ as the mean of the two samples $2F_1x_3^2$ and $2F_2x_4^2$, and draws one of them in each step. The gradient flow of λ_M on the floor ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly: a part of its gradient continues to oscillate along $v_1$, so that its needle keeps an angle to $v_M$, which decreases only like $\eta^{1/4}$ (our result). Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
+# $L_\mathrm{Avg}=L+R_\mathrm{Avg}$ is the mean loss at the distance ρ. The gradient flow of λ_M on the floor ends at (1, 1). Exact $L_\mathrm{Asc}$ approaches this point slowly: a part of its gradient continues to oscillate along $v_1$, so that its needle keeps an angle to $v_M$, which decreases only like $\eta^{1/4}$ (our result). Under SAM the steep side becomes flatter and the other side becomes *steeper*: λ_M rises from 6.2 to 12.
 #
 # </details>
 #
@@ -167,19 +166,27 @@ check("ascent_gradient", ascent_gradient)
 #
 # </details>
 #
-# **2.** Where on the floor $[0,1]^2$ is the trace $2(F_1+F_2)$ smallest?
+# **2.** Section 2 gives the factor $\mu_\mathrm{Asc}$ near the 2-cycle along $v_1$. For two eigenvalues, $\lambda_1$ and $\lambda_2$: below which η does exact $L_\mathrm{Asc}$ leave $v_1$?
+
 
 # %%
-least_trace = ...  # (x₁, x₂), your answer
-check("least_trace", least_trace)
+def largest_rate(top, second):
+    return ...  # η, with top = λ₁ and second = λ₂
+
+
+check("largest_rate", largest_rate)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# $\partial_1(F_1+F_2)=2x_1-8(1-x_1)=0$ and $\partial_2(F_1+F_2)=12x_2-2(1-x_2)=0$.
+# The factor is large for a small η, and $v_1$ becomes stable where $\mu_\mathrm{Asc}=1$. With $s=\eta\lambda_1$ and $r=\lambda_2/\lambda_1$ this is $r(1-r)(2-s)^2=s^2+rs(2-s)$, a quadratic equation: $(1-r)^2s^2+2r(3-2r)s-4r(1-r)=0$. (A numerical solution is as good.)
 #
 # ```python
-# least_trace = (0.8, 1 / 7)
+# def largest_rate(top, second):
+#     r = second / top
+#     b = r * (3 - 2 * r)
+#     s = ((b**2 + 4 * r * (1 - r) ** 3) ** 0.5 - b) / (1 - r) ** 2
+#     return s / top
 # ```
 #
 # </details>
@@ -255,8 +262,6 @@ for row in ablation(quick=True, lr_ascent=2.5e-4)[:4]:
 
 # %%
 # NBVAL_CHECK_OUTPUT
-import torch
-
 for lr, rho in ((0.002, 1.0), (0.001, 1.0), (0.0005, 1.0), (0.001, 0.3)):
     run = Run(valley(), "ascent", lr, rho, x0=[0.8, 0.3, 0.02 * rho, 0.3 * rho], device="cpu", trail=3)
     run.step(200_000)
@@ -269,26 +274,3 @@ for lr, rho in ((0.002, 1.0), (0.001, 1.0), (0.0005, 1.0), (0.001, 0.3)):
 # A smaller η brings the end closer, slowly. A larger ρ brings it closer, too, whereas for SAM and for gradient flow ρ only sets the time scale $1/(\eta\rho^2)$ on this valley. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
 #
 # </details>
-#
-# ### One sample per step, with a finite step
-#
-# On a 2-cycle along an eigenvector with the eigenvalue λ, the perturbed point is at the distance $2\rho/(2-\eta\lambda)$ from the floor instead of ρ (Theorem 4.8). Therefore each drift is stronger than in the limit η → 0 by the factor $(2/(2-\eta\lambda))^2$ (our result; for single samples it requires orthogonal $\nabla f_k$). With $\Lambda_k=4F_k$ for the two samples, 1-SAM ends where $\sum_k1/(2-\eta\Lambda_k)$ is smallest.
-#
-# **Question**: is this place closer to (0, 0) or to (1, 1) than (0.8, 1/7) is?
-
-# %%
-axis = torch.linspace(0, 1, 1001, dtype=torch.float64)
-floor = torch.cartesian_prod(axis, axis)
-one = Run(valley(), "sam", [0.02] * 4 + [0.005] * 4, 0.5, 1, x0=[[0.8, 1 / 7, 0.05, 0.05]] * 8, device="cpu", trail=700)
-one.step(1000)
-mean = torch.stack(list(one.trail)).mean(0).view(2, 4, 4).mean(1)  # over steps and seeds
-
-# %%
-# NBVAL_CHECK_OUTPUT
-for lr, x in zip((0.02, 0.005), mean):
-    predicted = floor[(1 / (2 - 2 * lr * valley().eigenvalues(floor))).sum(1).argmin()]
-    near = ((x[:2] - predicted).abs() < 0.015).all()
-    print(f"η = {lr}: predicted ({predicted[0]:.2f}, {predicted[1]:.2f}), measured within 0.015 of it: {bool(near)}")
-
-# %% [markdown]
-# As η → 0 it tends to (0.8, 0.14), as Theorem 5.4 says.

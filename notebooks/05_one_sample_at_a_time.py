@@ -37,7 +37,7 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. On this way the trace first falls and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. It accepts a larger λ₁ (17.3; the finite η shifts the end a little) for this. Drag the start: both ends stay.
+# With all samples SAM ends at (0, 0), where λ₁ is smallest, 16. On the way the trace first falls and then rises again to 28. With one sample SAM ends near (0.8, 1/7), where the trace of the Hessian is smallest, 21.3. There λ₁ is 17.5, larger than at SAM's end. The finite η shifts the end a little. Drag the start: both ends stay.
 #
 # (Theorem 5.4 in section 3 assumes a small ρ, and ρ = 0.3 is not small. This does no harm here, because the loss is exactly quadratic in $x_3$ and $x_4$, so that a change of ρ only rescales them.)
 #
@@ -81,12 +81,13 @@ print(f"|cos(∇L, v₁)| of the whole loss: {alignment(problem, off).cos_v1.ite
 # %% [markdown]
 # ## 3. This is the notion in the generalization bound
 #
-# > **Lemma 5.5, Theorems 5.3 and 5.4** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $n$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then*
+# > **Lemma 5.5, Theorems 5.3 and 5.4, Corollaries 5.6 and 5.7** (Wen, Ma & Li 2023). *Assume* Setting 5.1: $L$ is the mean of $n$ losses $\ell(f_k(x),y_k)$ with scalar outputs, there are fewer samples than parameters, Γ is the set where all samples are fitted, and everything is smooth. *Then*
 # > 1. (Lemma 5.5) $\nabla^2L_k$ has rank one on Γ, and next to Γ the gradient $\nabla L_k$ is aligned with the top eigenvector of $\nabla^2L_k$;
 # > 2. (Theorem 5.3) the three notions, taken for each sample and averaged over the samples, have the limits $\operatorname{Tr}/2$, $\operatorname{Tr}/2$ and $\operatorname{Tr}/(2D)$: *one* explicit bias;
-# > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms.
+# > 3. (Theorem 5.4) for small η and ρ, 1-SAM first follows the gradient flow of $L$ to Γ, and then $dX/d\tau=-\tfrac12\,\partial\Phi(X)\,\nabla\operatorname{Tr}(\nabla^2L(X))$ with $\tau=\eta\rho^2t$ after $t$ steps (Eq. 18). The error is $O(\sqrt\eta+\rho)$ up to logarithms;
+# > 4. (Corollaries 5.6, 5.7) along this flow the mean worst-direction sharpness of the samples is $\tfrac12\rho^2\operatorname{Tr}(\nabla^2L)$, up to errors that vanish with η and ρ. If the flow converges to a point where the trace is smallest, 1-SAM minimizes this sharpness.
 #
-# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, takes no mean over directions. But it descends on the limit of the average-direction sharpness, and in this sense it regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". An experiment that supports this: SAM is often run with a separate perturbation for each small group of samples, and the smaller the groups are, that is, the closer to 1-SAM, the better the networks generalized (Foret et al. 2021; Andriushchenko & Flammarion 2022).
+# Of the three notions of the *whole* loss, only the average direction has the trace as its limit (Theorem 4.2). The proof of the bound of Foret et al. (2021) adds Gaussian noise to the parameters, so it contains the average direction, too. 1-SAM, the stochastic SAM of the abstract, takes no mean over directions. But it descends on the limit of the average-direction sharpness, and in this sense it regularizes the third notion. The paper calls it "most likely to be the preferred notion for practical performance". SAM is often run with a separate perturbation for each small group of samples. In experiments smaller groups, which are closer to 1-SAM, generalized better (Foret et al. 2021; Andriushchenko & Flammarion 2022).
 #
 # ## 4. Try to break it: two or more samples per step
 #
@@ -101,7 +102,7 @@ panel2
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With one sample the gradient is exactly aligned, because the rank is one. With all six it is aligned, because every step has the same Hessian (Theorem 4.8). With 2 to 5 samples each batch has its own $v_1$, and the next step has another batch before the gradient has turned. A smaller ρ changes nothing: for $z=x/\rho$ and the Hessian $A$ of a batch, the step is $z\leftarrow z-\eta A(z+Az/\lVert Az\rVert)$, without ρ. Give each sample a second eigenvalue, and even one sample is not aligned. Two things align the gradient: a Hessian of rank one, or the same Hessian in every step. Batches between one and all have neither. (This set has more samples than parameters. It shows the alignment only, and not the drift.)
+# With one sample the gradient is exactly aligned, because the rank is one. With all six it is aligned, because every step has the same Hessian (Theorem 4.8). With 2 to 5 samples each batch has its own $v_1$, and the next step has another batch before the gradient has turned. A smaller ρ changes nothing: for $z=x/\rho$ and the Hessian $A$ of a batch, the step is $z\leftarrow z-\eta A(z+Az/\lVert Az\rVert)$, without ρ. If each sample has a second eigenvalue (slider *λ₂/λ₁ of a sample*), even one sample is not aligned. Two things align the gradient: a Hessian of rank one, or the same Hessian in every step. Batches between one and all have neither. (This set has more samples than parameters. It shows the alignment only, and not the drift.)
 #
 # </details>
 #
@@ -195,7 +196,7 @@ for R, formula, predicted in zip(notions, ("Tr/2", "Tr/2", "Tr/(2D)"), (trace / 
 # %% [markdown]
 # ### Every batch size from one minimum
 #
-# The network of section 2 starts at a point of Γ. Twelve runs for each batch size differ in the samples that are drawn. **Question**: which batch sizes lower λ₁ least?
+# The network of section 2 starts at a point of Γ. Twelve runs for each batch size differ in the samples that are drawn. **Predict** which batch sizes lower λ₁ least: choose an answer in the panel.
 
 # %%
 from samviz.panels import batch_panel
@@ -212,7 +213,7 @@ panel3
 #
 # ### How small must η be? (our result)
 #
-# When sample $k$ is drawn, the iterate jumps along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum to the other, between points at distance $\eta\rho\lambda_k/(2-\eta\lambda_k)$ from it; $\lambda_k$ is the eigenvalue of the sample. SAM evaluates its gradient ρ further up, at distance $2\rho/(2-\eta\lambda_k)$ instead of ρ. So the drift of sample $k$ is stronger than in the limit by the factor $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more. This requires that the $\nabla f_k$ are orthogonal, as on the valley. There $\lambda_1=4F_1$ and $\lambda_2=4F_2$ for the two samples, and the end of the run solves $c_1\nabla F_1+c_2\nabla F_2=0$.
+# When sample $k$ is drawn, the iterate jumps along $v_1(\nabla^2L_k)$ as in Theorem 4.8, from one side of the minimum to the other, between points at distance $\eta\rho\lambda_k/(2-\eta\lambda_k)$ from it; $\lambda_k$ is the eigenvalue of the sample. SAM evaluates its gradient ρ further up, at distance $2\rho/(2-\eta\lambda_k)$ instead of ρ. So the drift of sample $k$ is stronger than in the limit by the factor $c_k=(2/(2-\eta\lambda_k))^2$, and the sharper sample counts more. This requires that the $\nabla f_k$ are orthogonal, as on the valley. There $\lambda_1=4F_1$ and $\lambda_2=4F_2$ for the two samples, and the end of the run solves $c_1\nabla F_1+c_2\nabla F_2=0$: there $\sum_k1/(2-\eta\lambda_k)$ is smallest.
 
 # %%
 from samviz.dynamics import Run
@@ -266,7 +267,7 @@ lab = Lab(sine, lr=0.05, rho=0.1, batch_size=1)
 lab
 
 # %% [markdown]
-# ### Why there is no theorem between one sample and all
+# ### Why the paper's theorems do not cover the batch sizes between one and all
 #
 # On a batch $B$ the drift along Γ is $-\tfrac12\eta\rho^2\,\partial\Phi\,\nabla^3L_B[u,u]$ with $u=\nabla L_B/\lVert\nabla L_B\rVert$. To find what it minimizes, one has to know $u$.
 #
@@ -274,6 +275,6 @@ lab
 # |---|---|---|---|
 # | one sample | rank one: $u=\pm v_1(\nabla^2L_k)$ at once | $\nabla\lambda_1(\nabla^2L_k)$ | $\nabla\operatorname{Tr}(\nabla^2L)$ |
 # | all | the same matrix in every step turns $u$ to $\pm v_1$ | $\nabla\lambda_1(\nabla^2L)$ | the same |
-# | between | neither | not a gradient of an eigenvalue | not known |
+# | between | neither | not a gradient of an eigenvalue | not in the paper |
 #
 # Between one and all, $u$ depends on where the last batches have left the iterate, and not only on the point of Γ. In our opinion one would have to show three things: that the offset $x/\rho$ across Γ settles into one stationary distribution, which changes smoothly along Γ; that over $\Theta(1/(\eta\rho^2))$ steps the drift averages to its mean under this distribution; and that this mean is the gradient of a function, because only then is there a sharpness that is minimized.

@@ -50,7 +50,7 @@ panel
 # | measure of alignment | it asks | when λ₁ ≈ λ₂ |
 # |---|---|---|
 # | $\lvert\cos(\nabla L, v_1)\rvert$ | Does the gradient $g=\nabla L$ point along *this* vector? | jumps, because $v_1$ is any vector of a plane |
-# | cosine with the top eigenspace | Does $g$ lie in the span of the eigenvectors with eigenvalues within 5 % of λ₁? | stays near 1, unless the limit of 5 % divides a cluster of nearly equal eigenvalues |
+# | cosine with the top eigenspace | Does $g$ lie in the span of the eigenvectors with eigenvalues within 5 % of λ₁? | stays near 1, unless the threshold of 5 % divides a cluster of nearly equal eigenvalues |
 # | Rayleigh ratio $g^\top \nabla^2L\, g/(\lambda_1\lVert g\rVert^2)$ | Is the curvature along $g$ as large as it can be? | stays near 1; **use this one** |
 #
 # ## 2. One row for each hypothesis
@@ -61,10 +61,11 @@ panel
 # |---|---|---|
 # | $\lambda_1>\lambda_2$ (Assumption 4.4) | $v_1$ is not unique, and $\nabla\lambda_1$ does not exist; both eigenvalues decrease together | section 1 |
 # | ρ/η is small | the gradient is not aligned with $v_1$, so the drift is not that of λ₁ | section 3, the map *alignment* |
-# | $\eta\ln(1/\rho)$ is small | the drift is stronger by $(2/(2-\eta\lambda_1))^2$, so runs of equal τ differ | Going deeper, *Every η and ρ* |
+# | η is small ($\eta\ln(1/\rho)$ in the theorem) | the drift is stronger by $(2/(2-\eta\lambda_1))^2$ (our result), so runs of equal τ differ | Going deeper, *Every η and ρ* |
 # | minimizers form a manifold Γ | cross-entropy has no minimizer at a finite distance, and λ₁ decreases without SAM | Going deeper, *Cross-entropy* |
 # | gradient flow takes the start to Γ | far from a minimum, λ₁ *rises* to an edge of stability | Going deeper, *Far from a minimum* |
 # | $L$ is four times differentiable | the derivation uses $\nabla^3L$; a network with ReLU units has kinks, and the theorem says nothing about it | Going deeper, *A network with kinks* |
+# | one output per sample, and all samples fitted (Setting 5.1) | $\nabla^2L_k$ has a higher rank, and one sample need not be aligned | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step), slider *λ₂/λ₁ of a sample* |
 # | all samples in each step | between one and all samples $\nabla L_B$ need not be aligned (Example 5.8); one sample has another limit (Theorem 5.4) | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step) |
 #
 # ## 3. Try to break it: every η and ρ
@@ -80,7 +81,7 @@ panel2
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. SAM's gradient $\nabla L(x+\rho u)$ contains the term $\tfrac12\rho^2\nabla^3L[v_1,v_1]$ of notebook 02. Its part normal to Γ need not lie along $v_1$, and it has the same sign in every step. So it shifts the centre of the oscillation, and $\nabla L(x)$ gets a constant part $g_j$ along other eigenvectors $v_j$. The balance of all terms gives $|g_j|/\lVert\nabla L\rVert=\rho\,|c_j|/\big(\lambda_j+\tfrac12\eta\lambda_1^2\big)$ with $c_j=\tfrac12\nabla^3L[v_1,v_1,v_j]$ for a small η (our result). If $\lambda_j$ is much larger than $\eta\lambda_1^2$, this is of order ρ, as in Theorem 4.5. For smaller eigenvalues it is of order ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
+# The column ρ = 0 is gradient descent and is not aligned at all. For positive ρ the alignment decreases towards large ρ *and* small η: 1.00 at ρ = 0.025, and 0.36 and 0.07 in the lower right corner, where ρ/η is 160 to 320. SAM's gradient $\nabla L(x+\rho u)$ contains the term $\tfrac12\rho^2\nabla^3L[v_1,v_1]$ of notebook 02. Its part normal to Γ need not lie along $v_1$, and it has the same sign in every step. So it shifts the centre of the oscillation, and $\nabla L(x)$ gets a constant part $g_j$ along other eigenvectors $v_j$. In each step $g_j$ is multiplied by the factor μ of notebook [01](01_alignment.ipynb), and the third-order term adds $-\eta\lambda_j\rho^2c_j$ with $c_j=\tfrac12\nabla^3L[v_1,v_1,v_j]$. At rest both balance, which for a small η gives $|g_j|/\lVert\nabla L\rVert=\rho\,|c_j|/\big(\lambda_j+\tfrac12\eta\lambda_1^2\big)$ (our result; see [What a finite learning rate changes](pages/finite_learning_rate.md)). If $\lambda_j$ is much larger than $\eta\lambda_1^2$, this is of order ρ, as in Theorem 4.5. For smaller eigenvalues it is of order ρ/η. (On the valley this part is zero, so ρ/η = 150 was harmless in 05.)
 #
 # λ₁ and the trace decrease most in the upper right corner. Along an orange line τ = ηρ²t is constant, and so is λ₁, as long as ηλ₁ and ρ/η are small.
 #
@@ -170,7 +171,7 @@ lab
 #
 # $$\frac{\lVert g\rVert}{2\rho}\left(\sqrt{1+\frac{8\rho}{\eta\lVert g\rVert}}-1\right)\;\to\;\frac2\eta\quad(\rho\to0).$$
 #
-# (Agarwala and Dauphin (2023) derive an edge in a simplified model.) At the minimum of a quadratic this formula predicts nothing: on the 2-cycle $\lVert g\rVert=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, and with this length the formula gives λ₁ for every λ₁. **Question**: from random weights with η = 0.1, where does λ₁ stop to rise under gradient descent, and where under SAM?
+# (Agarwala and Dauphin (2023) derive an edge in a simplified model.) At the minimum of a quadratic this formula predicts nothing: on the 2-cycle $\lVert g\rVert=\eta\rho\lambda_1^2/(2-\eta\lambda_1)$, and with this length the formula gives λ₁ for every λ₁. **Question**: from random weights with η = 0.1, where does λ₁ stop rising under gradient descent, and where under SAM?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -246,7 +247,7 @@ print(f"λ₁ fell by {fall[0, 1]:.1f} at η = 0.0125, ρ = 0.02 and by {fall[1,
 print(f"their ratio is {fall[1, 0] / fall[0, 1]:.1f}, predicted {(overshoot[1] / overshoot[0]) ** 2:.1f}")
 
 # %% [markdown]
-# They agree only for small η. At finite η SAM evaluates its gradient at distance $2\rho/(2-\eta\lambda_1)$ from Γ instead of ρ, and the drift grows with the square of this distance. `found.to_pandas()` and `found.to_xarray()` return tables. For a long sweep, `path="a folder"` stores each finished row and continues after a crash, and `executor=` takes a process pool or a Dask cluster.
+# They agree only for small η. At finite η SAM evaluates its gradient at distance $2\rho/(2-\eta\lambda_1)$ from Γ instead of ρ, and the drift grows with the square of this distance (our result). `found.to_pandas()` and `found.to_xarray()` return tables. For a long sweep, `path="a folder"` stores each finished row and continues after a crash, and `executor=` takes a process pool or a Dask cluster.
 #
 # ### Is a flatter minimum better on new data?
 #
@@ -280,7 +281,7 @@ print("cosine with the top eigenspace below 0.8:", bool(row["cos_eigenspace"] < 
 print("Rayleigh ratio above 0.85:", bool(row["rayleigh"] > 0.85))
 
 # %% [markdown]
-# About ten eigenvalues are nearly equal. The limit of 5 % for the top eigenspace divides this cluster, so even the cosine with the eigenspace drops (to 0.65 in this run, and lower in others) while the gradient still lies in the cluster. Only the Rayleigh ratio, here 0.94, does not depend on such a limit: use it. Try in the lab:
+# About ten eigenvalues are nearly equal. The threshold of 5 % for the top eigenspace divides this cluster, so even the cosine with the eigenspace drops (to 0.65 in this run, and lower in others) while the gradient still lies in the cluster. Only the Rayleigh ratio, here 0.94, does not depend on such a threshold: use it. Try in the lab:
 #
 # - set ρ to 0 while it runs: how fast does the alignment vanish?
 # - double η: does λ₁ settle at half of its value?

@@ -63,10 +63,12 @@ def test_the_error_bars_are_two_standard_errors_of_the_mean_over_the_seeds():
     assert runs.error[0, 1] == pytest.approx(values.std().item() / SEEDS**0.5, rel=0.1)
 
 
-def test_the_figure_is_drawn_while_the_runs_go_on_and_shows_no_run_of_one_sample_before_the_prediction():
+def test_the_figure_is_drawn_while_the_runs_go_on_and_the_first_one_shows_nothing_of_the_answer():
     steps = list(draw_batches(PATHS))
+    assert not np.any([measured(steps[0][0], quantity) for quantity in ("λ₁", "trace")])
+    assert not np.any([trace(steps[0][0], f"λ₁ {equation}")["y"] for equation in ("Eq. 7", "Eq. 18")])
     axes = [{k: v for k, v in drawn["layout"].items() if "axis" in k} for drawn, _ in steps]
-    assert len(steps) == 10
+    assert len(steps) == 11
     assert len({json.dumps(each, default=list) for each in axes}) == 1
     ((drawn, sentence),) = itertools.islice(draw_one_sample(FLOOR | {"guess": None}), 1)
     assert not [t["name"] for t in drawn["data"] if "one sample" in t["name"] or t["name"] == "level"]

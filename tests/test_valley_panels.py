@@ -87,7 +87,7 @@ def test_the_paths_are_computed_once_drawn_while_they_grow_and_not_in_the_initia
     lengths = [len(trace(plain, "SAM", "lines")["x"]) for plain in figures if "SAM" in names(plain)]
     assert len(lengths) > 30
     assert lengths == sorted(lengths)
-    assert len([*draw_ablation(QUICK | {"method": "one"})]) == 2
+    assert len([*draw_ablation(QUICK | {"method": "worst"})]) == 2
     (plain, _), *_ = draw_ablation(QUICK | {"guess": None})
     assert not {method.label for method in METHODS.values()} & names(plain)
     assert not {"flow", "ends", "level"} & names(plain)

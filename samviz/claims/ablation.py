@@ -271,7 +271,7 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
     )
 
 
-# ---- the two approximations, which are right only together: what each method minimizes
+# ---- what each method minimizes: the ascent direction alone gives λ_M, and dropping its derivative restores λ₁
 
 POINT = np.array([0.5, 0.25])  # on the floor, where −∇λ₁, −∇λ_M and −∇Tr have three different directions
 TABLE_RHO = 0.02  # of the table

@@ -13,7 +13,7 @@ from samviz.course.quiz import QUIZZES
 from samviz.course.tasks import EXERCISES, SENTENCES, Exercise
 
 SYMBOLS = {"lr": "η", "rho": "ρ", "tau": "τ", "alpha": "α", "beta": "β"}
-SYMBOLS |= {"top": "λ₁", "second": "λ₂", "gradient": "∇L", "hessian": "∇²L"}
+SYMBOLS |= {"top": "λ₁", "second": "λ₂", "rank": "M", "dim": "D", "gradient": "∇L", "hessian": "∇²L"}
 SHORTEST_SENTENCE = 20  # characters
 _scores: dict[str, tuple[int, int]] = {}  # by exercise or quiz: the number of right answers, and of all answers
 
@@ -26,7 +26,7 @@ def check(name: str, answer: Any) -> None:
 
     Args:
         name: of the exercise.
-        answer: the learner's function, value or text; for None or ... as the value, the expected form is printed.
+        answer: the learner's function or text; if the function returns None or ..., the expected form is printed.
 
     Raises:
         ValueError: if there is no such exercise.
@@ -85,7 +85,7 @@ def answer_key() -> str:
     """
     parts = ["# Answer key", "## Exercises"]
     for name, exercise in EXERCISES.items():
-        source = inspect.getsource(exercise.solution) if callable(exercise.solution) else f"{exercise.solution}\n"
+        source = inspect.getsource(exercise.solution)
         code = source[source.find("\ndef ") + 1 :]  # without the decorator
         parts += [f"### {name}", f"{exercise.call}.", f"```python\n{code}```", exercise.takeaway]
     parts.append("## Sentences")
@@ -102,7 +102,7 @@ def answer_key() -> str:
 
 def _find_problem(exercise: Exercise, answer: Any) -> str:
     """Return what is wrong with an answer, in one or two sentences; "" if it is right."""
-    if callable(exercise.solution) and not callable(answer):
+    if not callable(answer):
         return f"Pass the function itself, not its result: {exercise.call}."
     values, solutions = [], []
     for arguments in exercise.trials:
@@ -127,18 +127,14 @@ def _find_problem(exercise: Exercise, answer: Any) -> str:
     for remark, mistake in exercise.mistakes.items():
         if all(_close(value, _call(mistake, arguments)) for value, arguments in zip(values, exercise.trials)):
             return f"Not yet. {remark}"
-    shown = np.array2string(values[wrong[0]], precision=5)
-    if callable(exercise.solution):
-        named = zip(inspect.signature(exercise.solution).parameters, exercise.trials[wrong[0]])
-        plain = [f"{SYMBOLS.get(name, name)} = {np.asarray(a).tolist()}" for name, a in named if not callable(a)]
-        shown += f" for {', '.join(plain)}, expected {np.array2string(solutions[wrong[0]], precision=5)}"
-    return f"Not yet: {shown}. Hint: {exercise.hint}"
+    shown, expected = (np.array2string(each[wrong[0]], precision=5) for each in (values, solutions))
+    named = zip(inspect.signature(exercise.solution).parameters, exercise.trials[wrong[0]])
+    plain = [f"{SYMBOLS.get(name, name)} = {np.asarray(a).tolist()}" for name, a in named if not callable(a)]
+    return f"Not yet: {shown} for {', '.join(plain)}, expected {expected}. Hint: {exercise.hint}"
 
 
 def _call(answer: Any, arguments: Sequence[Any]) -> Any:
     """Return the value of an answer; it is called with copies of the arrays, because it may write into them."""
-    if not callable(answer):
-        return answer
     return answer(*(a.copy() if isinstance(a, np.ndarray) else a for a in arguments))
 
 

@@ -25,9 +25,9 @@ class Exercise:
     call: str  # how the answer is called and what it returns
     hint: str
     takeaway: str  # shown with a right answer
-    solution: Any  # a function, or the value itself
+    solution: Callable[..., Any]
     trials: Sequence[tuple[Any, ...]]  # the arguments of each call
-    mistakes: Mapping[str, Any]  # a remark on each mistake, with a function or a value that makes it
+    mistakes: Mapping[str, Callable[..., Any]]  # a remark on each mistake, with a function that makes it
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -35,17 +35,18 @@ SENTENCES: dict[str, dict[str, str]] = {name: text for name, text in TEXTS.items
 MATRIX = np.array([[3.0, 1.0], [1.0, 2.0]])
 HESSIAN = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 1.0]])
 GRADIENTS = np.array([1.0, -0.5, 2.0]), np.array([-0.2, 0.7, 0.4])
+SLOPES = np.array([[1.0, 2.0, 0.0, -1.0], [0.5, -1.0, 3.0, 0.0]])
 POINTS = np.array([1.0, -0.5]), np.array([-0.2, 0.7])
 
 
-def _exercise(trials: Sequence[tuple[Any, ...]], name: str = "", **mistakes: Any) -> Callable[[Any], Any]:
-    """Decorate the solution of an exercise, which has the name of that function if no other one is given."""
+def _exercise(trials: Sequence[tuple[Any, ...]], **mistakes: Any) -> Callable[[Any], Any]:
+    """Decorate the solution of an exercise, which has the name of that function."""
 
     def add(solution: Any) -> Any:
-        text = TEXTS[name or solution.__name__]
+        text = TEXTS[solution.__name__]
         remarks = {text["mistakes"][key]: mistake for key, mistake in mistakes.items()}
         exercise = Exercise(text["call"], text["hint"], text["takeaway"], solution, trials, remarks)
-        EXERCISES[name or solution.__name__] = exercise
+        EXERCISES[solution.__name__] = exercise
         return solution
 
     return add
@@ -68,14 +69,13 @@ def _unit(vector: Any) -> Any:
 
 
 @_exercise(
-    [(_loss, _gradient, x, rho) for x, rho in zip(POINTS, (0.1, 0.5))],
-    not_normalized=lambda loss, gradient, x, rho: loss(x + rho * gradient(x)) - loss(x),
-    loss_itself=lambda loss, gradient, x, rho: loss(x + rho * _unit(gradient(x))),
-    downhill=lambda loss, gradient, x, rho: loss(x - rho * _unit(gradient(x))) - loss(x),
+    [(SLOPES.T @ SLOPES,), (np.diag([3.0, 1.0, 0.0]),)],
+    all_directions=lambda hessian: np.trace(hessian) / (2 * len(hessian)),
+    no_half=lambda hessian: np.trace(hessian) / np.linalg.matrix_rank(hessian),
+    worst=lambda hessian: np.linalg.eigvalsh(hessian)[-1] / 2,
 )
-def ascent_sharpness(loss: Any, gradient: Any, x: Any, rho: float) -> Any:
-    g = gradient(x)
-    return loss(x + rho * g / np.linalg.norm(g)) - loss(x)
+def curved_average(hessian: Any) -> Any:
+    return np.trace(hessian) / (2 * np.linalg.matrix_rank(hessian))
 
 
 @_exercise(
@@ -112,6 +112,16 @@ def sam_step(gradient: Any, x: Any, lr: float, rho: float) -> Any:
 )
 def amplitude(lr: float, rho: float, top: float) -> float:
     return lr * rho * top / (2 - lr * top)
+
+
+@_exercise(
+    [(20.0, 5, 673), (3.0, 2, 10)],
+    no_half=lambda top, rank, dim: (top / dim, rank * top / dim),
+    all_positive=lambda top, rank, dim: (top / (2 * dim), top / 2),
+    curved_only=lambda top, rank, dim: (top / (2 * rank), top / 2),
+)
+def average_bounds(top: float, rank: int, dim: int) -> Any:
+    return top / (2 * dim), rank * top / (2 * dim)
 
 
 @_exercise(
@@ -155,7 +165,16 @@ def ascent_gradient(gradient: Any, hessian: Any, x: Any, rho: float) -> Any:
     return perturbed_gradient + rho / np.linalg.norm(g) * hessian(x) @ tangential
 
 
-_exercise([()], "least_trace", least_top=(0.0, 0.0), least_bottom=(1.0, 1.0), rounded=(0.8, 0.14))((0.8, 1 / 7))
+@_exercise(
+    [(3.0, 0.75), (2.0, 1.5)],
+    not_divided=lambda top, second: EXERCISES["largest_rate"].solution(1.0, second / top),
+    sam=lambda top, second: 2 / top,
+    small_rate=lambda top, second: 2 * (1 - second / top) / top,
+)
+def largest_rate(top: float, second: float) -> float:
+    r = second / top
+    b = r * (3 - 2 * r)
+    return float((np.sqrt(b**2 + 4 * r * (1 - r) ** 3) - b) / (1 - r) ** 2 / top)
 
 
 @_exercise(

@@ -124,6 +124,22 @@ def floor_figure(paths: list[list[Array]], tau: Array, asked: bool) -> dict[str,
 RADII = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
 SEEDS = 12  # runs per batch size
 STEPS, MEASUREMENTS = 400, 10
+WHICH_LOWER_LEAST = PredictChoice(
+    "All runs start at the same minimum and have the same η and ρ. Which batch sizes lower λ₁ least?",
+    options={
+        "one": "One sample.",
+        "between": "Those between one and all five.",
+        "all": "All five samples.",
+        "equal": "There is no difference.",
+    },
+    replies={
+        "one": "You assumed that 1-SAM minimizes the trace, so λ₁ decreases slowly. But λ₁ is a part of the trace, and "
+        "each sample contributes its own λ₁.",
+        "between": "Neither the rank of a sample's Hessian nor the same Hessian in every step aligns their gradient.",
+        "all": "With all samples the gradient is aligned as well, because every step has the same Hessian.",
+        "equal": "The mean of the batches' gradients is the same, but the drift depends on how well each is aligned.",
+    },
+)
 END = 1.0  # τ up to which the limiting flows are known
 FASTER = 1.8  # the axes reach as far as the flows at 1.8 times τ, since runs with finite η and ρ are faster
 
@@ -193,6 +209,7 @@ def batch_panel() -> Panel:
     Source: Theorems 4.5 and 5.4, Eqs. 7 and 18.
 
     >>> panel = batch_panel()
+    >>> panel.set(guess="skipped")
     >>> panel.sentence.split(". ")[0]
     'Step 400, τ = ηρ²t = 0.18'
     """
@@ -203,13 +220,16 @@ def batch_panel() -> Panel:
             "rho": Slider("ρ radius", 0.15, RADII, book=[0.05, 0.08, 0.1, 0.15, 0.2]),
             "again": Button("Other samples"),
         },
+        predict=WHICH_LOWER_LEAST,
         description="By how much the largest eigenvalue and the trace of the Hessian decrease, for every batch size",
     )
 
 
 def draw_batches(values: dict[str, Any]) -> Iterator[Drawing]:
-    """Yield the figure and its caption while the runs go on."""
+    """Yield the figure and its caption at the start and while the runs go on."""
     runs = BatchRuns(values["lr"], values["rho"], values["again"])
+    at_start = f"All runs start at a minimum with λ₁ = {runs.start[0]:.2f} and trace {runs.start[1]:.2f}."
+    yield batches_figure(runs), at_start
     while runs.steps < STEPS:
         runs.advance()
         yield batches_figure(runs), describe_batches(runs)

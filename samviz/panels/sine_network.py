@@ -27,7 +27,7 @@ FIRST_CHANGE = PredictCurve(
     x=(500, 850, FIRST_END),
     start=(15.4, 15.4, 15.4),
     replies=[
-        (-100, 4, "λ₁ falls, but slowly: one step changes it by an amount proportional to ηρ²."),
+        (-100, 4, "λ₁ falls, but more slowly: one step changes it only a little."),
         (4, 12.5, "λ₁ does fall, although the loss is already as small as it can be."),
         (12.5, 18, "λ₁ stays under gradient descent, which stops at a minimum. But SAM's gradient is not zero there."),
         (18, 100, "But SAM moves to a flatter place, where λ₁ is smaller."),

@@ -267,4 +267,5 @@ def describe_square(chosen: tuple[str, str], lr: float, ratio: float) -> str:
     swing, thrown = turning_points(lr, ratio)
     if swing:
         said += f" SAM's needle swings to v₁ at step {swing:,}; that of L_Asc follows and is thrown back at {thrown:,}."
+    said += " The thick line is the stable direction."
     return f"{said} The arc is the force of the last term of L_Asc, dotted where SAM drops it."

@@ -1,4 +1,4 @@
-"""The 4-D valley: where six methods end on its floor (Figure 1), and the two phases and the clock of Theorem 4.5."""
+"""The 4-D valley: where five methods end on its floor (Figure 1), and the two phases and the clock of Theorem 4.5."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from samviz.dynamics import Diverged, Run, gradient_flow_limit
 from samviz.dynamics.theory import PHASE_II
 from samviz.figures import drawing as draw
 from samviz.figures.drawing import LOG, Array, Interval, Layout, Trace, line, marks, note
-from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PLUM, PURPLE, VERMILION
+from samviz.figures.style import BLUE, GHOST, GREEN, GREY, HALO, INK, ORANGE, PLUM, VERMILION
 from samviz.lab import Choice, Panel, PredictNumber, PredictPlace, Slider, decades
 from samviz.lab.panel import Drawing
 from samviz.problems import valley
 
-# ---- Figure 1: where six methods end on the floor, and which side of the valley each one makes flat
+# ---- Figure 1: where five methods end on the floor, and which side of the valley each one makes flat
 
 Point = tuple[float, float]
 
@@ -29,23 +29,21 @@ class Method(NamedTuple):
 
     label: str
     rule: str
-    batch_size: int | None
     minimizes: str  # what it minimizes according to the paper: a key of `LABELS`, or ""
     color: str
     symbol: str
 
 
 METHODS = {
-    "ascent": Method("exact L_Asc", "ascent", None, "low", GREEN, "diamond"),
-    "worst": Method("exact L_Max", "worst", None, "top", BLUE, "square"),
-    "sam": Method("SAM", "sam", None, "top", VERMILION, "circle"),
-    "one": Method("1-SAM", "sam", 1, "trace", PURPLE, "triangle-up"),
-    "average": Method("exact L_Avg", "average", None, "trace", ORANGE, "cross"),
-    "gd": Method("gradient descent", "gd", None, "", GREY, "x"),
+    "ascent": Method("exact L_Asc", "ascent", "low", GREEN, "diamond"),
+    "worst": Method("exact L_Max", "worst", "top", BLUE, "square"),
+    "sam": Method("SAM", "sam", "top", VERMILION, "circle"),
+    "average": Method("exact L_Avg", "average", "trace", ORANGE, "cross"),
+    "gd": Method("gradient descent", "gd", "", GREY, "x"),
 }
 LABELS = {"top": "λ₁", "low": "λ_M", "trace": "trace"}  # in the order of `curvature_at`
 MINIMIZERS = {"top": (0.0, 0.0), "low": (1.0, 1.0), "trace": (0.8, 1 / 7)}  # of each on [0, 1]²
-ENDS_THERE = {"top": "SAM, exact L_Max", "low": "flow of λ_M", "trace": "1-SAM, exact L_Avg"}
+ENDS_THERE = {"top": "SAM, exact L_Max", "low": "flow of λ_M", "trace": "exact L_Avg"}
 START = (0.3, 0.6)  # x₁ and x₂
 X3_X4 = 0.1  # of the start: L_Asc ends at x₄ = 0.13 if η = 0.001, and x₃ must not underflow before x₄ gets there
 RHO = 0.3
@@ -58,7 +56,7 @@ ASK = PredictPlace(
     replies=[
         (*MINIMIZERS["low"], 0.3, "The smallest λ_M is there, and L_Asc comes closer to it for a smaller η."),
         (*MINIMIZERS["top"], 0.3, "SAM ends there. It is not descent on L_Asc, since it drops a term of the gradient."),
-        (*MINIMIZERS["trace"], 0.2, "The trace is smallest there: that is where 1-SAM ends."),
+        (*MINIMIZERS["trace"], 0.2, "The trace is smallest there: that is where descent on exact L_Avg ends."),
         (*START, 0.2, "That is what gradient descent on L does."),
     ],
     otherwise="Neither λ₁ nor λ_M nor the trace is smallest there.",
@@ -71,10 +69,7 @@ class Paths:
     def __init__(self, lr: float, start: Point) -> None:
         """Prepare the runs."""
         x0 = np.array([*start, X3_X4, X3_X4])
-        self.runs = {
-            name: Run(valley(), method.rule, lr, RHO, method.batch_size, x0, device="cpu")
-            for name, method in METHODS.items()
-        }
+        self.runs = {name: Run(valley(), method.rule, lr, RHO, x0=x0, device="cpu") for name, method in METHODS.items()}
         self.points = {name: [x0] for name in METHODS}
         ends = np.linspace(0, 1, BLOCKS + 1) ** 2 * TAU / (lr * RHO**2)  # short blocks first, where the paths turn
         self.blocks = np.diff(ends.round().astype(int)).tolist()
@@ -151,8 +146,8 @@ def ablation_panel() -> Panel:
         },
         predict=ASK,
         drag={"start": START},
-        description="Paths of six methods on the valley's floor over the contours of what the chosen method minimizes, "
-        "and the two sections across the valley before and after",
+        description="Paths of five methods on the valley's floor over the contours of what the chosen method "
+        "minimizes, and the two sections across the valley before and after",
     )
 
 
