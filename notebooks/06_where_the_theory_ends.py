@@ -65,7 +65,7 @@ panel
 # | minimizers form a manifold Γ | cross-entropy has no minimizer at a finite distance, and λ₁ decreases without SAM | Going deeper, *Cross-entropy* |
 # | gradient flow takes the start to Γ | far from a minimum, λ₁ *rises* to an edge of stability | Going deeper, *Far from a minimum* |
 # | $L$ is four times differentiable | the derivation uses $\nabla^3L$; a network with ReLU units has kinks, and the theorem says nothing about it | Going deeper, *A network with kinks* |
-# | one output per sample, and all samples fitted (Setting 5.1) | $\nabla^2L_k$ has a higher rank, and one sample need not be aligned | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step), slider *λ₂/λ₁ of a sample* |
+# | for one sample per step: one output per sample, and all samples fitted (Setting 5.1) | $\nabla^2L_k$ has a higher rank, and one sample need not be aligned | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step), slider *λ₂/λ₁ of a sample* |
 # | all samples in each step | between one and all samples $\nabla L_B$ need not be aligned (Example 5.8); one sample has another limit (Theorem 5.4) | [05, section 4](05_one_sample_at_a_time.ipynb#4.-Try-to-break-it:-two-or-more-samples-per-step) |
 #
 # ## 3. Try to break it: every η and ρ
