@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import torch
 from kernel_loop import kernel_test, press
 
-from samviz.dynamics import RULES, Rule
+from samviz.dynamics import RULES, Rule, Run
 from samviz.figures import figure
 from samviz.lab import Lab
 from samviz.lab.share import run_page
@@ -389,6 +390,15 @@ async def test_play_pause_step_and_reset_on_a_loop() -> None:
     await until(lambda: "diverged at step" in lab.view.alert and lab.scheduler.idle)
     lab.play()
     assert not lab.view.playing
+
+
+@kernel_test
+async def test_the_first_picture_does_not_wait_until_the_steps_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, compiled = threading.Event(), threading.Event()
+    monkeypatch.setattr(Run, "prepare", lambda run: drawn.wait(10) and compiled.set())
+    assert bowl_lab().figure["data"]
+    drawn.set()
+    await until(compiled.is_set)
 
 
 Effect = tuple[Callable[[Lab], object], Callable[[Lab], object]]

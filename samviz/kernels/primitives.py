@@ -39,12 +39,13 @@ _STEP_INPUT = types.NamedTuple(
 )
 RULE = _FLOATS(_STEP_INPUT, _FLOATS, _FLOATS, types.float64)  # p, x, ∇L(x), ρ -> direction
 FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
+INNER: Any = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # half a second less to compile for a lab
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def fast(function: F) -> F:
-    """Compile a function when it is first called, with fused multiplications and numpy's division by zero."""
-    dispatcher: F = njit(**FLAGS)(function)  # not cached, because the cached code of its callers contains it
+    """Compile a function that only compiled code calls, with fused multiplications and numpy's division by zero."""
+    dispatcher: F = njit(**INNER)(function)  # not cached, because the cached code of its callers contains it
     return dispatcher
 
 

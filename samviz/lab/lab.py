@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,8 +145,11 @@ class Lab(Panel):
         self._applied = self.values  # those that `_update` has handled
         self._said_at = -SENTENCE_S  # when the sentence was last updated
         self.view.act = lambda name, value: self.scheduler.post(self._act, name, value)
-        self.session.run.prepare()
         self.scheduler.finish(self.session.look())
+        if self.scheduler.loop and self.problem.compiled():  # the picture does not wait until the steps are compiled
+            threading.Thread(target=self.session.run.prepare).start()
+        else:
+            self.session.run.prepare()
 
     def _declare(self, steps_per_frame: int) -> dict[str, Control]:
         """Return the controls, at the settings of the run."""
