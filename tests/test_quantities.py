@@ -73,6 +73,30 @@ def test_the_distance_from_the_limiting_flow_falls_with_the_learning_rate():
     assert np.polyfit(np.log([4, 2, 1]), np.log(distances), 1)[0] == pytest.approx(1, abs=0.2)
 
 
+def test_with_one_sample_the_limiting_flow_is_that_of_the_trace():
+    """Eq. 18: dX/dτ = −½∇Tr = (8 − 10x₁, 2 − 14x₂). One change of the batch size in between."""
+    run = Run(valley(), lr=0.001, rho=0.3, x0=[0.6, 0.9, 0.001, 0.001], device="cpu")
+    run.step(500)
+    run.set(batch_size=1)
+    run.step(500)
+    expected = np.array([0.6, 0.9]) * np.exp(-np.array([2, 12]) * 500 * 0.001 * 0.09)
+    end, rate = np.array([0.8, 1 / 7]), np.array([10, 14])
+    expected = end + (expected - end) * np.exp(-rate * 500 * 0.001 * 0.09)
+    distance = np.linalg.norm(run.x[0, :2].numpy() - expected)  # the run is next to Γ, and so is its limit point
+    assert measured(run, "tracking")["tracking"] == pytest.approx(distance, abs=1e-3)
+    assert distance < 0.03
+
+
+@pytest.mark.parametrize("changes", [{"rule": "label_noise"}, {"rule": "gd"}, {"batch_size": 1}, {"micro_batch": 1}])
+def test_the_decrease_has_a_prediction_only_with_full_batch_sam(changes):
+    run = Run(valley(), **({"rule": "sam", "lr": 0.01, "x0": ON_FLOOR + 0.01, "device": "cpu"} | changes))
+    for _ in range(4):
+        run.step(10)
+        found = measured(run, "drift")
+    assert np.isnan([found["predicted_decrease"], found["faster_decrease"]]).all()
+    assert np.isfinite(found["decrease"])
+
+
 def test_norm_accuracy_and_noise():
     problem = mlp([2, 6, 1], data="spirals")
     run = Run(problem, batch_size=5, device="cpu")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -98,19 +98,20 @@ def noise_along_top(run: Run) -> Columns:
     fits=lambda problem: 1 < problem.dim <= LARGEST,
 )
 def drift(run: Run) -> Columns:
-    """Measure the decrease of λ₁ over the last rows, and the rate ½ηρ²‖∂Φ∇λ₁‖² of Eq. 7 at the iterate.
+    """Measure the decrease of λ₁ over the last rows, and for full-batch SAM the rate ½ηρ²‖∂Φ∇λ₁‖² of Eq. 7.
 
     Eigenvalues below 1 % of λ₁ count as zero: along their eigenvectors a run hardly returns to Γ before λ₁ has changed.
     On the 2-cycle the drift is (2(1+β)/(2(1+β) − ηλ₁))²/(1 − β) times as fast with momentum β (our result).
     """
-    problem, rows = run.problem, run.history.rows[-SLOPE_ROWS:]
-    lr, rho = float(run.settings.rate(run.steps)), float(run.settings.rho)  # type: ignore[arg-type]
-    space = normal_space(problem, run.x, rank_tol=RANK_TOL)
-    gradient = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1]))  # ∂Φ∇λ₁
-    predicted, beta = lr * rho**2 / 2 * float(gradient.norm()) ** 2, run.settings.momentum
-    limit, rest = 2 + 2 * beta, 2 + 2 * beta - lr * float(space.values[0, 0])
-    columns = {"predicted_decrease": predicted, "decrease": np.nan, "decrease_error": 0.0}
-    columns["faster_decrease"] = predicted * (limit / rest) ** 2 / (1 - beta) if rest > 0 else np.nan
+    problem, rows, settings = run.problem, run.history.rows[-SLOPE_ROWS:], run.settings
+    columns = {"decrease": np.nan, "decrease_error": 0.0, "predicted_decrease": np.nan, "faster_decrease": np.nan}
+    if settings.rule == "sam" and settings.batch_size is None and settings.micro_batch is None:
+        lr, rho, beta = float(settings.rate(run.steps)), float(settings.rho), settings.momentum  # type: ignore[arg-type]
+        space = normal_space(problem, run.x, rank_tol=RANK_TOL)
+        gradient = space.tangent(third_derivative(problem, run.x, space.vectors[:, :1]))  # ∂Φ∇λ₁
+        columns["predicted_decrease"] = predicted = lr * rho**2 / 2 * float(gradient.norm()) ** 2
+        limit, rest = 2 + 2 * beta, 2 + 2 * beta - lr * float(space.values[0, 0])
+        columns["faster_decrease"] = predicted * (limit / rest) ** 2 / (1 - beta) if rest > 0 else np.nan
     if len(rows) == SLOPE_ROWS:
         steps, tops = np.array([(row["step"], row["eigenvalues"][0]) for row in rows]).T
         (slope, _), covariance = np.polyfit(steps, tops, 1, cov=True)
@@ -148,17 +149,18 @@ def training_accuracy(run: Run) -> Columns:
 @quantity(
     "distance from the limiting flow",
     {"tracking": "‖Φ(x) − X(τ)‖"},
-    source="Theorem 4.5, phase II",
+    source="Theorems 4.5 and 5.4, phase II",
     fits=lambda problem: isinstance(problem, Valley),
 )
 def tracking(run: Run) -> Columns:
-    """Measure how far Φ(x(t)) is from the flow of Eq. 7 at τ = Σηρ², from Φ of the first iterate on."""
+    """Measure how far Φ(x(t)) is from the flow of Eq. 7, or 18 with one sample, at τ = Σηρ², from Φ(x(0)) on."""
     assert isinstance(run.problem, Valley)
     ends = [*run.changes, (run.steps, run.settings)]
-    tau = 0.0
+    flow = _limit_point(tuple(run.start[0].tolist()))
     for (begin, s), (end, _) in pairwise(ends):
-        tau += float((s.lr / (1 + s.lr_decay * np.arange(begin, end))).sum()) * float(s.rho) ** 2  # type: ignore[arg-type]
-    flow = run.problem.limiting_flow(_limit_point(tuple(run.start[0].tolist())), torch.tensor([tau]))
+        tau = float((s.lr / (1 + s.lr_decay * np.arange(begin, end))).sum()) * float(s.rho) ** 2  # type: ignore[arg-type]
+        kind: Literal["worst", "average"] = "average" if s.batch_size == 1 else "worst"
+        flow = run.problem.limiting_flow(flow, torch.tensor([tau]), kind)[0]
     limit = gradient_flow_limit(run.problem, run.x).x[0, :2]
     return {"tracking": float((flow.to(limit) - limit).norm())}
 
