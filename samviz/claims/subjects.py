@@ -104,17 +104,17 @@ def new_run(problem: Problem, rule: str, lr: ArrayLike, rho: ArrayLike = 0.05, *
     return Run(problem, rule, lr, rho, device="cpu", **options)
 
 
-def taken(run: Run, steps: int) -> Iterator[None]:
+def taken(run: Run, steps: int, some_diverge: bool = False) -> Iterator[None]:
     """Take steps, with a pause after each piece of about `PIECE_S`; the pieces do not change the run.
 
-    Unlike `Run.step` it refuses a batch of which only some runs have diverged.
+    Unlike `Run.step` it refuses a batch of which only some runs have diverged, unless `some_diverge`.
     """
     last, piece = run.steps + steps, 1
     while run.steps < last:
         start = perf_counter()
         run.step(min(piece, last - run.steps))
         piece = max(1, round(piece * min(2.0, PIECE_S / (perf_counter() - start))))
-        if bool((run.diverged_at >= 0).any()):
+        if bool((run.diverged_at >= 0).any()) and not some_diverge:
             raise dynamics.Diverged("some of the runs diverged; take a smaller learning rate")
         yield
 
