@@ -82,6 +82,13 @@ def test_what_a_script_records_is_repeatable_and_independent_of_the_clock(monkey
     assert second.session.estimates.rows == first.session.estimates.rows
 
 
+def test_the_status_uses_the_latest_trace_that_was_measured() -> None:
+    session = sine_lab(batch_size=3).run(50).session
+    measured = session.now()["trace"]
+    session.run.history.rows.append(session.run.history.rows[-1] | {"trace": np.nan})
+    assert session.now()["trace"] == measured > 0
+
+
 def test_every_control_reaches_the_run() -> None:
     lab = sine_lab()
     lab.set(rule="usam", lr=0.03, rho=0.0123, batch_size=7)
@@ -309,6 +316,7 @@ def test_the_free_estimate_is_drawn_while_sam_has_one() -> None:
         ({"loss": 0.2}, "The fit is lost", "untrained network"),
         ({"loss": 0.01}, "Above the valley floor", "Lower ρ"),
         ({"loss": 0.01, "falling": True, "rayleigh": 0.3}, "Phase I:", "alignment rises"),
+        ({"loss": 0.05, "falling": True, "rho": 0.06}, "Phase I:", "There the drift begins"),
         ({"loss": 0.01, "falling": True, "batch_size": 1}, "Phase I:", "Near the floor"),
         ({"loss": 0.2, "lowest_loss": 0.2}, "Phase II", "Theorem 4.5"),  # a network that cannot fit its data
         ({"lr": 0.5}, "Beyond the edge of stability", "Lower η"),
@@ -378,6 +386,7 @@ async def test_play_pause_step_and_reset_on_a_loop() -> None:
     await until(lambda: lab.session.run.steps == steps + 1)
     assert not lab.view.playing
     lab.play()
+    assert lab.session.speed == 0  # and not the steps over the time of the pause
     old = lab.session.run
     await until(lambda: old.steps >= steps + 50)
     press(lab, "reset")

@@ -226,10 +226,12 @@ def test_a_different_rounding_is_reported():
 
 def test_a_pasted_text_replaces_the_run_and_sets_the_controls():
     shared = steered()
-    lab = Lab(SINE, rho=0.02, seed=0, device="cpu").run(100)
-    before = lab.history
+    lab = Lab(SINE, rho=0.02, seed=0, device="cpu")
+    lab.set(side="B")
+    before = lab.run(100).history
     press(lab, "load", f" {shared.share()}\n")
     assert state(lab) == state(shared)
+    assert (lab.session.rival, lab.values["side"]) == (None, "")
     assert lab.session.ghost is before
     assert (lab.values["rho"], lab.values["batch_size"], lab.view.alert) == (0.005, 3, "")
     assert lab.history["step"][[0, -1]].tolist() == [0, 175]

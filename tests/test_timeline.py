@@ -83,7 +83,9 @@ def test_every_plot_and_the_controls_show_the_step_that_the_learner_looks_back_a
     assert lab.history.rows[-1]["step"] == 123
     assert lab.history.rows[-1]["loss"] == pytest.approx(there.history.rows[-1]["loss"])
     figure(lab.figure)
+    lab.set(quantity="norm")
     lab.look_back(None)
+    assert lab.session.quantity == "norm"
     assert lab.history is full
     assert (lab.values["rho"], lab.values["batch_size"], lab.values["look_back"]) == (0.05, 4, None)
     assert [list(mark["x"]) for mark in drawn(lab, "this step")] == [[]] * 3

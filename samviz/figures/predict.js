@@ -138,7 +138,7 @@ function createPrediction(spec, where, { card, graph, controls, guess, redraw })
     if (waiting() && !card.contains(document.activeElement)) card.focus({ preventScroll: true });
   });
   card.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !waiting()) return;
+    if (event.key !== "Escape" || !waiting() || inputs[0].disabled) return;
     event.preventDefault();
     event.stopPropagation();
     answer(SKIPPED);

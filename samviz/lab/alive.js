@@ -6,7 +6,7 @@ const WATCH_MS = 30_000; // between two messages that somebody uses the widget
 const LATE_SIGNS = 8; // after a cell has begun, a slow page may still handle so many signs that say that the kernel is free
 const REPORTS = {
   silent: "The kernel does not answer: it has stopped or restarted, or the connection to it is broken. If the controls do not come back, run this cell again; in an app, reload the page.",
-  busy: "The kernel is running another cell. It will respond here when that is done.",
+  busy: "The kernel is busy, for instance with another cell. It will respond here when that is done.",
 };
 
 function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
@@ -14,7 +14,7 @@ function watchKernel({ model }, { undo, get, follow, send, sendValues }, card) {
   const note = card.insertBefore(make("p", { className: "samviz-kernel" }), card.firstChild);
   const put = (state) => model.set("kernel_state", state); // which only the views of this page share
   const hear = ({ beat }) => { // or a message of another kind, which is a sign of life, but may come from a busy kernel
-    ticks = beat === "idle" ? -Infinity : 0;
+    ticks = beat === "idle" ? -Infinity : beat ? 0 : Math.min(ticks, 0); // without beats, a picture promises no other message
     if (beat) beats = beat === "busy" ? beats + 1 : 0;
     if (beat && !beats && used) used -= 1;
     const returns = get("kernel_state") === "silent";

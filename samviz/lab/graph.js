@@ -129,6 +129,10 @@ function createParts({ model }, changed = () => {}) {
   };
   const alert = make("p", { className: "samviz-alert", role: "alert" });
   follow("alert", () => { alert.textContent = get("alert"); });
+  const tell = (text) => { // what the page itself has to say, until something else is pressed
+    alert.textContent = text;
+    addEventListener("click", () => { alert.textContent = get("alert"); }, { once: true, capture: true });
+  };
   const send = (message) => sendTo(model, message);
   // Values are sent at once, and then at most once an animation frame. Values that the kernel has not confirmed are sent
   // again with the next message, or after a while, because a message may be lost with its connection.
@@ -264,7 +268,7 @@ function createParts({ model }, changed = () => {}) {
     undo.push(() => clearTimeout(speaking));
     return { shown, spoken, show };
   };
-  return { undo, get, follow, alert, send, sendValues, cell, field, button, row, sliders, others, caption };
+  return { undo, get, follow, alert, tell, send, sendValues, cell, field, button, row, sliders, others, caption };
 }
 
 // ---------------------------------------------------------------- the graph of one view
@@ -306,9 +310,13 @@ function moveTraces(graph, data, all) {
   const nodes = new Map([...graph.querySelectorAll(".scatterlayer > .trace")].map((node) => [node.__data__?.[0]?.trace?.index, node]));
   const moves = [];
   for (const [i, { type, x, y, text = [], textposition, textfont }] of data.entries()) {
-    const { xaxis, yaxis, mode, fill } = graph._fullData[i], node = nodes.get(i), old = graph.data[i];
+    const { xaxis, yaxis, mode, fill, line, marker } = graph._fullData[i], node = nodes.get(i), old = graph.data[i];
     if (type !== "scatter" || (!node && !x.length) || (!all && x === old.x && y === old.y && !text.length)) continue;
     if (!node || !mode) return false; // it is not drawn, or it was without points when plotly drew it last
+    if (line?.shape === "spline" || marker?.angleref === "previous") { // more than its points would have to be moved
+      if (!all && String([x, y]) === String([old.x, old.y])) continue;
+      return false;
+    }
     const pixels = (values, id) => Array.from(values, graph._fullLayout[id.replace(/^./, "$&axis")].d2p);
     const px = pixels(x, xaxis), py = pixels(y, yaxis), isKnown = (k) => Number.isFinite(px[k]) && Number.isFinite(py[k]);
     const known = [...px.keys()].filter(isKnown);

@@ -4,7 +4,7 @@ const MORE = "samviz more"; // under which the browser remembers whether the con
 
 function createLab(context, store) {
   const parts = createParts(context, () => { preset.value = ""; });
-  const { undo, get, follow, alert, send, field, button, row, sliders, others, caption } = parts;
+  const { undo, get, follow, alert, tell, send, field, button, row, sliders, others, caption } = parts;
   const act = (action, value = null) => send({ action, value });
   const silent = () => get("kernel_state") === "silent";
   const running = () => get("playing") && !silent();
@@ -31,7 +31,11 @@ function createLab(context, store) {
     ...get("presets").map((name) => make("option", { value: name, textContent: name })));
   const text = make("input", { // holds the run, or another that is pasted
     type: "text", className: "samviz-typed", style: "flex: 1; width: auto; font-weight: 400", autocomplete: "off", spellcheck: false,
-    onkeydown: ({ key }) => { if (key === "Enter" && text.value.trim()) act("load", text.value); },
+    onkeydown({ key }) {
+      if (key !== "Enter" || !text.value.trim()) return;
+      preset.value = "";
+      act("load", text.value);
+    },
   });
   const copied = make("span", { role: "status" });
   const sharing = field("this run as text; or paste another, then Enter", text, copied);
@@ -68,7 +72,7 @@ function createLab(context, store) {
   others.find(({ dataset }) => dataset.control === "surface")?.addEventListener("click", (event) => {
     if (get("values").surface || webgl()) return;
     event.preventDefault();
-    alert.textContent = "This browser offers no WebGL, so the landscape stays flat.";
+    tell("This browser offers no WebGL, so the landscape stays flat.");
   });
   const card = make("div", { className: "samviz-card samviz-lab", role: "group", ariaLabel: "SAM lab" });
   const playing = explain(play, "Let the run continue, or stop it. The sliders act while it continues.");
@@ -83,8 +87,10 @@ function createLab(context, store) {
   undo.push(tour.close);
   const hold = ({ target, type }) => store.hold(type === "pointerdown" && target.matches("canvas")); // while a surface is turned
   stage.addEventListener("pointerdown", hold);
-  addEventListener("pointerup", hold);
-  undo.push(() => removeEventListener("pointerup", hold));
+  for (const end of ["pointerup", "pointercancel"]) { // the second when a touch becomes a scroll
+    addEventListener(end, hold);
+    undo.push(() => removeEventListener(end, hold));
+  }
   const saving = createSaving(context, parts, stage.firstChild);
   const help = explain(make("button", { type: "button", textContent: "?", ariaLabel: "tour", onclick: () => tour.open() }), "Show the tour again.");
   const extras = row( // behind "More": what a learner seldom needs

@@ -19,6 +19,7 @@ from samviz.checks import check_int, check_type
 from samviz.dynamics import RULES, History, Run, Settings
 from samviz.dynamics.history import csv_text
 from samviz.dynamics.quantities import QUANTITIES
+from samviz.figures.drawing import typeset
 from samviz.figures.export import check_path
 from samviz.files import write
 from samviz.lab.controls import Choice, Control, Slider, Switch, Timeline, decades
@@ -250,6 +251,7 @@ class Lab(Panel):
         if self.session.stopped and not self.scheduler.required and self.values["look_back"] is None:
             return  # the alert says why
         self.view.playing, self.view.alert = True, ""
+        self.session.restart_speed()
         self.scheduler.wake()
 
     def pause(self) -> None:
@@ -467,7 +469,8 @@ class Lab(Panel):
     def _seek(self) -> Iterator[Progress]:
         """Go to the step of the timeline, and show the settings that the run had there."""
         while (step := self.values["look_back"]) != self.session.looks_back_at:
-            self.session = session = yield from self.session.look_back(step)
+            session = yield from self.session.look_back(step)
+            self._replace(session)
             newer = self.values["look_back"] != step
             self._put_settings({} if newer else {"look_back": session.looks_back_at})
             self.view.alert = session.stopped
@@ -508,12 +511,19 @@ class Lab(Panel):
         (again.rival if again.rival and steered else again.run).settings = self._settings()  # it may have changed since
         plane = {"plane": "hessian"} if self.values["plane"] == "pca" else {}
         self.view.put({"look_back": None} | plane)
-        self.session, self.problem = again, again.problem
+        self._replace(again)
 
     def _replay(self, shared: Shared) -> Iterator[Progress]:
         """Take the steps of a shared run while the present session is drawn, and replace it."""
-        self.session = again = yield from replayed(self.session, shared)
+        again = yield from replayed(self.session, shared)
+        self.view.put({"side": ""})  # a shared run is one run
+        self._replace(again)
         self._put_settings({"seed": again.run.seed, "look_back": None})
+
+    def _replace(self, session: Session) -> None:
+        """Replace the session by another one, with the quantity that has been chosen meanwhile."""
+        self.session, self.problem = session, session.problem
+        session.choose_quantity(self.values["quantity"])
 
     def _put_settings(self, more: dict[str, Any]) -> None:
         """Show the settings of the run, and more values."""
@@ -536,9 +546,10 @@ class Lab(Panel):
         if not self.view.playing or perf_counter() - self._said_at >= SENTENCE_S:
             self._said_at = perf_counter()
             self.view.last_step = self.session.at_end.run.steps
-            self.sentence = status_text(self.session, self.view.playing)
+            sentence = status_text(self.session, self.view.playing)
             if self.values["seed"] != self.session.run.seed:
-                self.sentence += f" Seed {self.values['seed']} starts at Reset."
+                sentence += f" Seed {self.values['seed']} starts at Reset."
+            self.sentence = typeset(sentence)
         self.figure = self.session.figure(self.values["compare"], self.values.get("surface", False))
         self._show(can_acknowledge)
 

@@ -30,8 +30,8 @@ const canvasOf = (graph, scale) => { // whole and even sizes, which video needs
 };
 
 // Return the buttons, and a function to call after each drawing, which adds it to the film unless the last one is still being painted.
-function createSaving({ model }, { undo, alert, send, button }, graph) {
-  const refuse = ({ message }) => { alert.textContent = message; };
+function createSaving({ model }, { undo, tell, send, button }, graph) {
+  const refuse = ({ message }) => tell(message);
   let wanted = false; // whether this page has asked for the history, which is sent to every page
   const receive = ({ csv }, [bytes] = []) => {
     if (!csv) return;
@@ -68,7 +68,12 @@ function createSaving({ model }, { undo, alert, send, button }, graph) {
     recorder = null;
     film.textContent = "Film";
   };
-  const film = button("Film", () => (recorder ? stop() : record().catch(refuse)));
+  const film = button("Film", async () => {
+    if (recorder) return stop();
+    film.disabled = true; // until the first picture is painted
+    await record().catch(refuse);
+    film.disabled = false;
+  });
   undo.push(() => model.off("msg:custom", receive), stop);
   const buttons = make("span", { className: "samviz-field", role: "group", ariaLabel: "save" }, make("span", { ariaHidden: "true", textContent: "Save:" }),
     explain(history, "Save the measurements, each with its settings."),

@@ -1,7 +1,7 @@
 // Full screen for lecture halls: the axes that the figure calls large (figures/lab.py), which widget.css enlarges.
 
 // Return the button, and a function that leaves only these axes in a figure while the lab fills the screen.
-function createScreen(card, { undo, alert, button }, redraw) {
+function createScreen(card, { undo, tell, button }, redraw) {
   const isFull = () => document.fullscreenElement === card;
   const arrange = (figure) => {
     const large = isFull() && figure.layout.meta?.large;
@@ -18,7 +18,7 @@ function createScreen(card, { undo, alert, button }, redraw) {
     try {
       await (isFull() ? document.exitFullscreen() : card.requestFullscreen());
     } catch {
-      alert.textContent = "This page does not allow full screen.";
+      tell("This page does not allow full screen.");
     }
   });
   card.addEventListener("fullscreenchange", redraw);

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
-from math import ceil, inf, isfinite, log2
+from math import ceil, inf, isfinite, log2, nan
 from time import perf_counter
 from typing import Any
 
@@ -84,8 +84,8 @@ class Session:
         self._sliced_at, self._slice_cost = -np.inf, 0.0
         self.changed_at = -np.inf  # when the settings last changed, by `perf_counter`
         self._step_cost, self._measurement_cost, self._measurements = 1e-3, 0.0, 0
-        self._measured_at = self._speed_at = perf_counter()
-        self.speed, self._speed_steps = 0.0, 0
+        self._measured_at = perf_counter()
+        self.restart_speed()
 
     def _new_run(self, settings: Settings, seed: int) -> Run:
         """Return a measured run at the start."""
@@ -397,7 +397,8 @@ class Session:
         falling = half > 1 and float(np.mean(latest[half:])) < 0.8 * float(np.mean(latest[:half]))
         lowest = min(row["loss"] for row in rows if row["loss_name"] == name)
         losses = {"lowest_loss": lowest, "untrained_loss": self._untrained_loss(name), "falling": falling}
-        return rows[-1] | self.run.settings_row() | losses
+        trace = next((row["trace"] for row in reversed(rows) if isfinite(row["trace"])), nan)  # seldom measured if slow
+        return rows[-1] | {"trace": trace} | self.run.settings_row() | losses
 
     def _untrained_loss(self, loss_name: str) -> float:
         """Return the loss of an untrained MLP; infinity for another network, whose first parameters may be trained."""
@@ -406,6 +407,10 @@ class Session:
             untrained = problem.initial(self.run.seed)[None]
             self._untrained_losses[loss_name] = float(problem.loss(untrained)) if isinstance(problem, MLP) else inf
         return self._untrained_losses[loss_name]
+
+    def restart_speed(self) -> None:
+        """Forget the speed, since the run has paused."""
+        self.speed, self._speed_at, self._speed_steps = 0.0, perf_counter(), self.run.steps
 
     def update_speed(self) -> float:
         """Return the steps per second, averaged over half a second or more."""

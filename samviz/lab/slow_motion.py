@@ -88,8 +88,10 @@ def slow_step(run: Run, least_radius: float) -> SlowStep:
 
     if settings.momentum or settings.weight_decay:
         rest = found.after - (x - lr * found.direction)
-        sentence = f"Momentum and weight decay move the iterate farther, by a vector of length {_norm(rest)}."
-        add(sentence, "momentum", "momentum", (x - lr * found.direction, found.after))
+        both = {"momentum": settings.momentum, "weight decay": settings.weight_decay}
+        name = " and ".join(name for name, value in both.items() if value)
+        sentence = f"The rest of the step is that of {name}. It has length {_norm(rest)}."
+        add(sentence, "momentum", name, (x - lr * found.direction, found.after))
 
     ends = np.array([end for part in parts for arrow in part.arrows for end in (arrow.tail, arrow.tip)])
     low, high = (ends.min(0), ends.max(0)) if run.problem.dim > 1 else (ends.min(0)[:1], ends.max(0)[:1])

@@ -103,9 +103,11 @@ def advice(row: dict[str, Any], samples: int) -> str:
         return "Each ∇L_k is an eigenvector of its own ∇²L_k: the trace falls, not λ₁ alone (Theorem 5.4)."
     if single and rule.follows_gradient:
         return "For single samples all three notions of sharpness favour a small trace (Theorem 5.3)."
+    if where == PHASE_ONE and row["rayleigh"] > ALIGNED:
+        return "The loss still falls to that of the oscillation across the floor. There the drift begins."
     if row["closing"] and rule.aligns and row["rayleigh"] > ALIGNED:
         return "λ₁ has met λ₂: v₁ alone jumps, so watch the top eigenspace or the Rayleigh ratio."
-    if rule.name == "sam" and row["rho"] > row["lr"] and where != PHASE_ONE:
+    if rule.name == "sam" and row["rho"] > row["lr"]:
         seen = "∇L points along v₁. " if row["rayleigh"] > ALIGNED else ""
         return f"{seen}Theorem 4.5 assumes a small ρ/η, and here it is {row['rho'] / row['lr']:.3g}."
     if rule.name == "sam" and row["rayleigh"] > ALIGNED:

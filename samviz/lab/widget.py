@@ -79,6 +79,7 @@ class Widget(anywidget.AnyWidget):
         """Start with the controls' own values; a control's `take(name, value)` checks a value."""
         self._controls = controls
         self._watched_at, self._beat = monotonic(), ""
+        self._handled: dict[str | None, float] = {}  # the number of the latest values from each page
         self._lock = threading.RLock()  # messages arrive on another thread in ipykernel 7.0 to 7.3
         values = {name: control.take(name, control.value) for name, control in controls.items()}
         super().__init__(values=values, **traits)
@@ -108,11 +109,14 @@ class Widget(anywidget.AnyWidget):
             case {"watched": True}:
                 self._watched_at = monotonic()
             case {"values": dict(values)} if values.keys() <= self.values.keys():
-                try:
-                    with self._lock:  # set_state does not send the values back to the page
-                        self.set_state({"values": self.values | self.take(values)})
-                except (ValueError, TypeError) as error:
-                    self.alert = f"{error}. Nothing was changed."
+                page, number = message.get("id") or (None, math.nan)  # a number of NaN is always new
+                if not number <= self._handled.get(page, -1):  # sent again, they would undo what was done since then
+                    self._handled[page] = number
+                    try:
+                        with self._lock:  # set_state does not send the values back to the page
+                            self.set_state({"values": self.values | self.take(values)})
+                    except (ValueError, TypeError) as error:
+                        self.alert = f"{error}. Nothing was changed."
                 current = {name: self.values[name] for name in values}
                 self.send({"confirmed": message.get("id"), "values": current})
             case _:

@@ -101,7 +101,7 @@ def test_no_text_of_a_panel_covers_another_or_is_cut_off_at_any_width(
         state = {name: getattr(panel.view, name) for name in names}
         page.evaluate(SHOW, [panel.view._esm, state, *frame_of(panel, monkeypatch)])
     found = {}
-    for width in (320, 400, 560, 780, 900, 1280):
+    for width in (320, 400, 560, 780, 900, 1000, 1280, 1920):
         page.evaluate("width => { document.body.style.width = `${width}px` }", width)
         cards = page.locator(".samviz-card").all()
         for name, card in zip(panels, cards, strict=True):

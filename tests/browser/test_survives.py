@@ -161,7 +161,7 @@ def test_a_busy_kernel_is_not_reported_as_silent(lab: Notebook) -> None:
     }"""
     lab.page.evaluate(late, code)
     try:
-        busy = lab.page.locator(".samviz-lab .samviz-kernel").filter(has_text="The kernel is running another cell.")
+        busy = lab.page.locator(".samviz-lab .samviz-kernel").filter(has_text="The kernel is busy")
         busy.wait_for()
         lab.page.wait_for_timeout(4000)  # a page reports a silent kernel within three seconds
         assert busy.count()
