@@ -233,9 +233,7 @@ def test_values_are_confirmed_with_those_that_now_hold_and_are_not_sent_back(vie
     assert view.alert == "rho is -1.0; expected a number from 0 to 1. Nothing was changed."
     view.receive(values={"rho": 0.0123}, id=["a page", 3])
     view.put({"rho": 0.02})
-    view.receive(
-        values={"rho": 0.0123}, id=["a page", 3]
-    )  # again, since no answer came
+    view.receive(values={"rho": 0.0123}, id=["a page", 3])  # again, since no answer came
     assert view.sent[-1] == ({"confirmed": ["a page", 3], "values": {"rho": 0.02}}, [])
     assert view.values["rho"] == 0.02
 
