@@ -41,7 +41,9 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# Once unnormalized SAM has reached a minimum, it does not move at all: the gradient vanishes there, and the perturbation with it. SAM's perturbation keeps the length ρ, and so SAM drifts on to the flattest point. Raise ρ: if $\eta\lambda_1(1+\rho\lambda_1)>2$, unnormalized SAM diverges, and SAM does not. So the division also stabilizes.
+# Once unnormalized SAM has reached a minimum, it does not move at all: the gradient vanishes there, and the perturbation with it. SAM's perturbation keeps the length ρ, and so SAM drifts on to the flattest point.
+#
+# Raise ρ. A minimum is unstable for unnormalized SAM if $\eta\lambda_1(1+\rho\lambda_1)>2$, and for SAM only if $\eta\lambda_1>2$. So the division also stabilizes. With ρ = 0.15 unnormalized SAM leaves the first minimum and stops at a flatter one, and with ρ = 0.25 it diverges.
 #
 # </details>
 #
@@ -68,7 +70,7 @@ panel2
 #
 # </details>
 #
-# In which direction does each method drift? At one point of the valley's floor −∇λ₁ and −∇Tr differ by 69°. The table gives the drift per step of 256 runs from there, and its cosine with both (errors below 0.01).
+# In which direction does each method drift? The table gives the mean drift per step of 256 runs from one point of the valley's floor, and its cosines with −∇λ₁ and with −∇Tr there (± the larger of their standard errors over the runs).
 
 # %%
 import torch
@@ -80,9 +82,9 @@ from samviz.problems import valley
 # %%
 def drift_per_step(run, steps=200):
     run.step(steps)
-    before = run.x[:, :2].mean(0)
+    before = run.x[:, :2].clone()
     run.step(steps)
-    return (run.x[:, :2].mean(0) - before) / steps
+    return (run.x[:, :2] - before) / steps  # (runs, 2)
 
 
 # %%
@@ -95,9 +97,11 @@ methods = (("sam", None, 0.05), ("sam", 1, 0.05), ("label_noise", None, 0.2), ("
 # NBVAL_CHECK_OUTPUT
 for rule, size, rho in methods:
     run = Run(valley(), rule, [0.005] * 256, rho, batch_size=size, x0=x0, device="cpu")
-    drift = drift_per_step(run)
-    a, b = -(slopes @ drift) / slopes.norm(dim=1) / drift.norm()
-    print(f"{rule:13} b = {size or 'n'}: drift {drift.norm():.1e}, cosine {a:.2f} with −∇λ₁, {b:.2f} with −∇Tr")
+    drifts = drift_per_step(run)
+    length = drifts.mean(0).norm()
+    each = -(drifts @ slopes.T) / slopes.norm(dim=1) / length  # their means are the cosines
+    (a, b), error = each.mean(0), each.std(0).max() / 256**0.5
+    print(f"{rule:13} b = {size or 'n'}: drift {length:.1e}, cosines {a:.2f} and {b:.2f} (± {error:.2f})")
 
 # %% [markdown]
 # **Proved.** SAM lowers λ₁ with the full batch and the trace with one sample per step ([Wen, Ma & Li 2023](https://arxiv.org/abs/2211.05729)). [Bartlett, Long & Bousquet 2022](https://arxiv.org/abs/2210.01513) prove independently that SAM's oscillation acts as gradient descent on the spectral norm of the Hessian. Label noise penalizes the squared gradients of the model, for the squared loss the trace up to a factor ([Blanc et al. 2020](https://arxiv.org/abs/1904.09080)). It ends at a stationary point of a loss with a penalty on sharpness ([Damian, Ma & Lee 2021](https://arxiv.org/abs/2106.06530)). Normalized gradient descent follows a flow on Γ that minimizes λ₁ ([Arora, Li & Panigrahi 2022](https://arxiv.org/abs/2205.09745)).
@@ -129,15 +133,15 @@ panel3
 #
 # [Agarwala & Dauphin 2023](https://arxiv.org/abs/2302.08692) earlier derived a stabilization of λ₁ by η and ρ in a simplified model.
 #
-# **Measured here** (`edge_in_training`, one seed). In the second half of the training λ₁ is within 1.6 % of SAM's edge and at most 0.37 times 2/η. A smaller network, which learns a sine, is within 0.9 % (`edge_of_sam`). Wherever a run is on the 2-cycle, this agreement is automatic (notebook 06). So the evidence is the low λ₁, and the agreement while the loss still falls.
+# **Measured here** (`edge_in_training`, eight seeds). In the second half of each training λ₁ is within 8 % of SAM's edge, and it is at most 0.48 times 2/η throughout. A smaller network, which learns a sine, is within 1 % (`edge_of_sam`, one seed). Wherever a run is on the 2-cycle, this agreement is automatic (notebook 06). So the evidence is the low λ₁, and the agreement while the loss still falls.
 #
 # **Reproduction.** Long and Bartlett train networks on MNIST, on 1,000 images of CIFAR-10 and on text, and report that SAM operates at this edge. Ours does so, too, with 697 weights, two spirals, the squared loss and the full batch. We could read their abstract but not the values in their figures, so we compare the statement and not the curves.
 #
-# **Unknown.** Why λ₁ rises at all: no theorem predicts this for a network.
+# **Unknown.** Why λ₁ rises at all. There are theorems for very small networks ([Liu et al. 2025](https://arxiv.org/abs/2503.02809)). We know of none for networks such as these.
 #
 # ## 4. What stops at 2/η if each step uses a batch?
 #
-# With mini-batches λ₁ does not reach 2/η. The *batch sharpness* is the mean curvature of a batch along its own gradient, $\mathbb E_B\big[g_B^\top\nabla^2L_B\,g_B/\lVert g_B\rVert^2\big]$. **Where is λ₁ with batches of four samples?**
+# With mini-batches λ₁ does not reach 2/η. Let $L_B$ be the mean loss of a random batch $B$ and $g_B=\nabla L_B$. The *batch sharpness* is the mean curvature of a batch along its own gradient, $\mathbb E_B\big[g_B^\top\nabla^2L_B\,g_B/\lVert g_B\rVert^2\big]$. **Where is λ₁ with batches of four samples?**
 
 # %%
 from samviz.panels import batch_sharpness_panel
@@ -152,17 +156,17 @@ panel4
 #
 # </details>
 #
-# **Measured by others.** [Andreyev & Beneventano 2024](https://arxiv.org/abs/2412.20553) find that batch sharpness stabilizes at 2/η, and that λ₁ is therefore suppressed. They call this the *edge of stochastic stability*. **Derived.** [Liao et al. 2026](https://arxiv.org/abs/2604.21016), a preprint, derive the gap of λ₁ below 2/η. It is proportional to η and to the variance of the gradient noise along $v_1$, and inversely proportional to the rate at which λ₁ would rise.
+# **Measured by others.** [Andreyev & Beneventano 2024](https://arxiv.org/abs/2412.20553) find that batch sharpness stabilizes at 2/η, and that λ₁ is therefore suppressed. They call this the *edge of stochastic stability*. **Proved.** [Liao et al. 2026](https://arxiv.org/abs/2604.21016), a preprint, bound the distance of SGD from a simplified dynamics, and derive from the latter the gap of λ₁ below 2/η. It is proportional to η and to the variance of the gradient noise along $v_1$, and inversely proportional to the rate at which λ₁ would rise.
 #
-# **Measured here.** With the full batch λ₁ reaches 2/η within 0.1 % (`stochastic_edge`). After 20,000 steps with batches of 32, 16 and 8 it is 82 ± 4 %, 65 ± 3 % and 51 ± 6 % of 2/η, and batch sharpness is 59 ± 5 %, 53 ± 5 % and 48 ± 6 % (problem 9 below, eight seeds).
+# **Measured here.** With the full batch λ₁ reaches 2/η within 0.1 % (`stochastic_edge`). After 20,000 steps with batches of 32, 16 and 8 it is 82 ± 4 %, 65 ± 3 % and 56 ± 2 % of 2/η, and batch sharpness is 59 ± 5 %, 53 ± 5 % and 53 ± 2 % (problem 9 below, eight seeds, of which one does not fit the data with batches of 8 and is left out).
 #
-# **Reproduction.** λ₁ grows with the batch size, as in the source. Batch sharpness differs from it: it stays at about half of 2/η, and does not rise in longer runs. The source trains on images. [Its code](https://github.com/arseniqum/edge-of-stochastic-stability) warns of this case: if η is small for the problem, training converges before λ₁ has risen far enough. This may be the reason here, although the full batch does reach 2/η. We have not tested it.
+# **Reproduction.** λ₁ grows with the batch size, as in the source. Two things differ. In the source λ₁ is generally smaller than batch sharpness, and here it is larger with each of these batch sizes. And batch sharpness does not rise to 2/η: it is at 46, 49 and 48 % of it after 10,000, 20,000 and 40,000 steps with batches of 16 (± 2 over batches; `stochastic_edge`, one seed). The source trains on images. [Its code](https://github.com/arseniqum/edge-of-stochastic-stability) warns that with a small η training may converge before λ₁ has risen far enough. With a larger η training fails before batch sharpness reaches 2/η: with batches of 16 it is at 68 ± 3 % for η = 0.4, where seven of eight runs fit the data, and at 77 ± 6 % for η = 0.6, where only three do (problem 9).
 #
 # **Unknown.** For which data batch sharpness reaches 2/η, and whether SAM with mini-batches has such an edge.
 #
 # ## 5. Does it help to perturb small groups of samples separately?
 #
-# Practitioners perturb each group of $m$ samples separately (*m-sharpness*). Theorems exist for one sample and for all samples only. **For which $m$ is the test accuracy highest?**
+# Practitioners perturb each group of $m$ samples separately (*m-sharpness*). The theorems of the paper are for one sample and for all samples. **For which $m$ is the test accuracy highest?**
 
 # %%
 from samviz.panels import micro_batch_panel
@@ -179,7 +183,7 @@ panel5
 #
 # **Proved.** Theorem 4.5 covers $b=m=n$, and Theorem 5.4 covers $b=1$. For diagonal linear networks and a class of problems, SAM's solution generalizes better than that of gradient descent, and m-sharpness amplifies the effect ([Andriushchenko & Flammarion 2022](https://arxiv.org/abs/2206.06232)). In a stochastic differential equation a small $m$ acts as a stronger regularizer, through the variance of the perturbation ([Luo et al. 2025](https://arxiv.org/abs/2509.18001)).
 #
-# **Measured here** (`micro_batches`, τ = 0.2). On the sine network the trace is 15.49 with the full batch, and 15.48 ± 0.01, 14.93 ± 0.03 and 12.07 ± 0.07 with batches of 10, 4 and 1 (eight seeds). With the full batch, $m=5$ gives 13.64 and $m=1$ gives 13.98. So the trace is not lowest at $m=1$.
+# **Measured here** (`micro_batches`, τ = 0.2). On the sine network the trace is 15.49 with the full batch, and 15.48 ± 0.01, 14.93 ± 0.03 and 12.07 ± 0.07 with batches of 10, 4 and 1 (eight seeds). With the full batch nothing is random: $m=5$ gives 13.64 and $m=1$ gives 13.98, so a smaller $m$ is not always better. With one sample per step, which also has $m=1$, the trace is lowest.
 #
 # **Reproduction.** [Foret et al. 2021](https://arxiv.org/abs/2010.01412) introduced m-sharpness, and Luo et al. report that SAM improves monotonically as $m$ decreases. In ours (`accuracy_against_m`) only $m=1$ is clearly better. With $m=16$ and 4 the accuracies are 75.8 ± 1.1 and 76.7 ± 0.7 %, which differ from that of $m=n$ by less than two errors. We use 40 digits, four of them with a wrong label, instead of natural images.
 #
@@ -198,17 +202,17 @@ panel6
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The drift is about ten times as fast. Now vary the weight decay: the drift gets a second part, $-\eta\kappa x$ per step.
+# The drift is about ten times as fast. Now vary the weight decay κ, which adds $\kappa x$ to the gradient: the drift gets a second part, $-\eta\kappa x$ per step.
 #
 # </details>
 #
 # **Derived, ours.** On the 2-cycle of notebook 01 the iterate alternates between two points across the floor, and momentum makes their distance *smaller*. The drift has the same sign in every step, and momentum sums it: $1+\beta+\beta^2+\dots=1/(1-\beta)$. The drift is that of Eq. 7, $-\tfrac12\eta\rho^2\,\partial\Phi\nabla\lambda_1$ per step, times $\frac1{1-\beta}\left(\frac{2+2\beta}{2+2\beta-\eta\lambda_1}\right)^2$. With weight decay κ the flow descends $\tfrac12\lambda_1+\kappa\lVert x\rVert^2/(2\rho^2)$. [The page on finite η](pages/finite_learning_rate.md#momentum) has the derivations.
 #
-# **Measured here.** Both formulas hold on the valley: within 2 % for β up to 0.9 (`momentum_drift`), and within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
+# **Measured here** (on the valley). If the run starts *on* the 2-cycle, the first formula holds within 2 % for β up to 0.9 (`momentum_drift`). From other starts it holds for β = 0.3. For β = 0.9 the six runs that we tried end on cycles of period 4 or 6 and drift 10 or 30 % faster, at ηλ₁ = 0.18 (problem 6). The second formula holds within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
 #
 # **Measured by others, for SGD.** [Andreyev et al. 2026](https://arxiv.org/abs/2604.14108) find that with momentum batch sharpness stabilizes at $2(1-\beta)/\eta$ for small batches and at $2(1+\beta)/\eta$ for large ones.
 #
-# **Unknown.** Which cycle a run reaches from afar (problem 6 below), and the bias of SAM with Adam.
+# **Unknown.** Which cycle a run reaches (problem 6 below), and the bias of SAM with Adam.
 #
 # ## 7. What happens with cross-entropy?
 #
@@ -223,15 +227,15 @@ panel7
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# λ₁ falls without SAM, to 2 % of its value at step 30, because the weights grow and the network becomes certain. Under SAM it does the same.
+# λ₁ falls without SAM, to 3 % of its value at step 30, because the weights grow and the network becomes certain. Under SAM it does the same.
 #
 # </details>
 #
-# **Proved.** For a linear model and separable data, gradient descent on the logistic loss diverges in the direction of the largest margin ([Soudry et al. 2018](https://arxiv.org/abs/1710.10345)). It approaches this direction only logarithmically. For homogeneous networks, gradient descent increases a normalized margin ([Lyu & Li 2020](https://arxiv.org/abs/1906.05890)). A tanh network is not homogeneous.
+# **Proved.** For a linear model and separable data, gradient descent on the logistic loss diverges in the direction of the largest margin ([Soudry et al. 2018](https://arxiv.org/abs/1710.10345)). It approaches this direction only logarithmically. For homogeneous networks, gradient descent increases a normalized margin ([Lyu & Li 2020](https://arxiv.org/abs/1906.05890)). A tanh network is not homogeneous. SAM's limit direction is known for linear models and for diagonal linear networks of two layers: there it is that of gradient descent, but on the way SAM relies on weak features first ([Moon, Si & Yun 2026](https://arxiv.org/abs/2603.08290)).
 #
-# **Measured here.** From step 30 to 10,000 λ₁ falls to 0.7 % of its value, with and without SAM (`cross_entropy`). In problem 4 below, after 1,000 steps, λ₁ is 0.19 ± 0.01 with gradient descent and with SAM, and the ratio of λ₁ and loss is 35 ± 1 for both. The Rayleigh ratio $g^\top\nabla^2L\,g/(\lambda_1\lVert g\rVert^2)$ is 0.01 instead of 1: nothing is aligned. A ReLU network with the squared loss aligns, and λ₁ decreases a little ([06](06_where_the_theory_ends.ipynb#A-network-with-kinks)).
+# **Measured here.** From step 30 to 10,000 λ₁ falls to 0.73 ± 0.04 % of its value with gradient descent, and to 0.71 ± 0.04 % with SAM (`cross_entropy`, eight seeds). In problem 4 below, after 1,000 steps, λ₁ is 0.19 ± 0.01 with gradient descent and with SAM, and the ratio of λ₁ and loss is 35 ± 1 for both. The Rayleigh ratio $g^\top\nabla^2L\,g/(\lambda_1\lVert g\rVert^2)$ is 0.01 instead of 1: nothing is aligned. A ReLU network with the squared loss aligns, and λ₁ decreases a little ([06](06_where_the_theory_ends.ipynb#A-network-with-kinks)).
 #
-# **Unknown.** A limiting flow of the *direction* $x/\lVert x\rVert$ under SAM. And which quantity takes the place of λ₁: for cross-entropy a small λ₁ mostly means that the network is certain.
+# **Unknown.** How the *direction* $x/\lVert x\rVert$ of other networks moves under SAM. And which quantity takes the place of λ₁: for cross-entropy a small λ₁ mostly means that the network is certain.
 #
 # ## 8. What does sharpness mean in a network with normalization layers?
 #
@@ -275,9 +279,9 @@ panel9
 #
 # **Derived.** [Luo et al. 2024](https://arxiv.org/abs/2501.12666) describe SAM by a stochastic differential equation of third order, in which the alignment of the perturbation with $v_1$ is crucial for lowering λ₁. **Measured by others.** They report that this alignment is often poor in practice, and that *Eigen-SAM*, which turns the perturbation toward $v_1$, improves the results.
 #
-# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine of the gradient of all samples is 0.35 ± 0.11 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. Ten eigenvalues are nearly equal on these data, so the Rayleigh ratio says more ([06](06_where_the_theory_ends.ipynb#Real-images)): it is 0.68 ± 0.05. Eigen-SAM with the same ρ and seeds has a cosine of 0.35 ± 0.11 as well. It lowers λ₁ from 0.679 by 0.0045 ± 0.0003 (paired), which is less than 1 %. Our variant turns the perturbation by the authors' α = 0.2, but estimates $v_1$ anew in every step, from the batch. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
+# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine of the gradient of all samples is 0.35 ± 0.1 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. Ten eigenvalues are nearly equal on these data, so the Rayleigh ratio says more ([06](06_where_the_theory_ends.ipynb#Real-images)): it is 0.68 ± 0.05. Most of this is not SAM's work, because SGD from the same weights with the same batches has 0.63 ± 0.05. SAM adds 0.06 ± 0.01 (paired), and lowers λ₁ from 0.79 by 0.115 ± 0.006. Eigen-SAM with the same ρ has a cosine of 0.35 ± 0.1 as well, and lowers λ₁ by only 0.0045 ± 0.0003 more. Our variant turns the perturbation by the authors' α = 0.2, but estimates $v_1$ anew in every step, from the batch. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
 #
-# **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout.
+# **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout. Problem 8 below also switches to SAM late.
 #
 # ## 10. Does flatness explain generalization?
 #
@@ -296,15 +300,15 @@ panel10
 #
 # </details>
 #
-# **Proved.** ReLU networks with equal outputs can be arbitrarily sharp ([Dinh et al. 2017](https://arxiv.org/abs/1703.04933)). Two authors of Theorem 4.5 gave an answer later ([Wen, Li & Ma 2023](https://arxiv.org/abs/2307.11007)): for two-layer ReLU networks there are three cases, by theory and by experiments. In the first, flatness provably implies generalization. In the second, some flattest models do not generalize, and algorithms that minimize sharpness fail. In the third, such models exist, and the algorithms generalize nevertheless. In stochastic convex optimization SAM can even converge to a sharp minimum with a large population risk ([Schliserman et al. 2025](https://arxiv.org/abs/2511.03548)).
+# **Proved.** ReLU networks with equal outputs can be arbitrarily sharp ([Dinh et al. 2017](https://arxiv.org/abs/1703.04933)). The authors of Theorem 4.5 gave an answer later ([Wen, Li & Ma 2023](https://arxiv.org/abs/2307.11007)): for two-layer ReLU networks there are three cases, by theory and by experiments. In the first, flatness provably implies generalization. In the second, some flattest models do not generalize, and algorithms that minimize sharpness fail. In the third, such models exist, and the algorithms generalize nevertheless. In stochastic convex optimization SAM can even converge to a sharp minimum with a large population risk ([Schliserman et al. 2025](https://arxiv.org/abs/2511.03548)).
 #
 # **Measured by others.** In modern settings sharpness does not correlate well with generalization, but with training parameters such as η ([Andriushchenko et al. 2023](https://arxiv.org/abs/2302.07011)).
 #
-# **Measured here** (`reparametrization`). With α = 4 the λ₁ of one function differ by a factor of 4.7. In problem 8 below, SAM's networks are flatter and more accurate than those of gradient descent. Eight seeds are too few to see a correlation within one method (below 0.1, with an error of 0.4).
+# **Measured here** (`reparametrization`). With α = 4 the λ₁ of one function differ by a factor of 4.2 ± 0.2 (eight seeds). In problem 8 below, SAM's networks are flatter and more accurate than those of gradient descent. Eight seeds are too few to see a correlation within one method (at most 0.1; eight points without any correlation would give about ± 0.4).
 #
 # **Unknown.** For which data and architectures flatness helps, and what else SAM does. Proposals: under label noise SAM changes the Jacobian of the network ([Baek et al. 2024](https://arxiv.org/abs/2405.03676)), and it balances how well features are learned ([Springer et al. 2024](https://arxiv.org/abs/2405.20439)).
 #
-# **Conclusion.** The theorems explain what SAM does near a manifold of minimizers, with all samples or with one. Some of the mechanism survives elsewhere, as with momentum, weight decay and ReLU units. With cross-entropy and with mini-batches we found no alignment. Whether the flatter point is the better one is another question, and λ₁ alone does not answer it.
+# **Conclusion.** The theorems explain what SAM does near a manifold of minimizers, with all samples or with one. Some of the mechanism survives elsewhere, as with momentum, weight decay and ReLU units. With cross-entropy and the full batch we found no alignment, and with mini-batches a partial one. Whether the flatter point is the better one is another question, and λ₁ alone does not answer it.
 #
 # ## Open problems
 #
@@ -382,7 +386,7 @@ for name, values in (("λ₁", run.history["eigenvalues"][..., 0]), ("the loss",
     print(f"SAM multiplies {name} by {mean_and_error(values[1] / values[0])}")
 
 # %% [markdown]
-# **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, does SAM select another *direction* of the weights?
+# **Problem 4: cross-entropy.** λ₁ and the loss vanish together, and SAM does not change their ratio. With a larger ρ, does SAM select another *direction* of the weights? (Section 7 cites what is known for diagonal linear networks.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -405,7 +409,7 @@ for lr, steps in ((0.05, 10), (0.005, 100), (0.0005, 1000)):  # τ = 0.02
     print(f"ρ/η = {0.2 / lr:.0f}: Rayleigh ratio {mean_and_error(rayleigh, 3)}")
 
 # %% [markdown]
-# **Problem 6: momentum and other cycles.** With β = 0.9 a run that does not start on the 2-cycle may reach a cycle of another period, and it drifts faster than our factor predicts. Which cycle does a run reach, and what is its factor? (In problems 6 and 7, ± is over parts of one run.)
+# **Problem 6: momentum and other cycles.** With β = 0.9 a run that does not start on the 2-cycle may reach a cycle of another period, and it drifts faster than our factor predicts. [The page on finite η](pages/finite_learning_rate.md#momentum) derives the cycle of period 4, and that of period 6 follows in the same way. Which cycle does a run reach? (In problems 6 and 7, ± is over parts of one run.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -450,20 +454,22 @@ for rule, size in (("gd", None), ("sam", None), ("sam", 1)):
     print(f"{rule}, b = {size or 'n'}: trace {trace}, {share} % right, correlation of size {r:.1f}")
 
 # %% [markdown]
-# **Problem 9: the edge of stochastic stability.** On these data batch sharpness stays near half of 2/η or below, with gradient descent and with SAM. Which property of the data brings it to 2/η, and is there such an edge for SAM, with the gradient of a batch in the formula of Long and Bartlett?
+# **Problem 9: the edge of stochastic stability.** On these data batch sharpness stays below 2/η, with gradient descent and with SAM. Which property of the data brings it to 2/η, and is there such an edge for SAM, with the gradient of a batch in the formula of Long and Bartlett?
 
 # %%
-for rule, size in (("gd", 32), ("gd", 16), ("gd", 8), ("sam", 16)):
-    run = eight_runs(spirals, rule, 0.2, 0.02, batch_size=size)
+cases = [("gd", size, lr) for size, lr in ((32, 0.2), (16, 0.2), (8, 0.2), (16, 0.4), (16, 0.6))]
+for rule, size, lr in (*cases, ("sam", 16, 0.2)):
+    run = eight_runs(spirals, rule, lr, 0.02, batch_size=size)
     run.step(20_000)
-    pair = top_eigenpairs(spirals, run.x).values[:, 0], batch_sharpness(spirals, run.x, size, batches=64).value
-    top, batch = (mean_and_error(values * 100 * 0.2 / 2, 0) for values in pair)  # % of 2/η
-    print(f"{rule}, b = {size}: λ₁ is {top} %, and batch sharpness {batch} % of 2/η")
+    fits = run.x[spirals.loss(run.x) < 0.1]
+    pair = top_eigenpairs(spirals, fits).values[:, 0], batch_sharpness(spirals, fits, size, batches=64).value
+    top, batch = (mean_and_error(values * 100 * lr / 2, 0) for values in pair)  # % of 2/η
+    print(f"{rule}, b = {size}, η = {10 * lr:.0f}/10, {len(fits)} fit: λ₁ {top} %, batch sharpness {batch} % of 2/η")
 
 # %% [markdown]
 # ## A map of the literature
 #
-# Each paper stands in the group of its question, at its year. The authors link to arXiv, as they do in the sections above, which cite a few more. The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`.
+# Each paper stands in the group of its question, at its year. The authors link to arXiv, as they do in the sections above, which cite a few more. (Where the map is only a picture, use the links of the sections.) The name below them belongs to the panel or claim of samviz that shows the subject: `from samviz.panels import NAME`, or `samviz verify NAME`. Most of the panels are in the sections above. The others are `first_change_panel` in [00](00_start_here.ipynb), `cycle_panel` in [01](01_alignment.ipynb), `sharpness_panel` in [03](03_three_sharpnesses.ipynb) and `sweep_panel` in [06](06_where_the_theory_ends.ipynb). The claims about the paper are listed in [From paper symbols to API](pages/symbols.md#claims).
 
 # %%
 from samviz.figures import literature_figure

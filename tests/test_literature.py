@@ -31,6 +31,14 @@ def test_the_notebook_links_every_paper_of_the_map():
     assert [paper["id"] for paper in PAPERS if f"](https://arxiv.org/abs/{paper['id']})" not in notebook] == []
 
 
+def test_the_notebook_has_or_links_every_panel_of_the_map():
+    notebook = (ROOT / "notebooks/09_beyond_the_paper.py").read_text(encoding="utf-8")
+    linked = dict(re.findall(r"`(\w+_panel)` in \[\d\d\]\((\w+)\.ipynb\)", notebook))
+    for name in {paper["shown_by"] for paper in PAPERS} & {*PANELS}:
+        stem = linked.get(name, "09_beyond_the_paper")
+        assert f"import {name}" in (ROOT / f"notebooks/{stem}.py").read_text(encoding="utf-8"), name
+
+
 def test_each_paper_has_a_row_of_its_own_and_its_text_fits_a_narrow_page():
     plain = literature_figure()
     figure(plain)  # plotly accepts it

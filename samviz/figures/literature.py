@@ -16,7 +16,7 @@ TURN = 2021.5  # texts stand to the left of papers from later years
 
 
 def literature_figure() -> dict[str, Any]:
-    """Draw the papers that the notebooks cite as plain plotly JSON: a row for each, by question, at its year.
+    """Draw papers that notebook 09 cites as plain plotly JSON: a row for each, by question, at its year.
 
     The authors link to arXiv. The name under them is that of the panel or claim of samviz that shows the subject.
 
