@@ -56,6 +56,12 @@ def test_the_distance_along_the_floor_is_that_of_steps_by_hand():
     np.testing.assert_allclose(distances, np.linalg.norm((path[6000] - path[3000])[:2], axis=0), rtol=1e-4)
 
 
+def test_where_unnormalized_sam_diverges_the_panel_shows_the_other_runs():
+    """At the first minimum λ₁ = 26, so that ηλ₁(1 + ρλ₁) is 3.9 for the largest ρ, 0.25: it must be below 2."""
+    assert len(drawn("normalization_panel", "unnormalized", rho=0.25)[0]) == 2
+    assert len(drawn("normalization_panel", "SAM", rho=0.25)[0]) == 3
+
+
 def test_the_drift_with_one_sample_is_that_of_steps_by_hand():
     rates, drifts = drawn("rates_panel", "SAM, b = 1", rho=0.08)
     lr, count, rng = rates[-1], 400, np.random.default_rng(0)
