@@ -27,7 +27,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # We start with the simplest minimum, a bowl $L=\tfrac12x^\top Ax$ in two dimensions. Its Hessian is the matrix $A$, with eigenvalues $\lambda_1>\lambda_2>0$ and unit eigenvectors $v_1$ and $v_2$, which are the two axes of the picture. The bowl is nearly round: $\lambda_2=0.95\,\lambda_1$.
 #
-# **Predict**: gradient descent converges to the minimum in the middle. SAM does not converge to a point. Turn the needle to the line through the minimum on which the iterate $x$ lies after 100 steps.
+# In notebook 00 the gradient of a network turned to $v_1$. Here the two curvatures differ by only 5 %. Gradient descent converges to the minimum in the middle, but SAM does not converge to a point. **Predict**: does its iterate $x$ end along $v_1$, along $v_2$, or along the line of its start? Turn the needle to the line through the minimum on which $x$ lies after 100 steps.
 
 # %%
 from samviz.panels import cycle_panel
@@ -75,7 +75,7 @@ for r in (0.2, 0.5, 0.9, 0.98):
 # %% [markdown]
 # ## 3. From a bowl to a network
 #
-# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. At points whose distance from Γ is of the order of the cycle, ηρ, Taylor's theorem gives this recursion for the gradient of *any* loss, with $A=\nabla^2L$. Its error is $O(\eta\rho^2)$. The gradient, $\lambda_1a$ on the cycle, is of order ηρ, so the error is smaller by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. The errors of many steps do not add up, because each step multiplies the components of the gradient off $v_1$ by factors with |μ| < 1. (If $\lambda_j$ is small, μ is close to 1, and these errors do add up. This is why ρ/η must be small; notebook [06](06_where_the_theory_ends.ipynb) has the formula.) So the gradient turns to $v_1$:
+# A network is not a quadratic, and its iterate keeps moving along Γ, so $x$ itself cannot align. But the gradient can. On a quadratic the gradient is $g=Ax$. Multiply the step above by $A$, and you get the recursion of the gradient: $\;g\leftarrow(I-\eta A)\,g-\eta\rho A^2g/\lVert g\rVert$. At points whose distance from Γ is of the order of the cycle, ηρ, Taylor's theorem gives this recursion for the gradient of *any* loss, with $A=\nabla^2L$. Its error is $O(\eta\rho^2)$. The gradient, $\lambda_1a$ on the cycle, is of order ηρ, so the error is smaller by a factor of order ρ. The directions along Γ, in which $\nabla^2L$ is zero, do no harm, because the gradient has almost no component there. In more dimensions each eigenvalue $\lambda_j$ below λ₁ has its own factor μ, with $\lambda_j$ in place of λ₂. The errors of many steps do not add up where |μ| is well below 1. For a small $\lambda_j>0$ the factor is close to 1, and its errors add up over about $1/(1-\mu)$ steps; they stay small only if ρ/η is small (notebook [06](06_where_the_theory_ends.ipynb) has the formula). So the gradient turns to $v_1$:
 #
 # > **Theorem 4.5, alignment** (Wen, Ma & Li 2023). Let Γ be a manifold of minimizers of a four times continuously differentiable $L$, with $\lambda_1>\lambda_2$ on Γ, and let $\eta\ln(1/\rho)$ and $\rho/\eta$ be small. Let SAM start in the basin of Γ, from which gradient descent with tiny steps leads to Γ. Once SAM has arrived near Γ, the angle between $\nabla L(x(t))$ and $\pm v_1$ is $O(\rho)$. (Notebook [02](02_why_sharpness_decreases.ipynb) states the whole theorem.)
 #
@@ -215,7 +215,7 @@ print("measured ", run.x.norm(dim=1).numpy().round(8).tolist())
 #
 # ### Gradient descent ends at the other end of the spectrum
 #
-# Gradient descent multiplies the component along $v_i$ by $1-\eta\lambda_i$. For a small η the component along $v_1$ shrinks fastest, and the flat directions remain. After 50 steps, |cos(x, v₁)| is about $\big((1-\eta\lambda_1)/(1-\eta\lambda_2)\big)^{50}$. One batch of two runs compares it with SAM, because ρ = 0 is gradient descent:
+# Gradient descent multiplies the component along $v_i$ by $1-\eta\lambda_i$. For a small η the component along $v_1$ shrinks fastest, and the flat directions remain. From a start with equal components, |cos(x, v₁)| after 50 steps is about $\big((1-\eta\lambda_1)/(1-\eta\lambda_2)\big)^{50}$. One batch of two runs compares it with SAM, because ρ = 0 is gradient descent:
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -72,3 +72,12 @@ def test_the_curves_end_where_a_run_diverges():
     known = length[np.isfinite(length)]
     assert (known[1:] > known[:-1]).all()
     assert f"after {len(known) - 1} steps" in sentence
+
+
+def test_no_heading_answers_the_question_before_the_answer():
+    before, after = (
+        " ".join(note["text"] for note in figure["layout"]["annotations"])
+        for figure in (next(draw_cycle(START))[0], last()[0])
+    )
+    assert "v₁" not in before
+    assert "|cos(x, v₁)|" in after

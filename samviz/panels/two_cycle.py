@@ -76,8 +76,8 @@ def cycle_panel() -> Panel:
         },
         predict=ASK,
         drag={"x": (0.5, 1.0)},
-        description="The steps of SAM or of gradient descent on a quadratic as arrows, with an orbit; its alignment "
-        "with v₁ and its length against the step",
+        description="The steps of SAM or of gradient descent on a quadratic as arrows, with an orbit; its direction "
+        "and its length against the step",
     )
 
 
@@ -138,7 +138,9 @@ def step_traces(layout: Layout, rule: str, paths: Array, size: float) -> list[Tr
     column, step, steps = (0.525, 0.87), np.arange(len(paths), dtype=float), {"range": [0, STEPS]}
     unit: Layout = {"range": [-0.04, 1.06], "tickvals": [0, 0.5, 1]}
     log: Layout = {"range": list(LENGTHS), "dtick": 1, **LOG}
-    upper, lower = ("alignment", "|cos(x, v₁)|"), ("length", "‖x‖, dashed: Theorem 4.8")
+    asked = np.isnan(paths).all()  # before the answer the heading must not name v₁
+    upper = ("direction", "of x") if asked else ("alignment", "|cos(x, v₁)|")
+    lower = "length", "‖x‖, dashed: Theorem 4.8"
     cos_axes = add_axes(layout, 2, column, (0.585, 1.0), upper, x=steps | {"showticklabels": False}, y=unit)
     length_axes = add_axes(layout, 3, column, (0.0, 0.43), lower, x=steps | {"label": "step"}, y=log)
     traces, limits = [], 10.0 ** np.array(LENGTHS)
