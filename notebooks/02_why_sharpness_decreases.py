@@ -39,7 +39,7 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# - There are two phases. In phase I, the first ten or twenty steps, SAM descends to the floor (bottom right). In phase II it stays at a small distance from the floor and drifts along it, and λ₁ falls.
+# - There are two phases. In phase I SAM descends to the floor (bottom right). The dotted line marks where its gradient has become as small as on the 2-cycle, up to a factor of 2. The distance falls until about step 50, because its part along $x_4$, where the curvature is small, decays more slowly. In phase II it stays at a small distance from the floor and drifts along it, and λ₁ falls.
 # - With half of ρ, λ₁ falls below 18 at step 809 in place of 201: it takes four times as many steps. The path on the floor is the same, and only the speed differs.
 # - The dashed curves come from an equation (Eq. 7, section 3) that does not contain the oscillation at all. From the starting point alone it predicts the whole drift on the floor.
 #
@@ -215,7 +215,7 @@ quiz("flow")
 #
 # ### Each line, checked by numbers
 #
-# **Line 1.** What is left after the third-order term should be proportional to ρ³:
+# **Line 1.** What is left after the third term, which is of order ρ², should be proportional to ρ³:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -256,7 +256,7 @@ for lr, rho in ((0.1, 0.02), (0.05, 0.01), (0.025, 0.005)):
     print(f"η = {lr:<5} ρ = {rho:<5} move over prediction: {displacement @ predicted / predicted.norm() ** 2:.2f}")
 
 # %% [markdown]
-# The excess of this first step is about $\eta\lambda_1/2$, with $\lambda_1=3.94$. The move is only $10^{-6}$ to $10^{-5}$ long, which is why phase II takes about $1/(\eta\rho^2)$ steps.
+# The excess of this first step is about $\eta\lambda_1/2$, with $\lambda_1=3.94$. The move is only between $6\cdot10^{-7}$ and $5\cdot10^{-5}$ long, which is why phase II takes about $1/(\eta\rho^2)$ steps.
 #
 # ### The distance from the flow
 #
