@@ -33,6 +33,8 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 # | ascent direction | the **algorithm**, which perturbs along the gradient | $R_{\mathrm{Asc}}=L\!\left(x+\rho\,\nabla L(x)/\lVert\nabla L(x)\rVert\right) - L(x)$ |
 # | average direction | the proof of the **generalization bound**, which uses Gaussian noise | $R_{\mathrm{Avg}}=\mathbb{E}_g\,L(x+\rho\,g/\lVert g\rVert) - L(x)$, with Gaussian $g$ |
 #
+# We write $L_\mathrm{Max}=L+R_\mathrm{Max}$, and in the same way $L_\mathrm{Asc}$ and $L_\mathrm{Avg}$.
+#
 # ## 2. The three directions at a minimum
 #
 # The bowl has its steepest direction $v_1$ along the horizontal axis. The arrows show the worst direction and the ascent direction from the black point; the ring of short lines stands for the average direction. The bowl has the curvature $\lambda_1=2$ along the horizontal axis and $\lambda_2=0.5$ along the vertical one. Now the point moves along the dotted line to the minimum. **Predict**: turn the needle to the ascent direction that you expect when it is very close.
@@ -46,7 +48,7 @@ panel
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# On the slope the gradient decides, so the worst and the ascent direction nearly agree. At the minimum only the curvature is left: the worst direction turns to $v_1$. Exactly at the minimum the gradient is zero. At a point a tiny step $d$ away from it, the ascent direction is $Hd/\lVert Hd\rVert$, where $H$ is the Hessian. The rise along it is only half of the worst rise for the $d$ that is shown, and only a quarter for a $d$ close to the vertical axis. The average does not depend on the direction of approach.
+# The ascent direction does not turn: on a bowl $\nabla L=Hx$, with the Hessian $H$, so on a straight line to the minimum only its length changes. The worst direction turns: on the slope it is 21° from the ascent direction, and the rises differ by only 5 %; at the minimum only the curvature counts, and the worst direction is $v_1$. Exactly at the minimum the gradient is zero. At a point a tiny step $d$ away from it, the ascent direction is $Hd/\lVert Hd\rVert$. The rise along it is only half of the worst rise for the $d$ that is shown, and only a quarter for a $d$ close to the vertical axis. The average does not depend on the direction of approach.
 #
 # </details>
 #
@@ -110,7 +112,7 @@ for R in notions:
 #
 # </details>
 #
-# In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two things have to be kept apart. Any optimizer that minimizes $L+R_\rho$ for a small ρ ends near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). The **implicit bias** of an algorithm is where its own steps lead.
+# In the part of the floor that we use, $F_1>F_2$, so $\lambda_1=2F_1$ and $\lambda_M=2F_2$. λ₁ is smallest at (0, 0), $\lambda_M$ at (1, 1), and the trace $2(F_1+F_2)$ at (0.8, 1/7). Two things have to be kept apart. For a small ρ, the minimizers of $L+R_\rho$ lie near those points of Γ where the limit of $R_\rho/\rho^2$ is smallest. This is the **explicit bias** of the notion (Definition 4.3). It does not say that a run reaches a minimizer: where the steps of an algorithm lead is its **implicit bias**.
 #
 # **Conclusion.** The objective, the algorithm and the bound use three different notions of sharpness. They prefer three different minimizers, because their limits are $\lambda_1/2$, $\lambda_M/2$ and $\operatorname{Tr}/(2D)$. Notebook 02 showed that SAM lowers $\lambda_1$, and how. But SAM perturbs in the ascent direction, whose sharpness is smallest at (1, 1). Still SAM moves to (0, 0). How can that be? The next notebook, [04_two_wrongs_make_a_right](04_two_wrongs_make_a_right.ipynb), answers this.
 #

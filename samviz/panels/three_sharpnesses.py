@@ -28,7 +28,7 @@ COLORS = dict(zip(NOTIONS, (VERMILION, BLUE, GREEN)))
 MARKS = dict(zip(NOTIONS, (("triangle-up", 20), ("diamond", 9), ("circle", 11))))  # sizes differ: marks may coincide
 LIMITS = ("λ₁/2", "λ<sub>M</sub>/2", "Tr/(2D)")
 FIRST_ANGLE = -90.0  # degrees at which the axis of the angles begins, away from v₁
-FIRST_RHO, FIRST_POINT = 0.3, (0.17, 0.95)  # on the slope, where the worst and the ascent direction nearly agree
+FIRST_RHO, FIRST_POINT = 0.3, (0.17, 0.95)  # on the slope, where the worst and the ascent rise nearly agree
 STEEPEST = (
     "This is v₁, to which the worst direction turns. The ascent direction is that of ∇L, and ∇L = ∇²L·x has the same "
     "direction at every point of the dotted line."
@@ -171,7 +171,7 @@ def draw_sharpness(values: dict[str, Any]) -> Iterator[Drawing]:
     if asked:
         empty: Trace = {"x": [], "y": []}  # the limits would answer the question
         data = [trace | empty if trace.get("yaxis") == "y3" else trace for trace in data]
-    start = "The point is on the slope, where the worst and the ascent direction nearly agree."
+    start = "The point is on the slope, where the rises along the worst and the ascent direction are nearly equal."
     yield {"data": data, "layout": layout}, start if asked else describe(at)
 
 
