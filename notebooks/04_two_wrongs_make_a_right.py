@@ -55,7 +55,7 @@ square
 # \nabla\big(\tfrac12\rho^2u^\top Au\big)&\ \text{is the dropped term: it turns } u \text{ to } v_M,\ \text{where } u^\top Au \text{ is smallest}.
 # \end{aligned}$$
 #
-# SAM ends in a 2-cycle: it jumps between $a\,v_1$ and $-a\,v_1$ with $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ (Theorem 4.8, notebook [01](01_alignment.ipynb)). There $u=\pm v_1$, where $u^\top Au$ is largest and the dropped term is zero. **SAM and exact $L_\mathrm{Asc}$ have the same gradient there, but opposite stability.** A step multiplies a small component along another eigenvector $v_j$ by (our result)
+# SAM ends in a 2-cycle: it jumps between $a\,v_1$ and $-a\,v_1$ with $a=\eta\rho\lambda_1/(2-\eta\lambda_1)$ (Theorem 4.8, notebook [01](01_alignment.ipynb)). There $u=\pm v_1$, where $u^\top Au$ is largest and the dropped term is zero. **SAM and exact $L_\mathrm{Asc}$ have the same gradient there, but for a small η opposite stability** (section 4 says how small). A step multiplies a small component along another eigenvector $v_j$ by (our result)
 #
 # $$\mu_\mathrm{SAM}=1-\eta\lambda_j-\Big(\frac{\lambda_j}{\lambda_1}\Big)^2(2-\eta\lambda_1),\qquad
 # \mu_\mathrm{Asc}=\mu_\mathrm{SAM}+\Big(\frac{\lambda_j}{\lambda_1}\Big)^2\frac{(2-\eta\lambda_1)^2(\lambda_1-\lambda_j)}{\eta\lambda_1^2}.$$
@@ -127,7 +127,7 @@ for lr in (0.001, 0.01, 0.05, 0.2):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# At η = 0.001 and 0.01 the angle is 77° and 64°; $v_M$ is at 90°. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. For $\lambda_M/\lambda_1=1/3$ the factor $\mu_\mathrm{Asc}$ is $2/3+1/3=1$ at $\eta\lambda_1=0.5$, and smaller beyond. So at η = 0.2, where $\eta\lambda_1=0.6$, the needle stays at $v_1$, as SAM's needle does. On the valley, where this ratio is different, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
+# At η = 0.001 and 0.01 the angle is 77° and 64°; $v_M$ is at 90°. At η = 0.05 the needle never settles: neither $v_1$ nor the cycle near $v_M$ is stable. For $\lambda_M/\lambda_1=1/3$ the factor $\mu_\mathrm{Asc}$ is $2/3+1/3=1$ at $\eta\lambda_1=0.5$, and smaller beyond. With λ₁ = 3 this is η = 1/6. So at η = 0.2, where $\eta\lambda_1=0.6$, the needle stays at $v_1$, as SAM's needle does. On the valley, where this ratio is different, η = 0.03 takes exact $L_\mathrm{Asc}$ to (0, 0). So "$L_\mathrm{Asc}$ minimizes $\lambda_M$" is a statement about small steps.
 #
 # </details>
 #
@@ -252,8 +252,8 @@ print(f"exact L_Asc: {total:.0f} on average over 1000 steps")
 from samviz.claims.ablation import ablation
 
 for row in ablation(quick=True, lr_ascent=2.5e-4)[:4]:
-    cosines = "  ".join(f"{cosine:+.2f} −∇{name}" for name, cosine in row.cosines.items())
-    print(f"{row.method:20} lowers {row.minimizes:8} {cosines}")
+    cosines = ", ".join(f"with −∇{name}: {cosine:+.2f}" for name, cosine in row.cosines.items()).replace("-", "−")
+    print(f"{row.method:18} lowers {row.minimizes:4}cos {cosines}")
 
 # %% [markdown]
 # ### What an explicit bias does not promise
@@ -271,6 +271,6 @@ for lr, rho in ((0.002, 1.0), (0.001, 1.0), (0.0005, 1.0), (0.001, 0.3)):
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# A smaller η brings the end closer, slowly. A larger ρ brings it closer, too, whereas for SAM and for gradient flow ρ only sets the time scale $1/(\eta\rho^2)$ on this valley. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
+# A smaller η brings the end closer, slowly. A larger ρ brings it closer, too, whereas for SAM on this valley a change of ρ changes only the number of steps, which is proportional to $1/(\eta\rho^2)$. An explicit bias is a statement about minimizers. The implicit bias of SAM is a statement about its steps, and it holds at the step size that is used.
 #
 # </details>
