@@ -478,7 +478,7 @@ def dropped_over_kept(run: Run) -> float:
 @claim(
     "Section 4, Theorem 4.8",
     order=4.97,
-    symbols="∇L_Asc; A, ηρλ₁/(2 − ηλ₁)",
+    symbols="∇L_Asc; A, a = ηρλ₁/(2 − ηλ₁)",
     fails_with=[{"sam": "ascent"}, {"ascent": "sam"}, {"worst": "ascent"}],
 )
 def dropped_term_decides_stability(
@@ -519,6 +519,10 @@ def dropped_term_decides_stability(
             run.step(int(10 / (lr * top)))
             angles = 90 - angle_to_top(run.x.numpy(), SPECTRUM)
             yield near(f"{label}: angle(∇L, v_M), ηλ₁ = {lr * top:g}", angle, angles, absolute=0.01)
+    cycles = [(lr, ascent_cycle_near_low(lr, RHO, top, low)) for lr in np.array([0.2, 0.45]) / top]
+    middle, large = (np.abs(multipliers(ascent, lr, RHO, SPECTRUM, x)).max() for lr, x in cycles)
+    yield at_most("L_Asc: 1/|multiplier| on that cycle, ηλ₁ = 0.2", 1 / middle, 1)
+    yield at_most("L_Asc: |multiplier| on that cycle, now closer to v₁, ηλ₁ = 0.45", large, 1)
     tiny = np.array([1e-5, 1e-6, 1e-7]) / top
     on_cycles = [angle_to_top(ascent_cycle_near_low(lr, RHO, top, low), SPECTRUM) for lr in tiny]
     yield exponent("L_Asc: exponent of η in that angle as η → 0", tiny, 90 - np.array(on_cycles), 0.25, 0.01)

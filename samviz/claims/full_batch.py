@@ -294,7 +294,7 @@ def _decrease(run: Run) -> Array:
     return np.asarray((tops[0] - tops[1]) / 100)
 
 
-@claim("Theorem 4.8", order=4.8, symbols="A, ηρλ₁/(2 − ηλ₁)", fails_with=[{"rule": "gd"}, {"rule": "usam"}])
+@claim("Theorem 4.8", order=4.8, symbols="A, a = ηρλ₁/(2 − ηλ₁)", fails_with=[{"rule": "gd"}, {"rule": "usam"}])
 def two_cycle(quick: bool, rule: str = "sam") -> Evidence:
     """On a quadratic SAM ends in a 2-cycle across the minimum, along v₁, of size ηρλ₁/(2 − ηλ₁)."""
     spectrum, radii, rates = (3.0, 1.5, 1.0), np.logspace(-3, 0, 4), np.array([0.03, 0.1, 0.3])
