@@ -28,7 +28,7 @@ if "google.colab" in sys.modules:  # only Colab lacks the course
 #
 # We train a ReLU network with 673 parameters twice from one start: with gradient descent, and with SAM at ρ = 0.1. Both runs end with gradient descent, so both reach a minimum of the training loss $L$. The largest eigenvalue λ₁ of the Hessian of $L$ is 19.3 at the first minimum and 3.74 at the second.
 #
-# **Predict**: the panel shows the loss around both minima, in a plane of two random directions. Which minimum looks flatter after SAM's network is rescaled? (A rescaling by α multiplies the first layer by α and divides the weights of the second layer by α, so that the function of the network stays the same; see section 2.)
+# **Predict**: the panel shows the loss around both minima, in a plane of two random directions. Which minimum looks flatter after SAM's network is rescaled by α = 8? (A rescaling by α multiplies the first layer by α and divides the weights of the second layer by α, so that the function of the network stays the same; see section 2.)
 
 # %%
 from samviz.panels import landscapes_panel
@@ -199,7 +199,7 @@ own = landscape_of(
 slice_panel(own)
 
 # %% [markdown]
-# The sentence above the picture contains what has to be stated next to every such picture: the fraction of the distance that is off the plane, and the true loss.
+# The sentence above the picture states two of the things that belong next to such a picture: the fraction of the distance that is off the plane, and the true loss. The conclusion lists the others.
 #
 # ## Conclusion
 #
