@@ -187,7 +187,7 @@ panel5
 #
 # **Reproduction.** [Foret et al. 2021](https://arxiv.org/abs/2010.01412) introduced m-sharpness, and Luo et al. report that SAM improves monotonically as $m$ decreases. In ours (`accuracy_against_m`) only $m=1$ is clearly better. With $m=16$ and 4 the accuracies are 75.8 ± 1.1 and 76.7 ± 0.7 %, which differ from that of $m=n$ by less than two errors. We use 40 digits, four of them with a wrong label, instead of natural images.
 #
-# **Unknown.** What SAM minimizes for $1<m<n$ (problem 1 below).
+# **Unknown.** What SAM minimizes for $1<b<n$ (problem 1 below), and what full-batch SAM minimizes for $1\le m<n$.
 #
 # ## 6. What do momentum and weight decay change?
 #
@@ -208,7 +208,7 @@ panel6
 #
 # **Derived, ours.** On the 2-cycle of notebook 01 the iterate alternates between two points across the floor, and momentum makes their distance *smaller*. The drift has the same sign in every step, and momentum sums it: $1+\beta+\beta^2+\dots=1/(1-\beta)$. The drift is that of Eq. 7, $-\tfrac12\eta\rho^2\,\partial\Phi\nabla\lambda_1$ per step, times $\frac1{1-\beta}\left(\frac{2+2\beta}{2+2\beta-\eta\lambda_1}\right)^2$. With weight decay κ the flow descends $\tfrac12\lambda_1+\kappa\lVert x\rVert^2/(2\rho^2)$. [The page on finite η](pages/finite_learning_rate.md#momentum) has the derivations.
 #
-# **Measured here** (on the valley). If the run starts *on* the 2-cycle, the first formula holds within 2 % for β up to 0.9 (`momentum_drift`). From other starts it holds for β = 0.3. For β = 0.9 the six runs that we tried end on cycles of period 4 or 6 and drift 10 or 30 % faster, at ηλ₁ = 0.18 (problem 6). The second formula holds within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
+# **Measured here** (on the valley). If the run starts *on* the 2-cycle, the first formula holds within 2 % for β up to 0.9 (`momentum_drift`). From other starts it holds for β = 0.3. For β = 0.9 the six runs that we tried end on cycles of period 4 or 6 and drift 10 or 30 % faster. (The runs start at ηλ₁ = 0.18, and the drift is measured at 0.16; see problem 6.) The second formula holds within 0.05 % for κ up to 0.1 (`weight_decay_drift`).
 #
 # **Measured by others, for SGD.** [Andreyev et al. 2026](https://arxiv.org/abs/2604.14108) find that with momentum batch sharpness stabilizes at $2(1-\beta)/\eta$ for small batches and at $2(1+\beta)/\eta$ for large ones.
 #
@@ -279,7 +279,7 @@ panel9
 #
 # **Derived.** [Luo et al. 2024](https://arxiv.org/abs/2501.12666) describe SAM by a stochastic differential equation of third order, in which the alignment of the perturbation with $v_1$ is crucial for lowering λ₁. **Measured by others.** They report that this alignment is often poor in practice, and that *Eigen-SAM*, which turns the perturbation toward $v_1$, improves the results.
 #
-# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine of the gradient of all samples is 0.35 ± 0.1 after 800 steps of SAM. The claim that it exceeds 0.9 *does not hold here*. Ten eigenvalues are nearly equal on these data, so the Rayleigh ratio says more ([06](06_where_the_theory_ends.ipynb#Real-images)): it is 0.68 ± 0.05. Most of this is not SAM's work, because SGD from the same weights with the same batches has 0.63 ± 0.05. SAM adds 0.06 ± 0.01 (paired), and lowers λ₁ from 0.79 by 0.115 ± 0.006. Eigen-SAM with the same ρ has a cosine of 0.35 ± 0.1 as well, and lowers λ₁ by only 0.0045 ± 0.0003 more. Our variant turns the perturbation by the authors' α = 0.2, but estimates $v_1$ anew in every step, from the batch. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
+# **Measured here** (`alignment_in_practice`, eight seeds). On digits the cosine of the gradient of all samples is 0.35 ± 0.1 after 800 steps of SAM. Our check asks for a cosine above 0.9, which Theorem 4.5 suggests near Γ, and *does not hold here*. The largest eigenvalues are close to each other on such data (in [06](06_where_the_theory_ends.ipynb#Real-images) the tenth is more than 0.4 times the first), so the Rayleigh ratio says more: it is 0.68 ± 0.05. Most of this is not SAM's work, because SGD from the same weights with the same batches has 0.63 ± 0.05. SAM adds 0.06 ± 0.01 (paired), and lowers λ₁ from 0.79 by 0.115 ± 0.006. Eigen-SAM with the same ρ has a cosine of 0.35 ± 0.1 as well, and lowers λ₁ by only 0.0045 ± 0.0003 more. Our variant adds to $u$ the part of ±$v_1$ orthogonal to $u$, times 0.2 (the authors' value), and scales the sum to length ρ. It estimates $v_1$ again in every step, from the batch. With the full batch the gradient of the CNN of notebook 08 aligns ([section 3](08_your_own_model.ipynb#3.-Alignment-depends-on-the-batch)).
 #
 # **Unknown.** How much of SAM's benefit with mini-batches comes from alignment. [Zhou et al. 2025](https://arxiv.org/abs/2410.10373) find that a few epochs of SAM at the end of a training are nearly as good as SAM throughout. Problem 8 below also switches to SAM late.
 #
@@ -361,7 +361,7 @@ for size in (None, 10, 4, 1):
     print(f"b = {size or 'n'}: the trace fell {mean_and_error(ratio, 3)} times as much as λ₁")
 
 # %% [markdown]
-# **Problem 2: λ₁ = λ₂.** After they meet, both decrease together, and Theorem 4.5 does not apply. Is there a flow for this phase, for example the steepest descent of $\max(\lambda_1,\lambda_2)$, along minus the shortest of all $s\nabla\lambda_1+(1-s)\nabla\lambda_2$? (Press Play: do λ₁ and λ₂ stay together?)
+# **Problem 2: λ₁ = λ₂.** After they meet, both decrease together, and Theorem 4.5 does not apply. Is there a flow for this phase, for example the steepest descent of the larger one, along minus the shortest of all $s\nabla\lambda_1+(1-s)\nabla\lambda_2$? (Press Play: do λ₁ and λ₂ stay together?)
 
 # %%
 run = Run(sine, "sam", lr=0.1, rho=0.02, x0=start, device="cpu")
@@ -398,7 +398,7 @@ for rule in ("gd", "sam"):
     print(f"{rule}: {texts}, Rayleigh ratio {mean_and_error(row['rayleigh'])}")
 
 # %% [markdown]
-# **Problem 5: a large ρ/η.** The theorem needs a small ρ/η, and practice often has a ratio near 1 that grows as η decays. Notebook 06 has a formula of ours for the loss of alignment at small η: which quantity does SAM lower when the gradient is no longer aligned? (± is over eight times of one run.)
+# **Problem 5: a large ρ/η.** The theorem needs a small ρ/η, and practice often has a ratio near 1 that grows as η decays. On the sine network the gradient is still nearly aligned at ρ/η = 400, but in the maps of notebook 06 it is not at 160 to 320: by our formula there, the loss of alignment also depends on the smaller eigenvalues $\lambda_j$. Find a run whose Rayleigh ratio is below 0.5. Which quantity does SAM lower there? (± is over eight times of one run.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -481,7 +481,7 @@ Panel(lambda values: (literature_figure(), sentence), {}, description="A map of 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** SAM with heavy-ball momentum β steps to $x-\eta\nabla L(x+\rho u)+\beta(x-x_-)$, where $x_-$ is the previous iterate and $u=\nabla L/\lVert\nabla L\rVert$. How large is its 2-cycle along $v_1$ on a quadratic? (On the cycle the iterate alternates between $A$ and $-A$.)
+# **1.** SAM with heavy-ball momentum β steps to $x-\eta\nabla L(x+\rho u)+\beta(x-x_-)$, where $x_-$ is the previous iterate and $u=\nabla L/\lVert\nabla L\rVert$. How large is its 2-cycle along $v_1$ on a quadratic? (On the cycle the iterate alternates between $a$ and $-a$.)
 
 # %%
 from samviz.course import check
@@ -501,7 +501,7 @@ check("momentum_cycle", momentum_cycle)
 #     return lr * rho * top / (2 + 2 * beta - lr * top)
 # ```
 #
-# With $x=A$ and $x_-=-A$ the next iterate is $-A=A-\eta\lambda_1(A+\rho)+2\beta A$. Momentum makes the oscillation *smaller*, because successive displacements have opposite signs.
+# With $x=a$ and $x_-=-a$ the next iterate is $-a=a-\eta\lambda_1(a+\rho)+2\beta a$. Momentum makes the oscillation *smaller*, because successive displacements have opposite signs.
 #
 # </details>
 #
