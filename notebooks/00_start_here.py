@@ -103,7 +103,7 @@ lab
 #
 # <details><summary>What you see</summary>
 #
-# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves, nearly perpendicular to $v_1$, gives SAM the direction of its first step. Notebook 01 explains why the later steps turn to $v_1$.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow; notebook 02 shows how slow. The trace and λ₂ fall, too. The loss rises from about $3\cdot10^{-6}$ to $10^{-3}$, because SAM oscillates at a small distance from Γ, and then it falls slowly.
+# The cosine jumps from about $10^{-7}$ to 1: the gradient turns to $v_1$. (Gradient descent never reaches the minimum exactly. The tiny gradient that it leaves, nearly perpendicular to $v_1$, gives SAM the direction of its first step. Notebook 01 explains why the later steps turn to $v_1$.) In the picture on the right, the iterate jumps from one side of the valley to the other. λ₁ begins to fall, by more than 10 % in 400 steps. This is slow; notebook 02 shows how slow. The trace and the second eigenvalue, λ₂, fall, too. The loss rises from about $3\cdot10^{-6}$ to $10^{-3}$, because SAM oscillates at a small distance from Γ, and then it falls slowly.
 #
 # With ρ = 0 the jumps die out and λ₁ stays where it is: gradient descent stops at the nearest point of Γ. The decrease of λ₁ needs the perturbation.
 #
