@@ -70,6 +70,13 @@ def test_the_corners_show_the_needles_of_the_runs():
     assert {t["text"][1] for t in early["data"] if t["name"] == "result"} == {"<b></b>"}
 
 
+@pytest.mark.parametrize(
+    ("lr", "said"), [(0.05, "settles neither"), (0.15, "settles 13° from v₁"), (0.2, "v₁ is stable")]
+)
+def test_the_sentence_says_where_the_needle_of_exact_ascent_settles(lr, said):
+    assert said in last(draw_square, SHOWN | {"lr": lr})[1]
+
+
 def test_the_initial_state_shows_nothing_of_the_answer():
     (figure, sentence), *_ = draw_square(SHOWN | {"guess": None})
     assert trace(figure, "signs")["text"] == ["?", "?"]

@@ -255,6 +255,7 @@ def describe_square(chosen: tuple[str, str], lr: float, ratio: float) -> str:
     """Say what the chosen corner shows, and when the needles turn."""
     rule, low, run = CORNERS[chosen][1], TOP * ratio, needle("ascent", lr, ratio)
     predicted = 90 - float(angle_to_top(ascent_cycle_near_low(lr, RHO, TOP, low), (TOP, low)))
+    where = f"settles {run.angle[-1]:.0f}° from v₁" if run.settled < STEPS else "settles neither at v₁ nor near v_M"
     said = {
         "worst": "Exact L_Max: ∇L turns to v₁. At the worst direction, the derivative of the direction contributes "
         "nothing to the gradient, so dropping it changes nothing.",
@@ -262,7 +263,7 @@ def describe_square(chosen: tuple[str, str], lr: float, ratio: float) -> str:
         "v_M": f"Exact L_Asc: its last term turns ∇L to v_M, up to {90 - run.angle[-1]:.1f}° (predicted "
         f"{predicted:.1f}°), and closer for a smaller η.",
         "v₁": f"Exact L_Asc: at ηλ₁ = {lr * TOP:g} the step is so large that v₁ is stable. L_Asc ends like SAM.",
-        "": f"Exact L_Asc: at ηλ₁ = {lr * TOP:g} its needle settles neither at v₁ nor near v_M. It needs a smaller η.",
+        "": f"Exact L_Asc: at ηλ₁ = {lr * TOP:g} its needle {where}. To settle near v_M it needs a smaller η.",
     }[run.stable if rule == "ascent" else rule]
     swing, thrown = turning_points(lr, ratio)
     if swing:
