@@ -34,7 +34,9 @@ def table(results: Sequence[Result]) -> str:
 def page(text: str, results: Sequence[Result], machine: str, scaling: str) -> str:
     """Return benchmarks/README.md with these results between its markers."""
     slower = [f"“{result.name}”" for result in results if result.target[0] == "≥" and (result.highest or 1) < 1]
-    better = f"In this run another tool was faster in {', '.join(slower) or 'no row'}."
+    better = "In this run no other tool was faster in all three processes of a row."
+    if slower:
+        better = f"In this run another tool was faster in all three processes of {', '.join(slower)}."
     parts = {"bench": table(results), "machine": f"Measured on {machine}.", "scaling": scaling, "better": better}
     for name, part in parts.items():
         text = replaced(text, part, name)

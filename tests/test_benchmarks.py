@@ -89,7 +89,7 @@ def test_the_page_has_a_place_for_all_results_and_names_the_rows_in_which_a_peer
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     page = report.page(text, [replace(results[0], name="slow"), results[1]], "a machine", "| scaling |")
     assert {"Measured on a machine.", "| scaling |", *report.table(results[1:]).split("\n")} <= set(page.splitlines())
-    assert "faster in “slow”." in page
+    assert "faster in all three processes of “slow”." in page
 
 
 def test_the_estimates_count_the_products_of_an_mlp():
