@@ -168,6 +168,20 @@ def test_a_registered_rule_with_a_helper_runs_in_torch_and_compiled(monkeypatch,
     np.testing.assert_allclose(run.x[0], (1 - 0.1 * (np.array([3.0, 1.0]) + np.array([9.0, 1.0]))) ** 3, rtol=1e-12)
 
 
+def longer(p, x, g, rho):
+    """A rule with a mistake: its noise is longer than the parameters."""
+    return g + p.noise
+
+
+@COMPILED
+def test_a_mistake_in_a_compiled_rule_is_an_error(monkeypatch):
+    count = Rule("longer", longer, "", compiled=True, noise=lambda dim, targets: dim + 1)
+    monkeypatch.setitem(RULES, "longer", count)
+    run = Run(quadratic([3.0, 1.0]), "longer", x0=[1.0, 1.0], device="cpu")
+    with pytest.raises(ValueError, match="compiled=False"):
+        run.step()
+
+
 @COMPILED
 def test_stale_compiled_code_is_removed_where_numba_caches_it(tmp_path, monkeypatch):
     """NUMBA_CACHE_DIR moves the compiled code out of the package; numba itself checks only the rule's own source."""

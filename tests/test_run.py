@@ -1,6 +1,7 @@
 """A run: its samples, settings, steps and history; resuming, several runs at once, and divergence."""
 
 import io
+from contextlib import suppress
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.stats import chisquare, kstest
 from samviz.dynamics import RULES, Diverged, History, Run, Settings, engines
 from samviz.dynamics.engines import BLOCK, NORMALS, batches, noise
 from samviz.geometry import alignment
-from samviz.problems import mlp, quadratic, valley
+from samviz.problems import Quadratic, mlp, quadratic, valley
 
 
 def sine(**options):
@@ -179,6 +180,31 @@ def test_resuming_gives_the_same_numbers_to_the_bit(widths, batch_size):
     again = fresh()
     again.load_state_dict(saved)  # the steps since have not changed the state
     assert (again.steps, len(again.history)) == (70, 2)
+
+
+def test_a_rewound_run_needs_as_many_previous_iterates():
+    run = Run(quadratic([3.0, 1.0]), x0=np.ones((2, 2)), momentum=0.5, device="cpu")
+    run.step(5)
+    with pytest.raises(ValueError, match=r"before has shape \(1, 2\); expected \(2, 2\)"):
+        run.rewound(5, run.x, run.x[:1])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_after_a_divergence_no_step_is_measured_twice_and_the_diverged_run_has_no_curvature(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(Quadratic, "compiled", lambda self: None)
+    run = Run(quadratic([3.0, 1.0]), lr=[0.1, 50.0], x0=np.ones((2, 2)), device="cpu")
+    run.step(4)
+    assert run.diverged_at.tolist()[0] == -1 < run.diverged_at.tolist()[1]
+    assert torch.isfinite(run.curvature).tolist() == [True, False]
+    alone = Run(quadratic([3.0, 1.0]), lr=50.0, rho=0.0, x0=[1.0, 1.0], device="cpu")
+    with suppress(Diverged):
+        for _ in range(9):
+            alone.measure()
+            alone.step()
+    assert alone.diverged_at[0] > 0
+    alone.measure()
+    assert np.all(np.diff(alone.history["step"]) >= 0)
 
 
 def test_a_rewound_run_repeats_the_first_measurement_bit_for_bit():

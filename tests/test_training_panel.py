@@ -266,3 +266,18 @@ def test_an_axis_reaches_all_that_is_not_positive_and_zero(values):
         assert 0 < high - low <= (-2 * lowest or 1)
     ends = [y for t in drawn["data"] if t["name"] == "names" for y in t["y"]]
     assert np.isfinite(ends).all()
+
+
+def test_the_training_uses_the_threads_of_the_kernel():
+    """Another thread that computes a small problem changes torch's default for new threads."""
+    before, seen = torch.get_num_threads(), []
+    training = Training()
+    panel = training.probe.lab(lambda: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    other = threading.Thread(target=torch.set_num_threads, args=(1,))
+    other.start()
+    other.join()
+    panel.start()
+    wait_for(lambda: seen)
+    torch.set_num_threads(before)
+    assert seen == [3]

@@ -305,6 +305,7 @@ def capture(block: StepBlock) -> tuple[GraphState, Replay]:
             graphs[steps] = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graphs[steps]):
                 state.step(steps)
+    del state.problem  # which `_graphs`, whose values keep their keys alive, would never free
     return state, lambda steps: graphs[steps].replay()
 
 

@@ -132,7 +132,8 @@ class Run:
     @property
     def curvature(self) -> Tensor:
         """uᵀ∇²L u (runs,) along the gradient of SAM's last step: its two gradients give it for free, off by O(ρ)."""
-        return self._curvature() if self._curvature else self.x.new_full((len(self.x),), torch.nan)
+        none = self.x.new_full((len(self.x),), torch.nan)
+        return torch.where(self.diverged_at.to(none.device) < 0, self._curvature(), none) if self._curvature else none
 
     @property
     def engine(self) -> str:
@@ -156,13 +157,14 @@ class Run:
         Args:
             step: a step that this run has reached.
             x: (runs, dim), the iterates at that step.
-            before: (runs, dim), the previous iterates, from which momentum continues; None is x.
+            before: (runs, dim), the previous iterates, from which momentum continues, and to which a run returns if it
+                diverges in the next step; None is x, which is exact without momentum and divergence.
 
         Returns:
             Another run, with the settings of that step and the history up to it.
 
         Raises:
-            ValueError: if the run has not reached the step, or x does not fit the problem.
+            ValueError: if the run has not reached the step, or x or before does not fit the runs.
 
         >>> from samviz.problems import quadratic
         >>> run = Run(quadratic([3.0, 1.0]), x0=[1.0, 1.0], device="cpu")
@@ -178,8 +180,9 @@ class Run:
         past.steps = check_int("step", step, f"0 to {self.steps}, a step of the run", 0, self.steps)
         past.x = self.problem.points(x, "x")
         past.before = past.x if before is None else self.problem.points(before, "before")
-        if past.x.shape != self.x.shape:
-            raise ValueError(f"x has shape {tuple(past.x.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
+        for name, points in (("x", past.x), ("before", past.before)):
+            if points.shape != self.x.shape:
+                raise ValueError(f"{name} has shape {tuple(points.shape)}; expected {tuple(self.x.shape)}, (runs, dim)")
         past.changes = [change for change in self.changes if change[0] <= step]
         past.problem = self._original.with_loss(past.settings.loss_name)
         past.history = History()
@@ -301,6 +304,8 @@ class Run:
             The row: step, full-batch loss and gradient norm, eigenvalues (k), their residuals and `converged`,
             trace with its standard error, the alignment measures, and the settings.
         """
+        while self.history.rows and self.history.rows[-1]["step"] > self.steps:  # a step that a divergence has undone
+            self.history.rows.pop()
         start = self._warm if len(self.history) % COLD_EVERY else None  # a resumed run starts cold at the same row
         measured, self._warm, self._width = measurement(
             self.problem, self.x, k, trace=check_bool("trace", trace), start=start, width=self._width

@@ -312,7 +312,7 @@ def accuracy(problem: Problem, x: Tensor, inputs: Tensor, labels: Tensor) -> Ten
             outputs = problem.outputs(x, batch)  # (runs, m, outputs)
             predicted = outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).long()
             correct += (predicted == truth).sum(1)
-    return correct / len(labels)
+    return correct.cpu().double() / len(labels)
 
 
 def _values(value: Any) -> tuple[Any, ...]:

@@ -40,6 +40,11 @@ _STEP_INPUT = types.NamedTuple(
 RULE = _FLOATS(_STEP_INPUT, _FLOATS, _FLOATS, types.float64)  # p, x, ∇L(x), ρ -> direction
 FLAGS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 INNER: Any = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # half a second less to compile for a lab
+# An exception in a function pointer is printed, and then the function returns an empty array.
+BAD_DIRECTION = (
+    "a compiled rule raised an exception, or its direction is not as long as x; with compiled=False the rule runs in "
+    "torch, which shows where"
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -262,6 +267,8 @@ def advance(
             elif micro == 0:
                 loss = gradient(floats, ints, x[run], p.batch, p.noise[:0], g, work)
                 direction = rule(p, x[run], g, rho[run])
+                if len(direction) != dim:
+                    raise ValueError(BAD_DIRECTION)
             else:
                 loss = 0.0
                 total[:] = 0.0
@@ -271,6 +278,8 @@ def advance(
                     q = StepInput(gradient, product, floats, ints, part, p.noise, work)
                     loss += share * gradient(floats, ints, x[run], part, p.noise[:0], g, work)
                     each = rule(q, x[run], g, rho[run])
+                    if len(each) != dim:
+                        raise ValueError(BAD_DIRECTION)
                     for i in range(dim):
                         total[i] += share * each[i]
                 direction = total

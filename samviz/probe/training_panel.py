@@ -9,6 +9,8 @@ from time import monotonic
 from traceback import extract_tb
 from typing import Any
 
+import torch
+
 from samviz.dynamics import History
 from samviz.figures.history import probe_figure
 from samviz.lab.controls import Button, Control, Slider, decades
@@ -66,7 +68,8 @@ class Watch(Panel):
             raise ValueError("there is no training to start; expected probe.lab(train=...)")
         if not self.training:
             self.training, self._stopping, self.error = True, False, None
-            self._thread = Thread(target=self._run, args=(self.train,), name="samviz training", daemon=True)
+            arguments = self.train, torch.get_num_threads()
+            self._thread = Thread(target=self._run, args=arguments, name="samviz training", daemon=True)
             self._thread.start()
         self._redraw()
 
@@ -85,7 +88,8 @@ class Watch(Panel):
 
     # in the thread of the training
 
-    def _run(self, train: Callable[[], object]) -> None:
+    def _run(self, train: Callable[[], object], threads: int) -> None:
+        torch.set_num_threads(threads)  # a new thread may start with one, while another one computes a small problem
         try:
             train()
         except BaseException as error:  # the panel shows it, because an exception in a thread is not shown
