@@ -61,7 +61,8 @@ class SAM(Optimizer):
 
     `step` zeroes the gradients before each pass, and leaves those of the second pass. Both passes draw the same numbers
     from torch's generators, hence the same dropout masks. Buffers, such as BatchNorm's statistics, keep what the first
-    pass writes. Weights are restored bit for bit, even if the closure raises.
+    pass writes; a model that has none in its first step is not searched for them again. Weights are restored bit for
+    bit, even if the closure raises.
 
     Groups: each may have its own `rho` and `adaptive`, which may change between steps like `lr`. The norm is over all
     groups: e = ρ_group T²g_group/‖Tg‖, with T = diag|w| if adaptive, else 1. With ρ = 0 in every group SAM is the base
