@@ -174,6 +174,7 @@ def longer(p, x, g, rho):
 
 
 @COMPILED
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numba prints the rule's exception
 def test_a_mistake_in_a_compiled_rule_is_an_error(monkeypatch):
     count = Rule("longer", longer, "", compiled=True, noise=lambda dim, targets: dim + 1)
     monkeypatch.setitem(RULES, "longer", count)
