@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -253,7 +254,7 @@ def ascent_stops_short(quick: bool, rule: str = "ascent") -> Evidence:
     yield near("x₄ divided by that point's", 1, center[:, 3] / predicted[:, 3], relative=0.02)
     high, low = (2 * f for f in curvatures(center))
     length = run.problem.gradient(torch.from_numpy(before))[1].norm(dim=1).numpy().reshape(-1, 2).mean(1)
-    of_formula = rho * high * np.sqrt(lr * (high - low) * low / (2 * low + lr * high * (high - low)))
+    of_formula = gradient_near_low(lr, rho, high, low)
     quantity, tolerance = "‖∇L‖ divided by ρλ₁√(ηΔλ_M/(2λ_M + ηλ₁Δ))", 0.05 if quick else 0.03
     yield near(quantity, 1, length / of_formula, absolute=tolerance)
     yield decreasing("distance from (1, 1) as η falls", distance[same])
@@ -433,11 +434,15 @@ def cycle_multiplier(rule: str, lr: float, top: float, other: float) -> float:
     return kept + dropped if rule == "ascent" else kept
 
 
+def gradient_near_low(lr: Any, rho: Any, top: Any, low: Any) -> Any:
+    """Return ‖∇L‖ on the cycle near v_M where descent on L_Asc ends on a quadratic."""
+    return rho * top * np.sqrt(lr * (top - low) * low / (2 * low + lr * top * (top - low)))
+
+
 def ascent_cycle_near_low(lr: float, rho: float, top: float, low: float) -> Array:
     """Return (x₁, x₂) on the cycle x₁ → −x₁ near v_M where descent on L_Asc ends on a quadratic; NaN if none exists."""
-    gap = top - low
-    size = rho * top * np.sqrt(lr * gap * low / (2 * low + lr * top * gap))  # ‖∇L‖
-    sine2 = size * (size + rho * low) / (rho**2 * low * gap)
+    size = gradient_near_low(lr, rho, top, low)
+    sine2 = size * (size + rho * low) / (rho**2 * low * (top - low))
     with np.errstate(invalid="ignore"):
         return np.asarray(size * np.sqrt([sine2, 1 - sine2]) / [top, low])
 

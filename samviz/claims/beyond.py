@@ -78,11 +78,9 @@ def normalization(quick: bool, rule: str = "usam", rho: float = 0.1, lr: float =
     yield Check("SAM's distance at the smallest ρ", math.nan, float(distances[1][0]), 1e-3)
     yield Curve("unnormalized", radii[kept], np.maximum(distances[0][kept], 1e-16))
     yield Curve("SAM", radii, distances[1])
-    ends = [
-        ", ".join(f"({x:.2f}, {y:.2f})" if stable else "infinity" for (x, y), stable in zip(each.x[:, :2].tolist(), k))
-        for each, k in ((run, kept), (sam, [True] * 3))
-    ]
-    yield f"For these ρ unnormalized SAM ends at {ends[0]}, and SAM at {ends[1]}."
+    ends, of_sam = ([f"({x:.2f}, {y:.2f})" for x, y in each.x[:, :2].tolist()] for each in (run, sam))
+    ends = [end if stays else "infinity" for end, stays in zip(ends, kept)]
+    yield f"For these ρ unnormalized SAM ends at {', '.join(ends)}, and SAM at {', '.join(of_sam)}."
 
 
 @claim(
@@ -220,7 +218,7 @@ def _momentum_drift(run: Run, settle: int) -> tuple[Array, Array]:
 
 
 class Cubic(Problem):
-    """½λ₁x² + ½λⱼy² + cx²y: a quadratic whose curvature along x depends on y."""
+    """The cubic ½λ₁x² + ½λⱼy² + cx²y: a quadratic whose curvature along x depends on y."""
 
     name = "cubic"
     dim = 2
@@ -320,11 +318,11 @@ def stochastic_edge(quick: bool, batch_size: int | None = 16, lr: float = 0.2, s
     sizes, tops, batches, errors = [4, batch_size, None], [], [], []
     for size in sizes:
         run = new_run(problem, "gd", lr, batch_size=size)
-        for part in (steps // 4, steps // 2, steps):
+        for part in (steps // 4, steps // 2, steps) if size == batch_size else (steps,):
             yield from taken(run, part - run.steps)
             found = batch_sharpness(problem, run.x, size or problem.samples, batches=64 if size else 2)
             value, error = (float(each) * lr / 2 for each in (found.value, found.standard_error))
-            if size == batch_size and part < steps:
+            if part < steps:
                 quantity = f"batch sharpness·η/2 with batch size {size} after {part:,} steps"
                 yield Check(quantity, math.nan, value, error=error)
         tops.append(float(top_eigenpairs(problem, run.x).values) * lr / 2)

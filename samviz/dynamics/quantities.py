@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samviz.dynamics.run import Run
 from samviz.dynamics.sweep import accuracy
-from samviz.dynamics.theory import gradient_flow_limit
+from samviz.dynamics.theory import Kind, gradient_flow_limit
 from samviz.geometry import batch_sharpness, normal_space, third_derivative
 from samviz.problems import Network, Problem, Valley, valley
 
@@ -159,7 +159,7 @@ def tracking(run: Run) -> Columns:
     flow = _limit_point(tuple(run.start[0].tolist()))
     for (begin, s), (end, _) in pairwise(ends):
         tau = float((s.lr / (1 + s.lr_decay * np.arange(begin, end))).sum()) * float(s.rho) ** 2  # type: ignore[arg-type]
-        kind: Literal["worst", "average"] = "average" if s.batch_size == 1 else "worst"
+        kind: Kind = "average" if s.batch_size == 1 else "worst"
         flow = run.problem.limiting_flow(flow, torch.tensor([tau]), kind)[0]
     limit = gradient_flow_limit(run.problem, run.x).x[0, :2]
     return {"tracking": float((flow.to(limit) - limit).norm())}

@@ -137,7 +137,7 @@ def _regions(picture: Any, frame: Any) -> Drawn:
     return traces, ("the network", "○ class 0, ◇ class 1"), x, y
 
 
-def bar_chart(x: Any, y: Any, name: str) -> Trace:
+def _bars(x: Any, y: Any, name: str) -> Trace:
     """Return bars with hover labels."""
     return {"type": "bar", "x": x, "y": y, "name": name, "marker": {"color": BLUE}, "hovertemplate": "%{x}: %{y:.3g}"}
 
@@ -146,7 +146,7 @@ def _classes(picture: Any, frame: Any) -> Drawn:
     """Draw the accuracy for each class."""
     classes = np.arange(len(picture.accuracy))
     labels = {"text": [f"{a:.0%}" for a in picture.accuracy], "textposition": "outside", "cliponaxis": False}
-    bars = bar_chart(classes, picture.accuracy, "accuracy") | labels
+    bars = _bars(classes, picture.accuracy, "accuracy") | labels
     detail = f"of each class · mean {picture.accuracy.mean():.1%}"
     y = {"range": [0, 1.18], "tickvals": [0, 0.5, 1], "tickformat": ".0%"}
     return [bars], ("accuracy", detail), {"tickvals": classes.tolist()}, y
@@ -162,7 +162,7 @@ def _residuals(picture: Any, frame: Any) -> Drawn:
 def _coordinates(picture: Any, frame: Any) -> Drawn:
     """Draw the distance from the minimum along each eigenvector."""
     names = [f"v{i}".translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) for i in range(1, len(picture.distance) + 1)]
-    bars = bar_chart(names, np.maximum(picture.distance, 1e-12), "distance")
+    bars = _bars(names, np.maximum(picture.distance, 1e-12), "distance")
     y = {"type": "log", "exponentformat": "power", "range": [-9, 1]}
     return [bars], ("distance from the minimum", "along vᵢ"), {"type": "category"}, y
 

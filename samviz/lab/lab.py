@@ -36,7 +36,7 @@ BUTTONS = "play", "pause", "step", "reset", "recenter"
 SETTINGS = tuple(Settings().row())  # the controls that are settings of the run
 STATIC_STEPS, STATIC_RHO = (100, 900), 0.02  # without a front end, a lab at ρ = 0 takes steps before and after this ρ
 STEPS_PER_FRAME = 1, 2, 5, 10, 20, 50, 100, 200, 500
-SENTENCE_S = 0.25  # between two sentences while the lab plays: nobody reads faster, and each is another message
+SENTENCE_S = 0.25  # between two sentences while the lab plays: each is another message
 MAX_INT = 2**62  # a whole number that torch and numpy can store
 PART_S = 0.45  # of a step in slow motion
 WAIT_S = 0.005  # a piece of waiting, as long as a piece of work
@@ -516,9 +516,8 @@ class Lab(Panel):
     def _replay(self, shared: Shared) -> Iterator[Progress]:
         """Take the steps of a shared run while the present session is drawn, and replace it."""
         again = yield from replayed(self.session, shared)
-        self.view.put({"side": ""})  # a shared run is one run
         self._replace(again)
-        self._put_settings({"seed": again.run.seed, "look_back": None})
+        self._put_settings({"seed": again.run.seed, "look_back": None, "side": ""})  # a shared run is one run
 
     def _replace(self, session: Session) -> None:
         """Replace the session by another one, with the quantity that has been chosen meanwhile."""
